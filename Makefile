@@ -1,0 +1,45 @@
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+PYTHON ?= python3
+BIN := .venv/bin
+PYTEST_ARGS ?=
+
+.PHONY: help install demo check format test lock schemas
+
+help: ## Show this list
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "make %-9s %s\n", $$1, $$2 }'
+
+install: .venv/installed ## Make .venv from requirements.lock, with the project in it
+
+.venv/installed: requirements.lock pyproject.toml
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --require-hashes --requirement requirements.lock
+	$(BIN)/pip install --quiet --no-deps --no-build-isolation --editable .
+	touch $@
+
+demo: install ## See the main job done, on an embedded broker and PostgreSQL
+	$(BIN)/pattern-metrics demo
+
+check: install ## Format, lint, types, one-way imports, spelling
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/codespell
+
+format: install ## Format the code and mend what ruff can
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+test: check ## Check, then every test on both brokers (PYTEST_ARGS="-k name" for some)
+	$(BIN)/pytest $(PYTEST_ARGS)
+
+lock: install ## Renew requirements.lock from pyproject.toml
+	$(BIN)/pip-compile --quiet --generate-hashes --no-emit-index-url --no-emit-find-links \
+		--no-emit-trusted-host --no-emit-options --no-header --allow-unsafe --strip-extras \
+		--all-extras --upgrade --output-file requirements.lock pyproject.toml
+
+schemas: install ## Generate the JSON Schema and the AsyncAPI document from the model
+	$(BIN)/python -m schemas.generate

@@ -1,0 +1,72 @@
+"""How either side reaches the topic: the `KAFKA_*` settings, and what the client makes of them."""
+
+import ssl
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import Field, SecretStr, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+SecurityProtocol = Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"]
+
+SaslMechanism = Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"]
+
+
+class KafkaSettings(BaseSettings):
+    """Where the topic is, read from the environment or a `.env` file."""
+
+    model_config = SettingsConfigDict(
+        env_file=".env", extra="ignore", frozen=True, env_ignore_empty=True, hide_input_in_errors=True
+    )
+
+    kafka_bootstrap_servers: Annotated[str, Field(min_length=1)] = Field(
+        default="localhost:9092", description="Brokers to begin with: host:port, comma-separated."
+    )
+    kafka_topic: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,249}$")] = Field(
+        default="pattern-scored.v1", description="The topic of the events."
+    )
+    kafka_security_protocol: SecurityProtocol = Field(
+        default="PLAINTEXT", description="How to speak with the brokers."
+    )
+    kafka_sasl_mechanism: SaslMechanism | None = Field(default=None, description="With SASL_*: how to log in.")
+    kafka_sasl_username: str | None = Field(default=None, description="With SASL_*: the user.")
+    kafka_sasl_password: SecretStr | None = Field(default=None, description="With SASL_*: the password.")
+    kafka_ssl_cafile: Path | None = Field(
+        default=None, description="CA certificates that sign the brokers'; without it, the system's."
+    )
+    kafka_ssl_certfile: Path | None = Field(default=None, description="Mutual TLS: the client's certificate.")
+    kafka_ssl_keyfile: Path | None = Field(default=None, description="Mutual TLS: the client's key.")
+    kafka_enable_idempotence: bool = Field(
+        default=True,
+        description="Publish with an idempotent producer. Turn off only for a broker without InitProducerId, "
+        "such as the embedded one.",
+    )
+
+    @model_validator(mode="after")
+    def _require_what_the_protocol_needs(self) -> Self:
+        if self.kafka_security_protocol.startswith("SASL"):
+            for name in ("kafka_sasl_mechanism", "kafka_sasl_username", "kafka_sasl_password"):
+                if getattr(self, name) is None:
+                    raise ValueError(f"{name.upper()} is needed with {self.kafka_security_protocol}")
+        return self
+
+    def client_options(self) -> dict[str, Any]:
+        """The options that every aiokafka client shares.
+
+        Raises:
+            OSError: a certificate or key file cannot be read (`ssl.SSLError` where it can but is no such file).
+        """
+        options: dict[str, Any] = {
+            "bootstrap_servers": self.kafka_bootstrap_servers,
+            "security_protocol": self.kafka_security_protocol,
+        }
+        if self.kafka_security_protocol.endswith("SSL"):
+            context = ssl.create_default_context(cafile=self.kafka_ssl_cafile)
+            if self.kafka_ssl_certfile is not None:
+                context.load_cert_chain(self.kafka_ssl_certfile, self.kafka_ssl_keyfile)
+            options["ssl_context"] = context
+        if self.kafka_sasl_mechanism is not None and self.kafka_sasl_password is not None:
+            options["sasl_mechanism"] = self.kafka_sasl_mechanism
+            options["sasl_plain_username"] = self.kafka_sasl_username
+            options["sasl_plain_password"] = self.kafka_sasl_password.get_secret_value()
+        return options

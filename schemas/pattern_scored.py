@@ -1,0 +1,266 @@
+"""The event `PatternScored` v1: its fields, its rules, its order."""
+
+import json
+import re
+from datetime import UTC, datetime
+from functools import cached_property
+from math import isinf, isnan
+from typing import Annotated, Any, Final, Self
+from uuid import UUID, uuid5
+
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    JsonValue,
+    ValidationError,
+)
+from pydantic_core import ErrorDetails, PydanticCustomError, to_json
+
+from schemas.dead_letter import InvalidEventError, RejectReason
+
+EVENT_TYPE: Final = "pattern.scored.v1"
+"""The CloudEvents `type` of the event; also the stem of the default topic's name."""
+
+STRUCTURED_CONTENT_TYPE: Final = "application/cloudevents+json"
+"""CloudEvents Kafka binding, structured mode: the event travels under `data`."""
+
+METADATA_BYTES_MAX: Final = 64 * 1024
+"""Largest metadata, as compact UTF-8 JSON."""
+
+METADATA_DEPTH_MAX: Final = 100
+"""Deepest nesting inside metadata; well below what the JSON parser and `jsonb` can take."""
+
+VERSION_CHARACTERS_MAX: Final = 64
+
+_EVENT_NAMESPACE: Final = UUID("8f1d3c9e-5a0b-5f43-9c57-2f6f1f0e6a11")
+
+# RFC 3339, section 5.6: the offset is not optional, and a number is not a time.
+_RFC3339: Final = re.compile(
+    r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)", flags=re.ASCII
+)
+
+
+def _require_rfc3339(value: Any) -> Any:  # noqa: ANN401 - whatever the JSON held
+    text_is_wrong = isinstance(value, str) and not _RFC3339.fullmatch(value)
+    if text_is_wrong or not isinstance(value, (str, datetime)):
+        raise PydanticCustomError(
+            RejectReason.INVALID_FIELD, "is not an RFC 3339 date and time with an offset"
+        )
+    return value
+
+
+def _to_utc(value: datetime) -> datetime:
+    try:
+        return value.astimezone(UTC)
+    except OverflowError:
+        raise PydanticCustomError(
+            RejectReason.OUT_OF_RANGE, "lies outside the years 0001 to 9999 in UTC"
+        ) from None
+
+
+def _require_storable_text(value: str) -> str:
+    if "\0" in value:
+        raise PydanticCustomError(RejectReason.UNSTORABLE_TEXT, "holds U+0000")
+    if not value.isascii():
+        try:
+            value.encode()
+        except UnicodeEncodeError:
+            raise PydanticCustomError(RejectReason.UNSTORABLE_TEXT, "holds a lone surrogate") from None
+    return value
+
+
+def _require_storable(value: JsonValue, depth: int = 0) -> None:
+    """Refuse what `jsonb` cannot hold: U+0000, lone surrogates, numbers that are not finite, deep nesting."""
+    if isinstance(value, str):
+        _require_storable_text(value)
+    elif isinstance(value, float):
+        if isnan(value) or isinf(value):
+            raise PydanticCustomError(RejectReason.OUT_OF_RANGE, "holds a number that is not finite")
+    elif isinstance(value, (dict, list)):
+        if depth == METADATA_DEPTH_MAX:
+            raise PydanticCustomError(
+                RejectReason.TOO_DEEP, "is nested deeper than {limit} levels", {"limit": METADATA_DEPTH_MAX}
+            )
+        if isinstance(value, dict):
+            for key in value:
+                _require_storable_text(key)
+        for child in value.values() if isinstance(value, dict) else value:
+            _require_storable(child, depth + 1)
+
+
+def _require_storable_metadata(value: dict[str, JsonValue]) -> dict[str, JsonValue]:
+    _require_storable(value)
+    if len(to_json(value)) > METADATA_BYTES_MAX:
+        raise PydanticCustomError(
+            RejectReason.TOO_LARGE, "is larger than {limit} bytes as JSON", {"limit": METADATA_BYTES_MAX}
+        )
+    return value
+
+
+Proportion = Annotated[float, Field(ge=0, le=1)]
+
+Timestamp = Annotated[
+    AwareDatetime, Field(strict=False), BeforeValidator(_require_rfc3339), AfterValidator(_to_utc)
+]
+
+Text = Annotated[str, AfterValidator(_require_storable_text)]
+
+
+class Measurement(BaseModel):
+    """What an agent measured, before it has a name of its own (`event_id`).
+
+    A reader is tolerant: unknown top-level fields are ignored.
+    """
+
+    model_config = ConfigDict(
+        strict=True, frozen=True, extra="ignore", allow_inf_nan=False, hide_input_in_errors=True
+    )
+
+    pattern_id: UUID = Field(
+        description="The pattern that was scored. The record's key is its canonical lower-case form."
+    )
+    quality_score: Proportion = Field(description="How good the pattern is, from 0 (worst) to 1 (best).")
+    confidence: Proportion = Field(description="How far the scorer trusts its own score, from 0 to 1.")
+    measurement_timestamp: Timestamp = Field(
+        description="When the pattern was measured: RFC 3339 with an offset. Fractions beyond microseconds "
+        "are cut off. For two events of one pattern the one with the greater "
+        "(measurement_timestamp, event_id) supersedes the other. A time further in the future than "
+        "the consumer's MAX_CLOCK_SKEW_SECONDS (300) is refused."
+    )
+    version: Annotated[Text, Field(max_length=VERSION_CHARACTERS_MAX)] = Field(
+        default="1.0.0", description="The scorer's version."
+    )
+    metadata: Annotated[dict[str, JsonValue], AfterValidator(_require_storable_metadata)] = Field(
+        default={},
+        description=f"Dimension scores, names, anything: at most {METADATA_BYTES_MAX} bytes as JSON, "
+        f"at most {METADATA_DEPTH_MAX} levels deep, no U+0000, no number beyond a double.",
+    )
+
+
+class PatternScored(Measurement):
+    """One measurement of one pattern's quality."""
+
+    event_id: UUID = Field(description="Names the measurement. A retry of one publish repeats it.")
+
+    @classmethod
+    def from_measurement(cls, measurement: Measurement) -> Self:
+        """Name a measurement by its content, so that to publish it twice is a retry and not a second one."""
+        content = json.dumps(measurement.model_dump(mode="json"), sort_keys=True)
+        return cls(event_id=uuid5(_EVENT_NAMESPACE, content), **dict(measurement))
+
+    @property
+    def order(self) -> tuple[datetime, UUID]:
+        """What decides between two events of one pattern: the greater supersedes the other.
+
+        PostgreSQL compares `uuid` by its bytes, as Python does: the same order holds on both sides.
+        """
+        return self.measurement_timestamp, self.event_id
+
+    @cached_property
+    def metadata_json(self) -> str:
+        """The metadata as compact JSON."""
+        return to_json(self.metadata).decode()
+
+    def to_json(self) -> bytes:
+        """The event as it travels: one JSON object in UTF-8."""
+        return self.__pydantic_serializer__.to_json(self)
+
+
+class _StructuredEvent(BaseModel):
+    """CloudEvents structured mode: of the envelope, a reader needs the data alone."""
+
+    model_config = Measurement.model_config
+
+    data: PatternScored
+
+
+def parse_event(value: bytes, *, accepted_until: datetime, structured: bool = False) -> PatternScored:
+    """Read one event from its JSON.
+
+    Args:
+        value: the event in UTF-8.
+        accepted_until: the latest acceptable measurement time; a later one would pin its row for good.
+        structured: whether the event lies under `data` of a CloudEvents envelope.
+
+    Raises:
+        InvalidEventError: with the reason, the fields at fault, and none of their values.
+    """
+    try:
+        event = (
+            _StructuredEvent.model_validate_json(value).data
+            if structured
+            else PatternScored.model_validate_json(value)
+        )
+    except ValidationError as error:
+        raise _refusal(value, error) from None
+    if event.measurement_timestamp > accepted_until:
+        raise InvalidEventError(
+            RejectReason.TIMESTAMP_IN_FUTURE,
+            f"measurement_timestamp lies after {accepted_until.isoformat()}",
+            "measurement_timestamp",
+        )
+    return event
+
+
+def parse_measurement(value: bytes, *, accepted_until: datetime) -> PatternScored:
+    """Read one event from its JSON; one without an `event_id` gets the one derived from its content.
+
+    Raises:
+        InvalidEventError: as `parse_event`.
+    """
+    try:
+        return parse_event(value, accepted_until=accepted_until)
+    except InvalidEventError as error:
+        if error.field != "event_id" or error.reason is not RejectReason.MISSING_FIELD:
+            raise
+    try:
+        named = PatternScored.from_measurement(Measurement.model_validate_json(value))
+    except ValidationError as error:
+        raise _refusal(value, error) from None
+    return parse_event(named.to_json(), accepted_until=accepted_until)
+
+
+_REASON_OF_ERROR_TYPE: Final = {
+    "missing": RejectReason.MISSING_FIELD,
+    "model_type": RejectReason.NOT_AN_OBJECT,
+    "finite_number": RejectReason.OUT_OF_RANGE,
+    "greater_than_equal": RejectReason.OUT_OF_RANGE,
+    "less_than_equal": RejectReason.OUT_OF_RANGE,
+    **{str(reason): reason for reason in RejectReason},
+}
+
+
+def _refusal(value: bytes, error: ValidationError) -> InvalidEventError:
+    errors = error.errors(include_url=False, include_context=False, include_input=False)
+    first = errors[0]
+    if first["type"] == "json_invalid":
+        return _unreadable(value, first["msg"])
+    reason = _REASON_OF_ERROR_TYPE.get(first["type"], RejectReason.INVALID_FIELD)
+    field = next((str(part) for part in first["loc"] if part != "data"), None)
+    return InvalidEventError(reason, "; ".join(_describe(error) for error in errors[:5]), field)
+
+
+def _describe(error: ErrorDetails) -> str:
+    place = ".".join(str(part) for part in error["loc"])
+    return f"{place}: {error['msg']}" if place else error["msg"]
+
+
+def _unreadable(value: bytes, message: str) -> InvalidEventError:
+    """Say why the strict parser could not read a value, with the help of a lenient one."""
+    try:
+        text = value.decode()
+    except UnicodeDecodeError as error:
+        return InvalidEventError(RejectReason.INVALID_UTF8, f"{error.reason} at byte {error.start}")
+    try:
+        _require_storable(json.loads(text, parse_int=float))
+    except RecursionError:
+        return InvalidEventError(RejectReason.TOO_DEEP, message)
+    except PydanticCustomError as error:
+        return InvalidEventError(RejectReason(error.type), f"the value {error.message()}")
+    except ValueError:
+        pass  # the lenient parser cannot read it either
+    return InvalidEventError(RejectReason.INVALID_JSON, message)
