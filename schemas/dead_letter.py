@@ -38,7 +38,7 @@ _EXPLANATIONS = {
     RejectReason.UNSTORABLE_TEXT: "A string holds U+0000 or a lone surrogate, which PostgreSQL cannot store.",
     RejectReason.TOO_DEEP: "The JSON is nested too deeply.",
     RejectReason.TOO_LARGE: "The metadata is larger than 64 KiB as JSON.",
-    RejectReason.REFUSED_BY_DATABASE: "PostgreSQL refused the row (a constraint or a trigger of this database).",
+    RejectReason.REFUSED_BY_DATABASE: "PostgreSQL refused the row: a constraint or a trigger.",
 }
 
 

@@ -28,7 +28,7 @@ class KafkaSettings(BaseSettings):
     kafka_security_protocol: SecurityProtocol = Field(
         default="PLAINTEXT", description="How to speak with the brokers."
     )
-    kafka_sasl_mechanism: SaslMechanism | None = Field(default=None, description="With SASL_*: how to log in.")
+    kafka_sasl_mechanism: SaslMechanism | None = Field(default=None, description="With SASL_*: mechanism.")
     kafka_sasl_username: str | None = Field(default=None, description="With SASL_*: the user.")
     kafka_sasl_password: SecretStr | None = Field(default=None, description="With SASL_*: the password.")
     kafka_ssl_cafile: Path | None = Field(
@@ -54,7 +54,7 @@ class KafkaSettings(BaseSettings):
         """The options that every aiokafka client shares.
 
         Raises:
-            OSError: a certificate or key file cannot be read (`ssl.SSLError` where it can but is no such file).
+            OSError: a certificate or key file cannot be read (`ssl.SSLError` where it is no such file).
         """
         options: dict[str, Any] = {
             "bootstrap_servers": self.kafka_bootstrap_servers,

@@ -85,10 +85,8 @@ def _require_storable(value: JsonValue, depth: int = 0) -> None:
             raise PydanticCustomError(
                 RejectReason.TOO_DEEP, "is nested deeper than {limit} levels", {"limit": METADATA_DEPTH_MAX}
             )
-        if isinstance(value, dict):
-            for key in value:
-                _require_storable_text(key)
-        for child in value.values() if isinstance(value, dict) else value:
+        children = [*value, *value.values()] if isinstance(value, dict) else value
+        for child in children:
             _require_storable(child, depth + 1)
 
 

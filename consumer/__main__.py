@@ -1,0 +1,5 @@
+"""`python -m consumer`: the same as `pattern-metrics`."""
+
+from consumer.cli import main
+
+main()

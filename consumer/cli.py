@@ -1,0 +1,327 @@
+"""Every command; no logic of its own.
+
+Exit 0: done and true. 1: a check failed, or part of the input was refused. 2: wrong usage or settings.
+"""
+
+import dataclasses
+import json
+import os
+import stat
+import sys
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import IO, Annotated, Any, NoReturn, TypeVar
+
+import typer
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    Progress,
+    TaskProgressColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+from consumer.faults import Fault, diagnose
+from consumer.logs import configure_logging
+from consumer.settings import (
+    ClockSettings,
+    DatabaseSettings,
+    InvalidSettingError,
+    LogSettings,
+    SettingsT,
+    WorkerSettings,
+    load,
+)
+from schemas.kafka_settings import KafkaSettings
+
+T = TypeVar("T")
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Kafka to PostgreSQL, one current row per pattern. Settings: the environment, or a .env file.",
+)
+migrate_app = typer.Typer(
+    no_args_is_help=True, help="Bring the database's schema up, down, or say where it is."
+)
+topic_app = typer.Typer(no_args_is_help=True, help="The topic of the events.")
+app.add_typer(migrate_app, name="migrate")
+app.add_typer(topic_app, name="topic")
+
+JsonOption = Annotated[bool, typer.Option("--json", help="One JSON object on the last line of stdout.")]
+
+
+def main() -> None:
+    """The entry point."""
+    app(prog_name="pattern-metrics")
+
+
+# What all commands share
+
+
+def _fail(message: str, code: int) -> NoReturn:
+    typer.echo(message, err=True)
+    raise typer.Exit(code)
+
+
+def _load(settings_class: type[SettingsT]) -> SettingsT:
+    try:
+        return load(settings_class)
+    except InvalidSettingError as error:
+        _fail(f"error: {error}", 2)
+
+
+def _start_logging() -> None:
+    configure_logging(_load(LogSettings))
+
+
+def _run(work: Coroutine[Any, Any, T]) -> T:
+    """Run a command's work; an error that is not a bug ends it with one line and without a traceback."""
+    import uvloop
+
+    try:
+        return uvloop.run(work)
+    except Exception as error:
+        diagnosis = diagnose(error)
+        if diagnosis.fault is Fault.UNKNOWN:
+            raise
+        detail = str(error) or type(error).__name__
+        _fail(f"error: {detail} ({diagnosis.hint})", 2 if diagnosis.fault is Fault.SETUP else 1)
+
+
+@contextmanager
+def _progress(description: str, *, total: int | None, visible: bool) -> Iterator[Callable[[int], None]]:
+    """A bar on standard error, when a person watches; yields what moves it on."""
+    console = Console(stderr=True)
+    columns = (
+        TextColumn(description),
+        BarColumn(),
+        TaskProgressColumn(show_speed=True),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console, disable=not (visible and console.is_terminal)) as progress:
+        task = progress.add_task(description, total=total)
+        yield lambda steps: progress.advance(task, steps)
+
+
+# The worker
+
+
+@app.command()
+def consume(
+    until_caught_up: Annotated[
+        bool, typer.Option("--until-caught-up", help="Read to the log's end as of now, then exit 0.")
+    ] = False,
+    check: Annotated[
+        bool, typer.Option("--check", help="Only see whether Kafka, topic, database and revision are right.")
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Read the topic and keep one current row per pattern: the worker to deploy.
+
+    SIGTERM or Ctrl-C: write and commit the batch in hand, leave the group, exit 0. A second one: at once.
+    """
+    from consumer.checking import check as check_set_up
+    from consumer.worker import Worker, run_until_signal
+
+    settings = _load(WorkerSettings)
+    _start_logging()
+    if check:
+        _run(check_set_up(settings))
+        typer.echo("ok: Kafka, topic, database and revision are as the worker needs them", err=True)
+        return
+
+    async def work() -> Worker:
+        worker = Worker(settings)
+        await run_until_signal(worker, until_caught_up=until_caught_up)
+        return worker
+
+    worker = _run(work())
+    accounting = worker.accounting
+    if as_json:
+        typer.echo(json.dumps(accounting.as_dict()))
+    elif until_caught_up:
+        typer.echo(str(accounting))
+    if until_caught_up and worker.breaker.is_open:
+        _fail("error: the breaker opened before the end was reached (DEAD_LETTER_MAX_CONSECUTIVE)", 1)
+
+
+# The agents' side
+
+
+@app.command()
+def score(
+    paths: Annotated[list[Path], typer.Argument(help="Python files, or directories to search for them.")],
+) -> None:
+    """Score Python code and write one event per function and class as JSON Lines to stdout.
+
+    Nothing is executed. A file that does not parse is reported and skipped; the exit code is then 1.
+    """
+    from publisher.scorer import UnreadableFile, find_sources, score_file
+
+    try:
+        sources = find_sources(paths)
+    except FileNotFoundError as error:
+        _fail(f"error: {error}", 2)
+    measured_at, skipped = datetime.now(UTC), 0
+    watched = not sys.stdout.isatty()
+    with _progress("scoring", total=len(sources), visible=watched) as advance:
+        for source in sources:
+            for result in score_file(source, measured_at=measured_at):
+                if isinstance(result, UnreadableFile):
+                    skipped += 1
+                    typer.echo(f"skipped {result.path}: {result.reason}", err=True)
+                else:
+                    sys.stdout.buffer.write(result.to_json() + b"\n")
+            advance(1)
+    if skipped:
+        _fail(f"{skipped} of {len(sources)} files could not be read", 1)
+
+
+@app.command()
+def publish(
+    file: Annotated[typer.FileBinaryRead, typer.Argument(help="JSON Lines; - for standard input.")],
+    as_json: JsonOption = False,
+) -> None:
+    """Publish events from JSON Lines.
+
+    An invalid line is reported by its number and reason; the valid ones are published; exit 1. An event
+    without an event_id gets the one derived from its content: to publish a file twice is a retry, and not a
+    second measurement.
+    """
+    from consumer.publishing import PublishReport, publish_file
+    from publisher import PublishError
+
+    settings, accepted_until = _load(KafkaSettings), _load(ClockSettings).accepted_until()
+    _start_logging()
+    report = PublishReport()
+    try:
+        with _progress("publishing", total=_size(file), visible=True) as advance:
+            _run(
+                publish_file(
+                    settings,
+                    file,
+                    accepted_until=accepted_until,
+                    report=report,
+                    on_refused=lambda number, error: typer.echo(f"line {number}: {error}", err=True),
+                    advance=advance,
+                )
+            )
+    except PublishError as error:
+        typer.echo(f"error: {error}; publish the file again: it is a retry", err=True)
+    except KeyboardInterrupt:
+        typer.echo("interrupted; publish the file again: it is a retry", err=True)
+    typer.echo(json.dumps(report.as_dict()) if as_json else str(report))
+    if not report.is_complete:
+        raise typer.Exit(1)
+
+
+def _size(file: IO[bytes]) -> int | None:
+    """The bytes of a regular file; None for a pipe."""
+    status = os.fstat(file.fileno())
+    return status.st_size if stat.S_ISREG(status.st_mode) else None
+
+
+@app.command()
+def schema() -> None:
+    """Print the event's JSON Schema (2020-12): all that an agent in another language needs."""
+    from schemas.generate import json_schema
+
+    typer.echo(json.dumps(json_schema(), indent=2))
+
+
+@topic_app.command("create")
+def topic_create(
+    partitions: Annotated[int, typer.Option(min=1, help="How many workers can share the topic at most.")] = 6,
+    replication_factor: Annotated[
+        int | None,
+        typer.Option(min=1, help="Copies; by default three, or one a broker where there are fewer."),
+    ] = None,
+) -> None:
+    """Create KAFKA_TOPIC; one that is there is fine."""
+    from consumer.kafka import create_topic
+
+    settings = _load(KafkaSettings)
+    _start_logging()
+    created = _run(create_topic(settings, partitions=partitions, replication_factor=replication_factor))
+    typer.echo(f"topic {settings.kafka_topic} {'created' if created else 'is there already'}")
+
+
+# The database
+
+
+@migrate_app.command("up")
+def migrate_up_command() -> None:
+    """Bring the database to this release's revision. Safe to run twice, and by two processes at once."""
+    from consumer.migration import HEAD_REVISION, migrate_up
+
+    applied = _migrate(migrate_up)
+    typer.echo(f"applied {', '.join(applied)}" if applied else f"already at {HEAD_REVISION}")
+
+
+@migrate_app.command("down")
+def migrate_down_command(
+    revision: Annotated[str, typer.Argument(help="The revision to go back to, or base for none.")],
+) -> None:
+    """Take the database back. To go below 015 deletes progress, gaps and dead letters."""
+    from consumer.migration import migrate_down
+
+    undone = _migrate(lambda database_url: migrate_down(database_url, revision))
+    typer.echo(f"undone {', '.join(undone)}" if undone else f"already at {revision}")
+
+
+@migrate_app.command("status")
+def migrate_status(as_json: JsonOption = False) -> None:
+    """Say where the database stands; exit 1 where revisions are pending."""
+    from consumer.migration import migration_status
+
+    status = _migrate(migration_status)
+    if as_json:
+        typer.echo(json.dumps(dataclasses.asdict(status) | {"up_to_date": status.up_to_date}))
+    else:
+        typer.echo(str(status))
+    if not status.up_to_date:
+        raise typer.Exit(1)
+
+
+@migrate_app.command("sql")
+def migrate_sql() -> None:
+    """Print the whole script, for a DBA to review and run with psql on any database, empty or not."""
+    from consumer.migration import migration_sql
+
+    typer.echo(migration_sql())
+
+
+def _migrate(operation: Callable[[str], Coroutine[Any, Any, T]]) -> T:
+    from consumer.migration import MigrationError
+
+    settings = _load(DatabaseSettings)
+    _start_logging()
+    try:
+        return _run(operation(settings.database_url.get_secret_value()))
+    except MigrationError as error:
+        _fail(f"error: {error}", 2)
+
+
+# The demonstration
+
+
+@app.command()
+def demo(
+    keep: Annotated[bool, typer.Option("--keep", help="Stay up, and print how to connect.")] = False,
+) -> None:
+    """See the main job done in under a minute, on an embedded broker and PostgreSQL (extra `embedded`)."""
+    from consumer.demo import run_demo
+    from consumer.embedded import EmbeddedServerError
+
+    configure_logging(LogSettings(log_level="ERROR"))
+    try:
+        _run(run_demo(keep=keep))
+    except EmbeddedServerError as error:
+        _fail(f"error: {error}", 1)

@@ -1,0 +1,120 @@
+"""Whose fault is an error? The one place that decides what happens after a failure.
+
+By class and SQLSTATE (PostgreSQL, appendix A), never by the text of a message.
+"""
+
+import ssl
+from dataclasses import dataclass
+from enum import Enum, auto
+from typing import Final
+
+import asyncpg
+from aiokafka import errors as kafka_errors
+
+
+class Fault(Enum):
+    """What an error says about who has to act."""
+
+    RECORD = auto()
+    """The record's: it becomes a dead letter."""
+    WEATHER = auto()
+    """Nobody's: wait and try again, for as long as it takes."""
+    SETUP = auto()
+    """The operator's: stay up, not ready, say what to do; goes on once it is mended."""
+    UNKNOWN = auto()
+    """A bug, ours or a library's: stop and commit nothing more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Diagnosis:
+    """A fault, and what a person may do about it."""
+
+    fault: Fault
+    hint: str
+
+
+_RECORD_CLASSES: Final = {"22", "23", "54"}  # data, constraint, a limit of the row
+_RECORD_STATES: Final = {"P0001"}  # RAISE in a trigger of the operator
+_WEATHER_CLASSES: Final = {"08", "40", "53", "55", "57", "58"}
+_WEATHER_STATES: Final = {
+    "25006",  # read-only: a demoted primary
+    "25P02",
+    "25P03",
+    "25P04",
+    "0A000",  # a prepared statement that a migration has overtaken; prepared anew on the next connection
+}
+_SETUP_HINTS: Final = {
+    "42P01": "a table is missing: run `pattern-metrics migrate up`",
+    "42703": "a column is missing: run `pattern-metrics migrate up`",
+    "42P10": "the UNIQUE constraint is missing: run `pattern-metrics migrate up`",
+    "42501": "the user of DATABASE_URL lacks a right: grant it",
+    "3D000": "the database of DATABASE_URL does not exist: create it",
+}
+_SETUP_CLASSES: Final = {
+    "28": "the login was refused: check the user, the password and pg_hba.conf",
+    "3D": "check the database name in DATABASE_URL",
+    "3F": "the schema does not exist: check search_path",
+    "42": "the schema is not the one this version needs: run `pattern-metrics migrate up`",
+}
+
+_KAFKA_SETUP_HINTS: Final[dict[type[Exception], str]] = {
+    kafka_errors.UnknownTopicOrPartitionError: "the topic of KAFKA_TOPIC does not exist (or may not be "
+    "described): run `pattern-metrics topic create`",
+    kafka_errors.InvalidTopicError: "KAFKA_TOPIC is no valid topic name",
+    kafka_errors.TopicAuthorizationFailedError: "grant READ and DESCRIBE on the topic",
+    kafka_errors.GroupAuthorizationFailedError: "grant READ on the consumer group",
+    kafka_errors.ClusterAuthorizationFailedError: "the broker denies this user: check its ACLs",
+    kafka_errors.AuthenticationFailedError: "the login was refused: check KAFKA_SASL_*",
+    kafka_errors.SaslAuthenticationFailed: "the login was refused: check KAFKA_SASL_*",
+    kafka_errors.AuthenticationMethodNotSupported: "check KAFKA_SASL_MECHANISM",
+    kafka_errors.UnsupportedSaslMechanismError: "check KAFKA_SASL_MECHANISM",
+}
+
+_UNREACHABLE: Final = "it is not reachable; waiting for it"
+
+
+def diagnose(error: BaseException) -> Diagnosis:
+    """Decide whose fault an error of PostgreSQL, Kafka or the network is."""
+    if isinstance(error, asyncpg.PostgresError):
+        return _diagnose_sqlstate(error.sqlstate or "")
+    if isinstance(error, kafka_errors.KafkaError):
+        return _diagnose_kafka(error)
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return Diagnosis(
+            Fault.SETUP, "the server's certificate is not trusted: check the CA and the host name"
+        )
+    if isinstance(error, (OSError, TimeoutError)):
+        return Diagnosis(Fault.WEATHER, _UNREACHABLE)
+    return _diagnose_client(error)
+
+
+def _diagnose_sqlstate(sqlstate: str) -> Diagnosis:
+    family = sqlstate[:2]
+    if family in _RECORD_CLASSES or sqlstate in _RECORD_STATES:
+        return Diagnosis(Fault.RECORD, "the row was refused")
+    if family in _WEATHER_CLASSES or sqlstate in _WEATHER_STATES:
+        return Diagnosis(Fault.WEATHER, _UNREACHABLE)
+    if sqlstate in _SETUP_HINTS or family in _SETUP_CLASSES:
+        return Diagnosis(Fault.SETUP, _SETUP_HINTS.get(sqlstate) or _SETUP_CLASSES[family])
+    return Diagnosis(Fault.UNKNOWN, f"unexpected SQLSTATE {sqlstate}")
+
+
+def _diagnose_kafka(error: kafka_errors.KafkaError) -> Diagnosis:
+    for kind, hint in _KAFKA_SETUP_HINTS.items():
+        if isinstance(error, kind):
+            return Diagnosis(Fault.SETUP, hint)
+    if error.retriable or isinstance(
+        error, (kafka_errors.KafkaTimeoutError, kafka_errors.KafkaUnavailableError)
+    ):
+        return Diagnosis(Fault.WEATHER, _UNREACHABLE)
+    return Diagnosis(Fault.UNKNOWN, "unexpected error of the Kafka client")
+
+
+def _diagnose_client(error: BaseException) -> Diagnosis:
+    if isinstance(error, asyncpg.exceptions.ClientConfigurationError):
+        return Diagnosis(Fault.SETUP, "check DATABASE_URL")
+    if isinstance(error, asyncpg.InterfaceError) and isinstance(error, ValueError):
+        return Diagnosis(Fault.RECORD, "the driver could not encode the row")
+    if isinstance(error, (asyncpg.InterfaceError, asyncpg.InternalClientError)):
+        return Diagnosis(Fault.WEATHER, _UNREACHABLE)
+    return Diagnosis(Fault.UNKNOWN, "unexpected error")

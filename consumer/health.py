@@ -1,0 +1,52 @@
+"""What keeps the worker from being ready, and a log that stays readable while it does."""
+
+import time
+from typing import Final
+
+import structlog
+
+from consumer.faults import Diagnosis
+
+logger = structlog.get_logger()
+
+REMINDER_SECONDS: Final = 30.0
+"""How often a condition that lasts is logged again."""
+
+
+class Health:
+    """The conditions under which the worker is not ready; each is logged when it begins, lasts and ends."""
+
+    def __init__(self) -> None:
+        self._conditions: dict[str, str] = {}
+        self._since: dict[str, float] = {}
+        self._logged: dict[str, float] = {}
+
+    @property
+    def conditions(self) -> dict[str, str]:
+        """Component → what is wrong with it; empty when the worker is ready."""
+        return dict(self._conditions)
+
+    def fail(self, component: str, error: BaseException | str, hint: str) -> None:
+        """Say that a component keeps the worker from working; logged at once, then as a reminder."""
+        now = time.monotonic()
+        name = error if isinstance(error, str) else type(error).__name__
+        is_news = self._conditions.get(component) != hint
+        self._conditions[component] = hint
+        self._since.setdefault(component, now)
+        if is_news or now - self._logged[component] >= REMINDER_SECONDS:
+            self._logged[component] = now
+            seconds = round(now - self._since[component], 1)
+            logger.warning("not_ready", component=component, error=name, hint=hint, seconds=seconds)
+
+    def report(self, component: str, error: BaseException, diagnosis: Diagnosis) -> None:
+        """As `fail`, for an error that was diagnosed."""
+        sqlstate = getattr(error, "sqlstate", None)
+        name = f"{type(error).__name__} ({sqlstate})" if sqlstate else type(error).__name__
+        self.fail(component, name, diagnosis.hint)
+
+    def recover(self, component: str) -> None:
+        """Say that a component works (again)."""
+        if self._conditions.pop(component, None) is not None:
+            seconds = round(time.monotonic() - self._since.pop(component), 1)
+            self._logged.pop(component)
+            logger.info("recovered", component=component, seconds=seconds)

@@ -1,0 +1,131 @@
+"""Decode → fold → store: the one path of everything that brings records into the table."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from consumer.decoding import decode
+from consumer.folding import fold
+from consumer.offsets import OffsetRange
+from consumer.records import Accepted, Record, Rejected
+from consumer.store import Partition, StoreTransaction
+
+
+@dataclass(frozen=True, slots=True)
+class Accounting:
+    """What became of the records read: `read == applied + superseded + dead_letters`, always."""
+
+    applied: int = 0
+    superseded: int = 0
+    dead_letters: int = 0
+
+    @property
+    def read(self) -> int:
+        """All records that were read."""
+        return self.applied + self.superseded + self.dead_letters
+
+    def __add__(self, other: "Accounting") -> "Accounting":
+        return Accounting(
+            self.applied + other.applied,
+            self.superseded + other.superseded,
+            self.dead_letters + other.dead_letters,
+        )
+
+    def as_dict(self) -> dict[str, int]:
+        """The four numbers, for a program."""
+        return {
+            "read": self.read,
+            "applied": self.applied,
+            "superseded": self.superseded,
+            "dead_letters": self.dead_letters,
+        }
+
+    def __str__(self) -> str:
+        return (
+            f"read {self.read:,} = applied {self.applied:,} + superseded {self.superseded:,} "
+            f"+ dead letters {self.dead_letters:,}"
+        )
+
+
+@dataclass(slots=True)
+class Breaker:
+    """Guards the table of dead letters: opens after `limit` invalid records without a valid one between."""
+
+    limit: int
+    consecutive: int = field(default=0, init=False)
+
+    def observe(self, *, valid: bool) -> None:
+        """Count one record."""
+        self.consecutive = 0 if valid else self.consecutive + 1
+
+    @property
+    def is_open(self) -> bool:
+        """Whether a producer was, most likely, deployed with a wrong schema."""
+        return self.consecutive >= self.limit
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Decoded records, in the order they were read."""
+
+    accepted: list[Accepted]
+    rejected: list[Rejected]
+    last: Record | None
+    """The last record that was decoded: not the last one given, where the breaker opened before it."""
+
+
+def decode_batch(records: Iterable[Record], *, accepted_until: datetime, breaker: Breaker | None) -> Batch:
+    """Decode records up to the end, or up to the one at which the breaker opens."""
+    accepted, rejected, last = list[Accepted](), list[Rejected](), None
+    for record in records:
+        last = record
+        fate = decode(record, accepted_until=accepted_until)
+        if isinstance(fate, Accepted):
+            accepted.append(fate)
+        else:
+            rejected.append(fate)
+        if breaker is not None:
+            breaker.observe(valid=isinstance(fate, Accepted))
+            if breaker.is_open:
+                break
+    return Batch(accepted, rejected, last)
+
+
+async def store_batch(
+    transaction: StoreTransaction,
+    batch: Batch,
+    *,
+    group: str | None = None,
+    ranges: Mapping[Partition, OffsetRange] | None = None,
+) -> Accounting:
+    """Write a batch, its dead letters and, for a consumer group, its progress: all or nothing.
+
+    Where PostgreSQL refuses the latest event of a pattern, that record is a dead letter and the latest of the
+    pattern's other events takes its place, so that the table stays the maximum of what is valid.
+    """
+    candidates = batch.accepted
+    applied, refused = 0, list[Rejected]()
+    while candidates:
+        merged, losers = await transaction.merge(fold(candidates).values())
+        applied += merged
+        refused += losers
+        candidates = _runners_up(candidates, losers)
+    await transaction.insert_dead_letters(batch.rejected + refused)
+    if group is not None and ranges:
+        await transaction.advance_progress(group, ranges)
+    return Accounting(
+        applied=applied,
+        superseded=len(batch.accepted) - len(refused) - applied,
+        dead_letters=len(batch.rejected) + len(refused),
+    )
+
+
+def _runners_up(candidates: list[Accepted], losers: list[Rejected]) -> list[Accepted]:
+    """The other events of those patterns whose latest one was refused."""
+    refused = {id(loser.record) for loser in losers}
+    patterns = {candidate.event.pattern_id for candidate in candidates if id(candidate.record) in refused}
+    return [
+        candidate
+        for candidate in candidates
+        if candidate.event.pattern_id in patterns and id(candidate.record) not in refused
+    ]

@@ -1,0 +1,185 @@
+"""Migrations of the database's schema: up, down, where it stands, and the script for a person to run."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final, TypeVar
+
+import asyncpg
+import structlog
+from sqlalchemy import Connection
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import create_async_engine
+from sqlalchemy.pool import NullPool
+
+from migrations import revisions
+from migrations.revisions import REVISIONS
+
+logger = structlog.get_logger()
+
+HEAD_REVISION: Final = REVISIONS[-1]
+"""The revision this release works with."""
+
+_Result = TypeVar("_Result")
+
+
+class MigrationError(Exception):
+    """The database or the request does not fit the revisions that there are; the message says what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class MigrationStatus:
+    """Where a database stands.
+
+    Attributes:
+        current: the revision it is stamped with; None without a stamp.
+        recognised: without a stamp, the last revision whose work is there already; None where there is none.
+        head: the newest revision.
+        pending: the revisions that `migrate_up` would run, in their order; on a database without a stamp all
+            of them, as each leaves alone what is there already.
+    """
+
+    current: str | None
+    recognised: str | None
+    head: str
+    pending: tuple[str, ...]
+
+    @property
+    def up_to_date(self) -> bool:
+        """Whether `migrate_up` has nothing to do."""
+        return not self.pending
+
+
+async def migrate_up(database_url: str, revision: str = "head") -> tuple[str, ...]:
+    """Bring a database to a revision, or leave it where it is, if that is later. All in one transaction.
+
+    A database that has the table from elsewhere and no stamp is taken over. Of several callers at once one
+    migrates, the others wait and find nothing to do.
+
+    Args:
+        database_url: any DSN that asyncpg knows.
+        revision: one of `REVISIONS`, or `head`.
+
+    Returns:
+        The revisions that were run, in their order.
+
+    Raises:
+        MigrationError: no such revision, or a stamp that we do not know.
+        asyncpg.PostgresError: PostgreSQL refused (55P03: a table was busy for a minute); nothing was changed.
+        OSError: PostgreSQL is not reachable (`asyncpg.InterfaceError` if the connection broke).
+    """
+    _position(revision, "head")
+
+    def work(connection: Connection) -> tuple[str, ...]:
+        before = _begin(connection)
+        revisions.upgrade(connection, revision)
+        return REVISIONS[before : _stamped_position(connection)]
+
+    return await _in_transaction(database_url, work)
+
+
+async def migrate_down(database_url: str, revision: str) -> tuple[str, ...]:
+    """Take a database back to an earlier revision, in one transaction.
+
+    Args:
+        database_url: any DSN that asyncpg knows.
+        revision: one of `REVISIONS`, or `base` for none.
+
+    Returns:
+        The revisions that were undone, in that order.
+
+    Raises:
+        MigrationError: no such revision, a stamp that we do not know, or the database is not that far.
+        asyncpg.PostgresError: PostgreSQL refused; nothing was changed.
+        OSError: PostgreSQL is not reachable (`asyncpg.InterfaceError` if the connection broke).
+    """
+    after = _position(revision, "base")
+
+    def work(connection: Connection) -> tuple[str, ...]:
+        before = _begin(connection)
+        if before < after:
+            raise MigrationError(
+                f"the database is not stamped with {revision} or later: run migrate up first"
+            )
+        revisions.downgrade(connection, revision)
+        return REVISIONS[after:before][::-1]
+
+    return await _in_transaction(database_url, work)
+
+
+async def migration_status(database_url: str) -> MigrationStatus:
+    """Say where a database stands. Changes nothing.
+
+    Raises:
+        MigrationError: a stamp that we do not know.
+        asyncpg.PostgresError: PostgreSQL refused.
+        OSError: PostgreSQL is not reachable (`asyncpg.InterfaceError` if the connection broke).
+    """
+
+    def work(connection: Connection) -> MigrationStatus:
+        position = _stamped_position(connection)
+        return MigrationStatus(
+            current=REVISIONS[position - 1] if position else None,
+            recognised=None if position else revisions.recognise(connection),
+            head=HEAD_REVISION,
+            pending=REVISIONS[position:],
+        )
+
+    return await _in_transaction(database_url, work)
+
+
+def migration_sql() -> str:
+    """The script that brings any database to the newest revision, for a person to review and run with psql.
+
+    It runs all revisions in one transaction, on an empty database as on one that is there, stamped or not.
+    """
+    return revisions.script()
+
+
+def _position(revision: str, end: str) -> int:
+    if revision == end:
+        return len(REVISIONS) if end == "head" else 0
+    if revision not in REVISIONS:
+        raise MigrationError(f"there is no revision {revision!r}: choose {', '.join(REVISIONS)} or {end}")
+    return REVISIONS.index(revision) + 1
+
+
+def _begin(connection: Connection) -> int:
+    revisions.begin(connection)
+    return _stamped_position(connection)
+
+
+def _stamped_position(connection: Connection) -> int:
+    """How many of the revisions the database has, by its stamp."""
+    stamps = revisions.stamps(connection)
+    if not stamps:
+        return 0
+    if len(stamps) > 1 or stamps[0] not in REVISIONS:
+        raise MigrationError(
+            f"the table alembic_version holds {', '.join(stamps)}, which this release does not know: use the "
+            "release that made it, or another schema or database if it belongs to other software"
+        )
+    return REVISIONS.index(stamps[0]) + 1
+
+
+async def _in_transaction(database_url: str, work: Callable[[Connection], _Result]) -> _Result:
+    async def connect() -> "asyncpg.Connection[Any]":
+        connection = await asyncpg.connect(database_url)
+        connection.add_log_listener(_log_notice)
+        return connection
+
+    engine = create_async_engine(
+        "postgresql+asyncpg://",
+        async_creator=connect,
+        poolclass=NullPool,
+        # Whoever waited for the lock must then see what its holder did.
+        isolation_level="READ COMMITTED",
+    )
+    try:
+        async with engine.begin() as connection:
+            return await connection.run_sync(work)
+    except DBAPIError as error:
+        raise error.driver_exception from None
+
+
+def _log_notice(_: object, notice: asyncpg.PostgresLogMessage) -> None:
+    logger.info("migration_notice", message=notice.message)

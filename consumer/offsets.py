@@ -1,0 +1,56 @@
+"""Where reading starts and what may be committed. Pure; offsets have holes: nothing counts by subtraction."""
+
+from dataclasses import dataclass
+
+from consumer.records import Record
+
+
+@dataclass(frozen=True, slots=True)
+class OffsetRange:
+    """Offsets of one partition from `start` up to, not including, `end`."""
+
+    start: int
+    end: int
+
+    @property
+    def last(self) -> int:
+        """The last offset inside the range."""
+        return self.end - 1
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """Where a partition is read from, and what retention took before it was read (None: nothing known)."""
+
+    offset: int
+    gap: OffsetRange | None = None
+
+
+def next_offset(record: Record) -> int:
+    """The offset to commit once the record is accounted for: the only place that adds one."""
+    return record.offset + 1
+
+
+def choose_start(*, committed: int | None, progress: int | None, beginning: int) -> Start:
+    """Where to start reading a partition: every doubt is settled by reading more.
+
+    Args:
+        committed: Kafka's committed offset of the group, if there is one.
+        progress: the next offset that `ingest_progress` holds, if it does.
+        beginning: the first offset the log still has.
+    """
+    known = [offset for offset in (committed, progress) if offset is not None]
+    gap = OffsetRange(min(known), beginning) if known and min(known) < beginning else None
+    if committed is None or progress is None:
+        return Start(beginning, gap)
+    return Start(max(beginning, min(committed, progress)), gap)
+
+
+def restart_out_of_range(*, position: int, beginning: int) -> Start:
+    """Where to go on when the broker says that it does not have `position`.
+
+    Below the beginning, retention ran ahead: a gap. Otherwise the position lies beyond the log's end, so this
+    is not the log we knew (a topic made anew, a truncated log): it is read from its beginning.
+    """
+    gap = OffsetRange(position, beginning) if position < beginning else None
+    return Start(beginning, gap)

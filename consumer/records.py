@@ -1,0 +1,62 @@
+"""A record and its fate: the vocabulary of everything between the topic and the table."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from schemas.dead_letter import RejectReason
+from schemas.pattern_scored import PatternScored
+
+
+class Record(Protocol):
+    """A record as Kafka holds it (aiokafka's `ConsumerRecord` is one)."""
+
+    @property
+    def topic(self) -> str:
+        """The topic's name."""
+
+    @property
+    def partition(self) -> int:
+        """The partition's number."""
+
+    @property
+    def offset(self) -> int:
+        """The record's place in its partition."""
+
+    @property
+    def timestamp(self) -> int:
+        """Milliseconds since the epoch; -1 where the record has none."""
+
+    @property
+    def key(self) -> bytes | None:
+        """The exact bytes of the key."""
+
+    @property
+    def value(self) -> bytes | None:
+        """The exact bytes of the value; None for a tombstone."""
+
+    @property
+    def headers(self) -> Sequence[tuple[str, bytes | None]]:
+        """Names and values, in order; a name may occur more than once."""
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """A record that holds a valid event."""
+
+    record: Record
+    event: PatternScored
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """A record that becomes a dead letter; `detail` is for a person and always storable as text."""
+
+    record: Record
+    reason: RejectReason
+    detail: str
+
+
+def storable_text(text: str) -> str:
+    """The text with what PostgreSQL cannot hold (U+0000, lone surrogates) written as escapes."""
+    return text.encode(errors="backslashreplace").decode().replace("\0", "\\x00")

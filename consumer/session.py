@@ -1,0 +1,441 @@
+"""One Kafka client's life: poll → ingest → commit, and what a rebalance does to it."""
+
+import asyncio
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+import structlog
+from aiokafka import ConsumerRebalanceListener, TopicPartition
+from aiokafka.errors import (
+    CommitFailedError,
+    IllegalStateError,
+    KafkaError,
+    NoOffsetForPartitionError,
+    OffsetOutOfRangeError,
+)
+
+from consumer.faults import diagnose
+from consumer.health import Health
+from consumer.ingestion import Accounting, Batch, Breaker, decode_batch, store_batch
+from consumer.kafka import REBALANCE_TIMEOUT_MS, create_consumer, require_topic
+from consumer.offsets import OffsetRange, Start, choose_start, next_offset, restart_out_of_range
+from consumer.records import Record
+from consumer.retrying import persevere
+from consumer.settings import WorkerSettings
+from consumer.stopping import Stop, cancel
+from consumer.store import ProgressLostError, Store
+
+logger = structlog.get_logger()
+
+POLL_SECONDS: Final = 0.5
+COMMIT_SECONDS_MAX: Final = 10.0
+LEAVE_SECONDS_MAX: Final = 5.0
+REVOKE_SECONDS_MAX: Final = REBALANCE_TIMEOUT_MS / 1000 / 2
+"""How long a rebalance waits for what is in hand; half of what the group grants, so that we stay a member."""
+
+ANSWER_SECONDS_MAX: Final = 2 * REBALANCE_TIMEOUT_MS / 1000
+"""A call of the client that takes longer than two rebalances may never return."""
+
+SILENCE_SECONDS: Final = 10.0
+"""Without a record for so long, the broker is asked whether it is there and whether there are any."""
+
+STALL_SECONDS: Final = 60.0
+"""Lag without a record for so long is a stall."""
+
+
+class StalledError(Exception):
+    """There is lag and no progress, or the client does not answer: it has to be built anew."""
+
+
+@dataclass(frozen=True, slots=True)
+class Polled:
+    """Records in the order they were read, and the offsets they stand for."""
+
+    records: list[Record]
+    ranges: dict[TopicPartition, OffsetRange]
+
+
+class Session(ConsumerRebalanceListener):
+    """A member of the consumer group, from joining to leaving."""
+
+    def __init__(
+        self, settings: WorkerSettings, store: Store, health: Health, stop: Stop, breaker: Breaker
+    ) -> None:
+        self.accounting = Accounting()
+        self._settings = settings
+        self._store = store
+        self._health = health
+        self._stop = stop
+        self._breaker = breaker
+        self._consumer = create_consumer(settings)
+        self._epoch = 0
+        self._assigned: frozenset[TopicPartition] = frozenset()
+        self._reassigned = asyncio.Event()
+        self._ends_of_batches: dict[TopicPartition, int] = {}
+        self._out_of_range: dict[TopicPartition, int] = {}
+        self._uncommitted: dict[TopicPartition, int] = {}
+        self._targets: dict[TopicPartition, int] = {}
+        self._in_hand = 0
+        self._settled = asyncio.Event()
+        self._settled.set()
+        self._writing: asyncio.Task[None] | None = None
+        self._active_at = self._probed_at = time.monotonic()
+        """When the session last got somewhere: a silence is measured from here."""
+
+    # The life of the session
+
+    async def run(self, *, until_caught_up: bool) -> None:
+        """Consume until a stop is requested or, if asked to, until the end as of the beginning is reached.
+
+        Raises:
+            StalledError: the client has to be built anew.
+            KafkaError: likewise, where the client says so by itself.
+            GraceExpiredError: a stop could not finish what was in hand.
+        """
+        try:
+            self._consumer.subscribe([self._settings.kafka_topic], listener=self)
+            await self._join()
+            while not self._stop.is_requested:
+                await self._take_turn()
+                if self._breaker.is_open:
+                    await self._finish_writing()
+                    if until_caught_up:
+                        break
+                    await self._pause()
+                elif until_caught_up and self._in_hand == 0 and await self._is_caught_up():
+                    break
+            await self._finish_writing()
+            await self._commit()
+        finally:
+            if self._writing is not None:
+                await cancel(self._writing)
+            await self._leave()
+
+    async def _join(self) -> None:
+        try:
+            async with asyncio.timeout(ANSWER_SECONDS_MAX):
+                await self._stop.interrupt(self._consumer.start())
+        except TimeoutError:
+            raise StalledError("the client could not join the group") from None
+
+    async def _take_turn(self) -> None:
+        """Poll and decode a batch while the one before it is written; then write it."""
+        await self._position()
+        polled = await self._poll()
+        try:
+            if polled is None:
+                await self._rest()
+                return
+            batch, ranges = self._decode(polled)
+            await self._finish_writing()
+            self._writing = asyncio.create_task(self._write(batch, ranges))
+        except ProgressLostError:
+            logger.warning("database_went_back", hint="reading again from where the database is")
+            self._ends_of_batches.clear()
+            self._put_down(self._in_hand)
+
+    async def _rest(self) -> None:
+        """What is due when there was nothing to read."""
+        if self._writing is not None and self._writing.done():
+            await self._finish_writing()
+        if self._in_hand == 0:
+            await self._commit()
+        await self._stop.interrupt(self._look_for_a_stall())
+
+    async def _pause(self) -> None:
+        """The breaker is open: stay in the group, not ready, until somebody restarts the worker."""
+        hint = (
+            f"{self._breaker.consecutive} invalid records in a row (DEAD_LETTER_MAX_CONSECUTIVE): mend the "
+            "producer, then restart the worker; see table dead_letters"
+        )
+        while not self._stop.is_requested:
+            self._health.fail("breaker", "BreakerOpen", hint)
+            await self._stop.interrupt(asyncio.sleep(1))
+
+    async def _leave(self) -> None:
+        try:
+            async with asyncio.timeout(LEAVE_SECONDS_MAX):
+                await self._consumer.stop()
+        except (KafkaError, OSError, TimeoutError) as error:
+            logger.warning("leave_failed", error=type(error).__name__)
+
+    # Poll
+
+    async def _poll(self) -> Polled | None:
+        if not self._ends_of_batches:
+            await self._stop.interrupt(asyncio.sleep(POLL_SECONDS))
+            return None
+        try:
+            async with asyncio.timeout(ANSWER_SECONDS_MAX):
+                return await self._stop.interrupt(self._fetch())
+        except NoOffsetForPartitionError:
+            # aiokafka 0.14 may report, once, a partition as of before it was positioned.
+            self._ends_of_batches.clear()
+        except OffsetOutOfRangeError as error:
+            for partition, offset in error.args[0].items():
+                self._ends_of_batches.pop(partition, None)
+                self._out_of_range[partition] = offset
+        except TimeoutError:
+            raise StalledError("a poll did not return") from None
+        return None
+
+    async def _fetch(self) -> Polled | None:
+        """Take what is there. Between the poll's return and its counting as in hand nothing yields."""
+        epoch = self._epoch
+        by_partition = await self._fill()
+        if not by_partition or epoch != self._epoch:
+            return None
+        records: list[Record] = []
+        ranges: dict[TopicPartition, OffsetRange] = {}
+        for partition, part in by_partition.items():
+            records += part
+            end = await self._consumer.position(partition)  # past the markers and holes after the last record
+            ranges[partition] = OffsetRange(self._ends_of_batches[partition], end)
+            self._ends_of_batches[partition] = end
+        self._in_hand += 1
+        self._settled.clear()
+        self._active_at = time.monotonic()
+        self._health.recover("kafka")
+        return Polled(records, ranges)
+
+    async def _fill(self) -> dict[TopicPartition, list[Record]]:
+        """One poll, or several within BATCH_MAX_WAIT_MS until the batch is full."""
+        limit = self._settings.batch_max_records
+        partitions = tuple(self._ends_of_batches)
+        filled: dict[TopicPartition, list[Record]] = await self._consumer.getmany(
+            *partitions, timeout_ms=int(POLL_SECONDS * 1000), max_records=limit
+        )
+        deadline = time.monotonic() + self._settings.batch_max_wait_ms / 1000
+        while filled and (room := limit - sum(map(len, filled.values()))) > 0:
+            wait_ms = int((deadline - time.monotonic()) * 1000)
+            if wait_ms <= 0:
+                break
+            more = await self._consumer.getmany(*partitions, timeout_ms=wait_ms, max_records=room)
+            for partition, part in more.items():
+                filled.setdefault(partition, []).extend(part)
+        return filled
+
+    # Ingest
+
+    def _decode(self, polled: Polled) -> tuple[Batch, dict[TopicPartition, OffsetRange]]:
+        accepted_until = self._settings.accepted_until()
+        batch = decode_batch(polled.records, accepted_until=accepted_until, breaker=self._breaker)
+        return batch, _cut(polled.ranges, batch.last)
+
+    async def _write(self, batch: Batch, ranges: Mapping[TopicPartition, OffsetRange]) -> None:
+        """Write, then commit: the first invariant."""
+
+        async def write() -> Accounting:
+            async with self._store.transaction() as transaction:
+                return await store_batch(
+                    transaction, batch, group=self._settings.kafka_group_id, ranges=ranges
+                )
+
+        began_at = time.monotonic()
+        try:
+            accounting = await persevere("postgresql", write, self._health)
+            written_at = self._active_at = time.monotonic()
+            self.accounting += accounting
+            self._uncommitted |= {partition: offsets.end for partition, offsets in ranges.items()}
+            await self._commit()
+        finally:
+            self._put_down(1)
+        logger.info(
+            "batch_written",
+            **accounting.as_dict(),
+            lag=self._lag(),
+            write_ms=round((written_at - began_at) * 1000, 1),
+            commit_ms=round((time.monotonic() - written_at) * 1000, 1),
+        )
+
+    async def _finish_writing(self) -> None:
+        if self._writing is not None:
+            writing, self._writing = self._writing, None
+            await self._stop.finish(writing)
+
+    def _put_down(self, count: int) -> None:
+        self._in_hand -= count
+        if self._in_hand == 0:
+            self._settled.set()
+
+    # Commit
+
+    async def _commit(self) -> None:
+        """Commit what is written. A commit that fails is no loss: `ingest_progress` knows better."""
+        assigned = self._consumer.assignment()
+        offsets = {partition: end for partition, end in self._uncommitted.items() if partition in assigned}
+        self._uncommitted = dict(offsets)
+        if not offsets:
+            return
+        try:
+            async with asyncio.timeout(min(COMMIT_SECONDS_MAX, self._stop.seconds_left)):
+                await self._consumer.commit(offsets)
+        except (CommitFailedError, IllegalStateError):
+            logger.info("commit_superseded", hint="the group has moved on; its new owner reads again")
+        except (KafkaError, TimeoutError) as error:
+            self._health.report("kafka", error, diagnose(error))
+            return
+        for partition, end in offsets.items():
+            if self._uncommitted.get(partition) == end:
+                del self._uncommitted[partition]
+
+    # Rebalance
+
+    async def on_partitions_revoked(self, revoked: list[TopicPartition]) -> None:
+        """Write and commit what is in hand before the partitions are given up, within a bound."""
+        if revoked:
+            try:
+                async with asyncio.timeout(REVOKE_SECONDS_MAX):
+                    await self._settled.wait()
+            except TimeoutError:
+                logger.warning("revoked_with_a_batch_in_hand", hint="its records will be read again")
+        self._epoch += 1
+        self._assigned = frozenset()
+        self._reassigned.clear()
+        self._ends_of_batches.clear()
+        self._out_of_range.clear()
+        self._uncommitted.clear()
+
+    async def on_partitions_assigned(self, assigned: list[TopicPartition]) -> None:
+        """Note the partitions; where they start is found out by the session, not inside the rebalance."""
+        self._epoch += 1
+        self._assigned = frozenset(assigned)
+        self._reassigned.set()
+        logger.info("partitions_assigned", partitions=sorted(partition.partition for partition in assigned))
+
+    async def _position(self) -> None:
+        """Seek each newly assigned partition; only those are polled."""
+        try:
+            async with asyncio.timeout(ANSWER_SECONDS_MAX):
+                await self._stop.interrupt(self._reassigned.wait())
+        except TimeoutError:
+            raise StalledError("the group did not assign any partitions") from None
+        epoch = self._epoch
+        missing = self._assigned - self._ends_of_batches.keys()
+        if not missing or self._stop.is_requested:
+            return
+        starts = await self._stop.interrupt(self._choose_starts(missing))
+        if starts is None or epoch != self._epoch:
+            return
+        for partition, start in starts.items():
+            self._consumer.seek(partition, start.offset)
+            self._ends_of_batches[partition] = start.offset
+            self._out_of_range.pop(partition, None)
+            if start.gap is not None:
+                self._uncommitted[partition] = start.offset
+        self._active_at = time.monotonic()
+
+    async def _choose_starts(self, partitions: frozenset[TopicPartition]) -> dict[TopicPartition, Start]:
+        async with asyncio.timeout(ANSWER_SECONDS_MAX):
+            beginnings = await self._consumer.beginning_offsets(list(partitions))
+            committed = {partition: await self._consumer.committed(partition) for partition in partitions}
+        group = self._settings.kafka_group_id
+
+        async def write_down() -> dict[TopicPartition, Start]:
+            async with self._store.transaction() as transaction:
+                progress = await transaction.progress(group, self._settings.kafka_topic)
+                starts = {}
+                for partition in partitions:
+                    beginning = beginnings[partition]
+                    position = self._out_of_range.get(partition)
+                    starts[partition] = (
+                        choose_start(
+                            committed=committed[partition],
+                            progress=progress.get(partition),
+                            beginning=beginning,
+                        )
+                        if position is None
+                        else restart_out_of_range(position=position, beginning=beginning)
+                    )
+                await transaction.begin_at(group, starts)
+                return starts
+
+        starts = await persevere("postgresql", write_down, self._health)
+        for partition, start in starts.items():
+            _log_start(partition, start, self._out_of_range.get(partition))
+        return starts
+
+    # Watch
+
+    async def _is_caught_up(self) -> bool:
+        """Whether each assigned partition was read to its end as of its first fetch.
+
+        The end is the last stable offset that the fetch itself told: what `read_committed` can reach.
+        """
+        if not self._reassigned.is_set() or self._assigned != self._ends_of_batches.keys():
+            return False
+        for partition in self._assigned:
+            stable = self._consumer.last_stable_offset(partition)
+            if stable is None:
+                return False
+            end = stable if stable >= 0 else self._consumer.highwater(partition)
+            if await self._consumer.position(partition) < self._targets.setdefault(partition, end):
+                return False
+        return True
+
+    def _lag(self) -> int:
+        """Offsets between what is written and the log's end, as far as the last fetches told."""
+        return sum(
+            max(0, (self._consumer.highwater(partition) or 0) - end)
+            for partition, end in self._ends_of_batches.items()
+            if partition in self._consumer.assignment()
+        )
+
+    async def _look_for_a_stall(self) -> None:
+        """In a silence, ask the broker by a fresh connection whether it is there, and whether there is lag.
+
+        Raises:
+            StalledError: the broker has records for us, and the client does not deliver them.
+        """
+        now = time.monotonic()
+        if now - max(self._active_at, self._probed_at) < SILENCE_SECONDS:
+            return
+        self._probed_at = now
+        try:
+            async with asyncio.timeout(SILENCE_SECONDS):
+                await require_topic(self._settings)
+                ends = await self._consumer.end_offsets(list(self._ends_of_batches))
+        except (KafkaError, OSError, TimeoutError) as error:
+            self._health.report("kafka", error, diagnose(error))
+            return
+        self._health.recover("kafka")
+        assigned = self._consumer.assignment()
+        behind = [
+            partition
+            for partition, end in ends.items()
+            if partition in assigned and await self._consumer.position(partition) < end
+        ]
+        if behind and now - self._active_at > STALL_SECONDS:
+            raise StalledError(f"{len(behind)} partitions have lag, and no record arrives")
+
+
+def _cut(ranges: dict[TopicPartition, OffsetRange], last: Record | None) -> dict[TopicPartition, OffsetRange]:
+    """The ranges up to the last record that was decoded: all of them, unless the breaker opened before."""
+    cut = {}
+    for partition, offsets in ranges.items():
+        if last is not None and partition == (last.topic, last.partition):
+            cut[partition] = OffsetRange(offsets.start, next_offset(last))
+            break
+        cut[partition] = offsets
+    return cut
+
+
+def _log_start(partition: TopicPartition, start: Start, out_of_range: int | None) -> None:
+    if start.gap is not None:
+        logger.warning(
+            "gap",
+            partition=partition.partition,
+            first_offset=start.gap.start,
+            last_offset=start.gap.last,
+            hint="retention removed these records before they were read; see table ingest_gaps",
+        )
+    elif out_of_range is not None:
+        logger.warning(
+            "position_beyond_the_log",
+            partition=partition.partition,
+            position=out_of_range,
+            hint="the topic is not the one we knew; reading it from its beginning",
+        )
+    logger.info("reading_from", partition=partition.partition, offset=start.offset)

@@ -1,0 +1,106 @@
+"""The environment (or a `.env` file) as typed settings. Each field's name in upper case is its variable."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Literal, TypeVar
+from urllib.parse import urlsplit
+
+from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import BaseSettings, SettingsError
+
+from schemas.kafka_settings import KafkaSettings
+
+SettingsT = TypeVar("SettingsT", bound=BaseSettings)
+
+
+class InvalidSettingError(Exception):
+    """A setting is missing or wrong; the message is one line that names it and holds no value."""
+
+
+class LogSettings(BaseSettings):
+    """What is logged, and how; always to standard error."""
+
+    model_config = KafkaSettings.model_config
+
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
+        default="INFO", description="Least severity that is logged."
+    )
+    log_format: Literal["console", "json"] | None = Field(
+        default=None, description="console or json; without it, console on a terminal, else json."
+    )
+
+
+class DatabaseSettings(BaseSettings):
+    """Where the table is."""
+
+    model_config = KafkaSettings.model_config
+
+    database_url: SecretStr = Field(
+        description="postgresql://USER:PASSWORD@HOST:PORT/DATABASE, with any libpq parameter asyncpg knows; "
+        "several hosts with target_session_attrs=primary follow a failover."
+    )
+
+    @field_validator("database_url")
+    @classmethod
+    def _require_postgresql(cls, value: SecretStr) -> SecretStr:
+        try:
+            scheme = urlsplit(value.get_secret_value()).scheme
+        except ValueError:
+            scheme = ""
+        if scheme not in {"postgresql", "postgres"}:
+            raise ValueError("must begin with postgresql://")
+        return value
+
+
+class ClockSettings(BaseSettings):
+    """How far agents' clocks may be ahead."""
+
+    model_config = KafkaSettings.model_config
+
+    max_clock_skew_seconds: Annotated[int, Field(ge=0)] = Field(
+        default=300, description="Seconds a measurement may lie in the future."
+    )
+
+    def accepted_until(self) -> datetime:
+        """The latest acceptable measurement time, as of now."""
+        return datetime.now(UTC) + timedelta(seconds=self.max_clock_skew_seconds)
+
+
+class WorkerSettings(KafkaSettings, DatabaseSettings, ClockSettings):
+    """All that `consume` needs."""
+
+    kafka_group_id: Annotated[str, Field(min_length=1)] = Field(
+        default="pattern-metrics", description="The consumer group; its workers share the partitions."
+    )
+    kafka_group_instance_id: str | None = Field(
+        default=None,
+        description="Static membership (KIP-345): a name of this worker that outlives a restart.",
+    )
+    batch_max_records: Annotated[int, Field(ge=1, le=100_000)] = Field(
+        default=10_000, description="Most records written in one transaction."
+    )
+    batch_max_wait_ms: Annotated[int, Field(ge=0, le=60_000)] = Field(
+        default=0, description="Milliseconds to wait for a batch to fill; 0 writes at once what is there."
+    )
+    dead_letter_max_consecutive: Annotated[int, Field(ge=1)] = Field(
+        default=10_000, description="Invalid records in a row, without one valid, at which the worker pauses."
+    )
+    shutdown_grace_seconds: Annotated[int, Field(ge=1)] = Field(
+        default=25, description="Seconds a stop may take to write and commit what is in hand."
+    )
+
+
+def load(settings_class: type[SettingsT]) -> SettingsT:
+    """Read settings from the environment.
+
+    Raises:
+        InvalidSettingError: names the first setting that is missing or wrong.
+    """
+    try:
+        return settings_class()
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+        name = str(first["loc"][0]).upper() if first["loc"] else ""
+        message = first["msg"].removeprefix("Value error, ")
+        raise InvalidSettingError(f"{name}: {message}" if name else message) from None
+    except SettingsError as error:
+        raise InvalidSettingError(str(error)) from None

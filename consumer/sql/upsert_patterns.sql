@@ -1,0 +1,21 @@
+-- Merge the stage into the table: the law, as SQL. A row wins by the greater (measurement_timestamp, event_id).
+-- The join leaves out rows already superseded, which costs no WAL (a conflict would lock the row); the
+-- condition on the conflict decides again, on the row as it is by then. Sorted, so that writers never deadlock.
+INSERT INTO pattern_quality_metrics AS present
+    (pattern_id, event_id, quality_score, confidence, measurement_timestamp, version, metadata)
+SELECT pattern_id, stage.event_id, stage.quality_score, stage.confidence,
+       stage.measurement_timestamp, stage.version, stage.metadata
+FROM pattern_metrics_stage AS stage
+LEFT JOIN pattern_quality_metrics AS existing USING (pattern_id)
+WHERE existing.pattern_id IS NULL
+   OR (stage.measurement_timestamp, stage.event_id) > (existing.measurement_timestamp, existing.event_id)
+ORDER BY pattern_id
+ON CONFLICT (pattern_id) DO UPDATE SET
+    event_id = EXCLUDED.event_id,
+    quality_score = EXCLUDED.quality_score,
+    confidence = EXCLUDED.confidence,
+    measurement_timestamp = EXCLUDED.measurement_timestamp,
+    version = EXCLUDED.version,
+    metadata = EXCLUDED.metadata,
+    updated_at = now()
+WHERE (EXCLUDED.measurement_timestamp, EXCLUDED.event_id) > (present.measurement_timestamp, present.event_id)

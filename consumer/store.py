@@ -1,0 +1,232 @@
+"""One batch → one PostgreSQL transaction."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from typing import Any, Final, TypeAlias
+
+import asyncpg
+import orjson
+
+from consumer.faults import Fault, diagnose
+from consumer.offsets import OffsetRange, Start
+from consumer.records import Accepted, Record, Rejected, storable_text
+from consumer.sql import statement
+from schemas.dead_letter import RejectReason
+
+CONNECT_SECONDS_MAX: Final = 10
+STATEMENT_SECONDS_MAX: Final = 60
+"""A statement that takes longer is given up, with its connection: it may be half-open."""
+
+_SERVER_SETTINGS: Final = {
+    "application_name": "pattern-metrics",
+    # The server gives up a little before the client does, so that no lock outlives a client that is gone.
+    "statement_timeout": "55s",
+    "idle_in_transaction_session_timeout": "60s",
+}
+
+_STAGE_COLUMNS: Final = (
+    "pattern_id",
+    "event_id",
+    "quality_score",
+    "confidence",
+    "measurement_timestamp",
+    "version",
+    "metadata",
+)
+
+Partition: TypeAlias = tuple[str, int]
+"""A topic and a partition number (aiokafka's `TopicPartition` is one)."""
+
+
+class ProgressLostError(Exception):
+    """The database no longer has what this worker wrote: it was restored, or failed over with loss."""
+
+
+class Store:
+    """The worker's one connection to PostgreSQL, opened when needed and given up after any failure."""
+
+    def __init__(self, database_url: str) -> None:
+        self._database_url = database_url
+        self._connection: asyncpg.Connection[Any] | None = None
+        self._lock = asyncio.Lock()
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator["StoreTransaction"]:
+        """A transaction, one at a time; after an error a retry begins with a new connection.
+
+        Raises:
+            asyncpg.PostgresError: PostgreSQL refused (see `faults.diagnose`).
+            asyncpg.InterfaceError: the connection broke.
+            OSError: PostgreSQL is not reachable.
+            TimeoutError: it did not answer in time.
+        """
+        async with self._lock:
+            try:
+                connection = await self._connected()
+                transaction = connection.transaction()
+                await transaction.start()
+                yield StoreTransaction(connection)
+                await transaction.commit()
+            except BaseException:
+                self.terminate()  # which rolls back, and does not wait for an answer as ROLLBACK would
+                raise
+
+    async def _connected(self) -> "asyncpg.Connection[Any]":
+        if self._connection is None or self._connection.is_closed():
+            connection = await asyncpg.connect(
+                self._database_url,
+                timeout=CONNECT_SECONDS_MAX,
+                command_timeout=STATEMENT_SECONDS_MAX,
+                server_settings=dict(_SERVER_SETTINGS),
+            )
+            self._connection = connection
+            await connection.execute(statement("create_stage"))
+        return self._connection
+
+    def terminate(self) -> None:
+        """Drop the connection at once, without a word to a server that may not listen."""
+        if self._connection is not None:
+            self._connection.terminate()
+            self._connection = None
+
+    async def close(self) -> None:
+        """Close the connection, waiting for the server's answer only as long as a connect may take."""
+        if self._connection is not None:
+            connection, self._connection = self._connection, None
+            try:
+                await connection.close(timeout=CONNECT_SECONDS_MAX)
+            except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
+                connection.terminate()
+
+
+class StoreTransaction:
+    """What can be done inside one transaction."""
+
+    def __init__(self, connection: "asyncpg.Connection[Any]") -> None:
+        self._connection = connection
+
+    async def merge(self, latest: Iterable[Accepted]) -> tuple[int, list[Rejected]]:
+        """Merge the latest event of each pattern into the table.
+
+        A row that PostgreSQL refuses is found by bisecting under savepoints, and takes no neighbour along.
+
+        Returns:
+            How many rows were inserted or updated, and the records whose rows were refused.
+        """
+        parts = [sorted(latest, key=lambda accepted: accepted.event.pattern_id)]
+        applied, refused = 0, list[Rejected]()
+        while parts:
+            part = parts.pop()
+            try:
+                applied += await self._merge_part(part)
+                if parts:
+                    await self._connection.execute(statement("clear_stage"))
+            except (asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+                if diagnose(error).fault is not Fault.RECORD:
+                    raise
+                middle = len(part) // 2
+                if middle == 0:
+                    refused.append(_refusal(part[0].record, error))
+                else:
+                    parts += [part[middle:], part[:middle]]
+        return applied, refused
+
+    async def _merge_part(self, part: Sequence[Accepted]) -> int:
+        if not part:
+            return 0
+        rows = [
+            (
+                event.pattern_id,
+                event.event_id,
+                event.quality_score,
+                event.confidence,
+                event.measurement_timestamp,
+                event.version,
+                event.metadata_json,
+            )
+            for event in (accepted.event for accepted in part)
+        ]
+        savepoint = self._connection.transaction()
+        await savepoint.start()
+        try:
+            await self._connection.copy_records_to_table(
+                "pattern_metrics_stage", records=rows, columns=_STAGE_COLUMNS
+            )
+            status = await self._connection.execute(statement("upsert_patterns"))
+        except (asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+            if diagnose(error).fault is Fault.RECORD:
+                await savepoint.rollback()
+            raise
+        await savepoint.commit()
+        return int(status.rpartition(" ")[2])
+
+    async def insert_dead_letters(self, rejected: Iterable[Rejected]) -> None:
+        """Set records aside with their exact bytes, coordinates and reason; one already there stays."""
+        rows = [
+            (
+                letter.record.topic,
+                letter.record.partition,
+                letter.record.offset,
+                letter.record.timestamp,
+                letter.record.key,
+                letter.record.value,
+                _headers_json(letter.record.headers),
+                letter.reason,
+                letter.detail,
+            )
+            for letter in rejected
+        ]
+        if rows:
+            await self._connection.executemany(statement("insert_dead_letter"), rows)
+
+    async def advance_progress(self, group: str, ranges: Mapping[Partition, OffsetRange]) -> None:
+        """Say that everything of these ranges is written.
+
+        Raises:
+            ProgressLostError: the database does not hold what lies before a range.
+        """
+        advanced = await self._connection.fetch(
+            statement("advance_progress"),
+            group,
+            [topic for topic, _ in ranges],
+            [partition for _, partition in ranges],
+            [offsets.start for offsets in ranges.values()],
+            [offsets.end for offsets in ranges.values()],
+        )
+        if len(advanced) < len(ranges):
+            raise ProgressLostError
+
+    async def progress(self, group: str, topic: str) -> dict[Partition, int]:
+        """The next offset to read of each partition, as far as the database knows it."""
+        rows = await self._connection.fetch(statement("select_progress"), group, topic)
+        return {(topic, row["partition"]): row["next_offset"] for row in rows}
+
+    async def begin_at(self, group: str, starts: Mapping[Partition, Start]) -> None:
+        """Write down where reading starts, and the gaps that retention left before it."""
+        progress = [(group, *partition, start.offset) for partition, start in starts.items()]
+        gaps = [
+            (group, *partition, start.gap.start, start.gap.last)
+            for partition, start in starts.items()
+            if start.gap is not None
+        ]
+        await self._connection.executemany(statement("set_progress"), progress)
+        await self._connection.executemany(statement("insert_gap"), gaps)
+
+
+def _refusal(record: Record, error: Exception) -> Rejected:
+    # Of the server's report the detail line is left out: it repeats the row's values.
+    sqlstate = getattr(error, "sqlstate", None) or "client"
+    return Rejected(record, RejectReason.REFUSED_BY_DATABASE, storable_text(f"{sqlstate}: {error.args[0]}"))
+
+
+def _headers_json(headers: Iterable[tuple[str, bytes | None]]) -> str:
+    """Headers for a person: text where it is text, else hexadecimal. Kafka allows a name more than once."""
+    rows = []
+    for name, value in headers:
+        try:
+            shown = None if value is None else storable_text(value.decode())
+            rows.append({"key": storable_text(name), "value": shown})
+        except UnicodeDecodeError:
+            rows.append({"key": storable_text(name), "value_hex": (value or b"").hex()})
+    return orjson.dumps(rows).decode()

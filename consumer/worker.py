@@ -1,0 +1,128 @@
+"""The long-running worker: one session after another, until it is stopped or caught up."""
+
+import asyncio
+import signal
+from typing import Final
+
+import structlog
+from aiokafka.errors import KafkaError
+
+from consumer.faults import Fault, diagnose
+from consumer.health import Health
+from consumer.ingestion import Accounting, Breaker
+from consumer.kafka import require_topic
+from consumer.retrying import BACKOFF_SECONDS_MAX, persevere
+from consumer.session import Session, StalledError
+from consumer.settings import WorkerSettings
+from consumer.stopping import GraceExpiredError, Stop
+from consumer.store import Store
+
+logger = structlog.get_logger()
+
+REBUILDS_MAX: Final = 3
+"""Clients built anew without any progress between them, before the supervisor has to restart the process."""
+
+
+class Worker:
+    """Reads the topic as a member of its consumer group and keeps the table equal to the fold of it."""
+
+    def __init__(self, settings: WorkerSettings) -> None:
+        self.health = Health()
+        self.breaker = Breaker(settings.dead_letter_max_consecutive)
+        self._settings = settings
+        self._stop = Stop(settings.shutdown_grace_seconds)
+        self._earlier = Accounting()
+        self._session: Session | None = None
+
+    @property
+    def accounting(self) -> Accounting:
+        """What became of the records read so far."""
+        return self._earlier + (self._session.accounting if self._session else Accounting())
+
+    def stop(self) -> None:
+        """Finish the batch in hand, write it, commit it, leave the group; `run` then returns."""
+        self._stop.request()
+
+    async def run(self, *, until_caught_up: bool = False) -> Accounting:
+        """Consume until stopped or, if asked to, until the log's end as of the start is written.
+
+        Returns:
+            What became of the records read.
+
+        Raises:
+            StalledError: the client was built anew several times and got nowhere.
+            KafkaError: likewise.
+        """
+        logger.info("worker_started", topic=self._settings.kafka_topic, group=self._settings.kafka_group_id)
+        store = Store(self._settings.database_url.get_secret_value())
+        rebuilds = 0
+        try:
+            while not self._stop.is_requested:
+                partitions = await self._stop.interrupt(self._wait_for_topic())
+                if partitions is None:
+                    break
+                session = Session(self._settings, store, self.health, self._stop, self.breaker)
+                self._session = session
+                try:
+                    await session.run(until_caught_up=until_caught_up)
+                    break
+                except GraceExpiredError:
+                    logger.warning("stopped_with_a_batch_in_hand", hint="its records will be read again")
+                    break
+                except (KafkaError, StalledError) as error:
+                    rebuilds = 0 if session.accounting.read else rebuilds
+                    rebuilds += await self._consider(error, rebuilds)
+                finally:
+                    self._earlier, self._session = self.accounting, None
+        finally:
+            await store.close()
+        logger.info("worker_stopped", read=self.accounting.read)
+        return self.accounting
+
+    async def _wait_for_topic(self) -> int:
+        return await persevere("kafka", lambda: require_topic(self._settings), self.health)
+
+    async def _consider(self, error: Exception, rebuilds: int) -> int:
+        """Wait before the client is built anew; count only what the weather does not explain.
+
+        Raises:
+            Exception: the error, where rebuilding has not helped so far.
+        """
+        diagnosis = diagnose(error)
+        if diagnosis.fault in {Fault.WEATHER, Fault.SETUP}:
+            self.health.report("kafka", error, diagnosis)
+            await self._stop.interrupt(asyncio.sleep(BACKOFF_SECONDS_MAX / 5))
+            return 0
+        if rebuilds == REBUILDS_MAX:
+            raise error
+        logger.warning("client_rebuilt", error=type(error).__name__, detail=str(error), rebuilds=rebuilds + 1)
+        return 1
+
+
+async def run_until_signal(worker: Worker, *, until_caught_up: bool = False) -> Accounting:
+    """Run the worker; SIGTERM or SIGINT stops it cleanly, a second one at once.
+
+    Raises:
+        asyncio.CancelledError: a second signal came.
+        Exception: as `Worker.run`.
+    """
+    running = asyncio.ensure_future(worker.run(until_caught_up=until_caught_up))
+    signals_seen = 0
+
+    def handle() -> None:
+        nonlocal signals_seen
+        signals_seen += 1
+        if signals_seen == 1:
+            logger.info("stop_requested")
+            worker.stop()
+        else:
+            running.cancel()
+
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, handle)
+    try:
+        return await running
+    finally:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.remove_signal_handler(number)

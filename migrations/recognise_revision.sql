@@ -1,0 +1,25 @@
+-- The last revision whose work, and that of all before it, is done in this database, stamped or not;
+-- null where there is no table yet.
+
+SELECT CASE
+    WHEN to_regclass('pattern_quality_metrics') IS NULL THEN NULL
+    WHEN EXISTS (
+        SELECT FROM pg_constraint AS found
+        JOIN pg_attribute AS present
+            ON present.attrelid = found.conrelid AND present.attnum = ANY (found.conkey)
+        WHERE found.conrelid = to_regclass('pattern_quality_metrics')
+            AND found.contype = 'f'
+            AND present.attname = 'pattern_id'
+    ) THEN '012'
+    WHEN NOT EXISTS (
+        SELECT FROM pg_constraint
+        WHERE conrelid = to_regclass('pattern_quality_metrics')
+            AND conname = 'pattern_quality_metrics_pattern_id_unique'
+    ) THEN '013'
+    WHEN num_nulls(to_regclass('ingest_progress'), to_regclass('ingest_gaps'), to_regclass('dead_letters')) > 0
+        OR NOT EXISTS (
+            SELECT FROM pg_attribute
+            WHERE attrelid = to_regclass('pattern_quality_metrics') AND attname = 'event_id' AND NOT attisdropped
+        ) THEN '014'
+    ELSE '015'
+END

@@ -1,0 +1,85 @@
+-- The whole schema as of 015, to read. Nothing applies this file; a test holds it equal to what the revisions make.
+
+CREATE TABLE pattern_quality_metrics (
+    id uuid PRIMARY KEY DEFAULT gen_random_uuid(),
+    pattern_id uuid NOT NULL,
+    quality_score double precision NOT NULL
+        CONSTRAINT pattern_quality_metrics_quality_score_check CHECK (quality_score >= 0 AND quality_score <= 1),
+    confidence double precision NOT NULL
+        CONSTRAINT pattern_quality_metrics_confidence_check CHECK (confidence >= 0 AND confidence <= 1),
+    measurement_timestamp timestamptz NOT NULL DEFAULT now(),
+    version text DEFAULT '1.0.0',
+    metadata jsonb DEFAULT '{}',
+    created_at timestamptz DEFAULT now(),
+    updated_at timestamptz DEFAULT now(),
+    event_id uuid NOT NULL DEFAULT '00000000-0000-0000-0000-000000000000',
+    CONSTRAINT pattern_quality_metrics_pattern_id_unique UNIQUE (pattern_id)
+) WITH (fillfactor = 50);
+
+COMMENT ON TABLE pattern_quality_metrics IS
+    'The latest measurement of each pattern; from revision 014 on there is one row per pattern.';
+COMMENT ON COLUMN pattern_quality_metrics.event_id IS
+    'The event this row holds; of two events of a pattern the one with the greater (measurement_timestamp, event_id) wins.';
+
+CREATE TABLE ingest_progress (
+    consumer_group text NOT NULL,
+    topic text NOT NULL,
+    partition integer NOT NULL,
+    next_offset bigint NOT NULL CONSTRAINT ingest_progress_next_offset_check CHECK (next_offset >= 0),
+    updated_at timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (consumer_group, topic, partition)
+);
+
+COMMENT ON TABLE ingest_progress IS
+    'How far each consumer group has written each partition, in the same transaction as the rows.';
+COMMENT ON COLUMN ingest_progress.consumer_group IS 'The Kafka consumer group.';
+COMMENT ON COLUMN ingest_progress.topic IS 'The topic that is read.';
+COMMENT ON COLUMN ingest_progress.partition IS 'The partition of the topic.';
+COMMENT ON COLUMN ingest_progress.next_offset IS 'The first offset that is not yet accounted for.';
+COMMENT ON COLUMN ingest_progress.updated_at IS 'When the row was last written.';
+
+CREATE TABLE ingest_gaps (
+    consumer_group text NOT NULL,
+    topic text NOT NULL,
+    partition integer NOT NULL,
+    first_offset bigint NOT NULL,
+    last_offset bigint NOT NULL,
+    noticed_at timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (consumer_group, topic, partition, first_offset),
+    CONSTRAINT ingest_gaps_last_offset_check CHECK (last_offset >= first_offset)
+);
+
+COMMENT ON TABLE ingest_gaps IS 'Offsets that retention removed from the topic before they were read.';
+COMMENT ON COLUMN ingest_gaps.consumer_group IS 'The Kafka consumer group.';
+COMMENT ON COLUMN ingest_gaps.topic IS 'The topic that is read.';
+COMMENT ON COLUMN ingest_gaps.partition IS 'The partition of the topic.';
+COMMENT ON COLUMN ingest_gaps.first_offset IS 'The first offset that was not read.';
+COMMENT ON COLUMN ingest_gaps.last_offset IS 'The last offset that was not read.';
+COMMENT ON COLUMN ingest_gaps.noticed_at IS 'When the worker noticed.';
+
+CREATE TABLE dead_letters (
+    topic text NOT NULL,
+    partition integer NOT NULL,
+    "offset" bigint NOT NULL,
+    record_timestamp bigint NOT NULL,
+    key bytea,
+    value bytea,
+    headers jsonb NOT NULL DEFAULT '[]',
+    reason text NOT NULL CONSTRAINT dead_letters_reason_check CHECK (length(reason) > 0),
+    detail text NOT NULL,
+    noticed_at timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (topic, partition, "offset", record_timestamp)
+);
+
+COMMENT ON TABLE dead_letters IS 'Records that could not be decoded or stored, as they came.';
+COMMENT ON COLUMN dead_letters.topic IS 'The topic that held the record.';
+COMMENT ON COLUMN dead_letters.partition IS 'The partition of the topic.';
+COMMENT ON COLUMN dead_letters."offset" IS 'The offset of the record in its partition.';
+COMMENT ON COLUMN dead_letters.record_timestamp IS
+    'The timestamp of the record in milliseconds since the epoch as Kafka has it, -1 where it has none.';
+COMMENT ON COLUMN dead_letters.key IS 'The bytes of the key, null where the record had none.';
+COMMENT ON COLUMN dead_letters.value IS 'The bytes of the value, null where the record had none.';
+COMMENT ON COLUMN dead_letters.headers IS 'The headers of the record in their order.';
+COMMENT ON COLUMN dead_letters.reason IS 'Why it was refused, one of a closed set of words.';
+COMMENT ON COLUMN dead_letters.detail IS 'What exactly was wrong, for a person.';
+COMMENT ON COLUMN dead_letters.noticed_at IS 'When the worker refused it.';

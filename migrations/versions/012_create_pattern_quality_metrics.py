@@ -1,0 +1,16 @@
+"""Create the table of measurements."""
+
+from migrations.sql_files import run_sql
+
+revision = "012"
+down_revision = None
+
+
+def upgrade() -> None:
+    """Run the SQL file of the same name."""
+    run_sql(__file__, ".sql")
+
+
+def downgrade() -> None:
+    """Run its way back."""
+    run_sql(__file__, ".down.sql")

@@ -1,0 +1,16 @@
+"""Drop the foreign key to the lineage table."""
+
+from migrations.sql_files import run_sql
+
+revision = "013"
+down_revision = "012"
+
+
+def upgrade() -> None:
+    """Run the SQL file of the same name."""
+    run_sql(__file__, ".sql")
+
+
+def downgrade() -> None:
+    """Run its way back."""
+    run_sql(__file__, ".down.sql")

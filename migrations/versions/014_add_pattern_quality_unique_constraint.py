@@ -1,0 +1,16 @@
+"""Allow one row per pattern."""
+
+from migrations.sql_files import run_sql
+
+revision = "014"
+down_revision = "013"
+
+
+def upgrade() -> None:
+    """Run the SQL file of the same name."""
+    run_sql(__file__, ".sql")
+
+
+def downgrade() -> None:
+    """Run its way back."""
+    run_sql(__file__, ".down.sql")

@@ -1,0 +1,285 @@
+"""The five dimensions of a function's or class's quality: pure functions of its facts, each from 0 to 1.
+
+The docstring of each function is the rule; the constants above it are its numbers.
+"""
+
+import re
+from math import prod
+from statistics import fmean
+from typing import Final
+
+from publisher.code_body import Body, Fault
+from publisher.code_facts import ClassFacts, FunctionFacts
+
+HALF_EVIDENCE_OPERATIONS: Final = 5
+"""So many operations (names, calls, operators, literals) make a body half the way to a substantial one."""
+
+
+def evidence_of(operations: int) -> float:
+    """How much there is to judge: n / (n + 5). A getter's 2 give 0.29, 10 give 0.67, 100 give 0.95."""
+    return operations / (operations + HALF_EVIDENCE_OPERATIONS)
+
+
+WORK_SHARE, TYPED_SHARE, CONSISTENT_SHARE, FINISHED_SHARE = 0.5, 0.2, 0.15, 0.15
+DECLARATION_COMPLETENESS: Final = 0.4
+REMINDER_FACTOR: Final = 0.5
+NAMED_SUBTYPE_COMPLETENESS: Final = 0.4
+
+
+def completeness(facts: FunctionFacts | ClassFacts) -> float:
+    """Does it do something whole?
+
+    A function: 0.5 for the work it does (times the evidence: little work is little), 0.2 for the annotated
+    share of its signature, 0.15 if it returns a value on every path or on none, 0.15 if nothing in it says
+    that it is unfinished, halved for each TODO, FIXME, XXX, HACK or NotImplementedError. A stub has 0; one
+    that is empty on purpose 0.4: abstract, overload, in a Protocol, or a hook, which is a method that has a
+    docstring or a comment other than TODO.
+
+    A class: the mean of its methods; its fields together count as one method more, half of it for being
+    there (times the evidence), half for the annotated share. Halved for each reminder outside its methods.
+    An empty class has 0, an empty subclass (most exceptions) 0.4.
+    """
+    if isinstance(facts, ClassFacts):
+        return _class_completeness(facts)
+    if facts.body.operations == 0:
+        return DECLARATION_COMPLETENESS if facts.may_be_empty and not facts.reminders else 0.0
+    return (
+        WORK_SHARE * evidence_of(facts.body.operations)
+        + TYPED_SHARE * facts.annotated_share
+        + CONSISTENT_SHARE * (not facts.body.gives_mixed)
+        + FINISHED_SHARE * REMINDER_FACTOR ** (facts.reminders + facts.body.not_implemented)
+    )
+
+
+def _class_completeness(facts: ClassFacts) -> float:
+    parts = [completeness(method) for method in facts.methods]
+    if facts.fields:
+        typed = facts.fields_annotated / facts.fields
+        parts.append((evidence_of(facts.body.operations) + typed) / 2)
+    if not parts:
+        parts.append(NAMED_SUBTYPE_COMPLETENESS if facts.has_origin else 0.0)
+    return fmean(parts) * REMINDER_FACTOR**facts.reminders
+
+
+SUMMARY_SHARE, SIGNATURE_SHARE, EXTENT_SHARE, COMMENTS_SHARE = 0.35, 0.35, 0.2, 0.1
+SUMMARY_WORDS: Final = 6
+EXTENT_WORDS: Final = 10
+EXTENT_WORDS_PER_STATEMENT: Final = 0.5
+LINES_PER_COMMENT: Final = 12
+COMMENTS_INSTEAD_MAX: Final = 0.3
+COMMENTS_INSTEAD: Final = 4
+SPECIAL_METHOD_CREDIT: Final = 0.4
+PRIVATE_CREDIT: Final = 0.2
+CLASS_OWN_SHARE: Final = 0.6
+
+# A CJK character counts as a word: such text has no spaces to count.
+_WORD: Final = re.compile(r"[\u3040-\u9fff]|[^\W\u3040-\u9fff]+")
+_SAYS_RETURN: Final = re.compile(
+    r"\b(return|yield|give|get|produce|create|construct|compute|calculate|convert|find|make|build|result"
+    r"|iterator|generator|whether|true|none)|->",
+    flags=re.IGNORECASE,
+)
+_SAYS_RAISE: Final = re.compile(r"\brais|\berror\b|\bexception\b", flags=re.IGNORECASE)
+
+
+def documentation(facts: FunctionFacts | ClassFacts) -> float:
+    """Does it say what it is for?
+
+    A function's docstring: 0.35 for the summary, in full from six words on that its name does not hold
+    already; 0.35 for what it says of the signature (each parameter by name, the value given back, the
+    exceptions raised), or for the summary again where there is none of that; 0.2 for its extent (10 words and
+    one more for every two statements); 0.1 for comments, one for every 12 lines beyond the first 12.
+    Without a docstring: up to 0.3 for four lines of comment in or above it. Special methods, which the
+    data model explains, have at least 0.4, private ones 0.2.
+
+    A class: 0.6 by its own docstring (summary and extent, as much each), 0.4 the mean of its public methods.
+    """
+    if isinstance(facts, ClassFacts):
+        return _class_documentation(facts)
+    score = _credit_without_docstring(facts.name, facts.comments)
+    if not facts.docstring:
+        return score
+    summary = _summary(facts.docstring, facts.name)
+    comments = min(1.0, (1 + facts.comments) * LINES_PER_COMMENT / facts.lines)
+    return max(
+        score,
+        SUMMARY_SHARE * summary
+        + SIGNATURE_SHARE * _signature(facts, default=summary)
+        + EXTENT_SHARE * _extent(facts.docstring, facts.body.statements)
+        + COMMENTS_SHARE * comments,
+    )
+
+
+def _class_documentation(facts: ClassFacts) -> float:
+    own = _credit_without_docstring(facts.name, facts.comments)
+    if facts.docstring:
+        extent = _extent(facts.docstring, facts.body.statements + facts.members)
+        own = max(own, (_summary(facts.docstring, facts.name) + extent) / 2)
+    methods = [documentation(method) for method in facts.methods if not method.name.startswith("_")]
+    return CLASS_OWN_SHARE * own + (1 - CLASS_OWN_SHARE) * fmean(methods) if methods else own
+
+
+def _credit_without_docstring(name: str, comments: int) -> float:
+    credit = COMMENTS_INSTEAD_MAX * min(1.0, comments / COMMENTS_INSTEAD)
+    if name.startswith("__") and name.endswith("__"):
+        return max(credit, SPECIAL_METHOD_CREDIT)
+    return max(credit, PRIVATE_CREDIT) if name.startswith("_") else credit
+
+
+def _words(text: str) -> set[str]:
+    return set(_WORD.findall(text.lower()))
+
+
+def _summary(docstring: str, name: str) -> float:
+    said_by_name = _words(name.replace("_", " "))
+    return min(1.0, len(_words(docstring.partition("\n\n")[0]) - said_by_name) / SUMMARY_WORDS)
+
+
+def _extent(docstring: str, statements: int) -> float:
+    wanted = EXTENT_WORDS + EXTENT_WORDS_PER_STATEMENT * statements
+    return min(1.0, len(_WORD.findall(docstring)) / wanted)
+
+
+def _signature(facts: FunctionFacts, *, default: float) -> float:
+    words = _words(facts.docstring)
+    said = [
+        parameter.lower() in words or _words(parameter.replace("_", " ")) <= words
+        for parameter in facts.parameters
+        if not parameter.startswith("_")
+    ]
+    if facts.body.gives_a_value:
+        said.append(_SAYS_RETURN.search(facts.docstring) is not None)
+    if facts.body.exceptions:
+        names = {name.lower() for name in facts.body.exceptions}
+        said.append(bool(names & words) or _SAYS_RAISE.search(facts.docstring) is not None)
+    return fmean(said) if said else default
+
+
+PENALTIES: Final = {
+    Fault.BARE_EXCEPT: 0.4,
+    Fault.DYNAMIC_CODE: 0.3,
+    Fault.MUTABLE_DEFAULT: 0.3,
+    Fault.SILENT_EXCEPT: 0.3,
+    Fault.GLOBAL: 0.2,
+    Fault.LONG_BODY: 0.2,
+    Fault.MANY_BRANCHES: 0.2,
+    Fault.NAME: 0.2,
+    Fault.NONE_EQUALITY: 0.1,
+    Fault.PARAMETER_NAME: 0.1,
+    Fault.SHADOWED_BUILTIN: 0.05,
+    Fault.LONG_LINE: 0.05,
+}
+
+
+def compliance(facts: FunctionFacts | ClassFacts) -> float:
+    """Does it keep the rules of the house?
+
+    1, less for each fault its part of what is left: 40 % for a bare `except`; 30 % each for `eval` or `exec`,
+    a mutable default, an `except Exception` that only passes; 20 % each for `global`, a name not as PEP 8
+    wants it, and every full 50 statements or 15 branches; 10 % for `== None` or a parameter not in lower
+    case; 5 % for a line over 100 characters or a parameter that hides a builtin. Half of it is earned by
+    what is there to judge (evidence): who does nothing breaks no rule.
+
+    A class: its own faults, times the mean of its methods.
+    """
+    kept = prod((1 - PENALTIES[fault]) ** count for fault, count in facts.body.faults.items())
+    if isinstance(facts, ClassFacts) and facts.methods:
+        return kept * fmean(compliance(method) for method in facts.methods)
+    return kept * (1 + evidence_of(facts.body.operations)) / 2
+
+
+ANNOTATIONS_SHARE, NAMES_SHARE, HINTS_SHARE, EXAMPLES_SHARE = 0.45, 0.2, 0.1, 0.25
+SECTIONS_INSTEAD: Final = 0.6
+NAME_CHARACTERS_MIN: Final = 3
+CLASS_METHODS_SHARE: Final = 0.5
+
+_EXAMPLE: Final = re.compile(r"^\s*>>> ", flags=re.MULTILINE)
+_SECTION: Final = re.compile(
+    r"^\s*(:(param|returns?|raises|type)\b|@(param|return)|(Args|Arguments|Attributes|Parameters|Returns|Yields"
+    r"|Raises|Examples?|Usage|Notes?)\b:?\s*$)|::\s*$",
+    flags=re.MULTILINE,
+)
+
+
+def metadata_richness(facts: FunctionFacts | ClassFacts) -> float:
+    """What does one learn without reading the body?
+
+    A function: 0.45 for the annotated share of its signature; 0.2 for the share of its own and its
+    parameters' names that have three letters or more; 0.1 for decorators, defaults, keyword-only or
+    positional-only parameters; 0.25 for an example (`>>>`) in the docstring, 0.6 of that for sections or
+    fields (`Args:`, `:param`) alone.
+
+    A class: 0.5 for the mean of its methods (where it has none: for the annotated share of its fields); the
+    rest for itself: half for an example or sections, a quarter each for its name and for bases or decorators.
+    """
+    examples = _examples(facts.docstring)
+    if isinstance(facts, FunctionFacts):
+        names = [len(name.strip("_")) >= NAME_CHARACTERS_MIN for name in (facts.name, *facts.parameters)]
+        return (
+            ANNOTATIONS_SHARE * facts.annotated_share
+            + NAMES_SHARE * fmean(names)
+            + HINTS_SHARE * facts.has_signature_hints
+            + EXAMPLES_SHARE * examples
+        )
+    typed = facts.fields_annotated / facts.fields if facts.fields else 0.0
+    members = fmean(map(metadata_richness, facts.methods)) if facts.methods else typed
+    own = examples / 2 + (len(facts.name) >= NAME_CHARACTERS_MIN) / 4 + facts.has_origin / 4
+    return CLASS_METHODS_SHARE * members + (1 - CLASS_METHODS_SHARE) * own
+
+
+def _examples(docstring: str) -> float:
+    if _EXAMPLE.search(docstring):
+        return 1.0
+    return SECTIONS_INSTEAD if _SECTION.search(docstring) else 0.0
+
+
+BRANCHES_EASY, BRANCHES_HALVING = 5, 10
+DEPTH_EASY, DEPTH_HALVING = 2, 2
+STATEMENTS_EASY, STATEMENTS_HALVING = 20, 50
+PARAMETERS_EASY, PARAMETERS_HALVING = 4, 4
+METHODS_EASY, METHODS_HALVING = 15, 20
+
+
+def complexity(facts: FunctionFacts | ClassFacts) -> float:
+    """Is it simple to follow? 1 is simple.
+
+    A function: 1 up to 5 branches, 2 levels of nesting, 20 statements and 4 parameters; beyond that it falls
+    smoothly, halved by each further 10 branches, 2 levels, 50 statements and 4 parameters.
+
+    A class: the mean of its methods, halved by each 20 methods beyond 15; without methods as a function.
+    """
+    if isinstance(facts, ClassFacts) and facts.methods:
+        size = _ease(len(facts.methods), METHODS_EASY, METHODS_HALVING)
+        return size * fmean(map(complexity, facts.methods))
+    parameters = len(facts.parameters) if isinstance(facts, FunctionFacts) else 0
+    return _body_ease(facts.body) * _ease(parameters, PARAMETERS_EASY, PARAMETERS_HALVING)
+
+
+def _body_ease(body: Body) -> float:
+    return (
+        _ease(body.branches, BRANCHES_EASY, BRANCHES_HALVING)
+        * _ease(body.depth, DEPTH_EASY, DEPTH_HALVING)
+        * _ease(body.statements, STATEMENTS_EASY, STATEMENTS_HALVING)
+    )
+
+
+def _ease(value: int, easy: int, halving: int) -> float:
+    return float(0.5 ** (max(0, value - easy) / halving))
+
+
+CONFIDENCE_MIN, CONFIDENCE_MAX = 0.2, 0.95
+CONFIDENCE_HALF_OPERATIONS: Final = 15
+
+
+def confidence(facts: FunctionFacts | ClassFacts) -> float:
+    """How far may the score be trusted?
+
+    It rises with what was there to judge: from 0.2 for a stub towards 0.95, which it never reaches, for rules
+    that read code do not know whether it is right; half the way at 15 operations. A class's are its
+    methods' too.
+    """
+    operations = facts.body.operations
+    if isinstance(facts, ClassFacts):
+        operations += sum(method.body.operations for method in facts.methods)
+    evidence = operations / (operations + CONFIDENCE_HALF_OPERATIONS)
+    return CONFIDENCE_MIN + (CONFIDENCE_MAX - CONFIDENCE_MIN) * evidence

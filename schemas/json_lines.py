@@ -1,0 +1,29 @@
+"""Events in a file: JSON Lines, one object a line, as `score` writes and `publish` reads them."""
+
+from collections.abc import Iterable, Iterator
+from datetime import datetime
+
+from schemas.dead_letter import InvalidEventError
+from schemas.pattern_scored import PatternScored, parse_measurement
+
+
+def read_events(
+    lines: Iterable[bytes], first_line: int = 1, *, accepted_until: datetime
+) -> Iterator[tuple[int, PatternScored | InvalidEventError]]:
+    """Read events line by line; blank lines are passed over.
+
+    Args:
+        lines: lines of the file, as bytes.
+        first_line: the number of the first of them.
+        accepted_until: the latest acceptable measurement time.
+
+    Yields:
+        The line's number and the event, or why the line holds none. An event without an `event_id`
+        gets the one derived from its content: to publish a file twice is a retry.
+    """
+    for number, line in enumerate(lines, start=first_line):
+        if line.strip():
+            try:
+                yield number, parse_measurement(line, accepted_until=accepted_until)
+            except InvalidEventError as error:
+                yield number, error

@@ -1,0 +1,12 @@
+import pytest
+
+pytest_plugins = ["tests.support.postgres", "tests.support.kafka"]
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--kafka",
+        default="auto",
+        metavar="auto|embedded|apache|HOST:PORT",
+        help="the brokers of the tests that need one; auto is the embedded one and Apache Kafka",
+    )

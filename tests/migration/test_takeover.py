@@ -1,0 +1,128 @@
+from uuid import UUID
+
+import asyncpg
+import pytest
+
+from consumer.migration import HEAD_REVISION, migrate_up, migration_status
+from migrations.revisions import REVISIONS
+from tests.migration.databases import (
+    MADE_ELSEWHERE,
+    TWO_MEASUREMENTS,
+    apply_by_hand,
+    catalog,
+    execute,
+    fetch,
+    make_elsewhere,
+    measurements,
+    stamp,
+)
+
+
+@pytest.mark.parametrize("revision", MADE_ELSEWHERE)
+async def test_a_table_from_elsewhere_is_recognised_and_taken_over_with_its_rows(
+    any_database_url: str, revision: str
+) -> None:
+    await make_elsewhere(any_database_url, revision)
+    await execute(any_database_url, TWO_MEASUREMENTS)
+    before = await measurements(any_database_url)
+    status = await migration_status(any_database_url)
+
+    applied = await migrate_up(any_database_url)
+
+    assert (status.current, status.recognised, status.pending) == (None, revision, REVISIONS)
+    assert applied == REVISIONS
+    assert await stamp(any_database_url) == [HEAD_REVISION]
+    assert await measurements(any_database_url) == before
+    assert len(before) == 2
+    assert await fetch(any_database_url, "SELECT conname FROM pg_constraint WHERE contype = 'f'") == []
+    assert await fetch(
+        any_database_url,
+        "SELECT to_regclass('pattern_lineage_nodes') IS NOT NULL AS lineage_stays, "
+        "to_regclass('pattern_quality_metrics_duplicates') IS NULL AS none_needed",
+    ) == [{"lineage_stays": True, "none_needed": True}]
+
+
+@pytest.mark.parametrize("revision", MADE_ELSEWHERE)
+async def test_a_taken_over_database_equals_one_made_here(
+    database_url: str, migrated_database_url: str, revision: str
+) -> None:
+    await make_elsewhere(database_url, revision)
+    await migrate_up(database_url)
+
+    assert await catalog(database_url) == await catalog(migrated_database_url)
+
+
+async def test_a_row_from_before_events_had_ids_has_the_smallest_one(database_url: str) -> None:
+    await make_elsewhere(database_url, "014")
+    await execute(database_url, TWO_MEASUREMENTS)
+    await migrate_up(database_url)
+
+    assert await fetch(database_url, "SELECT DISTINCT event_id FROM pattern_quality_metrics") == [
+        {"event_id": UUID(int=0)}
+    ]
+
+
+async def test_where_an_unstamped_database_stands_is_recognised_after_each_revision(
+    any_database_url: str,
+) -> None:
+    recognised = {}
+    for revision in REVISIONS:
+        await apply_by_hand(any_database_url, revision)
+        recognised[revision] = (await migration_status(any_database_url)).recognised
+
+    # Without a lineage table, what 012 made is all that 013 asks for.
+    assert recognised == {revision: revision for revision in REVISIONS} | {"012": "013"}
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ("ALTER COLUMN version TYPE varchar(20)", "version must be text and is character varying(20)"),
+        ("ALTER COLUMN quality_score TYPE numeric", "quality_score must be double precision and is numeric"),
+        ("DROP COLUMN metadata", "metadata must be jsonb and is missing"),
+    ],
+)
+async def test_a_table_that_does_not_fit_is_refused_and_left_as_it_is(
+    any_database_url: str, change: str, told: str
+) -> None:
+    await make_elsewhere(any_database_url, "012")
+    await execute(any_database_url, f"ALTER TABLE pattern_quality_metrics {change}")
+    before = await catalog(any_database_url)
+
+    with pytest.raises(asyncpg.InvalidTableDefinitionError) as refused:
+        await migrate_up(any_database_url)
+
+    assert told in str(refused.value)
+    assert "Alter these columns" in (refused.value.hint or "")
+    assert await catalog(any_database_url) == before
+    assert await fetch(any_database_url, "SELECT to_regclass('alembic_version') AS t") == [{"t": None}]
+
+
+async def test_another_table_of_the_name_of_one_of_ours_is_refused(database_url: str) -> None:
+    await execute(database_url, 'CREATE TABLE dead_letters (id int, topic text, key text, "offset" bigint)')
+
+    with pytest.raises(
+        asyncpg.InvalidTableDefinitionError, match=r"dead_letters.key must be bytea and is text"
+    ):
+        await migrate_up(database_url)
+    assert await fetch(database_url, "SELECT to_regclass('pattern_quality_metrics') AS t") == [{"t": None}]
+
+
+async def test_every_foreign_key_of_the_pattern_is_dropped_and_no_other(any_database_url: str) -> None:
+    await make_elsewhere(any_database_url, "012")
+    await execute(
+        any_database_url,
+        """
+        CREATE TABLE runs (id uuid PRIMARY KEY);
+        ALTER TABLE pattern_quality_metrics
+            ADD COLUMN run_id uuid CONSTRAINT run REFERENCES runs (id) DEFERRABLE INITIALLY DEFERRED,
+            ADD CONSTRAINT "a ""second"" one" FOREIGN KEY (pattern_id) REFERENCES pattern_lineage_nodes (id)
+                ON DELETE CASCADE DEFERRABLE INITIALLY DEFERRED;
+        """,
+    )
+
+    await migrate_up(any_database_url)
+
+    assert await fetch(any_database_url, "SELECT conname FROM pg_constraint WHERE contype = 'f'") == [
+        {"conname": "run"}
+    ]

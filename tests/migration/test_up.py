@@ -1,0 +1,160 @@
+import asyncio
+
+import asyncpg
+import pytest
+from structlog.testing import capture_logs
+
+from consumer.migration import (
+    HEAD_REVISION,
+    MigrationError,
+    MigrationStatus,
+    migrate_down,
+    migrate_up,
+    migration_status,
+)
+from migrations import revisions
+from migrations.revisions import REVISIONS
+from tests.migration.databases import TWO_MEASUREMENTS, catalog, execute, fetch, measurements, stamp
+
+
+def test_the_revisions_keep_the_numbers_that_existing_databases_know() -> None:
+    assert REVISIONS[:4] == ("012", "013", "014", "015")
+    assert REVISIONS[-1] == HEAD_REVISION
+
+
+async def test_an_empty_database_is_brought_to_the_newest_revision(any_database_url: str) -> None:
+    before = await migration_status(any_database_url)
+    applied = await migrate_up(any_database_url)
+    after = await migration_status(any_database_url)
+
+    assert before == MigrationStatus(current=None, recognised=None, head=HEAD_REVISION, pending=REVISIONS)
+    assert not before.up_to_date
+    assert applied == REVISIONS
+    assert after == MigrationStatus(current=HEAD_REVISION, recognised=None, head=HEAD_REVISION, pending=())
+    assert after.up_to_date
+    assert await stamp(any_database_url) == [HEAD_REVISION]
+    assert await measurements(any_database_url) == []
+
+
+async def test_migrating_twice_changes_nothing(any_database_url: str) -> None:
+    await migrate_up(any_database_url)
+    await execute(any_database_url, TWO_MEASUREMENTS)
+    before = await catalog(any_database_url), await measurements(any_database_url)
+
+    assert await migrate_up(any_database_url) == ()
+    assert (await catalog(any_database_url), await measurements(any_database_url)) == before
+
+
+async def test_of_several_at_once_one_migrates_and_the_others_find_nothing_to_do(
+    any_database_url: str,
+) -> None:
+    applied = await asyncio.gather(*(migrate_up(any_database_url) for _ in range(4)))
+
+    assert sorted(applied) == [(), (), (), REVISIONS]
+    assert await stamp(any_database_url) == [HEAD_REVISION]
+
+
+async def test_who_migrates_at_once_sees_the_work_of_the_other_whatever_the_isolation(
+    database_url: str,
+) -> None:
+    url = f"{database_url}?default_transaction_isolation=serializable"
+
+    applied = await asyncio.gather(*(migrate_up(url) for _ in range(4)))
+
+    assert sorted(applied) == [(), (), (), REVISIONS]
+
+
+async def test_migrating_up_stops_at_the_revision_asked_for_and_never_goes_back(database_url: str) -> None:
+    assert await migrate_up(database_url, "013") == ("012", "013")
+    assert (await migration_status(database_url)).pending == REVISIONS[2:]
+    assert await migrate_up(database_url, "012") == ()
+    assert await stamp(database_url) == ["013"]
+
+
+@pytest.mark.parametrize("revision", ["099", "", "+1", "heads"])
+async def test_an_unknown_revision_is_named_together_with_those_that_there_are(
+    database_url: str, revision: str
+) -> None:
+    with pytest.raises(MigrationError, match=r"choose 012, 013, 014, 015"):
+        await migrate_up(database_url, revision)
+    with pytest.raises(MigrationError, match=r"choose 012, 013, 014, 015"):
+        await migrate_down(database_url, revision)
+
+
+@pytest.mark.parametrize("stamps", [["ae1027a6acf"], ["014", "ae1027a6acf"], ["013", "014"]])
+async def test_the_stamp_of_other_software_is_refused_and_left_alone(
+    database_url: str, stamps: list[str]
+) -> None:
+    await execute(database_url, "CREATE TABLE alembic_version (version_num varchar(32) PRIMARY KEY)")
+    for one in stamps:
+        await execute(database_url, f"INSERT INTO alembic_version VALUES ('{one}')")
+
+    for work in (
+        migrate_up(database_url),
+        migrate_down(database_url, "base"),
+        migration_status(database_url),
+    ):
+        with pytest.raises(MigrationError, match=f"alembic_version holds .*{stamps[-1]}"):
+            await work
+    assert sorted(await stamp(database_url)) == stamps
+    assert await catalog(database_url) == {"columns": [], "constraints": [], "indexes": [], "tables": []}
+
+
+async def test_what_the_sql_files_tell_reaches_the_log(database_url: str) -> None:
+    with capture_logs() as logs:
+        await migrate_up(database_url)
+
+    told = [log["message"] for log in logs if log["event"] == "migration_notice"]
+    assert "0 duplicates moved to pattern_quality_metrics_duplicates" in told
+
+
+async def test_a_refusal_is_the_drivers_own_exception_with_its_sqlstate(database_url: str) -> None:
+    with pytest.raises(asyncpg.ReadOnlySQLTransactionError) as refused:
+        await migrate_up(f"{database_url}?default_transaction_read_only=on")
+    assert refused.value.sqlstate == "25006"
+
+    with pytest.raises(asyncpg.InvalidCatalogNameError):
+        await migration_status(f"{database_url}_that_is_not_there")
+
+
+async def test_a_database_that_cannot_be_reached_is_an_os_error() -> None:
+    with pytest.raises(OSError, match=r"."):
+        await migration_status("postgresql://postgres@127.0.0.1:1/postgres")
+
+
+async def test_a_busy_table_is_given_up_after_a_while_and_nothing_is_changed(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await migrate_up(database_url, "013")
+    waits = [statement.replace("60s", "50ms") for statement in revisions.FIRST_STATEMENTS]
+    assert waits[-1] == "SET LOCAL lock_timeout = '50ms'"
+    monkeypatch.setattr(revisions, "FIRST_STATEMENTS", waits)
+
+    reader = await asyncpg.connect(database_url)
+    try:
+        async with reader.transaction():
+            await reader.execute("LOCK TABLE pattern_quality_metrics IN ACCESS SHARE MODE")
+            with pytest.raises(asyncpg.LockNotAvailableError):
+                await migrate_up(database_url)
+    finally:
+        await reader.close()
+    assert await stamp(database_url) == ["013"]
+
+
+async def test_a_connection_lost_half_way_is_the_drivers_exception_and_changes_nothing(
+    database_url: str,
+) -> None:
+    await migrate_up(database_url, "013")
+    await execute(
+        database_url,
+        """
+        CREATE FUNCTION hang_up() RETURNS trigger LANGUAGE plpgsql
+            AS 'BEGIN PERFORM pg_terminate_backend(pg_backend_pid()); RETURN NEW; END';
+        CREATE TRIGGER hang_up BEFORE INSERT ON pattern_quality_metrics EXECUTE FUNCTION hang_up();
+        """,
+    )
+
+    with pytest.raises((asyncpg.PostgresError, asyncpg.InterfaceError, OSError)):
+        await migrate_up(database_url)
+    assert await stamp(database_url) == ["013"]
+    assert await fetch(database_url, "SELECT to_regclass('dead_letters') AS t") == [{"t": None}]

@@ -1,0 +1,45 @@
+"""Waiting for what happens elsewhere, without sleeping for a guessed time."""
+
+import asyncio
+import inspect
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar, overload
+
+T = TypeVar("T")
+
+
+@overload
+async def eventually(
+    condition: Callable[[], Awaitable[T]], *, deadline_seconds: float = ..., poll_seconds: float = ...
+) -> T: ...
+@overload
+async def eventually(
+    condition: Callable[[], T], *, deadline_seconds: float = ..., poll_seconds: float = ...
+) -> T: ...
+async def eventually(
+    condition: Callable[[], Any], *, deadline_seconds: float = 30, poll_seconds: float = 0.05
+) -> Any:
+    """Call `condition`, sync or async, until it answers something true, and return that.
+
+    An exception counts as "not yet".
+
+    Raises:
+        AssertionError: nothing true within the deadline; shows the last answer or exception.
+    """
+    deadline = time.monotonic() + deadline_seconds
+    while True:
+        failure: Exception | None = None
+        last: object = None
+        try:
+            async with asyncio.timeout(deadline - time.monotonic()):
+                last = condition()
+                if inspect.isawaitable(last):
+                    last = await last
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is shown at the deadline
+            last = failure = error
+        if last and failure is None:
+            return last
+        if time.monotonic() > deadline:
+            raise AssertionError(f"not within {deadline_seconds} s; last: {last!r}") from failure
+        await asyncio.sleep(poll_seconds)
