@@ -10,6 +10,7 @@ from aiokafka.conn import collect_hosts, create_conn
 from aiokafka.errors import KafkaConnectionError, KafkaError, NoError, TopicAlreadyExistsError, for_code
 from aiokafka.protocol.metadata import MetadataRequest
 
+from consumer.header_names import tolerate_header_names
 from consumer.settings import WorkerSettings
 from schemas.kafka_settings import KafkaSettings
 
@@ -28,6 +29,7 @@ _POLL_INTERVAL_MS_MAX: Final = 7 * 24 * 3600 * 1000
 
 def create_consumer(settings: WorkerSettings) -> AIOKafkaConsumer:
     """A consumer that commits only what it is told to and never jumps by itself."""
+    tolerate_header_names()
     return AIOKafkaConsumer(
         **settings.client_options(),
         client_id="pattern-metrics",

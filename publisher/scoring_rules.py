@@ -193,10 +193,10 @@ SECTIONS_INSTEAD: Final = 0.6
 NAME_CHARACTERS_MIN: Final = 3
 CLASS_METHODS_SHARE: Final = 0.5
 
-_EXAMPLE: Final = re.compile(r"^\s*>>> ", flags=re.MULTILINE)
+_EXAMPLE: Final = re.compile(r"^[ \t]*>>> ", flags=re.MULTILINE)
 _SECTION: Final = re.compile(
-    r"^\s*(:(param|returns?|raises|type)\b|@(param|return)|(Args|Arguments|Attributes|Parameters|Returns|Yields"
-    r"|Raises|Examples?|Usage|Notes?)\b:?\s*$)|::\s*$",
+    r"^[ \t]*(:(param|returns?|raises|type)\b|@(param|return)|(Args|Arguments|Attributes|Parameters|Returns"
+    r"|Yields|Raises|Examples?|Usage|Notes?)\b:?[ \t]*$)|::[ \t]*$",
     flags=re.MULTILINE,
 )
 

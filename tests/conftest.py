@@ -1,6 +1,6 @@
 import pytest
 
-pytest_plugins = ["tests.support.postgres", "tests.support.kafka"]
+pytest_plugins = ["tests.support.postgres", "tests.support.kafka", "tests.support.pipeline"]
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

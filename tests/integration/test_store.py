@@ -1,0 +1,310 @@
+"""One batch, one transaction: on each PostgreSQL at hand."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+import asyncpg
+import pytest
+
+from consumer.faults import Fault, diagnose
+from consumer.ingestion import Accounting, Batch, decode_batch, store_batch
+from consumer.offsets import OffsetRange, Start
+from consumer.store import ProgressLostError, Store
+from schemas.dead_letter import RejectReason
+from schemas.pattern_scored import PatternScored
+from tests.support.pipeline import BASE_TIME, an_event
+
+FUTURE = BASE_TIME.replace(year=2100)
+
+
+@dataclass(frozen=True)
+class StoredRecord:
+    offset: int
+    value: bytes | None
+    topic: str = "t"
+    partition: int = 0
+    timestamp: int = 1_767_225_600_000
+    key: bytes | None = None
+    headers: list[tuple[str, bytes | None]] = field(default_factory=list)
+
+
+def a_batch(values: Iterable[PatternScored | bytes | None], first_offset: int = 0) -> Batch:
+    records = [
+        StoredRecord(offset, value.to_json() if isinstance(value, PatternScored) else value)
+        for offset, value in enumerate(values, start=first_offset)
+    ]
+    return decode_batch(records, accepted_until=FUTURE, breaker=None)
+
+
+@pytest.fixture
+async def store(any_migrated_database_url: str) -> AsyncIterator[Store]:
+    store = Store(any_migrated_database_url)
+    yield store
+    await store.close()
+
+
+@pytest.fixture
+async def database(any_migrated_database_url: str) -> AsyncIterator["asyncpg.Connection[Any]"]:
+    connection = await asyncpg.connect(any_migrated_database_url)
+    yield connection
+    await connection.close()
+
+
+async def write(store: Store, batch: Batch) -> Accounting:
+    async with store.transaction() as transaction:
+        return await store_batch(transaction, batch)
+
+
+async def test_an_older_measurement_that_arrives_later_changes_no_row(store: Store, database: Any) -> None:
+    await write(store, a_batch([an_event(1, seconds=10, score=0.9)]))
+
+    accounting = await write(store, a_batch([an_event(1, seconds=9, score=0.1)]))
+
+    assert accounting == Accounting(superseded=1)
+    assert await database.fetchval("SELECT quality_score FROM pattern_quality_metrics") == 0.9
+
+
+async def test_a_row_from_before_events_had_ids_yields_to_any_event_of_the_same_instant(
+    store: Store, database: Any
+) -> None:
+    await database.execute(
+        "INSERT INTO pattern_quality_metrics (pattern_id, quality_score, confidence, measurement_timestamp) "
+        "VALUES ($1, 0.1, 1, $2)",
+        an_event(1).pattern_id,
+        BASE_TIME,
+    )
+
+    accounting = await write(store, a_batch([an_event(1, event=1, score=0.9)]))
+
+    assert accounting == Accounting(applied=1)
+
+
+async def test_a_batch_that_changes_nothing_writes_no_row_and_next_to_no_wal(
+    store: Store, database: Any
+) -> None:
+    batch = a_batch(an_event(pattern, event=pattern) for pattern in range(2000))
+    await write(store, batch)
+    rows = "SELECT pattern_id, xmin::text, ctid::text, updated_at FROM pattern_quality_metrics ORDER BY 1"
+    before = await database.fetch(rows)
+    wal_before = await database.fetchval("SELECT pg_current_wal_insert_lsn()")
+
+    accounting = await write(store, batch)
+
+    wal_bytes = await database.fetchval("SELECT pg_current_wal_insert_lsn() - $1::pg_lsn", wal_before)
+    assert accounting == Accounting(superseded=2000)
+    assert await database.fetch(rows) == before
+    assert wal_bytes < 2000, "a row that does not change must cost less than one byte of WAL"
+
+
+async def test_a_row_that_a_constraint_refuses_becomes_a_dead_letter_and_takes_no_neighbour_along(
+    store: Store, database: Any
+) -> None:
+    await database.execute(
+        "ALTER TABLE pattern_quality_metrics ADD CONSTRAINT house_rule CHECK (version <> 'banned')"
+    )
+    events = [
+        an_event(pattern, version="banned" if pattern in {3, 50, 51, 99} else "1") for pattern in range(100)
+    ]
+    batch = a_batch([*events, b"not json"])
+
+    accounting = await write(store, batch)
+
+    letters = await database.fetch('SELECT "offset", reason, detail, value FROM dead_letters ORDER BY 1')
+    assert accounting == Accounting(applied=96, dead_letters=5)
+    assert [(letter["offset"], letter["reason"]) for letter in letters] == [
+        (3, RejectReason.REFUSED_BY_DATABASE),
+        (50, RejectReason.REFUSED_BY_DATABASE),
+        (51, RejectReason.REFUSED_BY_DATABASE),
+        (99, RejectReason.REFUSED_BY_DATABASE),
+        (100, RejectReason.INVALID_JSON),
+    ]
+    assert letters[0]["value"] == events[3].to_json()
+    assert "house_rule" in letters[0]["detail"]
+    assert await database.fetchval("SELECT count(*) FROM pattern_quality_metrics") == 96
+
+
+async def test_a_trigger_of_the_operator_that_raises_refuses_its_row_alone(
+    store: Store, database: Any
+) -> None:
+    await database.execute(
+        """
+        CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$
+        BEGIN IF NEW.quality_score < 0.2 THEN RAISE EXCEPTION 'too poor'; END IF; RETURN NEW; END $$;
+        CREATE TRIGGER refuse BEFORE INSERT OR UPDATE ON pattern_quality_metrics
+        FOR EACH ROW EXECUTE FUNCTION refuse()
+        """
+    )
+
+    accounting = await write(store, a_batch([an_event(1, score=0.1), an_event(2, score=0.8)]))
+
+    assert accounting == Accounting(applied=1, dead_letters=1)
+
+
+async def test_where_the_latest_event_of_a_pattern_is_refused_its_next_latest_takes_its_place(
+    store: Store, database: Any
+) -> None:
+    await database.execute(
+        "ALTER TABLE pattern_quality_metrics ADD CONSTRAINT house_rule CHECK (version <> 'banned')"
+    )
+    events = [
+        an_event(1, seconds=1, score=0.1),
+        an_event(1, seconds=2, score=0.2),
+        an_event(1, seconds=3, version="banned"),
+        an_event(1, seconds=4, version="banned"),
+        an_event(2, seconds=1),
+    ]
+
+    accounting = await write(store, a_batch(events))
+
+    assert accounting == Accounting(applied=2, superseded=1, dead_letters=2)
+    assert (
+        await database.fetchval(
+            "SELECT quality_score FROM pattern_quality_metrics WHERE pattern_id = $1", events[0].pattern_id
+        )
+        == 0.2
+    )
+
+
+async def test_a_dead_letter_keeps_its_exact_bytes_and_a_replay_adds_none(
+    store: Store, database: Any
+) -> None:
+    record = StoredRecord(
+        7,
+        b"\x00\xff poison \x00",
+        key=b"\xfe\x00",
+        headers=[("plain", b"text"), ("bin\0ary", b"\xff\x00"), ("plain", None), ("\\xff", b"")],
+    )
+    batch = decode_batch([record], accepted_until=FUTURE, breaker=None)
+
+    for _ in range(2):
+        assert await write(store, batch) == Accounting(dead_letters=1)
+
+    [letter] = await database.fetch("SELECT * FROM dead_letters")
+    assert (letter["key"], letter["value"]) == (record.key, record.value)
+    assert (letter["topic"], letter["partition"], letter["offset"]) == ("t", 0, 7)
+    assert letter["record_timestamp"] == record.timestamp
+    assert "text" in letter["headers"] and "ff00" in letter["headers"]
+
+
+async def test_a_topic_made_anew_under_the_same_name_hides_no_dead_letter(
+    store: Store, database: Any
+) -> None:
+    for timestamp in (1, 2):
+        record = StoredRecord(0, b"poison", timestamp=timestamp)
+        await write(store, decode_batch([record], accepted_until=FUTURE, breaker=None))
+
+    assert await database.fetchval("SELECT count(*) FROM dead_letters") == 2
+
+
+async def test_progress_moves_with_the_batch_or_not_at_all(store: Store, database: Any) -> None:
+    async with store.transaction() as transaction:
+        await transaction.begin_at("g", {("t", 0): Start(0)})
+
+    async def write_half() -> None:
+        async with store.transaction() as transaction:
+            batch = a_batch([an_event(1)])
+            await store_batch(transaction, batch, group="g", ranges={("t", 0): OffsetRange(0, 1)})
+            raise ConnectionResetError
+
+    with pytest.raises(ConnectionResetError):
+        await write_half()
+
+    assert await database.fetchval("SELECT next_offset FROM ingest_progress") == 0
+    assert await database.fetchval("SELECT count(*) FROM pattern_quality_metrics") == 0
+
+
+async def test_a_batch_is_refused_where_the_database_lacks_what_lies_before_it(
+    store: Store, database: Any
+) -> None:
+    """A restored database, or a failover with loss, must not be written past its hole."""
+    async with store.transaction() as transaction:
+        await transaction.begin_at("g", {("t", 0): Start(10), ("t", 1): Start(10)})
+
+    async def write_from(start: int) -> None:
+        async with store.transaction() as transaction:
+            batch = a_batch([an_event(1)])
+            await store_batch(transaction, batch, group="g", ranges={("t", 1): OffsetRange(start, start + 1)})
+
+    with pytest.raises(ProgressLostError):
+        await write_from(11)
+    assert await database.fetchval("SELECT count(*) FROM pattern_quality_metrics") == 0
+    await write_from(10)
+    await database.execute("DELETE FROM ingest_progress")
+    with pytest.raises(ProgressLostError):
+        await write_from(11)
+
+
+async def test_progress_of_a_worker_that_lost_its_partition_does_not_take_the_new_owner_back(
+    store: Store, database: Any
+) -> None:
+    async with store.transaction() as transaction:
+        await transaction.begin_at("g", {("t", 0): Start(0)})
+    for offsets in (OffsetRange(0, 100), OffsetRange(0, 50)):
+        async with store.transaction() as transaction:
+            await transaction.advance_progress("g", {("t", 0): offsets})
+
+    assert await database.fetchval("SELECT next_offset FROM ingest_progress") == 100
+
+
+async def test_a_gap_that_is_noticed_again_grows_and_is_not_counted_twice(
+    store: Store, database: Any
+) -> None:
+    for beginning in (500, 520, 510):
+        async with store.transaction() as transaction:
+            await transaction.begin_at("g", {("t", 0): Start(beginning, OffsetRange(100, beginning))})
+
+    rows = await database.fetch("SELECT first_offset, last_offset FROM ingest_gaps")
+    assert [tuple(row) for row in rows] == [(100, 519)]
+
+
+async def test_two_writers_of_the_same_patterns_neither_deadlock_nor_let_a_row_go_back(
+    any_migrated_database_url: str, database: Any
+) -> None:
+    await database.execute(
+        """
+        CREATE TABLE went_back (pattern_id uuid);
+        CREATE FUNCTION watch() RETURNS trigger LANGUAGE plpgsql AS $$
+        BEGIN
+            IF (NEW.measurement_timestamp, NEW.event_id) <= (OLD.measurement_timestamp, OLD.event_id) THEN
+                INSERT INTO went_back VALUES (NEW.pattern_id);
+            END IF;
+            RETURN NEW;
+        END $$;
+        CREATE TRIGGER watch AFTER UPDATE ON pattern_quality_metrics FOR EACH ROW EXECUTE FUNCTION watch()
+        """
+    )
+
+    async def write_all(direction: int) -> Accounting:
+        store, total = Store(any_migrated_database_url), Accounting()
+        for step in range(20)[::direction]:
+            patterns = range(300)[::direction]
+            total += await write(
+                store, a_batch(an_event(pattern, seconds=step, event=step) for pattern in patterns)
+            )
+        await store.close()
+        return total
+
+    up, down = await asyncio.gather(write_all(1), write_all(-1))
+
+    assert (up + down).read == 2 * 20 * 300
+    assert await database.fetchval("SELECT count(*) FROM went_back") == 0
+    assert await database.fetchval("SELECT min(measurement_timestamp) FROM pattern_quality_metrics") == (
+        an_event(1, seconds=19).measurement_timestamp
+    )
+
+
+async def test_a_connection_that_the_server_ended_is_replaced_by_the_next_transaction(
+    store: Store, database: Any
+) -> None:
+    await write(store, a_batch([an_event(1)]))
+    await database.execute(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+        "WHERE application_name = 'pattern-metrics' AND datname = current_database()"
+    )
+
+    with pytest.raises(Exception) as failure:  # noqa: PT011 - which one depends on how far asyncpg has noticed
+        await write(store, a_batch([an_event(2)]))
+    assert diagnose(failure.value).fault is Fault.WEATHER
+    assert await write(store, a_batch([an_event(2)])) == Accounting(applied=1)

@@ -1,0 +1,302 @@
+"""The worker in this process, against each broker at hand."""
+
+import asyncio
+import json
+import random
+import uuid
+
+import pytest
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from pydantic import SecretStr
+
+from consumer.ingestion import Accounting
+from consumer.worker import Worker
+from publisher import BlockingScorePublisher, PublishError, ScorePublisher
+from schemas.dead_letter import RejectReason
+from tests.support.kafka import Broker
+from tests.support.pipeline import (
+    SettingsFactory,
+    an_event,
+    catch_up,
+    dead_letters,
+    execute,
+    expected_table,
+    fetch,
+    producing,
+    running,
+    send,
+    table,
+)
+from tests.support.waiting import eventually
+
+
+async def test_the_table_is_the_fold_of_what_was_published_in_any_order(
+    settings_for: SettingsFactory,
+) -> None:
+    settings = settings_for(batch_max_records=97)
+    chance = random.Random(7)
+    events = [
+        an_event(
+            chance.randrange(40),
+            seconds=chance.randrange(20),
+            event=chance.randrange(5),
+            score=chance.random(),
+        )
+        for _ in range(1500)
+    ]
+    # One id names one measurement: what it says does not change from one record to the next.
+    events = list({(event.pattern_id, event.order): event for event in events}.values()) * 2
+    chance.shuffle(events)
+
+    async with ScorePublisher(settings) as publisher:
+        await publisher.publish_many(events)
+    accounting = await catch_up(settings)
+
+    assert await table(settings) == expected_table(events)
+    assert accounting.read == len(events)
+    assert accounting.applied + accounting.superseded == len(events)
+
+
+async def test_a_replay_by_a_fresh_group_changes_and_writes_nothing(settings_for: SettingsFactory) -> None:
+    settings = settings_for()
+    async with ScorePublisher(settings) as publisher:
+        await publisher.publish_many([an_event(pattern) for pattern in range(100)])
+    await send(settings, [b"poison"])
+    await catch_up(settings)
+    rows = "SELECT pattern_id, xmin::text, updated_at FROM pattern_quality_metrics ORDER BY 1"
+    before = await fetch(settings, rows)
+
+    replay = settings.model_copy(update={"kafka_group_id": f"replay-{uuid.uuid4()}"})
+    accounting = await catch_up(replay)
+
+    assert accounting == Accounting(applied=0, superseded=100, dead_letters=1)
+    assert await fetch(settings, rows) == before
+    assert len(await dead_letters(settings)) == 1
+
+
+async def test_the_same_group_reads_nothing_twice(settings_for: SettingsFactory) -> None:
+    settings = settings_for()
+    async with ScorePublisher(settings) as publisher:
+        await publisher.publish_many([an_event(pattern) for pattern in range(10)])
+
+    assert await catch_up(settings) == Accounting(applied=10)
+    assert await catch_up(settings) == Accounting()
+
+
+async def test_a_lone_record_is_written_by_a_running_worker_at_once(settings_for: SettingsFactory) -> None:
+    settings = settings_for()
+    async with running(settings), ScorePublisher(settings) as publisher:
+        for pattern in range(3):
+            event = an_event(pattern)
+            await publisher.publish(event)
+            await eventually(lambda event=event: _is_stored(settings, event.pattern_id))
+
+
+async def _is_stored(settings: object, pattern_id: uuid.UUID) -> bool:
+    return pattern_id in await table(settings)  # type: ignore[arg-type]
+
+
+async def test_structured_mode_and_the_schema_registry_prefix_are_read(settings_for: SettingsFactory) -> None:
+    settings = settings_for()
+    structured, prefixed = an_event(1), an_event(2)
+    envelope = {
+        "specversion": "1.0",
+        "id": "x",
+        "source": "/x",
+        "type": "x",
+        "data": json.loads(structured.to_json()),
+    }
+    async with producing(settings) as producer:
+        await producer.send_and_wait(
+            settings.kafka_topic,
+            json.dumps(envelope).encode(),
+            headers=[("content-type", b"application/cloudevents+json; charset=utf-8")],
+        )
+        await producer.send_and_wait(settings.kafka_topic, b"\0\0\0\0\x2a" + prefixed.to_json())
+
+    assert await catch_up(settings) == Accounting(applied=2)
+    assert await table(settings) == expected_table([structured, prefixed])
+
+
+@pytest.mark.parametrize("compression", ["gzip", "snappy", "lz4", "zstd"])
+async def test_every_compression_is_read(settings_for: SettingsFactory, compression: str) -> None:
+    settings = settings_for()
+    async with producing(settings, compression_type=compression) as producer:
+        await producer.send_and_wait(settings.kafka_topic, an_event(1).to_json())
+
+    assert await catch_up(settings) == Accounting(applied=1)
+
+
+async def test_the_breaker_stops_exactly_at_its_limit_and_a_valid_record_resets_it(
+    settings_for: SettingsFactory,
+) -> None:
+    settings = settings_for(dead_letter_max_consecutive=3)
+    await send(settings, [b"1", b"2", an_event(1).to_json(), b"3", b"4", b"5", b"6", an_event(2).to_json()])
+
+    accounting = await catch_up(settings)
+
+    assert accounting == Accounting(applied=1, dead_letters=5)
+    progress = await fetch(settings, "SELECT next_offset FROM ingest_progress WHERE partition = 0")
+    assert [row["next_offset"] for row in progress] == [6]
+    mended = settings.model_copy(update={"dead_letter_max_consecutive": 100})
+    assert await catch_up(mended) == Accounting(applied=1, dead_letters=1)
+
+
+async def test_an_open_breaker_keeps_the_worker_in_its_group_and_not_ready(
+    settings_for: SettingsFactory,
+) -> None:
+    settings = settings_for(dead_letter_max_consecutive=2)
+    await send(settings, [b"1", b"2", b"3"])
+
+    async with running(settings) as worker:
+        await eventually(lambda: "breaker" in worker.health.conditions)
+
+    assert worker.accounting == Accounting(dead_letters=2)
+
+
+async def test_a_restored_database_is_caught_up_although_the_group_is_ahead_of_it(
+    settings_for: SettingsFactory,
+) -> None:
+    settings = settings_for()
+    first, second = (
+        [an_event(pattern) for pattern in range(50)],
+        [an_event(pattern) for pattern in range(50, 90)],
+    )
+    async with ScorePublisher(settings) as publisher:
+        await publisher.publish_many(first)
+        await catch_up(settings)
+        await execute(settings, "CREATE TABLE backup AS TABLE ingest_progress")
+        await publisher.publish_many(second)
+        await catch_up(settings)
+    assert len(await table(settings)) == 90
+    await _go_back_in_time(settings)
+
+    accounting = await catch_up(settings)
+
+    assert accounting == Accounting(applied=40)
+    assert await table(settings) == expected_table(first + second)
+
+
+async def test_a_database_that_is_restored_under_a_running_worker_is_caught_up(
+    settings_for: SettingsFactory,
+) -> None:
+    """The worker's next batch must not be written past the hole."""
+    settings = settings_for()
+    first, second = (
+        [an_event(pattern) for pattern in range(50)],
+        [an_event(pattern) for pattern in range(50, 90)],
+    )
+    third = [an_event(pattern) for pattern in range(90, 95)]
+    async with ScorePublisher(settings) as publisher:
+        await publisher.publish_many(first)
+        await catch_up(settings)
+        await execute(settings, "CREATE TABLE backup AS TABLE ingest_progress")
+        async with running(settings):
+            await publisher.publish_many(second)
+            await eventually(lambda: _count_is(settings, 90))
+            await _go_back_in_time(settings)
+            await publisher.publish_many(third)
+            await eventually(lambda: _count_is(settings, 95))
+
+    assert await table(settings) == expected_table(first + second + third)
+
+
+async def _go_back_in_time(settings: object) -> None:
+    await execute(
+        settings,  # type: ignore[arg-type]
+        """
+        BEGIN;
+        DELETE FROM pattern_quality_metrics WHERE pattern_id >= '00000000-0000-0000-0000-000000000032';
+        DELETE FROM ingest_progress;
+        INSERT INTO ingest_progress TABLE backup;
+        COMMIT
+        """,
+    )
+
+
+async def _count_is(settings: object, count: int) -> bool:
+    return len(await table(settings)) == count  # type: ignore[arg-type]
+
+
+async def test_an_empty_new_database_is_filled_although_the_group_has_committed(
+    settings_for: SettingsFactory,
+) -> None:
+    settings = settings_for()
+    async with ScorePublisher(settings) as publisher:
+        await publisher.publish_many([an_event(pattern) for pattern in range(20)])
+    await catch_up(settings)
+    await execute(settings, "TRUNCATE pattern_quality_metrics, ingest_progress")
+
+    assert await catch_up(settings) == Accounting(applied=20)
+
+
+async def test_a_batch_waits_to_fill_when_it_is_told_to(settings_for: SettingsFactory) -> None:
+    settings = settings_for(batch_max_wait_ms=60_000, batch_max_records=30)
+    async with ScorePublisher(settings) as publisher, running(settings) as worker:
+        await publisher.publish_many([an_event(pattern) for pattern in range(20)])
+        await publisher.publish_many([an_event(pattern) for pattern in range(20, 30)])
+        await eventually(lambda: worker.accounting.read == 30)
+
+    batches = await fetch(settings, "SELECT DISTINCT updated_at FROM pattern_quality_metrics")
+    assert len(batches) == 1
+
+
+async def test_an_event_travels_as_the_contract_says(settings_for: SettingsFactory) -> None:
+    settings = settings_for()
+    event = an_event(0xABCDEF)
+    async with ScorePublisher(settings, source="/agents/7") as publisher:
+        await publisher.publish(event)
+
+    consumer = AIOKafkaConsumer(
+        settings.kafka_topic, bootstrap_servers=settings.kafka_bootstrap_servers, auto_offset_reset="earliest"
+    )
+    async with consumer:
+        record = await consumer.getone()
+    assert record.key == b"00000000-0000-0000-0000-000000abcdef"
+    assert json.loads(record.value) == json.loads(event.to_json())
+    assert dict(record.headers) == {
+        "ce_specversion": b"1.0",
+        "ce_id": str(event.event_id).encode(),
+        "ce_source": b"/agents/7",
+        "ce_type": b"pattern.scored.v1",
+        "ce_time": b"2026-01-01T00:00:00+00:00",
+        "content-type": b"application/json",
+    }
+
+
+async def test_an_agent_that_is_not_asynchronous_publishes_too(settings_for: SettingsFactory) -> None:
+    settings = settings_for()
+    events = [an_event(pattern) for pattern in range(10)]
+
+    def publish() -> None:
+        with BlockingScorePublisher(settings) as publisher:
+            publisher.publish(events[0])
+            publisher.publish_many(events[1:])
+
+    await asyncio.to_thread(publish)
+
+    await catch_up(settings)
+    assert await table(settings) == expected_table(events)
+
+
+async def test_one_pattern_lives_in_one_partition(settings_for: SettingsFactory, broker: Broker) -> None:
+    settings = settings_for()
+    async with ScorePublisher(settings) as publisher:
+        await publisher.publish_many(
+            [an_event(pattern, seconds=n) for n in range(5) for pattern in range(30)]
+        )
+
+    consumer = AIOKafkaConsumer(bootstrap_servers=broker.bootstrap_servers, auto_offset_reset="earliest")
+    async with consumer:
+        partitions = [TopicPartition(settings.kafka_topic, number) for number in range(3)]
+        consumer.assign(partitions)
+        await consumer.seek_to_beginning(*partitions)
+        homes: dict[bytes, set[int]] = {}
+        read = 0
+        while read < 150:
+            for partition, records in (await consumer.getmany(timeout_ms=1000)).items():
+                read += len(records)
+                for record in records:
+                    homes.setdefault(record.key, set()).add(partition.partition)
+    assert all(len(home) == 1 for home in homes.values())
+    assert len(set.union(*homes.values())) > 1

@@ -1,0 +1,43 @@
+"""How the tests of the scorer score code."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from textwrap import dedent
+
+import pytest
+
+from publisher.scorer import WEIGHTS, UnreadableFile, band_of, score_paths
+from schemas.pattern_scored import PatternScored, parse_event
+
+MEASURED_AT = datetime(2025, 1, 2, 3, 4, 5, tzinfo=UTC)
+
+
+def events_of(*paths: Path) -> list[PatternScored]:
+    results = list(score_paths(paths, measured_at=MEASURED_AT))
+    assert not [result for result in results if isinstance(result, UnreadableFile)]
+    return [result for result in results if isinstance(result, PatternScored)]
+
+
+def score_text(text: str) -> dict[str, PatternScored]:
+    """Events by their name within the module."""
+    with TemporaryDirectory() as directory:
+        path = Path(directory, "module.py")
+        path.write_text(dedent(text))
+        return {str(event.metadata["name"]).partition(":")[2]: event for event in events_of(path)}
+
+
+def dimensions_of(event: PatternScored) -> dict[str, float]:
+    dimensions = event.metadata["dimensions"]
+    assert isinstance(dimensions, dict)
+    return {name: float(str(value)) for name, value in dimensions.items()}
+
+
+def assert_consistent(event: PatternScored) -> None:
+    dimensions = dimensions_of(event)
+    weighted = sum(WEIGHTS[dimension] * value for dimension, value in dimensions.items())
+    assert set(dimensions) == set(WEIGHTS)
+    assert all(0 <= value <= 1 for value in dimensions.values())
+    assert event.quality_score == pytest.approx(weighted, abs=0.00005)
+    assert event.metadata["band"] == band_of(event.quality_score)
+    assert parse_event(event.to_json(), accepted_until=MEASURED_AT) == event
