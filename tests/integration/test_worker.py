@@ -1,19 +1,13 @@
 """The worker in this process, against each broker at hand."""
 
-import asyncio
 import json
 import random
 import uuid
 
 import pytest
-from aiokafka import AIOKafkaConsumer, TopicPartition
-from pydantic import SecretStr
 
 from consumer.ingestion import Accounting
-from consumer.worker import Worker
-from publisher import BlockingScorePublisher, PublishError, ScorePublisher
-from schemas.dead_letter import RejectReason
-from tests.support.kafka import Broker
+from publisher import ScorePublisher
 from tests.support.pipeline import (
     SettingsFactory,
     an_event,
@@ -239,64 +233,3 @@ async def test_a_batch_waits_to_fill_when_it_is_told_to(settings_for: SettingsFa
 
     batches = await fetch(settings, "SELECT DISTINCT updated_at FROM pattern_quality_metrics")
     assert len(batches) == 1
-
-
-async def test_an_event_travels_as_the_contract_says(settings_for: SettingsFactory) -> None:
-    settings = settings_for()
-    event = an_event(0xABCDEF)
-    async with ScorePublisher(settings, source="/agents/7") as publisher:
-        await publisher.publish(event)
-
-    consumer = AIOKafkaConsumer(
-        settings.kafka_topic, bootstrap_servers=settings.kafka_bootstrap_servers, auto_offset_reset="earliest"
-    )
-    async with consumer:
-        record = await consumer.getone()
-    assert record.key == b"00000000-0000-0000-0000-000000abcdef"
-    assert json.loads(record.value) == json.loads(event.to_json())
-    assert dict(record.headers) == {
-        "ce_specversion": b"1.0",
-        "ce_id": str(event.event_id).encode(),
-        "ce_source": b"/agents/7",
-        "ce_type": b"pattern.scored.v1",
-        "ce_time": b"2026-01-01T00:00:00+00:00",
-        "content-type": b"application/json",
-    }
-
-
-async def test_an_agent_that_is_not_asynchronous_publishes_too(settings_for: SettingsFactory) -> None:
-    settings = settings_for()
-    events = [an_event(pattern) for pattern in range(10)]
-
-    def publish() -> None:
-        with BlockingScorePublisher(settings) as publisher:
-            publisher.publish(events[0])
-            publisher.publish_many(events[1:])
-
-    await asyncio.to_thread(publish)
-
-    await catch_up(settings)
-    assert await table(settings) == expected_table(events)
-
-
-async def test_one_pattern_lives_in_one_partition(settings_for: SettingsFactory, broker: Broker) -> None:
-    settings = settings_for()
-    async with ScorePublisher(settings) as publisher:
-        await publisher.publish_many(
-            [an_event(pattern, seconds=n) for n in range(5) for pattern in range(30)]
-        )
-
-    consumer = AIOKafkaConsumer(bootstrap_servers=broker.bootstrap_servers, auto_offset_reset="earliest")
-    async with consumer:
-        partitions = [TopicPartition(settings.kafka_topic, number) for number in range(3)]
-        consumer.assign(partitions)
-        await consumer.seek_to_beginning(*partitions)
-        homes: dict[bytes, set[int]] = {}
-        read = 0
-        while read < 150:
-            for partition, records in (await consumer.getmany(timeout_ms=1000)).items():
-                read += len(records)
-                for record in records:
-                    homes.setdefault(record.key, set()).add(partition.partition)
-    assert all(len(home) == 1 for home in homes.values())
-    assert len(set.union(*homes.values())) > 1

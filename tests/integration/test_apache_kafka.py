@@ -1,0 +1,329 @@
+"""What only Apache Kafka itself can show: retention, transactions, compaction, topics made anew."""
+
+import asyncio
+import itertools
+import os
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import asyncpg
+import pytest
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient, NewPartitions, NewTopic, RecordsToDelete
+from aiokafka.errors import UnknownTopicOrPartitionError
+from aiokafka.structs import OffsetAndMetadata
+
+from consumer.ingestion import Accounting
+from consumer.kafka import require_topic
+from consumer.settings import WorkerSettings
+from publisher import ScorePublisher
+from schemas.pattern_scored import PatternScored
+from tests.support.kafka import ApacheKafka, create_topic
+from tests.support.pipeline import (
+    an_event,
+    catch_up,
+    dead_letters,
+    expected_table,
+    fetch,
+    producing,
+    running,
+    send,
+    table,
+    worker_settings,
+)
+from tests.support.waiting import eventually
+
+
+@pytest.fixture
+async def settings(own_apache_kafka: ApacheKafka, migrated_database_url: str) -> WorkerSettings:
+    topic = await create_topic(own_apache_kafka.bootstrap_servers, partitions=1)
+    return worker_settings(own_apache_kafka.bootstrap_servers, topic, migrated_database_url)
+
+
+@asynccontextmanager
+async def administering(settings: WorkerSettings) -> AsyncIterator[AIOKafkaAdminClient]:
+    admin = AIOKafkaAdminClient(bootstrap_servers=settings.kafka_bootstrap_servers)
+    await admin.start()
+    try:
+        yield admin
+    finally:
+        await admin.close()
+
+
+async def delete_records_before(settings: WorkerSettings, offset: int) -> None:
+    async with administering(settings) as admin:
+        await admin.delete_records(
+            {TopicPartition(settings.kafka_topic, 0): RecordsToDelete(before_offset=offset)}
+        )
+
+
+async def commit(settings: WorkerSettings, offset: int) -> None:
+    """What `kafka-consumer-groups --reset-offsets` does."""
+    consumer = AIOKafkaConsumer(
+        bootstrap_servers=settings.kafka_bootstrap_servers,
+        group_id=settings.kafka_group_id,
+        enable_auto_commit=False,
+    )
+    async with consumer:
+        partition = TopicPartition(settings.kafka_topic, 0)
+        consumer.assign([partition])
+        await consumer.commit({partition: OffsetAndMetadata(offset, "")})
+
+
+async def publish(settings: WorkerSettings, numbers: range) -> None:
+    async with ScorePublisher(settings) as publisher:
+        await publisher.publish_many([an_event(number) for number in numbers])
+
+
+async def gaps(settings: WorkerSettings) -> list[tuple[int, int]]:
+    rows = await fetch(settings, "SELECT first_offset, last_offset FROM ingest_gaps ORDER BY 1")
+    return [tuple(row) for row in rows]
+
+
+async def test_records_that_retention_removed_before_they_were_read_are_a_recorded_gap(
+    settings: WorkerSettings,
+) -> None:
+    await publish(settings, range(10))
+    await catch_up(settings)
+    await publish(settings, range(10, 30))
+    await delete_records_before(settings, 20)
+
+    assert await catch_up(settings) == Accounting(applied=10)
+    assert await gaps(settings) == [(10, 19)]
+    assert await catch_up(settings) == Accounting()
+    assert await gaps(settings) == [(10, 19)]
+
+
+async def test_a_group_that_never_read_has_no_gap_where_the_log_begins_late(settings: WorkerSettings) -> None:
+    await publish(settings, range(10))
+    await delete_records_before(settings, 4)
+
+    assert await catch_up(settings) == Accounting(applied=6)
+    assert await gaps(settings) == []
+
+
+async def test_retention_that_overtakes_a_running_worker_is_a_gap_too(settings: WorkerSettings) -> None:
+    """The worker is held up by a lock while the broker removes what it has not fetched yet."""
+    settings = settings.model_copy(update={"batch_max_records": 1})
+    # More than the client fetches ahead, so that the broker is asked again after the records are gone.
+    large = {"filler": "x" * 60_000}
+    await send(settings, [an_event(number, metadata=large).to_json() for number in range(60)])
+    blocker = await asyncpg.connect(settings.database_url.get_secret_value())
+    transaction = blocker.transaction()
+    await transaction.start()
+    await blocker.execute("LOCK TABLE pattern_quality_metrics IN ACCESS EXCLUSIVE MODE")
+    try:
+        async with running(settings) as worker:
+            await eventually(lambda: _waits_for_a_lock(settings))
+            await delete_records_before(settings, 55)
+            await transaction.rollback()
+            await eventually(lambda: _progress_is(settings, 60))
+    finally:
+        await blocker.close()
+
+    [(first, last)] = await gaps(settings)
+    assert last == 54
+    assert worker.accounting == Accounting(applied=first + 5)
+
+
+async def _waits_for_a_lock(settings: WorkerSettings) -> bool:
+    return bool(await fetch(settings, "SELECT 1 FROM pg_locks WHERE NOT granted"))
+
+
+async def _progress_is(settings: WorkerSettings, offset: int) -> bool:
+    rows = await fetch(settings, "SELECT next_offset FROM ingest_progress")
+    return [row["next_offset"] for row in rows] == [offset]
+
+
+async def test_a_group_reset_to_an_earlier_offset_reads_again_from_there(settings: WorkerSettings) -> None:
+    await publish(settings, range(10))
+    await catch_up(settings)
+    await commit(settings, 4)
+
+    assert await catch_up(settings) == Accounting(superseded=6)
+
+
+async def test_an_offset_beyond_the_end_means_another_log_which_is_read_from_its_beginning(
+    settings: WorkerSettings,
+) -> None:
+    await publish(settings, range(10))
+    await catch_up(settings)
+    await commit(settings, 500)
+    connection = await fetch(settings, "UPDATE ingest_progress SET next_offset = 500 RETURNING 1")
+    assert len(connection) == 1
+
+    assert await catch_up(settings) == Accounting(superseded=10)
+    assert await catch_up(settings) == Accounting()
+
+
+async def test_a_topic_made_anew_under_its_name_is_read_from_its_beginning(settings: WorkerSettings) -> None:
+    await publish(settings, range(10))
+    await send(settings, [b"poison"])
+    await catch_up(settings)
+    async with administering(settings) as admin:
+        await admin.delete_topics([settings.kafka_topic])
+        await eventually(lambda: _topic_is_gone(settings))
+        await admin.create_topics([NewTopic(settings.kafka_topic, 1, 1)])
+        await eventually(lambda: _topic_is_there(settings))
+    await publish(settings, range(20, 24))
+    await send(settings, [b"other poison"])
+
+    assert await catch_up(settings) == Accounting(applied=4, dead_letters=1)
+    assert [value for value, _ in await dead_letters(settings)] == [b"other poison", b"poison"]
+
+
+async def _topic_is_there(settings: WorkerSettings) -> bool:
+    return await require_topic(settings) == 1
+
+
+async def _topic_is_gone(settings: WorkerSettings) -> bool:
+    try:
+        await require_topic(settings)
+    except UnknownTopicOrPartitionError:
+        return True
+    return False
+
+
+async def test_aborted_transactions_and_their_markers_are_neither_read_nor_counted(
+    settings: WorkerSettings,
+) -> None:
+    kept, dropped = (
+        [an_event(number) for number in range(5)],
+        [an_event(number) for number in range(100, 105)],
+    )
+    async with producing(settings, transactional_id=settings.kafka_topic) as producer:
+        for events, commits in (
+            (kept[:2], True),
+            (dropped[:3], False),
+            (kept[2:], True),
+            (dropped[3:], False),
+        ):
+            await producer.begin_transaction()
+            for event in events:
+                await producer.send_and_wait(settings.kafka_topic, event.to_json())
+            await (producer.commit_transaction() if commits else producer.abort_transaction())
+
+    assert await catch_up(settings) == Accounting(applied=5)
+    assert await table(settings) == expected_table(kept)
+    assert await catch_up(settings) == Accounting()
+
+
+async def test_an_open_transaction_holds_nothing_up_and_its_end_is_read(settings: WorkerSettings) -> None:
+    events = [an_event(number) for number in range(3)]
+    async with producing(settings, transactional_id=settings.kafka_topic) as producer:
+        await send(settings, [events[0].to_json()])
+        await producer.begin_transaction()
+        await producer.send_and_wait(settings.kafka_topic, events[1].to_json())
+        await send(settings, [events[2].to_json()])
+        first = await catch_up(settings)
+        await producer.commit_transaction()
+
+    assert first == Accounting(applied=1)
+    assert await catch_up(settings) == Accounting(applied=2)
+    assert await table(settings) == expected_table(events)
+
+
+async def test_a_compacted_topic_with_holes_between_its_offsets_is_read_to_its_end(
+    settings: WorkerSettings,
+) -> None:
+    topic = f"compacted-{settings.kafka_topic}"
+    settings = settings.model_copy(update={"kafka_topic": topic})
+    quick = {"cleanup.policy": "compact", "segment.ms": "100", "min.cleanable.dirty.ratio": "0.001"}
+    async with administering(settings) as admin:
+        await admin.create_topics([NewTopic(topic, 1, 1, topic_configs=quick)])
+        await eventually(lambda: _topic_is_there(settings))
+    latest: dict[int, PatternScored] = {}
+    seconds = itertools.count()
+    async with producing(settings) as producer:
+
+        async def write_until_compacted() -> bool:
+            for number in range(5):
+                event = latest[number] = an_event(number, seconds=next(seconds))
+                await producer.send_and_wait(topic, event.to_json(), key=b"%d" % number)
+            return await _has_holes(settings)
+
+        await eventually(write_until_compacted, poll_seconds=0.2, deadline_seconds=60)
+
+    accounting = await catch_up(settings)
+
+    assert accounting.read == accounting.applied + accounting.superseded > 0
+    assert await table(settings) == expected_table(latest.values())
+    assert await catch_up(settings) == Accounting()
+
+
+async def _has_holes(settings: WorkerSettings) -> bool:
+    consumer = AIOKafkaConsumer(bootstrap_servers=settings.kafka_bootstrap_servers)
+    async with consumer:
+        partition = TopicPartition(settings.kafka_topic, 0)
+        consumer.assign([partition])
+        [end] = (await consumer.end_offsets([partition])).values()
+        consumer.seek(partition, 0)
+        count, position = 0, 0
+        while position < end:
+            for records in (await consumer.getmany(timeout_ms=500)).values():
+                count += len(records)
+            position = await consumer.position(partition)
+    return count < end
+
+
+_WRITE_A_BAD_HEADER_NAME = """
+import asyncio, sys
+from aiokafka import AIOKafkaProducer
+
+class NotUtf8(str):
+    def encode(self, *_):
+        return b"na\\xffme"
+
+async def main(servers, topic, *values):
+    producer = AIOKafkaProducer(bootstrap_servers=servers, compression_type="lz4")
+    await producer.start()
+    for value in values:
+        await producer.send_and_wait(topic, value.encode(), headers=[(NotUtf8("x"), b"1")])
+    await producer.stop()
+
+asyncio.run(main(*sys.argv[1:]))
+"""
+
+
+async def test_a_header_name_that_is_not_utf8_stops_no_partition(settings: WorkerSettings) -> None:
+    """Clients such as librdkafka can write one; aiokafka alone would never get past it."""
+    events = [an_event(number) for number in range(3)]
+    await send(settings, [events[0].to_json()])
+    arguments = [
+        settings.kafka_bootstrap_servers,
+        settings.kafka_topic,
+        events[1].to_json().decode(),
+        "poison",
+    ]
+    await asyncio.to_thread(
+        subprocess.run,
+        [sys.executable, "-c", _WRITE_A_BAD_HEADER_NAME, *arguments],
+        check=True,
+        env={**os.environ, "AIOKAFKA_NO_EXTENSIONS": "1"},  # only its Python encoder calls `encode`
+    )
+    await send(settings, [events[2].to_json()])
+
+    assert await catch_up(settings) == Accounting(applied=3, dead_letters=1)
+    [letter] = await fetch(settings, "SELECT value, headers FROM dead_letters")
+    assert letter["value"] == b"poison"
+    assert "na\\\\xffme" in letter["headers"]
+
+
+async def test_partitions_that_are_added_while_the_worker_runs_are_read_too(settings: WorkerSettings) -> None:
+    async with running(settings):
+        await publish(settings, range(5))
+        async with administering(settings) as admin:
+            await admin.create_partitions({settings.kafka_topic: NewPartitions(3)})
+        await eventually(lambda: _has_partitions(settings, 3))
+        await send(settings, [an_event(6).to_json()], partition=2)
+        await eventually(lambda: _is_stored(settings, 6), deadline_seconds=90)
+
+
+async def _has_partitions(settings: WorkerSettings, count: int) -> bool:
+    return await require_topic(settings) == count
+
+
+async def _is_stored(settings: WorkerSettings, number: int) -> bool:
+    return an_event(number).pattern_id in await table(settings)

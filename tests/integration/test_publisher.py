@@ -1,0 +1,121 @@
+"""What agents rely on: each event acknowledged, or named as not."""
+
+import asyncio
+import json
+
+import pytest
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.errors import KafkaConnectionError
+
+from publisher import BlockingScorePublisher, PublishError, ScorePublisher, publisher
+from schemas.kafka_settings import KafkaSettings
+from tests.support.kafka import ApacheKafka, Broker, create_topic
+from tests.support.pipeline import SettingsFactory, an_event, catch_up, expected_table, table
+
+
+async def test_an_event_travels_as_the_contract_says(settings_for: SettingsFactory) -> None:
+    settings = settings_for()
+    event = an_event(0xABCDEF)
+    async with ScorePublisher(settings, source="/agents/7") as publisher:
+        await publisher.publish(event)
+
+    consumer = AIOKafkaConsumer(
+        settings.kafka_topic, bootstrap_servers=settings.kafka_bootstrap_servers, auto_offset_reset="earliest"
+    )
+    async with consumer:
+        record = await consumer.getone()
+    assert record.key == b"00000000-0000-0000-0000-000000abcdef"
+    assert json.loads(record.value) == json.loads(event.to_json())
+    assert dict(record.headers) == {
+        "ce_specversion": b"1.0",
+        "ce_id": str(event.event_id).encode(),
+        "ce_source": b"/agents/7",
+        "ce_type": b"pattern.scored.v1",
+        "ce_time": b"2026-01-01T00:00:00+00:00",
+        "content-type": b"application/json",
+    }
+
+
+async def test_an_agent_that_is_not_asynchronous_publishes_too(settings_for: SettingsFactory) -> None:
+    settings = settings_for()
+    events = [an_event(pattern) for pattern in range(10)]
+
+    def publish() -> None:
+        with BlockingScorePublisher(settings) as publisher:
+            publisher.publish(events[0])
+            publisher.publish_many(events[1:])
+
+    await asyncio.to_thread(publish)
+
+    await catch_up(settings)
+    assert await table(settings) == expected_table(events)
+
+
+async def test_one_pattern_lives_in_one_partition(settings_for: SettingsFactory, broker: Broker) -> None:
+    settings = settings_for()
+    async with ScorePublisher(settings) as publisher:
+        await publisher.publish_many(
+            [an_event(pattern, seconds=n) for n in range(5) for pattern in range(30)]
+        )
+
+    consumer = AIOKafkaConsumer(bootstrap_servers=broker.bootstrap_servers, auto_offset_reset="earliest")
+    async with consumer:
+        partitions = [TopicPartition(settings.kafka_topic, number) for number in range(3)]
+        consumer.assign(partitions)
+        await consumer.seek_to_beginning(*partitions)
+        homes: dict[bytes, set[int]] = {}
+        read = 0
+        while read < 150:
+            for partition, records in (await consumer.getmany(timeout_ms=1000)).items():
+                read += len(records)
+                for record in records:
+                    homes.setdefault(record.key, set()).add(partition.partition)
+    assert all(len(home) == 1 for home in homes.values())
+    assert len(set.union(*homes.values())) > 1
+
+
+async def test_events_that_are_not_acknowledged_are_named_and_may_be_published_again(
+    own_apache_kafka: ApacheKafka, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(publisher, "DELIVERY_SECONDS_MAX", 3.0)
+    settings = KafkaSettings(
+        kafka_bootstrap_servers=own_apache_kafka.bootstrap_servers,
+        kafka_topic=await create_topic(own_apache_kafka.bootstrap_servers),
+    )
+    events = [an_event(number) for number in range(50)]
+    async with ScorePublisher(settings) as agent:
+        await agent.publish_many(events[:10])
+        await asyncio.to_thread(own_apache_kafka.kill)
+        with pytest.raises(PublishError) as failure:
+            await agent.publish_many(events[10:])
+        await asyncio.to_thread(own_apache_kafka.start)
+        await agent.publish_many(failure.value.unacknowledged)
+
+    assert list(failure.value.unacknowledged) == events[10:]
+    assert str(events[10].event_id) in str(failure.value)
+    assert await _ids_in(settings) == {str(event.event_id) for event in events}
+
+
+async def _ids_in(settings: KafkaSettings) -> set[str]:
+    consumer = AIOKafkaConsumer(
+        settings.kafka_topic, bootstrap_servers=settings.kafka_bootstrap_servers, auto_offset_reset="earliest"
+    )
+    ids: set[str] = set()
+    async with consumer:
+        while records := await consumer.getmany(timeout_ms=3000):
+            ids |= {json.loads(record.value)["event_id"] for part in records.values() for record in part}
+    return ids
+
+
+async def test_no_broker_is_an_error_when_the_publisher_is_entered_and_not_a_hang() -> None:
+    with pytest.raises(KafkaConnectionError):
+        async with ScorePublisher(KafkaSettings(kafka_bootstrap_servers="127.0.0.1:1")):
+            pass
+
+
+def test_the_blocking_publisher_ends_its_thread_where_no_broker_is_reachable() -> None:
+    with (
+        pytest.raises(KafkaConnectionError),
+        BlockingScorePublisher(KafkaSettings(kafka_bootstrap_servers="127.0.0.1:1")),
+    ):
+        pass
