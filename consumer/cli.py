@@ -5,6 +5,7 @@ Exit 0: done and true. 1: a check failed, or part of the input was refused. 2: w
 
 import dataclasses
 import json
+import logging
 import os
 import stat
 import sys
@@ -61,6 +62,10 @@ def main() -> None:
     app(prog_name="pattern-metrics")
 
 
+_KAFKA = "Kafka (KAFKA_BOOTSTRAP_SERVERS)"
+_POSTGRESQL = "PostgreSQL (DATABASE_URL)"
+
+
 # What all commands share
 
 
@@ -77,11 +82,12 @@ def _load(settings_class: type[SettingsT]) -> SettingsT:
 
 
 def _start_logging() -> None:
-    configure_logging(_load(LogSettings))
+    """For commands that do one thing: what aiokafka would log, their own last line says better."""
+    configure_logging(_load(LogSettings), library_level=logging.CRITICAL)
 
 
-def _run(work: Coroutine[Any, Any, T]) -> T:
-    """Run a command's work; an error that is not a bug ends it with one line and without a traceback."""
+def _run(work: Coroutine[Any, Any, T], about: str) -> T:
+    """Run a command's work; an error that is not a bug ends it with one line that says what it is about."""
     import uvloop
 
     try:
@@ -91,7 +97,9 @@ def _run(work: Coroutine[Any, Any, T]) -> T:
         if diagnosis.fault is Fault.UNKNOWN:
             raise
         detail = str(error) or type(error).__name__
-        _fail(f"error: {detail} ({diagnosis.hint})", 2 if diagnosis.fault is Fault.SETUP else 1)
+        if diagnosis.fault is Fault.SETUP:
+            _fail(f"error: {about}: {detail}; {diagnosis.hint}", 2)
+        _fail(f"error: {about}: {detail}", 1)
 
 
 @contextmanager
@@ -127,22 +135,20 @@ def consume(
 
     SIGTERM or Ctrl-C: write and commit the batch in hand, leave the group, exit 0. A second one: at once.
     """
-    from consumer.checking import check as check_set_up
     from consumer.worker import Worker, run_until_signal
 
     settings = _load(WorkerSettings)
-    _start_logging()
     if check:
-        _run(check_set_up(settings))
-        typer.echo("ok: Kafka, topic, database and revision are as the worker needs them", err=True)
+        _check(settings)
         return
+    configure_logging(_load(LogSettings))
 
     async def work() -> Worker:
         worker = Worker(settings)
         await run_until_signal(worker, until_caught_up=until_caught_up)
         return worker
 
-    worker = _run(work())
+    worker = _run(work(), _KAFKA)
     accounting = worker.accounting
     if as_json:
         typer.echo(json.dumps(accounting.as_dict()))
@@ -150,6 +156,18 @@ def consume(
         typer.echo(str(accounting))
     if until_caught_up and worker.breaker.is_open:
         _fail("error: the breaker opened before the end was reached (DEAD_LETTER_MAX_CONSECUTIVE)", 1)
+
+
+def _check(settings: WorkerSettings) -> None:
+    from consumer.kafka import require_topic
+    from consumer.migration import migration_status
+
+    _start_logging()
+    _run(require_topic(settings), _KAFKA)
+    status = _migrate(migration_status)
+    if not status.up_to_date:
+        _fail(f"error: {_POSTGRESQL}: lacks revisions {', '.join(status.pending)}; run migrate up", 2)
+    typer.echo("ok: Kafka, topic, database and revision are as the worker needs them", err=True)
 
 
 # The agents' side
@@ -211,7 +229,8 @@ def publish(
                     report=report,
                     on_refused=lambda number, error: typer.echo(f"line {number}: {error}", err=True),
                     advance=advance,
-                )
+                ),
+                _KAFKA,
             )
     except PublishError as error:
         typer.echo(f"error: {error}; publish the file again: it is a retry", err=True)
@@ -249,7 +268,9 @@ def topic_create(
 
     settings = _load(KafkaSettings)
     _start_logging()
-    created = _run(create_topic(settings, partitions=partitions, replication_factor=replication_factor))
+    created = _run(
+        create_topic(settings, partitions=partitions, replication_factor=replication_factor), _KAFKA
+    )
     typer.echo(f"topic {settings.kafka_topic} {'created' if created else 'is there already'}")
 
 
@@ -304,9 +325,9 @@ def _migrate(operation: Callable[[str], Coroutine[Any, Any, T]]) -> T:
     settings = _load(DatabaseSettings)
     _start_logging()
     try:
-        return _run(operation(settings.database_url.get_secret_value()))
+        return _run(operation(settings.database_url.get_secret_value()), _POSTGRESQL)
     except MigrationError as error:
-        _fail(f"error: {error}", 2)
+        _fail(f"error: {_POSTGRESQL}: {error}", 2)
 
 
 # The demonstration
@@ -322,6 +343,6 @@ def demo(
 
     configure_logging(LogSettings(log_level="ERROR"))
     try:
-        _run(run_demo(keep=keep))
+        _run(run_demo(keep=keep), "demo")
     except EmbeddedServerError as error:
         _fail(f"error: {error}", 1)

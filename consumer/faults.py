@@ -70,7 +70,7 @@ _KAFKA_SETUP_HINTS: Final[dict[type[Exception], str]] = {
     kafka_errors.UnsupportedSaslMechanismError: "check KAFKA_SASL_MECHANISM",
 }
 
-_UNREACHABLE: Final = "it is not reachable; waiting for it"
+_UNREACHABLE: Final = "not reachable; waiting for it"
 
 
 def diagnose(error: BaseException) -> Diagnosis:

@@ -1,6 +1,5 @@
 """The Kafka clients of the worker's side: every option that matters is said here, aloud."""
 
-from collections.abc import Mapping
 from typing import Any, Final
 
 import structlog
@@ -55,11 +54,23 @@ def create_consumer(settings: WorkerSettings) -> AIOKafkaConsumer:
 async def require_topic(settings: KafkaSettings) -> int:
     """Ask a broker for the topic, without creating it, and return the number of its partitions.
 
-    A connection of its own: the client's bootstrap hides why a login was refused.
+    Raises:
+        KafkaError: the topic does not exist or may not be described; as `_metadata_of`.
+        OSError: as `_metadata_of`.
+    """
+    metadata = await _metadata_of(settings, [settings.kafka_topic])
+    (answer,) = metadata["topics"]
+    error = for_code(answer["error_code"])
+    if error is not NoError:
+        raise error(settings.kafka_topic)
+    return len(answer["partitions"])
+
+
+async def _metadata_of(settings: KafkaSettings, topics: list[str]) -> dict[str, Any]:
+    """Ask for metadata over a connection of its own: the client's bootstrap hides why a login was refused.
 
     Raises:
-        KafkaError: the topic does not exist or may not be described, the login was refused, or no broker
-            of KAFKA_BOOTSTRAP_SERVERS answers.
+        KafkaError: the login was refused, or no broker of KAFKA_BOOTSTRAP_SERVERS answers.
         OSError: no broker is reachable, or TLS failed.
     """
     options = settings.client_options()
@@ -71,22 +82,15 @@ async def require_topic(settings: KafkaSettings) -> int:
             failure = error
             continue
         try:
-            response = await connection.send(MetadataRequest([settings.kafka_topic], False))
+            response = await connection.send(MetadataRequest(topics, allow_auto_topic_creation=False))
         except (KafkaError, TimeoutError) as error:
             failure = error
             continue
         finally:
             connection.close()
-        return _partitions(response.to_object(), settings.kafka_topic)
+        answer: dict[str, Any] = response.to_object()
+        return answer
     raise failure
-
-
-def _partitions(metadata: Mapping[str, Any], topic: str) -> int:
-    (answer,) = metadata["topics"]
-    error = for_code(answer["error_code"])
-    if error is not NoError:
-        raise error(topic)
-    return len(answer["partitions"])
 
 
 async def create_topic(settings: KafkaSettings, *, partitions: int, replication_factor: int | None) -> bool:
@@ -101,14 +105,14 @@ async def create_topic(settings: KafkaSettings, *, partitions: int, replication_
         Whether it was created now.
 
     Raises:
-        KafkaError: the broker is away or refused.
+        KafkaError: the broker refused; as `_metadata_of`.
+        OSError: as `_metadata_of`.
     """
+    brokers = (await _metadata_of(settings, []))["brokers"]
     admin = AIOKafkaAdminClient(**settings.client_options(), request_timeout_ms=REQUEST_TIMEOUT_MS)
     try:
         await admin.start()
-        if replication_factor is None:
-            replication_factor = min(3, len((await admin.describe_cluster())["brokers"]))
-        new = NewTopic(settings.kafka_topic, partitions, replication_factor)
+        new = NewTopic(settings.kafka_topic, partitions, replication_factor or min(3, len(brokers)))
         response = await admin.create_topics([new])
     finally:
         await admin.close()

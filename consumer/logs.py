@@ -39,8 +39,8 @@ class RepeatFilter(logging.Filter):
         return True
 
 
-def configure_logging(settings: LogSettings) -> None:
-    """Send our events and the libraries' warnings to standard error, in one form."""
+def configure_logging(settings: LogSettings, *, library_level: int = logging.WARNING) -> None:
+    """Send our events, and what aiokafka has to say from a level on, to standard error, in one form."""
     use_console = settings.log_format == "console" or (settings.log_format is None and sys.stderr.isatty())
     shared: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
@@ -75,4 +75,4 @@ def configure_logging(settings: LogSettings) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(settings.log_level)
-    logging.getLogger("aiokafka").setLevel(max(logging.WARNING, root.level))
+    logging.getLogger("aiokafka").setLevel(max(library_level, root.level))

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import BinaryIO, Final
 
+from consumer.kafka import require_topic
 from publisher import ScorePublisher
 from schemas.dead_letter import InvalidEventError
 from schemas.json_lines import read_events
@@ -70,8 +71,9 @@ async def publish_file(
 
     Raises:
         PublishError: names the events that were not acknowledged; to publish the file again is a retry.
-        KafkaError: no broker is reachable, or the login was refused.
+        KafkaError: no broker is reachable, the login was refused, or the topic does not exist.
     """
+    await require_topic(settings)
     async with ScorePublisher(settings) as publisher:
         for lines in _parts(file):
             events = []

@@ -117,12 +117,14 @@ class ScorePublisher:
             for event in events:
                 async with asyncio.timeout(DELIVERY_SECONDS_MAX):
                     deliveries.append(await self._send(event))
-        except (KafkaError, OSError, TimeoutError) as error:
+        except TimeoutError:
+            failures = dict.fromkeys(range(len(deliveries), len(events)), _late())
+        except (KafkaError, OSError) as error:
             failures = dict.fromkeys(range(len(deliveries), len(events)), error)
         if deliveries:
             await asyncio.wait(deliveries, timeout=DELIVERY_SECONDS_MAX)
         for index, delivery in enumerate(deliveries):
-            failure = delivery.exception() if delivery.done() else TimeoutError("no acknowledgement in time")
+            failure = delivery.exception() if delivery.done() else _late()
             if failure is not None:
                 failures[index] = failure
         return failures
@@ -138,6 +140,10 @@ class ScorePublisher:
             headers=cloud_event_headers(event, self._source),
         )
         return delivery
+
+
+def _late() -> TimeoutError:
+    return TimeoutError(f"no acknowledgement within {DELIVERY_SECONDS_MAX:g} s")
 
 
 def cloud_event_headers(event: PatternScored, source: str) -> list[tuple[str, bytes]]:

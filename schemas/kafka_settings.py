@@ -1,10 +1,9 @@
 """How either side reaches the topic: the `KAFKA_*` settings, and what the client makes of them."""
 
 import ssl
-from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, SecretStr, model_validator
+from pydantic import Field, FilePath, SecretStr, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 SecurityProtocol = Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"]
@@ -31,11 +30,13 @@ class KafkaSettings(BaseSettings):
     kafka_sasl_mechanism: SaslMechanism | None = Field(default=None, description="With SASL_*: mechanism.")
     kafka_sasl_username: str | None = Field(default=None, description="With SASL_*: the user.")
     kafka_sasl_password: SecretStr | None = Field(default=None, description="With SASL_*: the password.")
-    kafka_ssl_cafile: Path | None = Field(
+    kafka_ssl_cafile: FilePath | None = Field(
         default=None, description="CA certificates that sign the brokers'; without it, the system's."
     )
-    kafka_ssl_certfile: Path | None = Field(default=None, description="Mutual TLS: the client's certificate.")
-    kafka_ssl_keyfile: Path | None = Field(default=None, description="Mutual TLS: the client's key.")
+    kafka_ssl_certfile: FilePath | None = Field(
+        default=None, description="Mutual TLS: the client's certificate."
+    )
+    kafka_ssl_keyfile: FilePath | None = Field(default=None, description="Mutual TLS: the client's key.")
     kafka_enable_idempotence: bool = Field(
         default=True,
         description="Publish with an idempotent producer. Turn off only for a broker without InitProducerId, "

@@ -213,12 +213,14 @@ def parse_measurement(value: bytes, *, accepted_until: datetime) -> PatternScore
     try:
         return parse_event(value, accepted_until=accepted_until)
     except InvalidEventError as error:
-        if error.field != "event_id" or error.reason is not RejectReason.MISSING_FIELD:
-            raise
+        refusal = error
     try:
-        named = PatternScored.from_measurement(Measurement.model_validate_json(value))
+        measurement = Measurement.model_validate_json(value)
     except ValidationError as error:
         raise _refusal(value, error) from None
+    if refusal.reason is not RejectReason.MISSING_FIELD:
+        raise refusal
+    named = PatternScored.from_measurement(measurement)
     return parse_event(named.to_json(), accepted_until=accepted_until)
 
 

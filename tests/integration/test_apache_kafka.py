@@ -265,7 +265,7 @@ async def _has_holes(settings: WorkerSettings) -> bool:
             for records in (await consumer.getmany(timeout_ms=500)).values():
                 count += len(records)
             position = await consumer.position(partition)
-    return count < end
+    return bool(count < end)
 
 
 _WRITE_A_BAD_HEADER_NAME = """

@@ -3,10 +3,12 @@
 import json
 import random
 import uuid
+from functools import partial
 
 import pytest
 
 from consumer.ingestion import Accounting
+from consumer.settings import WorkerSettings
 from publisher import ScorePublisher
 from tests.support.pipeline import (
     SettingsFactory,
@@ -83,11 +85,11 @@ async def test_a_lone_record_is_written_by_a_running_worker_at_once(settings_for
         for pattern in range(3):
             event = an_event(pattern)
             await publisher.publish(event)
-            await eventually(lambda event=event: _is_stored(settings, event.pattern_id))
+            await eventually(partial(_is_stored, settings, event.pattern_id))
 
 
-async def _is_stored(settings: object, pattern_id: uuid.UUID) -> bool:
-    return pattern_id in await table(settings)  # type: ignore[arg-type]
+async def _is_stored(settings: WorkerSettings, pattern_id: uuid.UUID) -> bool:
+    return pattern_id in await table(settings)
 
 
 async def test_structured_mode_and_the_schema_registry_prefix_are_read(settings_for: SettingsFactory) -> None:
@@ -195,9 +197,9 @@ async def test_a_database_that_is_restored_under_a_running_worker_is_caught_up(
     assert await table(settings) == expected_table(first + second + third)
 
 
-async def _go_back_in_time(settings: object) -> None:
+async def _go_back_in_time(settings: WorkerSettings) -> None:
     await execute(
-        settings,  # type: ignore[arg-type]
+        settings,
         """
         BEGIN;
         DELETE FROM pattern_quality_metrics WHERE pattern_id >= '00000000-0000-0000-0000-000000000032';
@@ -208,8 +210,8 @@ async def _go_back_in_time(settings: object) -> None:
     )
 
 
-async def _count_is(settings: object, count: int) -> bool:
-    return len(await table(settings)) == count  # type: ignore[arg-type]
+async def _count_is(settings: WorkerSettings, count: int) -> bool:
+    return len(await table(settings)) == count
 
 
 async def test_an_empty_new_database_is_filled_although_the_group_has_committed(

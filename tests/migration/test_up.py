@@ -1,4 +1,6 @@
 import asyncio
+import subprocess
+import sys
 
 import asyncpg
 import pytest
@@ -106,6 +108,16 @@ async def test_what_the_sql_files_tell_reaches_the_log(database_url: str) -> Non
 
     told = [log["message"] for log in logs if log["event"] == "migration_notice"]
     assert "0 duplicates moved to pattern_quality_metrics_duplicates" in told
+
+
+def test_alembic_itself_stays_quiet_from_its_import_on() -> None:
+    program = (
+        "import logging; logging.basicConfig(level=logging.INFO); "
+        "from consumer.migration import migration_sql; migration_sql()"
+    )
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+
+    assert (ended.stdout, ended.stderr) == ("", "")
 
 
 async def test_a_refusal_is_the_drivers_own_exception_with_its_sqlstate(database_url: str) -> None:
