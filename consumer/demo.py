@@ -32,7 +32,7 @@ PARTITIONS: Final = 3
 POISON: Final = b'{"pattern_id": "not a UUID", "quality_score": "high"'
 READ_SECONDS_MAX: Final = 60.0
 
-_LEFT_OUT: Final = frozenset({"test", "tests", "idlelib", "lib2to3", "site-packages"})
+_LEFT_OUT: Final = frozenset({"test", "tests", "idlelib", "lib2to3"})
 _BAR_WIDTH: Final = 40
 _SHOWN: Final = 5
 
@@ -130,7 +130,7 @@ async def _connected(postgres: PostgresServer) -> AsyncIterator[Connection]:
 async def _publish_standard_library(stage: _Stage) -> list[PatternScored]:
     stage.console.print("[bold]2. Score[/] the standard library of this Python, and publish each score")
     library = Path(sysconfig.get_path("stdlib"))
-    sources = [source for source in find_sources([library]) if not _LEFT_OUT & set(source.path.parts)]
+    sources = [source for source in find_sources([library]) if not _LEFT_OUT & set(Path(source.location).parts)]
     measured_at, events = datetime.now(UTC), list[PatternScored]()
     async with ScorePublisher(stage.settings, source="/demo") as publisher:
         for source in track(sources, "   scoring", console=stage.console, transient=True):
