@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Annotated, Any, NoReturn, TypeVar
 
+import structlog
 import typer
 from rich.console import Console
 from rich.progress import (
@@ -95,7 +96,8 @@ def _run(work: Coroutine[Any, Any, T], about: str) -> T:
     except Exception as error:
         diagnosis = diagnose(error)
         if diagnosis.fault is Fault.UNKNOWN:
-            raise
+            structlog.get_logger().exception("failed")
+            raise typer.Exit(1) from error
         detail = str(error) or type(error).__name__
         if diagnosis.fault is Fault.SETUP:
             _fail(f"error: {about}: {detail}; {diagnosis.hint}", 2)

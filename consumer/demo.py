@@ -130,7 +130,9 @@ async def _connected(postgres: PostgresServer) -> AsyncIterator[Connection]:
 async def _publish_standard_library(stage: _Stage) -> list[PatternScored]:
     stage.console.print("[bold]2. Score[/] the standard library of this Python, and publish each score")
     library = Path(sysconfig.get_path("stdlib"))
-    sources = [source for source in find_sources([library]) if not _LEFT_OUT & set(Path(source.location).parts)]
+    sources = [
+        source for source in find_sources([library]) if not _LEFT_OUT & set(Path(source.location).parts)
+    ]
     measured_at, events = datetime.now(UTC), list[PatternScored]()
     async with ScorePublisher(stage.settings, source="/demo") as publisher:
         for source in track(sources, "   scoring", console=stage.console, transient=True):

@@ -14,8 +14,16 @@ BACKOFF_SECONDS_INITIAL = 0.2
 BACKOFF_SECONDS_MAX = 10.0
 
 
-async def persevere(component: str, operation: Callable[[], Awaitable[T]], health: Health) -> T:
+async def persevere(
+    component: str, operation: Callable[[], Awaitable[T]], health: Health, *, recovers: bool = True
+) -> T:
     """Run an operation until it succeeds, waiting out the weather and a set-up that is not mended yet.
+
+    Args:
+        component: what `health` is told about.
+        operation: what to run; begun anew for each attempt.
+        health: told of each failure, and of the end of an outage.
+        recovers: whether success means that the component works again.
 
     Raises:
         Exception: what the operation raised, where neither waiting nor an operator can help.
@@ -40,5 +48,6 @@ async def persevere(component: str, operation: Callable[[], Awaitable[T]], healt
         return await operation()
 
     result: T = await retrying(attempt)
-    health.recover(component)
+    if recovers:
+        health.recover(component)
     return result

@@ -19,13 +19,14 @@ from aiokafka.errors import (
 from consumer.faults import diagnose
 from consumer.health import Health
 from consumer.ingestion import Accounting, Batch, Breaker, decode_batch, store_batch
-from consumer.kafka import REBALANCE_TIMEOUT_MS, create_consumer, require_topic
+from consumer.kafka import REBALANCE_TIMEOUT_MS, create_consumer
 from consumer.offsets import OffsetRange, Start, choose_start, next_offset, restart_out_of_range
 from consumer.records import Record
 from consumer.retrying import persevere
 from consumer.settings import WorkerSettings
 from consumer.stopping import Stop, cancel
 from consumer.store import ProgressLostError, Store
+from consumer.watching import StalledError, Watch
 
 logger = structlog.get_logger()
 
@@ -37,16 +38,6 @@ REVOKE_SECONDS_MAX: Final = REBALANCE_TIMEOUT_MS / 1000 / 2
 
 ANSWER_SECONDS_MAX: Final = 2 * REBALANCE_TIMEOUT_MS / 1000
 """A call of the client that takes longer than two rebalances may never return."""
-
-SILENCE_SECONDS: Final = 10.0
-"""Without a record for so long, the broker is asked whether it is there and whether there are any."""
-
-STALL_SECONDS: Final = 60.0
-"""Lag without a record for so long is a stall."""
-
-
-class StalledError(Exception):
-    """There is lag and no progress, or the client does not answer: it has to be built anew."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,13 +67,11 @@ class Session(ConsumerRebalanceListener):
         self._ends_of_batches: dict[TopicPartition, int] = {}
         self._out_of_range: dict[TopicPartition, int] = {}
         self._uncommitted: dict[TopicPartition, int] = {}
-        self._targets: dict[TopicPartition, int] = {}
         self._in_hand = 0
         self._settled = asyncio.Event()
         self._settled.set()
         self._writing: asyncio.Task[None] | None = None
-        self._active_at = self._probed_at = time.monotonic()
-        """When the session last got somewhere: a silence is measured from here."""
+        self._watch = Watch(settings, self._consumer, health)
 
     # The life of the session
 
@@ -104,7 +93,7 @@ class Session(ConsumerRebalanceListener):
                     if until_caught_up:
                         break
                     await self._pause()
-                elif until_caught_up and self._in_hand == 0 and await self._is_caught_up():
+                elif until_caught_up and await self._is_caught_up():
                     break
             await self._finish_writing()
             await self._commit()
@@ -124,17 +113,19 @@ class Session(ConsumerRebalanceListener):
         """Poll and decode a batch while the one before it is written; then write it."""
         await self._position()
         polled = await self._poll()
-        try:
-            if polled is None:
-                await self._rest()
-                return
-            batch, ranges = self._decode(polled)
-            await self._finish_writing()
+        if polled is None:
+            await self._rest()
+            return
+        batch, ranges = self._decode(polled)
+        if await self._finish_writing():
             self._writing = asyncio.create_task(self._write(batch, ranges))
-        except ProgressLostError:
-            logger.warning("database_went_back", hint="reading again from where the database is")
-            self._ends_of_batches.clear()
-            self._put_down(self._in_hand)
+        else:
+            self._put_down()
+
+    async def _is_caught_up(self) -> bool:
+        """Whether all that was assigned is read to its end as of the start, and written."""
+        is_positioned = self._reassigned.is_set() and self._assigned == self._ends_of_batches.keys()
+        return is_positioned and self._in_hand == 0 and await self._watch.is_at_the_end(self._assigned)
 
     async def _rest(self) -> None:
         """What is due when there was nothing to read."""
@@ -142,7 +133,7 @@ class Session(ConsumerRebalanceListener):
             await self._finish_writing()
         if self._in_hand == 0:
             await self._commit()
-        await self._stop.interrupt(self._look_for_a_stall())
+        await self._stop.interrupt(self._watch.look_for_a_stall(self._ends_of_batches))
 
     async def _pause(self) -> None:
         """The breaker is open: stay in the group, not ready, until somebody restarts the worker."""
@@ -196,7 +187,7 @@ class Session(ConsumerRebalanceListener):
             self._ends_of_batches[partition] = end
         self._in_hand += 1
         self._settled.clear()
-        self._active_at = time.monotonic()
+        self._watch.touch()
         self._health.recover("kafka")
         return Polled(records, ranges)
 
@@ -236,27 +227,36 @@ class Session(ConsumerRebalanceListener):
         began_at = time.monotonic()
         try:
             accounting = await persevere("postgresql", write, self._health)
-            written_at = self._active_at = time.monotonic()
+            written_at = time.monotonic()
+            self._watch.touch()
             self.accounting += accounting
             self._uncommitted |= {partition: offsets.end for partition, offsets in ranges.items()}
             await self._commit()
         finally:
-            self._put_down(1)
+            self._put_down()
         logger.info(
             "batch_written",
             **accounting.as_dict(),
-            lag=self._lag(),
+            lag=self._watch.lag(self._ends_of_batches),
             write_ms=round((written_at - began_at) * 1000, 1),
             commit_ms=round((time.monotonic() - written_at) * 1000, 1),
         )
 
-    async def _finish_writing(self) -> None:
-        if self._writing is not None:
-            writing, self._writing = self._writing, None
+    async def _finish_writing(self) -> bool:
+        """Wait for the batch that is being written; False where it, and all that was read since, is void."""
+        if self._writing is None:
+            return True
+        writing, self._writing = self._writing, None
+        try:
             await self._stop.finish(writing)
+        except ProgressLostError:
+            logger.warning("database_went_back", hint="reading again from where the database is")
+            self._ends_of_batches.clear()
+            return False
+        return True
 
-    def _put_down(self, count: int) -> None:
-        self._in_hand -= count
+    def _put_down(self) -> None:
+        self._in_hand -= 1
         if self._in_hand == 0:
             self._settled.set()
 
@@ -325,12 +325,15 @@ class Session(ConsumerRebalanceListener):
             self._out_of_range.pop(partition, None)
             if start.gap is not None:
                 self._uncommitted[partition] = start.offset
-        self._active_at = time.monotonic()
+        self._watch.touch()
 
     async def _choose_starts(self, partitions: frozenset[TopicPartition]) -> dict[TopicPartition, Start]:
-        async with asyncio.timeout(ANSWER_SECONDS_MAX):
-            beginnings = await self._consumer.beginning_offsets(list(partitions))
-            committed = {partition: await self._consumer.committed(partition) for partition in partitions}
+        try:
+            async with asyncio.timeout(ANSWER_SECONDS_MAX):
+                beginnings = await self._consumer.beginning_offsets(list(partitions))
+                committed = {partition: await self._consumer.committed(partition) for partition in partitions}
+        except TimeoutError:
+            raise StalledError("the broker does not tell the group's offsets") from None
         group = self._settings.kafka_group_id
 
         async def write_down() -> dict[TopicPartition, Start]:
@@ -356,59 +359,6 @@ class Session(ConsumerRebalanceListener):
         for partition, start in starts.items():
             _log_start(partition, start, self._out_of_range.get(partition))
         return starts
-
-    # Watch
-
-    async def _is_caught_up(self) -> bool:
-        """Whether each assigned partition was read to its end as of its first fetch.
-
-        The end is the last stable offset that the fetch itself told: what `read_committed` can reach.
-        """
-        if not self._reassigned.is_set() or self._assigned != self._ends_of_batches.keys():
-            return False
-        for partition in self._assigned:
-            stable = self._consumer.last_stable_offset(partition)
-            if stable is None:
-                return False
-            end = stable if stable >= 0 else self._consumer.highwater(partition)
-            if await self._consumer.position(partition) < self._targets.setdefault(partition, end):
-                return False
-        return True
-
-    def _lag(self) -> int:
-        """Offsets between what is written and the log's end, as far as the last fetches told."""
-        return sum(
-            max(0, (self._consumer.highwater(partition) or 0) - end)
-            for partition, end in self._ends_of_batches.items()
-            if partition in self._consumer.assignment()
-        )
-
-    async def _look_for_a_stall(self) -> None:
-        """In a silence, ask the broker by a fresh connection whether it is there, and whether there is lag.
-
-        Raises:
-            StalledError: the broker has records for us, and the client does not deliver them.
-        """
-        now = time.monotonic()
-        if now - max(self._active_at, self._probed_at) < SILENCE_SECONDS:
-            return
-        self._probed_at = now
-        try:
-            async with asyncio.timeout(SILENCE_SECONDS):
-                await require_topic(self._settings)
-                ends = await self._consumer.end_offsets(list(self._ends_of_batches))
-        except (KafkaError, OSError, TimeoutError) as error:
-            self._health.report("kafka", error, diagnose(error))
-            return
-        self._health.recover("kafka")
-        assigned = self._consumer.assignment()
-        behind = [
-            partition
-            for partition, end in ends.items()
-            if partition in assigned and await self._consumer.position(partition) < end
-        ]
-        if behind and now - self._active_at > STALL_SECONDS:
-            raise StalledError(f"{len(behind)} partitions have lag, and no record arrives")
 
 
 def _cut(ranges: dict[TopicPartition, OffsetRange], last: Record | None) -> dict[TopicPartition, OffsetRange]:

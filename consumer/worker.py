@@ -1,6 +1,7 @@
 """The long-running worker: one session after another, until it is stopped or caught up."""
 
 import asyncio
+import random
 import signal
 from typing import Final
 
@@ -11,13 +12,17 @@ from consumer.faults import Fault, diagnose
 from consumer.health import Health
 from consumer.ingestion import Accounting, Breaker
 from consumer.kafka import require_topic
-from consumer.retrying import BACKOFF_SECONDS_MAX, persevere
-from consumer.session import Session, StalledError
+from consumer.retrying import persevere
+from consumer.session import Session
 from consumer.settings import WorkerSettings
 from consumer.stopping import GraceExpiredError, Stop
 from consumer.store import Store
+from consumer.watching import StalledError
 
 logger = structlog.get_logger()
+
+BACKOFF_SECONDS_MAX: Final = 30.0
+"""The longest wait before a session that failed is followed by another."""
 
 REBUILDS_MAX: Final = 3
 """Clients built anew without any progress between them, before the supervisor has to restart the process."""
@@ -55,43 +60,46 @@ class Worker:
         """
         logger.info("worker_started", topic=self._settings.kafka_topic, group=self._settings.kafka_group_id)
         store = Store(self._settings.database_url.get_secret_value())
-        rebuilds = 0
         try:
-            while not self._stop.is_requested:
-                partitions = await self._stop.interrupt(self._wait_for_topic())
-                if partitions is None:
-                    break
-                session = Session(self._settings, store, self.health, self._stop, self.breaker)
-                self._session = session
-                try:
-                    await session.run(until_caught_up=until_caught_up)
-                    break
-                except GraceExpiredError:
-                    logger.warning("stopped_with_a_batch_in_hand", hint="its records will be read again")
-                    break
-                except (KafkaError, StalledError) as error:
-                    rebuilds = 0 if session.accounting.read else rebuilds
-                    rebuilds += await self._consider(error, rebuilds)
-                finally:
-                    self._earlier, self._session = self.accounting, None
+            await self._run_sessions(store, until_caught_up=until_caught_up)
+        except GraceExpiredError:
+            logger.warning("stopped_with_a_batch_in_hand", hint="its records will be read again")
         finally:
             await store.close()
-        logger.info("worker_stopped", read=self.accounting.read)
+        logger.info("worker_stopped", **self.accounting.as_dict())
         return self.accounting
 
-    async def _wait_for_topic(self) -> int:
-        return await persevere("kafka", lambda: require_topic(self._settings), self.health)
+    async def _run_sessions(self, store: Store, *, until_caught_up: bool) -> None:
+        failures = rebuilds = 0
+        while await self._stop.interrupt(self._wait_for_topic()):
+            try:
+                self._session = Session(self._settings, store, self.health, self._stop, self.breaker)
+                await self._session.run(until_caught_up=until_caught_up)
+            except (KafkaError, OSError, StalledError) as error:
+                if self._session is not None and self._session.accounting.read:
+                    failures = rebuilds = 0
+                failures += 1
+                rebuilds += self._judge(error, rebuilds)
+                seconds = min(BACKOFF_SECONDS_MAX, 2**failures) * random.uniform(0.5, 1)  # noqa: S311 - jitter
+                await self._stop.interrupt(asyncio.sleep(seconds))
+            else:
+                return
+            finally:
+                self._earlier, self._session = self.accounting, None
 
-    async def _consider(self, error: Exception, rebuilds: int) -> int:
-        """Wait before the client is built anew; count only what the weather does not explain.
+    async def _wait_for_topic(self) -> int:
+        # Ready again is only who has been given records: to be able to describe the topic is not enough.
+        return await persevere("kafka", lambda: require_topic(self._settings), self.health, recovers=False)
+
+    def _judge(self, error: Exception, rebuilds: int) -> int:
+        """Report why a session ended; 1 where neither the weather nor the set-up explains it.
 
         Raises:
-            Exception: the error, where rebuilding has not helped so far.
+            Exception: the error, where to build the client anew has not helped so far.
         """
         diagnosis = diagnose(error)
         if diagnosis.fault in {Fault.WEATHER, Fault.SETUP}:
             self.health.report("kafka", error, diagnosis)
-            await self._stop.interrupt(asyncio.sleep(BACKOFF_SECONDS_MAX / 5))
             return 0
         if rebuilds == REBUILDS_MAX:
             raise error

@@ -1,0 +1,89 @@
+"""Where the log ends, how far behind we are, and whether the client still delivers."""
+
+import asyncio
+import time
+from collections.abc import Iterable, Mapping
+from typing import Final
+
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.errors import KafkaError
+
+from consumer.faults import diagnose
+from consumer.health import Health
+from consumer.kafka import require_topic
+from consumer.settings import WorkerSettings
+
+SILENCE_SECONDS: Final = 10.0
+"""Without a record for so long, the broker is asked whether it is there and whether there are any."""
+
+STALL_SECONDS: Final = 60.0
+"""Lag without a record for so long is a stall."""
+
+
+class StalledError(Exception):
+    """There is lag and no progress, or the client does not answer: it has to be built anew."""
+
+
+class Watch:
+    """Watches one Kafka client from outside."""
+
+    def __init__(self, settings: WorkerSettings, consumer: AIOKafkaConsumer, health: Health) -> None:
+        self._settings = settings
+        self._consumer = consumer
+        self._health = health
+        self._targets: dict[TopicPartition, int] = {}
+        self._active_at = self._probed_at = time.monotonic()
+
+    def touch(self) -> None:
+        """Say that the client got somewhere: a silence is measured from here."""
+        self._active_at = time.monotonic()
+
+    async def is_at_the_end(self, partitions: Iterable[TopicPartition]) -> bool:
+        """Whether each partition was read to its end as of its first fetch.
+
+        The end is the last stable offset, as the fetch itself told it: what `read_committed` can reach.
+        """
+        for partition in partitions:
+            stable = self._consumer.last_stable_offset(partition)
+            if stable is None:
+                return False
+            end = stable if stable >= 0 else self._consumer.highwater(partition)
+            if await self._consumer.position(partition) < self._targets.setdefault(partition, end):
+                return False
+        return True
+
+    def lag(self, ends: Mapping[TopicPartition, int]) -> int:
+        """Offsets between these and the log's end, as far as the last fetches told."""
+        assigned = self._consumer.assignment()
+        return sum(
+            max(0, (self._consumer.highwater(partition) or 0) - end)
+            for partition, end in ends.items()
+            if partition in assigned
+        )
+
+    async def look_for_a_stall(self, partitions: Iterable[TopicPartition]) -> None:
+        """In a silence, ask the broker by a fresh connection whether it is there, and whether there is lag.
+
+        Raises:
+            StalledError: the broker has records for us, and the client does not deliver them.
+        """
+        now = time.monotonic()
+        if now - max(self._active_at, self._probed_at) < SILENCE_SECONDS:
+            return
+        self._probed_at = now
+        try:
+            async with asyncio.timeout(SILENCE_SECONDS):
+                await require_topic(self._settings)
+                ends = await self._consumer.end_offsets(list(partitions))
+        except (KafkaError, OSError, TimeoutError) as error:
+            self._health.report("kafka", error, diagnose(error))
+            return
+        self._health.recover("kafka")
+        assigned = self._consumer.assignment()
+        behind = [
+            partition
+            for partition, end in ends.items()
+            if partition in assigned and await self._consumer.position(partition) < end
+        ]
+        if behind and now - self._active_at > STALL_SECONDS:
+            raise StalledError(f"{len(behind)} partitions have lag, and no record arrives")
