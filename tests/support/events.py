@@ -100,16 +100,14 @@ _scalars = (
     | storable_text
 )
 
-_deep = st.builds(
-    lambda levels, scalar: _wrap(levels, scalar), st.integers(1, METADATA_DEPTH_MAX - 1), _scalars
-)
-
 
 def _wrap(levels: int, scalar: Any) -> Any:
     for level in range(levels):
         scalar = [scalar] if level % 2 else {"": scalar}
     return scalar
 
+
+_deep = st.builds(_wrap, st.integers(1, METADATA_DEPTH_MAX - 1), _scalars)
 
 _json_values = st.recursive(
     _scalars, lambda inner: st.lists(inner) | st.dictionaries(storable_text, inner), max_leaves=20

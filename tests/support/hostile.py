@@ -147,12 +147,8 @@ _OUT_OF_RANGE = [
         value_with_raw("metadata", '{"a": %s}' % ("9" * (DIGITS_MAX + 1))),
         R.OUT_OF_RANGE,
     ),
-    _hostile(
-        "before the year 1", value(measurement_timestamp="0001-01-01T00:00:00+14:00"), R.OUT_OF_RANGE
-    ),
-    _hostile(
-        "after the year 9999", value(measurement_timestamp="9999-12-31T23:59:59-00:01"), R.OUT_OF_RANGE
-    ),
+    _hostile("before the year 1", value(measurement_timestamp="0001-01-01T00:00:00+14:00"), R.OUT_OF_RANGE),
+    _hostile("after the year 9999", value(measurement_timestamp="9999-12-31T23:59:59-00:01"), R.OUT_OF_RANGE),
 ]
 
 _UNSTORABLE = [

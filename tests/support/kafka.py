@@ -45,8 +45,9 @@ class ApacheKafka(EmbeddedServer):
         self._controller_port = free_port()
         properties = "".join(f"{name}={value}\n" for name, value in self._properties().items())
         self._properties_file.write_text(properties)
-        storage_tool = self._java("kafka.tools.StorageTool", "format", "-t", self._cluster_id, "--standalone")
-        self._run([*storage_tool, "-c", self._properties_file])
+        # With an equals sign: the id may begin with a dash.
+        options = [f"--cluster-id={self._cluster_id}", "--standalone", f"--config={self._properties_file}"]
+        self._run(self._java("kafka.tools.StorageTool", "format", *options))
 
     def _command(self) -> Sequence[str | Path]:
         return [*self._java("kafka.Kafka"), self._properties_file]

@@ -27,7 +27,9 @@ def fate_of(content: bytes | None, *headers: tuple[str, bytes | None]) -> Accept
 
 
 def envelope(data: object) -> bytes:
-    return json.dumps({"specversion": "1.0", "id": "1", "source": "/agent", "type": "x", "data": data}).encode()
+    return json.dumps(
+        {"specversion": "1.0", "id": "1", "source": "/agent", "type": "x", "data": data}
+    ).encode()
 
 
 def assert_postgresql_can_hold(text: str) -> None:
@@ -121,9 +123,7 @@ def test_all_other_headers_are_irrelevant(headers: tuple[tuple[str, bytes | None
 
 
 def test_the_error_of_a_structured_event_names_its_field() -> None:
-    fate = fate_of(
-        envelope(fields(confidence="high")), ("content-type", b"application/cloudevents+json")
-    )
+    fate = fate_of(envelope(fields(confidence="high")), ("content-type", b"application/cloudevents+json"))
 
     assert isinstance(fate, Rejected)
     assert "confidence" in fate.detail
@@ -150,7 +150,9 @@ def mutations() -> st.SearchStrategy[bytes]:
 
 def odd_json() -> st.SearchStrategy[bytes]:
     """JSON with all that Python's writer lets pass: lone surrogates, NaN, any nesting."""
-    scalars = st.none() | st.booleans() | st.integers() | st.floats() | st.text(st.characters(categories=None))
+    scalars = (
+        st.none() | st.booleans() | st.integers() | st.floats() | st.text(st.characters(categories=None))
+    )
     values = st.recursive(
         scalars,
         lambda inner: st.lists(inner) | st.dictionaries(st.text(st.characters(categories=None)), inner),

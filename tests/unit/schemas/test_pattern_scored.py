@@ -153,7 +153,7 @@ def test_a_leap_second_is_refused_as_no_clock_of_ours_can_hold_it() -> None:
 
 
 def test_a_time_that_only_its_offset_pushes_out_of_the_years_is_out_of_range() -> None:
-    assert parse(value(measurement_timestamp="0001-01-01T14:00:00.000001+14:00"))
+    parse(value(measurement_timestamp="0001-01-01T14:00:00.000001+14:00"))
     for text in ("0001-01-01T00:00:00+14:00", "0001-01-01T13:59:59.999999+14:00"):
         error = refusal(value(measurement_timestamp=text))
         assert (error.reason, error.field) == (RejectReason.OUT_OF_RANGE, "measurement_timestamp")
@@ -162,16 +162,14 @@ def test_a_time_that_only_its_offset_pushes_out_of_the_years_is_out_of_range() -
 def test_the_clock_skew_is_granted_to_the_microsecond() -> None:
     later = ACCEPTED_UNTIL + timedelta(microseconds=1)
 
-    assert parse(value(measurement_timestamp=ACCEPTED_UNTIL.isoformat()))
+    parse(value(measurement_timestamp=ACCEPTED_UNTIL.isoformat()))
     error = refusal(value(measurement_timestamp=later.isoformat()))
 
     assert (error.reason, error.field) == (RejectReason.TIMESTAMP_IN_FUTURE, "measurement_timestamp")
 
 
 def test_the_future_is_judged_in_utc() -> None:
-    in_the_past = "2026-01-01T13:00:00+14:00"
-
-    assert parse(value(measurement_timestamp=in_the_past))
+    parse(value(measurement_timestamp="2026-01-01T13:00:00+14:00"))
     assert refusal(value(measurement_timestamp="2025-12-31T23:00:00-14:00")).reason is (
         RejectReason.TIMESTAMP_IN_FUTURE
     )
@@ -195,7 +193,7 @@ def metadata_of(size: int, character: str = "x") -> dict[str, str]:
 @pytest.mark.parametrize("character", ["x", "é", "😀"])
 def test_metadata_has_at_most_64_kib_as_compact_json(character: str) -> None:
     assert METADATA_BYTES_MAX == 64 * 1024
-    assert parse(value(metadata=metadata_of(METADATA_BYTES_MAX, character)))
+    parse(value(metadata=metadata_of(METADATA_BYTES_MAX, character)))
     error = refusal(value(metadata=metadata_of(METADATA_BYTES_MAX + 1, character)))
     assert (error.reason, error.field) == (RejectReason.TOO_LARGE, "metadata")
 
@@ -216,8 +214,8 @@ def test_metadata_has_at_most_100_levels() -> None:
 def test_a_number_in_metadata_has_at_most_as_many_digits_as_can_be_read_back() -> None:
     largest = 10**DIGITS_MAX - 1
 
-    assert parse(value_with_raw("metadata", '{"a": -%d}' % largest)).metadata == {"a": -largest}
-    error = refusal(value_with_raw("metadata", '{"a": %d0}' % largest))
+    assert parse(value_with_raw("metadata", f'{{"a": -{largest}}}')).metadata == {"a": -largest}
+    error = refusal(value_with_raw("metadata", f'{{"a": {largest}0}}'))
     assert error.reason is RejectReason.OUT_OF_RANGE
 
 

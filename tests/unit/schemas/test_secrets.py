@@ -2,60 +2,89 @@
 
 import json
 import traceback
+from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from schemas.dead_letter import InvalidEventError
-from schemas.pattern_scored import parse_event, parse_measurement
+from schemas.pattern_scored import PatternScored, parse_event, parse_measurement
 from tests.support.events import ACCEPTED_UNTIL, fields, nested
 
 MARKER = "hunter2"
 
-_bearers: st.SearchStrategy[Any] = st.sampled_from(
-    [
-        MARKER,
-        f"\0{MARKER}",
-        f"\ud800{MARKER}",
-        MARKER * 20_000,
-        [MARKER],
-        {MARKER: MARKER},
-        {"a": [{MARKER: float("nan")}]},
-        {MARKER: nested(101)},
-        {MARKER: nested(300)},
-        f"2025-06-01T12:00:00Z{MARKER}",
-        f"2025-06-01T12:00:{MARKER}",
-        [[MARKER, 10**4400]],
-    ]
+BEARERS = (
+    MARKER,
+    f"\0{MARKER}",
+    f"\ud800{MARKER}",
+    MARKER * 10_000,
+    [MARKER],
+    {MARKER: MARKER},
+    {MARKER: {MARKER: float("nan")}},
+    {MARKER: nested(101)},
+    {MARKER: nested(300)},
+    f"2025-06-01T12:00:00Z{MARKER}",
+    f"2025-06-01T12:00:{MARKER}",
+    f"7d444840-9dc0-41d1-b245-{MARKER}",
 )
 
-# What only its bytes can say: the marker between two of them is replaced.
-_damage = st.sampled_from(
-    [(b"", b""), (b'"', b""), (b"}", b""), (b":", b" "), (MARKER[-1:].encode(), b"\xff"), (b"r2", b'r2"')]
+# What only its bytes can make wrong.
+DAMAGES: tuple[Callable[[bytes], bytes], ...] = (
+    lambda content: content.replace(b"confidence", b"confidense", 1),
+    lambda content: content[:-1],
+    lambda content: content.replace(b'"', b"", 1),
+    lambda content: content.replace(b"r2", b"r2\xff", 1),
+    lambda content: content.replace(b"r2", b'r2"', 1),
+    lambda content: content.replace(b"r2", b"r2\\x", 1),
+    lambda content: content.replace(b"r2", b"r2\n", 1),
+    lambda content: content.replace(b"}", b', "a": %s}' % (b"1" * 5_000), 1),
 )
 
 
-def _dump(document: Any) -> bytes:
-    limit_reached = "9" * 4400
-    text = json.dumps(document, default=str) if MARKER else limit_reached
-    return text.encode()
+def told_by(error: InvalidEventError) -> list[str]:
+    return [error.detail, str(error), repr(error), *traceback.format_exception(error)]
 
 
 @given(
-    changes=st.dictionaries(st.sampled_from(list(fields())) | st.just("metadata"), _bearers, min_size=1),
-    damage=_damage,
+    changes=st.dictionaries(st.sampled_from([*fields(), "version", "metadata"]), st.sampled_from(BEARERS)),
+    damage=st.sampled_from(DAMAGES),
     structured=st.booleans(),
 )
 def test_no_error_repeats_a_value(
-    changes: dict[str, Any], damage: tuple[bytes, bytes], structured: bool
+    changes: dict[str, Any], damage: Callable[[bytes], bytes], structured: bool
 ) -> None:
-    document = fields(**changes)
-    content = _dump({"data": document} if structured else document).replace(*damage)
+    event = fields(**{"metadata": {MARKER: MARKER}, **changes})
+    content = damage(json.dumps({"data": event} if structured else event).encode())
     with pytest.raises(InvalidEventError) as caught:
         parse_event(content, accepted_until=ACCEPTED_UNTIL, structured=structured)
 
-    error = caught.value
-    told = [error.detail, str(error), repr(error), *traceback.format_exception(error)]
-    assert not [text for text in told if MARKER in text]
+    assert not [text for text in told_by(caught.value) if MARKER in text]
+
+
+@pytest.mark.parametrize("bearer", BEARERS[1:4], ids=["u+0000", "surrogate", "too long"])
+def test_no_error_of_a_measurement_without_an_id_repeats_a_value(bearer: str) -> None:
+    measurement = fields(version=bearer)
+    del measurement["event_id"]
+    with pytest.raises(InvalidEventError) as caught:
+        parse_measurement(json.dumps(measurement).encode(), accepted_until=ACCEPTED_UNTIL)
+
+    assert not [text for text in told_by(caught.value) if MARKER in text]
+
+
+def test_an_event_of_the_future_is_told_without_its_time() -> None:
+    content = json.dumps(fields(measurement_timestamp="2345-01-01T00:00:00Z")).encode()
+    with pytest.raises(InvalidEventError) as caught:
+        parse_event(content, accepted_until=datetime(2026, 1, 1, tzinfo=UTC))
+
+    assert not [text for text in told_by(caught.value) if "2345" in text]
+
+
+def test_an_event_that_is_made_wrongly_is_told_without_its_values() -> None:
+    with pytest.raises(ValidationError) as caught:
+        PatternScored.model_validate(fields(version=[MARKER], metadata={"a": {1: MARKER}}))
+
+    assert MARKER not in str(caught.value)
