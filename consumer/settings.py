@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsError
 
-from schemas.kafka_settings import KafkaSettings
+from schemas.kafka_settings import KafkaSettings, require_hosts
 
 SettingsT = TypeVar("SettingsT", bound=BaseSettings)
 
@@ -42,12 +42,12 @@ class DatabaseSettings(BaseSettings):
     @field_validator("database_url")
     @classmethod
     def _require_postgresql(cls, value: SecretStr) -> SecretStr:
-        try:
-            scheme = urlsplit(value.get_secret_value()).scheme
-        except ValueError:
-            scheme = ""
-        if scheme not in {"postgresql", "postgres"}:
+        url = urlsplit(value.get_secret_value())
+        if url.scheme not in {"postgresql", "postgres"}:
             raise ValueError("must begin with postgresql://")
+        if "@" in url.path + url.query + url.fragment:
+            raise ValueError("a / ? or # in user or password must be written as %2F, %3F or %23")
+        require_hosts(url.netloc.rpartition("@")[2])
         return value
 
 
@@ -56,7 +56,7 @@ class ClockSettings(BaseSettings):
 
     model_config = KafkaSettings.model_config
 
-    max_clock_skew_seconds: Annotated[int, Field(ge=0)] = Field(
+    max_clock_skew_seconds: Annotated[int, Field(ge=0, le=366 * 24 * 3600)] = Field(
         default=300, description="Seconds a measurement may lie in the future."
     )
 
@@ -84,7 +84,7 @@ class WorkerSettings(KafkaSettings, DatabaseSettings, ClockSettings):
     dead_letter_max_consecutive: Annotated[int, Field(ge=1)] = Field(
         default=10_000, description="Invalid records in a row, without one valid, at which the worker pauses."
     )
-    shutdown_grace_seconds: Annotated[int, Field(ge=1)] = Field(
+    shutdown_grace_seconds: Annotated[int, Field(ge=1, le=3600)] = Field(
         default=25, description="Seconds a stop may take to write and commit what is in hand."
     )
 
@@ -104,3 +104,5 @@ def load(settings_class: type[SettingsT]) -> SettingsT:
         raise InvalidSettingError(f"{name}: {message}" if name else message) from None
     except SettingsError as error:
         raise InvalidSettingError(str(error)) from None
+    except UnicodeDecodeError:
+        raise InvalidSettingError(".env: is not UTF-8") from None

@@ -2,13 +2,27 @@
 
 import ssl
 from typing import Annotated, Any, Literal, Self
+from urllib.parse import urlsplit
 
-from pydantic import Field, FilePath, SecretStr, model_validator
+from pydantic import Field, FilePath, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 SecurityProtocol = Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"]
 
 SaslMechanism = Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"]
+
+
+def require_hosts(hosts: str) -> None:
+    """Check a comma-separated list of `host` or `host:port`; `[…]` around an IPv6 address.
+
+    Raises:
+        ValueError: a port is no number from 0 to 65535; the message repeats nothing of the list.
+    """
+    for host in hosts.split(","):
+        try:
+            _ = urlsplit(f"//{host.strip()}").port
+        except ValueError:
+            raise ValueError("is no list of host:port") from None
 
 
 class KafkaSettings(BaseSettings):
@@ -42,6 +56,12 @@ class KafkaSettings(BaseSettings):
         description="Publish with an idempotent producer. Turn off only for a broker without InitProducerId, "
         "such as the embedded one.",
     )
+
+    @field_validator("kafka_bootstrap_servers")
+    @classmethod
+    def _require_brokers(cls, value: str) -> str:
+        require_hosts(value)
+        return value
 
     @model_validator(mode="after")
     def _require_what_the_protocol_needs(self) -> Self:

@@ -44,6 +44,10 @@ _RFC3339: Final = re.compile(
 )
 
 
+_ZERO_TIME: Final = datetime.min.replace(tzinfo=UTC)
+"""Go's zero time, that is a time nobody set; asyncpg would store it as minus infinity."""
+
+
 def _require_rfc3339(value: Any) -> Any:  # noqa: ANN401 - whatever the JSON held
     text_is_wrong = isinstance(value, str) and not _RFC3339.fullmatch(value)
     if text_is_wrong or not isinstance(value, (str, datetime)):
@@ -55,11 +59,14 @@ def _require_rfc3339(value: Any) -> Any:  # noqa: ANN401 - whatever the JSON hel
 
 def _to_utc(value: datetime) -> datetime:
     try:
-        return value.astimezone(UTC)
+        in_utc = value.astimezone(UTC)
     except OverflowError:
         raise PydanticCustomError(
             RejectReason.OUT_OF_RANGE, "lies outside the years 0001 to 9999 in UTC"
         ) from None
+    if in_utc == _ZERO_TIME:
+        raise PydanticCustomError(RejectReason.OUT_OF_RANGE, "is the zero time, which nobody measured at")
+    return in_utc
 
 
 def _require_storable_text(value: str) -> str:
@@ -262,5 +269,5 @@ def _unreadable(value: bytes, message: str) -> InvalidEventError:
     except PydanticCustomError as error:
         return InvalidEventError(RejectReason(error.type), f"the value {error.message()}")
     except ValueError:
-        pass  # the lenient parser cannot read it either
-    return InvalidEventError(RejectReason.INVALID_JSON, message)
+        return InvalidEventError(RejectReason.INVALID_JSON, message)
+    return InvalidEventError(RejectReason.OUT_OF_RANGE, "a number has too many digits")

@@ -1,6 +1,11 @@
 import pytest
 
-pytest_plugins = ["tests.support.postgres", "tests.support.kafka", "tests.support.pipeline"]
+pytest_plugins = [
+    "tests.support.hypothesis_profiles",
+    "tests.support.postgres",
+    "tests.support.kafka",
+    "tests.support.pipeline",
+]
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

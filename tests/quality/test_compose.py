@@ -1,0 +1,202 @@
+"""docker-compose.yml agrees with the settings, the commands and itself; no engine is needed to see that."""
+
+import re
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+import typer
+import yaml
+
+from consumer.cli import app
+from consumer.session import LEAVE_SECONDS_MAX
+from consumer.settings import LogSettings, WorkerSettings
+from consumer.store import CONNECT_SECONDS_MAX
+from schemas.kafka_settings import KafkaSettings
+
+ROOT = Path(__file__).parents[2]
+COMPOSE = (ROOT / "docker-compose.yml").read_text(encoding="utf-8")
+DOCKERFILE = (ROOT / "Dockerfile").read_text(encoding="utf-8").splitlines()
+
+Service = dict[str, Any]
+
+SERVICES: dict[str, Service] = yaml.safe_load(COMPOSE)["services"]
+OURS = {name: service for name, service in SERVICES.items() if "build" in service}
+ONE_SHOT = {
+    name
+    for service in SERVICES.values()
+    for name, dependency in service.get("depends_on", {}).items()
+    if dependency["condition"] == "service_completed_successfully"
+}
+FIELDS = WorkerSettings.model_fields | LogSettings.model_fields
+
+PASSWORD = re.compile(r"\$\{POSTGRES_PASSWORD:\?[^}]+\}")
+
+
+def seconds(duration: str) -> int:
+    match = re.fullmatch(r"(\d+)s", duration)
+    assert match
+    return int(match[1])
+
+
+def listeners(name: str) -> dict[str, str]:
+    """Listener → host and port, of one of Kafka's variables."""
+    pairs = SERVICES["kafka"]["environment"][name].split(",")
+    return dict(pair.split("://") for pair in pairs)
+
+
+def parse(words: list[str]) -> None:
+    """Hold words against the tree of commands; raises `UsageError` where they do not fit. Runs nothing."""
+    command: Any = typer.main.get_command(app)
+    while hasattr(command, "commands"):
+        name, *words = words
+        command = command.commands[name]
+    command.make_context(command.name, list(words))
+
+
+def test_it_has_the_services_that_the_worker_needs() -> None:
+    assert set(SERVICES) == {"kafka", "postgres", "topic", "migrate", "worker"}
+    assert set(OURS) == {"topic", "migrate", "worker"}
+    assert sorted(ONE_SHOT) == ["migrate", "topic"]
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_each_variable_of_ours_is_a_setting_and_its_value_is_valid(name: str) -> None:
+    environment = OURS[name]["environment"]
+    fields = {variable.lower(): value for variable, value in environment.items()}
+    fields = {field: PASSWORD.sub("s3cret", str(value)) for field, value in fields.items()}
+
+    assert set(environment) <= {field.upper() for field in FIELDS}
+    WorkerSettings.model_validate({"database_url": "postgresql://", **fields})
+    LogSettings.model_validate(fields)
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_each_command_of_ours_is_one_that_there_is(name: str) -> None:
+    check = OURS[name].get("healthcheck", {"test": ["CMD", "pattern-metrics", "consume"]})["test"]
+
+    assert DOCKERFILE[-1] == 'ENTRYPOINT ["pattern-metrics"]'
+    assert check[:2] == ["CMD", "pattern-metrics"]
+    parse(OURS[name]["command"])
+    parse(check[2:])
+
+
+def test_a_command_that_there_is_not_would_be_noticed() -> None:
+    with pytest.raises(KeyError):
+        parse(["consumes"])
+    with pytest.raises(Exception, match="--checks"):
+        parse(["consume", "--checks"])
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_each_service_that_stays_has_a_health_check_and_is_restarted(name: str) -> None:
+    service = SERVICES[name]
+
+    assert ("healthcheck" in service) == (name not in ONE_SHOT)
+    assert service.get("restart") == (None if name in ONE_SHOT else "unless-stopped")
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_each_service_waits_for_what_it_uses_and_that_is_there(name: str) -> None:
+    dependencies = SERVICES[name].get("depends_on", {})
+    settings = {
+        "KAFKA_BOOTSTRAP_SERVERS": {"kafka", "topic"} - {name},
+        "DATABASE_URL": {"postgres", "migrate"} - {name},
+    }
+    needed = set[str]().union(
+        *(settings.get(variable, ()) for variable in OURS.get(name, {}).get("environment", {}))
+    )
+
+    assert set(dependencies) == needed
+    for dependency, how in dependencies.items():
+        healthy = "service_completed_successfully" if dependency in ONE_SHOT else "service_healthy"
+        assert how == {"condition": healthy}
+
+
+def test_kafka_tells_the_services_and_the_machine_each_an_address_that_works_there() -> None:
+    advertised, listening = listeners("KAFKA_ADVERTISED_LISTENERS"), listeners("KAFKA_LISTENERS")
+    services = {service["environment"].get("KAFKA_BOOTSTRAP_SERVERS") for service in OURS.values()} - {None}
+    default = KafkaSettings.model_fields["kafka_bootstrap_servers"].default
+    [published] = SERVICES["kafka"]["ports"]
+
+    assert services == {advertised["SERVICES"]} == {"kafka:19092"}
+    assert advertised["MACHINE"] == default
+    assert published == f"127.0.0.1:{default.partition(':')[2]}:{default.partition(':')[2]}"
+    assert set(listening) == {*advertised, "CONTROLLER"}
+    for listener, address in advertised.items():
+        assert listening[listener] == f":{address.partition(':')[2]}"
+    assert SERVICES["kafka"]["healthcheck"]["test"][-1] in services
+
+
+def test_the_database_of_the_services_is_the_one_that_is_made() -> None:
+    made = SERVICES["postgres"]["environment"]
+    urls = {service["environment"].get("DATABASE_URL") for service in OURS.values()} - {None}
+
+    assert urls == {
+        f"postgresql://{made['POSTGRES_USER']}:{made['POSTGRES_PASSWORD']}@postgres:5432/{made['POSTGRES_DB']}"
+    }
+
+
+def test_the_one_secret_comes_from_outside_and_is_required() -> None:
+    secrets = [
+        (name, variable, str(value))
+        for name, service in SERVICES.items()
+        for variable, value in service["environment"].items()
+        if re.search(r"PASSWORD|SECRET|TOKEN|DATABASE_URL", variable)
+    ]
+
+    assert {(name, variable) for name, variable, _ in secrets} == {
+        ("postgres", "POSTGRES_PASSWORD"),
+        ("migrate", "DATABASE_URL"),
+        ("worker", "DATABASE_URL"),
+    }
+    assert all(len(PASSWORD.findall(value)) == 1 for _, _, value in secrets)
+    assert not re.search(r"://\w+:(?!\$\{)[^/\s]+@", COMPOSE)
+    assert not [line for line in DOCKERFILE if re.match(r"(ARG|ENV)\b", line) and "PATH=" not in line]
+
+
+def test_no_port_is_open_to_other_machines() -> None:
+    ports = [port for service in SERVICES.values() for port in service.get("ports", [])]
+
+    assert ports
+    assert all(str(port).startswith("127.0.0.1:") for port in ports)
+
+
+def test_images_are_pinned_by_version() -> None:
+    images = [service["image"] for service in SERVICES.values() if "build" not in service]
+    bases = [line.split()[1] for line in DOCKERFILE if line.startswith("FROM ")]
+
+    assert len(images) == 2
+    assert all(re.fullmatch(r"[\w/]+:\d[\w.-]*", image) for image in images + bases)
+
+
+def test_what_a_volume_keeps_is_where_the_server_writes() -> None:
+    # PostgreSQL 18's image keeps its data in a directory of its version below this one.
+    assert SERVICES["postgres"]["volumes"] == ["postgres-data:/var/lib/postgresql"]
+    assert SERVICES["kafka"]["volumes"] == [
+        f"kafka-data:{SERVICES['kafka']['environment']['KAFKA_LOG_DIRS']}"
+    ]
+    assert set(yaml.safe_load(COMPOSE)["volumes"]) == {"kafka-data", "postgres-data"}
+
+
+def test_the_worker_has_the_time_to_stop_cleanly() -> None:
+    worker = SERVICES["worker"]
+    grace = cast("int", worker["environment"]["SHUTDOWN_GRACE_SECONDS"])
+
+    assert seconds(worker["stop_grace_period"]) > grace + LEAVE_SECONDS_MAX + CONNECT_SECONDS_MAX
+
+
+def test_the_image_runs_as_a_plain_user_and_is_built_from_what_is_named_alone() -> None:
+    ignored = (ROOT / ".dockerignore").read_text(encoding="utf-8").split("\n")
+    allowed = {line[1:] for line in ignored if line.startswith("!")}
+    copied = {
+        word
+        for line in DOCKERFILE
+        if line.startswith("COPY ") and "--from" not in line
+        for word in line.split()[1:-1]
+    }
+
+    assert "USER pattern-metrics" in DOCKERFILE
+    assert "*" in ignored
+    assert allowed == copied
+    assert all((ROOT / name).exists() for name in allowed)

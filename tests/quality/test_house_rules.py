@@ -1,0 +1,76 @@
+"""A few rules of the house, where a test is cheaper than an argument."""
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PACKAGES = ("schemas", "publisher", "consumer", "migrations")
+TESTS = ROOT / "tests"
+
+OFFSET_ARITHMETIC = re.compile(r"\boffsets?\b\)?\s*[+-]=?\s*1\b|\b(end|start)\b\)?\s*[+-]=?\s*1\b")
+
+
+def sources(*directories: Path) -> list[Path]:
+    return [path for directory in directories for path in sorted(directory.rglob("*.py"))]
+
+
+def name_of(path: Path) -> str:
+    return path.relative_to(ROOT).as_posix()
+
+
+def classes() -> Iterator[tuple[Path, ast.ClassDef]]:
+    for path in sources(*(ROOT / package for package in PACKAGES)):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ClassDef):
+                yield path, node
+
+
+def test_only_one_module_does_arithmetic_on_offsets() -> None:
+    guilty = {
+        name_of(path)
+        for path in sources(*(ROOT / package for package in PACKAGES))
+        if OFFSET_ARITHMETIC.search(path.read_text(encoding="utf-8"))
+    }
+
+    assert guilty == {"consumer/offsets.py"}
+
+
+def test_each_error_says_what_it_means() -> None:
+    errors = [
+        (path, node)
+        for path, node in classes()
+        if any(ast.unparse(base).endswith(("Error", "Exception")) for base in node.bases)
+    ]
+
+    assert errors
+    assert not [f"{name_of(path)}: {node.name}" for path, node in errors if not ast.get_docstring(node)]
+
+
+def test_tests_wait_for_conditions_and_never_sleep() -> None:
+    guilty = {
+        name_of(path)
+        for path in sources(TESTS)
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if (isinstance(node, ast.Attribute) and node.attr == "sleep")
+        or (isinstance(node, ast.ImportFrom) and any(alias.name == "sleep" for alias in node.names))
+    }
+
+    assert guilty == {"tests/support/waiting.py"}
+
+
+@pytest.mark.parametrize(
+    "path", [path for path in sources(TESTS) if path.name.startswith("test_")], ids=name_of
+)
+def test_the_name_of_a_test_is_a_sentence(path: Path) -> None:
+    tests = [
+        node.name
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)) and node.name.startswith("test_")
+    ]
+
+    assert tests
+    assert not [name for name in tests if len(name.removeprefix("test_").split("_")) < 3]

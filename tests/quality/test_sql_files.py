@@ -1,0 +1,43 @@
+"""Every statement has a purpose, a user, and a schema on which it is valid."""
+
+import re
+from pathlib import Path
+
+import asyncpg
+import pytest
+
+import consumer
+from consumer.sql import statement
+
+DIRECTORY = Path(consumer.__file__).parent / "sql"
+NAMES = sorted(path.stem for path in DIRECTORY.glob("*.sql"))
+VERBS = {"advance", "clear", "create", "delete", "insert", "select", "set", "update", "upsert"}
+UTILITY = re.compile(r"^(CREATE|TRUNCATE)\b", flags=re.MULTILINE)
+
+
+def used_names() -> set[str]:
+    sources = (path.read_text(encoding="utf-8") for path in DIRECTORY.parent.rglob("*.py"))
+    return {name for source in sources for name in re.findall(r'statement\("(\w+)"\)', source)}
+
+
+def test_each_statement_is_used_by_its_name_and_each_name_has_a_statement() -> None:
+    assert used_names() == set(NAMES)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_statement_begins_with_a_verb_in_its_name_and_its_purpose_in_its_text(name: str) -> None:
+    assert name.partition("_")[0] in VERBS
+    assert re.match(r"-- \S.{10,}", statement(name))
+
+
+async def test_each_statement_prepares_on_the_migrated_schema(any_migrated_database_url: str) -> None:
+    connection = await asyncpg.connect(any_migrated_database_url)
+    try:
+        await connection.execute(statement("create_stage"))
+        for name in NAMES:
+            if UTILITY.search(statement(name)):
+                await connection.execute(statement(name))
+            else:
+                await connection.prepare(statement(name))
+    finally:
+        await connection.close()

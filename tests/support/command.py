@@ -1,0 +1,171 @@
+"""The installed command as a person or a supervisor runs it: a process with an environment of its own."""
+
+import asyncio
+import json
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pydantic import SecretStr
+
+from consumer.settings import WorkerSettings
+from tests.support.waiting import eventually
+
+PROGRAM = Path(sys.executable).with_name("pattern-metrics")
+
+SECONDS_MAX = 60.0
+"""How long anything may take that a test waits for; generous, as the machine may be busy."""
+
+LogLine = dict[str, Any]
+
+
+def environment_of(settings: WorkerSettings) -> dict[str, str]:
+    """What was set explicitly, as environment variables."""
+    return {name.upper(): _text(getattr(settings, name)) for name in settings.model_fields_set}
+
+
+def _text(value: object) -> str:
+    return value.get_secret_value() if isinstance(value, SecretStr) else str(value)
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A command that has ended."""
+
+    code: int
+    stdout: bytes
+    stderr: str
+
+    @property
+    def json(self) -> Any:
+        """What `--json` puts on the last line of stdout."""
+        return json.loads(self.stdout.splitlines()[-1])
+
+    def succeeded(self) -> "Finished":
+        assert self.code == 0, f"exit {self.code}: {self.stderr}"
+        return self
+
+
+@dataclass(frozen=True)
+class CommandLine:
+    """Runs `pattern-metrics` in a directory, with an environment that holds nothing else."""
+
+    directory: Path
+    environment: Mapping[str, str] = field(default_factory=dict)
+
+    async def run(self, *arguments: str | Path, stdin: bytes = b"", **settings: object) -> Finished:
+        """Run a command to its end; `settings` by their names in lower case."""
+        return await self.run_program(PROGRAM, *arguments, stdin=stdin, **settings)
+
+    async def run_program(self, *command: str | Path, stdin: bytes = b"", **settings: object) -> Finished:
+        """Run any program to its end."""
+        process = await asyncio.create_subprocess_exec(
+            *command,
+            cwd=self.directory,
+            env=self._environment(settings),
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+        )
+        try:
+            async with asyncio.timeout(SECONDS_MAX):
+                stdout, stderr = await process.communicate(stdin)
+        finally:
+            await _reap(process)
+        assert process.returncode is not None
+        return Finished(process.returncode, stdout, stderr.decode())
+
+    @asynccontextmanager
+    async def worker(self, *arguments: str, **settings: object) -> AsyncIterator["WorkerProcess"]:
+        """`pattern-metrics consume` in the background; killed at the end of the block, if it still runs."""
+        log = self.directory / f"worker-{len(list(self.directory.glob('worker-*')))}.log"
+        with log.open("wb") as stderr:
+            process = await asyncio.create_subprocess_exec(
+                PROGRAM,
+                "consume",
+                *arguments,
+                cwd=self.directory,
+                env=self._environment({"log_format": "json", **settings}),
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=asyncio.subprocess.DEVNULL,
+                stderr=stderr,
+            )
+        try:
+            yield WorkerProcess(process, log)
+        finally:
+            await _reap(process)
+
+    def _environment(self, settings: Mapping[str, object]) -> dict[str, str]:
+        base = {"PATH": f"{PROGRAM.parent}:{os.defpath}", "HOME": str(self.directory), "LC_ALL": "C.UTF-8"}
+        return (
+            base | dict(self.environment) | {name.upper(): _text(value) for name, value in settings.items()}
+        )
+
+
+async def _reap(process: asyncio.subprocess.Process) -> None:
+    if process.returncode is None:
+        process.kill()
+        await process.wait()
+
+
+@dataclass(frozen=True)
+class WorkerProcess:
+    """A worker that runs meanwhile."""
+
+    process: asyncio.subprocess.Process
+    log: Path
+
+    @property
+    def is_running(self) -> bool:
+        return self.process.returncode is None
+
+    def events(self, name: str | None = None, **fields: object) -> list[LogLine]:
+        """The lines of the log so far, or those of one event with these fields."""
+        complete = [line for line in self.log.read_bytes().splitlines(keepends=True) if line.endswith(b"\n")]
+        lines: list[LogLine] = [json.loads(line) for line in complete]
+        wanted = fields if name is None else {"event": name, **fields}
+        return [line for line in lines if wanted.items() <= line.items()]
+
+    async def wait_for_event(self, name: str, *, count: int = 1, **fields: object) -> LogLine:
+        """Wait until the log holds an event, and return the one that is number `count`."""
+
+        def is_there() -> bool:
+            return len(self.events(name, **fields)) >= count
+
+        await eventually(lambda: is_there() or not self.is_running, deadline_seconds=SECONDS_MAX)
+        assert is_there(), self.log.read_text()
+        return self.events(name, **fields)[count - 1]
+
+    async def wait_until_read(self, count: int) -> None:
+        """Wait until so many records are written."""
+
+        def is_read() -> bool:
+            return count <= sum(int(line["read"]) for line in self.events("batch_written"))
+
+        await eventually(is_read, deadline_seconds=SECONDS_MAX)
+
+    @property
+    def partitions(self) -> set[int]:
+        """What the worker was assigned last."""
+        assigned = self.events("partitions_assigned")
+        return set(assigned[-1]["partitions"]) if assigned else set()
+
+    async def terminate(self, seconds_max: float = SECONDS_MAX) -> int:
+        """Send SIGTERM, and return the exit code."""
+        self.process.terminate()
+        async with asyncio.timeout(seconds_max):
+            return await self.process.wait()
+
+    async def kill(self) -> None:
+        """Send SIGKILL."""
+        self.process.kill()
+        await self.process.wait()
+
+    def freeze(self) -> None:
+        """Send SIGSTOP: it does nothing any more, and can only be killed."""
+        self.process.send_signal(signal.SIGSTOP)

@@ -1,0 +1,146 @@
+"""DESIGN's table "Whose fault is an error?", by class and SQLSTATE."""
+
+import ssl
+from collections.abc import Iterator
+
+import asyncpg
+import pytest
+from aiokafka import errors as kafka_errors
+from asyncpg.exceptions._base import DataError as EncodingError
+
+from consumer.faults import Fault, diagnose
+
+SECRET = "hunter2"
+
+FAULTS_OF_CLASSES = {
+    "22": Fault.RECORD,
+    "23": Fault.RECORD,
+    "08": Fault.WEATHER,
+    "40": Fault.WEATHER,
+    "53": Fault.WEATHER,
+    "57": Fault.WEATHER,
+    "28": Fault.SETUP,
+    "42": Fault.SETUP,
+}
+
+FAULTS_OF_STATES = {
+    "55P03": Fault.WEATHER,  # a lock that could not be had in time
+    "25006": Fault.WEATHER,  # a demoted primary
+    "3D000": Fault.SETUP,
+}
+
+
+def _error_classes() -> Iterator[type[asyncpg.PostgresError]]:
+    for one in vars(asyncpg.exceptions).values():
+        if isinstance(one, type) and issubclass(one, asyncpg.PostgresError) and one.sqlstate:
+            yield one
+
+
+@pytest.mark.parametrize("family", FAULTS_OF_CLASSES)
+def test_each_error_of_a_class_of_sqlstates_is_the_fault_of_the_same(family: str) -> None:
+    errors = [one(SECRET) for one in _error_classes() if (one.sqlstate or "").startswith(family)]
+
+    assert errors
+    assert {diagnose(error).fault for error in errors} == {FAULTS_OF_CLASSES[family]}
+
+
+@pytest.mark.parametrize("sqlstate", FAULTS_OF_STATES)
+def test_an_sqlstate_of_the_table_is_diagnosed(sqlstate: str) -> None:
+    assert diagnose(error_of(sqlstate)).fault is FAULTS_OF_STATES[sqlstate]
+
+
+def error_of(sqlstate: str) -> asyncpg.PostgresError:
+    """As the driver makes it of what the server reports."""
+    error = asyncpg.PostgresError.new({"S": "ERROR", "C": sqlstate, "M": SECRET, "D": SECRET})
+    assert isinstance(error, asyncpg.PostgresError)
+    return error
+
+
+def test_an_sqlstate_that_the_driver_has_no_class_for_counts_by_its_first_two_characters() -> None:
+    for family, fault in FAULTS_OF_CLASSES.items():
+        assert diagnose(error_of(f"{family}ZZZ")).fault is fault
+
+
+@pytest.mark.parametrize("sqlstate", ["21000", "XX000", "25P01", "ZZZZZ", ""])
+def test_any_other_sqlstate_is_nobodys_known_fault(sqlstate: str) -> None:
+    assert diagnose(error_of(sqlstate)).fault is Fault.UNKNOWN
+
+
+@pytest.mark.parametrize(
+    ("error", "fault"),
+    [
+        (ConnectionRefusedError(SECRET), Fault.WEATHER),
+        (ConnectionResetError(SECRET), Fault.WEATHER),
+        (OSError(SECRET), Fault.WEATHER),
+        (TimeoutError(SECRET), Fault.WEATHER),
+        (ssl.SSLError(SECRET), Fault.WEATHER),
+        (ssl.SSLCertVerificationError(SECRET), Fault.SETUP),
+        (asyncpg.InterfaceError(SECRET), Fault.WEATHER),
+        (asyncpg.InternalClientError(SECRET), Fault.WEATHER),
+        (asyncpg.exceptions.ProtocolError(SECRET), Fault.WEATHER),
+        (asyncpg.exceptions.TargetServerAttributeNotMatched(SECRET), Fault.WEATHER),
+        (asyncpg.exceptions.ClientConfigurationError(SECRET), Fault.SETUP),
+        (EncodingError(SECRET), Fault.RECORD),
+        (kafka_errors.KafkaConnectionError(SECRET), Fault.WEATHER),
+        (kafka_errors.NodeNotReadyError(SECRET), Fault.WEATHER),
+        (kafka_errors.RequestTimedOutError(SECRET), Fault.WEATHER),
+        (kafka_errors.KafkaTimeoutError(SECRET), Fault.WEATHER),
+        (kafka_errors.NoBrokersAvailable(SECRET), Fault.WEATHER),
+        (kafka_errors.LeaderNotAvailableError(SECRET), Fault.WEATHER),
+        (kafka_errors.NotLeaderForPartitionError(SECRET), Fault.WEATHER),
+        (kafka_errors.NotCoordinatorForGroupError(SECRET), Fault.WEATHER),
+        (kafka_errors.GroupCoordinatorNotAvailableError(SECRET), Fault.WEATHER),
+        (kafka_errors.GroupLoadInProgressError(SECRET), Fault.WEATHER),
+        (kafka_errors.UnknownTopicOrPartitionError(SECRET), Fault.SETUP),
+        (kafka_errors.InvalidTopicError(SECRET), Fault.SETUP),
+        (kafka_errors.TopicAuthorizationFailedError(SECRET), Fault.SETUP),
+        (kafka_errors.GroupAuthorizationFailedError(SECRET), Fault.SETUP),
+        (kafka_errors.ClusterAuthorizationFailedError(SECRET), Fault.SETUP),
+        (kafka_errors.AuthenticationFailedError(SECRET), Fault.SETUP),
+        (kafka_errors.SaslAuthenticationFailed(SECRET), Fault.SETUP),
+        (kafka_errors.UnsupportedSaslMechanismError(SECRET), Fault.SETUP),
+        (kafka_errors.CorruptRecordException(SECRET), Fault.UNKNOWN),
+        (kafka_errors.IllegalStateError(SECRET), Fault.UNKNOWN),
+        (RuntimeError(SECRET), Fault.UNKNOWN),
+        (ValueError(SECRET), Fault.UNKNOWN),
+        (AssertionError(SECRET), Fault.UNKNOWN),
+        (MemoryError(SECRET), Fault.UNKNOWN),
+        (KeyboardInterrupt(SECRET), Fault.UNKNOWN),
+    ],
+    ids=lambda argument: argument.name if isinstance(argument, Fault) else type(argument).__qualname__,
+)
+def test_an_error_of_the_clients_is_diagnosed_by_its_class(error: BaseException, fault: Fault) -> None:
+    diagnosis = diagnose(error)
+
+    assert diagnosis.fault is fault
+    assert diagnosis.hint
+    assert SECRET not in diagnosis.hint
+
+
+@pytest.mark.parametrize(
+    ("sqlstate", "advice"),
+    [
+        ("42P01", "pattern-metrics migrate up"),
+        ("42703", "pattern-metrics migrate up"),
+        ("42P10", "pattern-metrics migrate up"),
+        ("42501", "right"),
+        ("28P01", "password"),
+        ("3D000", "DATABASE_URL"),
+    ],
+)
+def test_a_fault_of_the_set_up_says_what_to_do(sqlstate: str, advice: str) -> None:
+    assert advice in diagnose(error_of(sqlstate)).hint
+
+
+def test_an_unknown_topic_says_how_to_create_it() -> None:
+    hint = diagnose(kafka_errors.UnknownTopicOrPartitionError()).hint
+
+    assert "KAFKA_TOPIC" in hint
+    assert "pattern-metrics topic create" in hint
+
+
+def test_no_hint_repeats_the_text_of_an_error() -> None:
+    hints = [diagnose(one(SECRET)).hint for one in _error_classes()]
+
+    assert all(hints)
+    assert not [hint for hint in hints if SECRET in hint]

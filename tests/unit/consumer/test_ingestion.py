@@ -1,0 +1,145 @@
+"""What ingestion decides before it reaches the database: the breaker, and where a batch is cut."""
+
+import pytest
+from aiokafka import TopicPartition
+from hypothesis import given
+from hypothesis import strategies as st
+
+from consumer.ingestion import Accounting, Batch, Breaker, decode_batch
+from consumer.offsets import OffsetRange
+from consumer.session import _cut
+from tests.support.events import ACCEPTED_UNTIL, TopicRecord, value
+
+verdicts = st.lists(st.booleans(), max_size=40)
+
+
+def records_of(validity: list[bool]) -> list[TopicRecord]:
+    return [
+        TopicRecord(value() if valid else b"{", offset=10 * number) for number, valid in enumerate(validity)
+    ]
+
+
+def decode(validity: list[bool], breaker: Breaker | None) -> Batch:
+    return decode_batch(records_of(validity), accepted_until=ACCEPTED_UNTIL, breaker=breaker)
+
+
+def decoded(batch: Batch) -> int:
+    return len(batch.accepted) + len(batch.rejected)
+
+
+def test_the_breaker_opens_at_its_limit_and_not_one_record_before() -> None:
+    breaker = Breaker(3)
+    seen = []
+    for _ in range(3):
+        breaker.observe(valid=False)
+        seen.append(breaker.is_open)
+
+    assert seen == [False, False, True]
+    assert breaker.consecutive == 3
+
+
+def test_one_valid_record_sets_the_breaker_back() -> None:
+    breaker = Breaker(2)
+    for valid in (False, True, False, True, False):
+        breaker.observe(valid=valid)
+
+        assert not breaker.is_open
+
+
+@given(verdicts, st.integers(1, 5))
+def test_a_batch_ends_with_the_record_at_which_the_breaker_opens(validity: list[bool], limit: int) -> None:
+    breaker = Breaker(limit)
+    batch = decode(validity, breaker)
+    runs = [validity[number - limit : number] for number in range(limit, len(validity) + 1)]
+    opening = next((number for number, run in enumerate(runs) if not any(run)), None)
+
+    assert breaker.is_open == (opening is not None)
+    assert decoded(batch) == (len(validity) if opening is None else opening + limit)
+
+
+@given(verdicts, verdicts, st.integers(1, 5))
+def test_the_breaker_counts_on_from_batch_to_batch(first: list[bool], second: list[bool], limit: int) -> None:
+    at_once, in_two = Breaker(limit), Breaker(limit)
+    whole = decode(first + second, at_once)
+    parts = [decode(first, in_two)]
+    if not in_two.is_open:
+        parts.append(decode(second, in_two))
+
+    assert in_two == at_once
+    assert sum(map(decoded, parts)) == decoded(whole)
+
+
+@given(verdicts)
+def test_each_record_of_a_batch_is_accepted_or_rejected_in_its_order(validity: list[bool]) -> None:
+    records = records_of(validity)
+    batch = decode_batch(records, accepted_until=ACCEPTED_UNTIL, breaker=None)
+
+    assert [one.record for one in batch.accepted] == [
+        record for record, valid in zip(records, validity, strict=True) if valid
+    ]
+    assert [one.record for one in batch.rejected] == [
+        record for record, valid in zip(records, validity, strict=True) if not valid
+    ]
+    assert batch.last is (records[-1] if records else None)
+
+
+RANGES = {
+    TopicPartition("t", 0): OffsetRange(0, 5),
+    TopicPartition("t", 1): OffsetRange(10, 20),
+    TopicPartition("t", 2): OffsetRange(100, 103),
+}
+
+
+@pytest.mark.parametrize(
+    ("partition", "offset", "expected"),
+    [
+        pytest.param(0, 0, [(0, 1)], id="the first record of all"),
+        pytest.param(0, 4, [(0, 5)], id="the last record of the first partition"),
+        pytest.param(1, 12, [(0, 5), (10, 13)], id="within the second partition"),
+        pytest.param(2, 102, [(0, 5), (10, 20), (100, 103)], id="the last record of all"),
+    ],
+)
+def test_progress_goes_as_far_as_what_was_decoded_and_not_further(
+    partition: int, offset: int, expected: list[tuple[int, int]]
+) -> None:
+    cut = _cut(dict(RANGES), TopicRecord(topic="t", partition=partition, offset=offset))
+
+    assert [(offsets.start, offsets.end) for offsets in cut.values()] == expected
+    assert list(cut) == list(RANGES)[: len(expected)]
+
+
+def test_the_markers_after_the_last_record_count_as_decoded_unless_the_breaker_is_open() -> None:
+    """A range may end beyond its last record (transaction markers, compaction)."""
+    records = records_of([True, False])
+    partition = TopicPartition(records[0].topic, 0)
+    ranges = {partition: OffsetRange(0, 15)}
+
+    open_breaker = decode_batch(records, accepted_until=ACCEPTED_UNTIL, breaker=Breaker(1))
+    cut = _cut(ranges, open_breaker.last)
+
+    assert cut == {partition: OffsetRange(0, 11)}
+
+
+def test_without_any_record_the_ranges_stay_as_they_are() -> None:
+    assert _cut(dict(RANGES), None) == RANGES
+
+
+counts = st.builds(Accounting, st.integers(0), st.integers(0), st.integers(0))
+
+
+@given(counts, counts)
+def test_the_counts_add_up_to_the_records_read(one: Accounting, other: Accounting) -> None:
+    total = one + other
+
+    assert total.read == one.read + other.read
+    assert total.read == total.applied + total.superseded + total.dead_letters
+    assert total.as_dict() == {
+        "read": total.read,
+        "applied": total.applied,
+        "superseded": total.superseded,
+        "dead_letters": total.dead_letters,
+    }
+
+
+def test_the_counts_are_told_as_a_sum() -> None:
+    assert str(Accounting(1_000, 20, 3)) == ("read 1,023 = applied 1,000 + superseded 20 + dead letters 3")

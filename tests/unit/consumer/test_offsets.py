@@ -1,0 +1,80 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from consumer.offsets import OffsetRange, Start, choose_start, next_offset, restart_out_of_range
+from tests.support.events import TopicRecord
+
+offsets = st.integers(0, 2**63 - 2)
+known_or_not = st.none() | offsets
+
+
+@pytest.mark.parametrize(
+    ("committed", "progress", "beginning", "start"),
+    [
+        pytest.param(50, 50, 0, Start(50), id="both agree"),
+        pytest.param(50, 40, 0, Start(40), id="the database was restored from a backup"),
+        pytest.param(40, 50, 0, Start(40), id="the group was reset backwards"),
+        pytest.param(None, None, 0, Start(0), id="nothing is known"),
+        pytest.param(None, None, 7, Start(7), id="nothing is known, and retention has been here"),
+        pytest.param(50, None, 0, Start(0), id="the database is new"),
+        pytest.param(None, 50, 0, Start(0), id="the topic is new"),
+        pytest.param(50, None, 7, Start(7), id="the database is new, and retention has been here"),
+        pytest.param(50, 50, 50, Start(50), id="the log begins where we are"),
+        pytest.param(50, 50, 51, Start(51, OffsetRange(50, 51)), id="one record was removed unread"),
+        pytest.param(50, 40, 60, Start(60, OffsetRange(40, 60)), id="the gap begins at the smaller"),
+        pytest.param(40, 50, 60, Start(60, OffsetRange(40, 60)), id="the gap begins at the smaller, again"),
+        pytest.param(50, 40, 45, Start(45, OffsetRange(40, 45)), id="the log begins between the two"),
+        pytest.param(50, None, 60, Start(60, OffsetRange(50, 60)), id="the group alone knows of a gap"),
+        pytest.param(None, 50, 60, Start(60, OffsetRange(50, 60)), id="the database alone knows of a gap"),
+        pytest.param(0, 0, 0, Start(0), id="zero is an offset and not unknown"),
+        pytest.param(0, 5, 0, Start(0), id="a zero that Kafka holds counts"),
+        pytest.param(5, 0, 0, Start(0), id="a zero that the database holds counts"),
+    ],
+)
+def test_reading_starts_at_the_smaller_of_both_or_at_the_beginning(
+    committed: int | None, progress: int | None, beginning: int, start: Start
+) -> None:
+    assert choose_start(committed=committed, progress=progress, beginning=beginning) == start
+
+
+@given(committed=known_or_not, progress=known_or_not, beginning=offsets)
+def test_every_doubt_is_settled_by_reading_more(
+    committed: int | None, progress: int | None, beginning: int
+) -> None:
+    start = choose_start(committed=committed, progress=progress, beginning=beginning)
+    known = [offset for offset in (committed, progress) if offset is not None]
+
+    assert start.offset >= beginning
+    assert all(start.offset <= max(offset, beginning) for offset in known)
+    if len(known) < 2:
+        assert start.offset == beginning
+
+
+@given(committed=known_or_not, progress=known_or_not, beginning=offsets)
+def test_a_gap_is_exactly_what_lies_between_the_known_start_and_the_beginning(
+    committed: int | None, progress: int | None, beginning: int
+) -> None:
+    start = choose_start(committed=committed, progress=progress, beginning=beginning)
+    known = [offset for offset in (committed, progress) if offset is not None]
+    lost = known and min(known) < beginning
+
+    assert start.gap == (OffsetRange(min(known), beginning) if lost else None)
+    if start.gap is not None:
+        assert start.gap.start <= start.gap.last < start.offset
+
+
+@given(position=offsets, beginning=offsets)
+def test_out_of_range_is_a_gap_below_the_log_and_another_log_beyond_it(position: int, beginning: int) -> None:
+    start = restart_out_of_range(position=position, beginning=beginning)
+
+    assert start.offset == beginning
+    assert start.gap == (OffsetRange(position, beginning) if position < beginning else None)
+
+
+def test_the_next_offset_is_the_one_after_the_record() -> None:
+    assert next_offset(TopicRecord(offset=41)) == 42
+
+
+def test_the_last_offset_of_a_range_is_inside_it() -> None:
+    assert OffsetRange(3, 7).last == 6

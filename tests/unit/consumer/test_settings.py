@@ -1,0 +1,323 @@
+"""The settings of DESIGN.md: their defaults, where they come from, and how a wrong one is told."""
+
+import traceback
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic_settings import BaseSettings
+
+from consumer.settings import (
+    ClockSettings,
+    DatabaseSettings,
+    InvalidSettingError,
+    LogSettings,
+    WorkerSettings,
+    load,
+)
+from schemas.kafka_settings import KafkaSettings
+
+SECRET = "hunter2"
+DATABASE_URL = f"postgresql://worker:{SECRET}@127.0.0.1:5432/metrics"
+
+SASL = {
+    "KAFKA_SECURITY_PROTOCOL": "SASL_PLAINTEXT",
+    "KAFKA_SASL_MECHANISM": "SCRAM-SHA-512",
+    "KAFKA_SASL_USERNAME": "worker",
+    "KAFKA_SASL_PASSWORD": SECRET,
+}
+
+pytestmark = pytest.mark.usefixtures("clean_environment")
+
+
+def set_environment(monkeypatch: pytest.MonkeyPatch, **variables: str) -> None:
+    for name, text in variables.items():
+        monkeypatch.setenv(name, text)
+
+
+def refusal(settings_class: type[BaseSettings] = WorkerSettings) -> InvalidSettingError:
+    with pytest.raises(InvalidSettingError) as caught:
+        load(settings_class)
+    return caught.value
+
+
+@pytest.mark.parametrize(
+    ("field", "default"),
+    [
+        ("kafka_bootstrap_servers", "localhost:9092"),
+        ("kafka_topic", "pattern-scored.v1"),
+        ("kafka_group_id", "pattern-metrics"),
+        ("kafka_group_instance_id", None),
+        ("kafka_security_protocol", "PLAINTEXT"),
+        ("batch_max_records", 10_000),
+        ("batch_max_wait_ms", 0),
+        ("max_clock_skew_seconds", 300),
+        ("dead_letter_max_consecutive", 10_000),
+        ("shutdown_grace_seconds", 25),
+    ],
+)
+def test_a_setting_has_its_default(field: str, default: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    set_environment(monkeypatch, DATABASE_URL=DATABASE_URL)
+
+    assert getattr(load(WorkerSettings), field) == default
+
+
+def test_the_log_level_has_its_default() -> None:
+    assert load(LogSettings) == LogSettings(log_level="INFO", log_format=None)
+
+
+def test_each_setting_is_described() -> None:
+    fields = {**WorkerSettings.model_fields, **LogSettings.model_fields}
+
+    assert not [name for name, field in fields.items() if not field.description]
+
+
+def test_the_environment_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    set_environment(monkeypatch, DATABASE_URL=DATABASE_URL, BATCH_MAX_RECORDS="7", KAFKA_TOPIC="t")
+    settings = load(WorkerSettings)
+
+    assert (settings.batch_max_records, settings.kafka_topic) == (7, "t")
+    assert settings.database_url.get_secret_value() == DATABASE_URL
+
+
+def test_a_file_in_the_working_directory_is_read_and_the_environment_goes_before_it(
+    clean_environment: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (clean_environment / ".env").write_text(
+        f"DATABASE_URL={DATABASE_URL}\nKAFKA_TOPIC=of-the-file\nKAFKA_GROUP_ID=of-the-file\nOTHER=1\n"
+    )
+    set_environment(monkeypatch, KAFKA_TOPIC="of-the-environment")
+    settings = load(WorkerSettings)
+
+    assert (settings.kafka_topic, settings.kafka_group_id) == ("of-the-environment", "of-the-file")
+
+
+def test_an_empty_variable_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    set_environment(monkeypatch, DATABASE_URL=DATABASE_URL, BATCH_MAX_RECORDS="", KAFKA_SASL_MECHANISM="")
+    settings = load(WorkerSettings)
+
+    assert (settings.batch_max_records, settings.kafka_sasl_mechanism) == (10_000, None)
+
+
+def test_settings_do_not_change(monkeypatch: pytest.MonkeyPatch) -> None:
+    set_environment(monkeypatch, DATABASE_URL=DATABASE_URL)
+    settings = load(WorkerSettings)
+
+    with pytest.raises(ValueError, match="frozen"):
+        settings.batch_max_records = 1  # type: ignore[misc]
+
+
+def test_a_missing_database_url_is_named() -> None:
+    for settings_class in (WorkerSettings, DatabaseSettings):
+        assert str(refusal(settings_class)).startswith("DATABASE_URL: ")
+
+
+HUGE = "9" * 400
+
+WRONG = {
+    "KAFKA_TOPIC": ("a b", "ü", "a/b", "a" * 250, "a\n"),
+    "KAFKA_SECURITY_PROTOCOL": (SECRET, "sasl", "plaintext"),
+    "KAFKA_SASL_MECHANISM": (SECRET, "GSSAPI"),
+    "KAFKA_ENABLE_IDEMPOTENCE": (SECRET, "2"),
+    "DATABASE_URL": (
+        SECRET,
+        f"mysql://u:{SECRET}@h/d",
+        f"//{SECRET}",
+        f"http://u:{SECRET}[@h/d",
+        "postgresql",
+    ),
+    "MAX_CLOCK_SKEW_SECONDS": (SECRET, "-1", "1.5", "300s", "inf", "nan", HUGE),
+    "BATCH_MAX_RECORDS": (SECRET, "0", "-1", "100001", "1e3", HUGE),
+    "BATCH_MAX_WAIT_MS": (SECRET, "-1", "60001", HUGE),
+    "DEAD_LETTER_MAX_CONSECUTIVE": (SECRET, "0", "-1"),
+    "SHUTDOWN_GRACE_SECONDS": (SECRET, "0", "-1", "0.5", HUGE),
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "wrong"),
+    [
+        pytest.param(name, wrong, id=f"{name}={wrong[:20]!r}")
+        for name, wrongs in WRONG.items()
+        for wrong in wrongs
+    ],
+)
+def test_a_wrong_setting_is_told_in_one_line_that_names_it_and_not_its_value(
+    name: str, wrong: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    set_environment(monkeypatch, **{"DATABASE_URL": DATABASE_URL, name: wrong})
+    error = refusal()
+
+    assert str(error).startswith(f"{name}: ")
+    assert "\n" not in str(error)
+    assert SECRET not in "".join(traceback.format_exception(error))
+    assert HUGE not in str(error)
+
+
+@pytest.mark.parametrize(
+    ("name", "wrong"), [("LOG_LEVEL", SECRET), ("LOG_LEVEL", "info"), ("LOG_FORMAT", "xml")]
+)
+def test_a_wrong_setting_of_the_log_is_named(name: str, wrong: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    set_environment(monkeypatch, **{name: wrong})
+    error = refusal(LogSettings)
+
+    assert str(error).startswith(f"{name}: ")
+    assert wrong not in str(error).split()
+
+
+@pytest.mark.parametrize("servers", ["broker:none", "broker:9092,other:none", "broker:1:2"])
+def test_a_port_of_a_broker_that_is_no_number_is_told_as_a_wrong_setting(
+    servers: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    set_environment(monkeypatch, KAFKA_BOOTSTRAP_SERVERS=servers)
+
+    assert str(refusal(KafkaSettings)).startswith("KAFKA_BOOTSTRAP_SERVERS: ")
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://worker:hun/ter2@127.0.0.1:5432/metrics",
+        "postgresql://worker:hun?ter2@127.0.0.1:5432/metrics",
+        "postgresql://worker:hun#ter2@127.0.0.1:5432/metrics",
+        "postgresql://worker:hunter2@127.0.0.1:none/metrics",
+        "postgresql://worker:hunter2@127.0.0.1:99999/metrics",
+    ],
+)
+def test_a_database_url_that_cannot_be_read_is_told_as_a_wrong_setting(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A password with a bare `/`, `?` or `#` makes the driver raise an error that prints a part of it."""
+    set_environment(monkeypatch, DATABASE_URL=url)
+    error = refusal()
+
+    assert str(error).startswith("DATABASE_URL: ")
+    assert "hun" not in str(error)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        DATABASE_URL,
+        "postgres://worker@localhost/metrics",
+        "postgresql://worker@db-1:5432,db-2:5433/metrics?target_session_attrs=primary",
+        "postgresql://worker@[::1]:5432/metrics",
+        "postgresql://worker:hun%2Fter2@localhost/metrics?sslmode=require",
+        "postgresql:///metrics?host=/var/run/postgresql",
+        "postgresql://",
+    ],
+)
+def test_every_form_of_a_database_url_is_taken(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    set_environment(monkeypatch, DATABASE_URL=url)
+
+    assert load(DatabaseSettings).database_url.get_secret_value() == url
+
+
+@pytest.mark.parametrize("lacking", ["KAFKA_SASL_MECHANISM", "KAFKA_SASL_USERNAME", "KAFKA_SASL_PASSWORD"])
+@pytest.mark.parametrize("protocol", ["SASL_PLAINTEXT", "SASL_SSL"])
+def test_what_a_protocol_needs_is_named(lacking: str, protocol: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    set_environment(monkeypatch, **SASL, DATABASE_URL=DATABASE_URL)
+    set_environment(monkeypatch, KAFKA_SECURITY_PROTOCOL=protocol, **{lacking: ""})
+    message = str(refusal())
+
+    assert lacking in message
+    assert SECRET not in message
+
+
+def test_no_secret_is_in_any_text_of_the_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    set_environment(monkeypatch, **SASL, DATABASE_URL=DATABASE_URL)
+    settings = load(WorkerSettings)
+    texts = [
+        str(settings),
+        repr(settings),
+        f"{settings}",
+        str(settings.model_dump()),
+        settings.model_dump_json(),
+    ]
+
+    assert not [text for text in texts if SECRET in text]
+    assert settings.client_options()["sasl_plain_password"] == SECRET
+
+
+def test_no_secret_is_in_an_error_about_another_setting(monkeypatch: pytest.MonkeyPatch) -> None:
+    set_environment(monkeypatch, **SASL, DATABASE_URL=DATABASE_URL, BATCH_MAX_RECORDS="0")
+
+    assert SECRET not in "".join(traceback.format_exception(refusal()))
+
+
+def test_no_secret_is_in_an_error_raised_by_the_class_itself() -> None:
+    with pytest.raises(ValueError, match="database_url") as caught:
+        WorkerSettings.model_validate({"database_url": f"mysql://u:{SECRET}@h/d"})
+
+    assert SECRET not in str(caught.value)
+
+
+def test_the_clients_get_what_the_settings_say(monkeypatch: pytest.MonkeyPatch) -> None:
+    set_environment(monkeypatch, **SASL, KAFKA_BOOTSTRAP_SERVERS="a:1,b:2")
+
+    assert load(KafkaSettings).client_options() == {
+        "bootstrap_servers": "a:1,b:2",
+        "security_protocol": "SASL_PLAINTEXT",
+        "sasl_mechanism": "SCRAM-SHA-512",
+        "sasl_plain_username": "worker",
+        "sasl_plain_password": SECRET,
+    }
+
+
+def test_a_plain_client_gets_neither_login_nor_certificates() -> None:
+    assert set(load(KafkaSettings).client_options()) == {"bootstrap_servers", "security_protocol"}
+
+
+def test_with_tls_the_servers_certificate_is_checked(monkeypatch: pytest.MonkeyPatch) -> None:
+    set_environment(monkeypatch, KAFKA_SECURITY_PROTOCOL="SSL")
+    context = load(KafkaSettings).client_options()["ssl_context"]
+
+    assert context.check_hostname
+
+
+@pytest.mark.parametrize("name", ["KAFKA_SSL_CAFILE", "KAFKA_SSL_CERTFILE", "KAFKA_SSL_KEYFILE"])
+def test_a_file_that_is_not_there_is_told_as_a_wrong_setting(
+    name: str, clean_environment: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for path in (clean_environment, clean_environment / "none.pem"):
+        set_environment(monkeypatch, **{name: str(path)})
+
+        assert str(refusal(KafkaSettings)).startswith(f"{name}: ")
+
+
+def test_a_file_that_holds_no_certificate_is_an_error_of_the_system(
+    clean_environment: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (clean_environment / "no.pem").write_text(SECRET)
+    set_environment(monkeypatch, KAFKA_SECURITY_PROTOCOL="SSL", KAFKA_SSL_CAFILE="no.pem")
+
+    with pytest.raises(OSError, match=r"SSL|PEM|CERTIFICATE") as caught:
+        load(KafkaSettings).client_options()
+
+    assert SECRET not in str(caught.value)
+
+
+def test_the_latest_acceptable_time_is_now_and_the_skew(monkeypatch: pytest.MonkeyPatch) -> None:
+    set_environment(monkeypatch, MAX_CLOCK_SKEW_SECONDS="60")
+    before = datetime.now(UTC)
+    accepted_until = load(ClockSettings).accepted_until()
+    after = datetime.now(UTC)
+
+    assert before <= accepted_until - timedelta(seconds=60) <= after
+
+
+@pytest.mark.parametrize("seconds", ["999999999999999", HUGE], ids=len)
+def test_a_skew_that_no_clock_can_add_is_told_as_a_wrong_setting(
+    seconds: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    set_environment(monkeypatch, MAX_CLOCK_SKEW_SECONDS=seconds)
+
+    assert str(refusal(ClockSettings)).startswith("MAX_CLOCK_SKEW_SECONDS: ")
+
+
+def test_a_file_that_is_not_utf_8_is_told_as_a_wrong_setting(clean_environment: Path) -> None:
+    (clean_environment / ".env").write_bytes(b"KAFKA_SASL_PASSWORD=hunter2\xff\n")
+    error = refusal(KafkaSettings)
+
+    assert SECRET not in "".join(traceback.format_exception(error))

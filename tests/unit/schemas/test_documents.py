@@ -1,0 +1,174 @@
+"""The generated documents: in step with the model, valid, and saying the same as the model."""
+
+import json
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jsonschema
+import pytest
+import yaml
+
+import schemas
+from schemas.dead_letter import InvalidEventError
+from schemas.generate import ASYNCAPI_FILE, JSON_SCHEMA_FILE, documents
+from schemas.kafka_settings import KafkaSettings
+from schemas.pattern_scored import METADATA_BYTES_MAX, VERSION_CHARACTERS_MAX, parse_event
+from tests.support.events import ACCEPTED_UNTIL, PATTERN_ID, REQUIRED, fields, nested
+
+DIRECTORY = Path(schemas.__file__).parent
+
+FORMATS = jsonschema.FormatChecker()
+
+
+def checked_in(name: str) -> str:
+    return (DIRECTORY / name).read_text(encoding="utf-8")
+
+
+JSON_SCHEMA: dict[str, Any] = json.loads(checked_in(JSON_SCHEMA_FILE))
+
+
+def schema_accepts(example: object) -> bool:
+    validator = jsonschema.Draft202012Validator(JSON_SCHEMA, format_checker=FORMATS)
+    return bool(validator.is_valid(example))
+
+
+def model_accepts(example: object) -> bool:
+    try:
+        parse_event(json.dumps(example).encode(), accepted_until=ACCEPTED_UNTIL)
+    except InvalidEventError:
+        return False
+    return True
+
+
+@pytest.mark.parametrize("name", [JSON_SCHEMA_FILE, ASYNCAPI_FILE])
+def test_a_document_is_what_the_model_generates(name: str) -> None:
+    assert set(documents()) == {JSON_SCHEMA_FILE, ASYNCAPI_FILE}
+    assert checked_in(name) == documents()[name]
+
+
+def test_the_json_schema_is_valid_2020_12() -> None:
+    assert JSON_SCHEMA["$schema"] == "https://json-schema.org/draft/2020-12/schema"
+    jsonschema.Draft202012Validator.check_schema(JSON_SCHEMA)
+
+
+def test_the_json_schema_needs_no_other_document() -> None:
+    assert "$ref" not in checked_in(JSON_SCHEMA_FILE)
+
+
+def test_each_field_is_described() -> None:
+    assert set(JSON_SCHEMA["properties"]) == {*REQUIRED, "version", "metadata"}
+    assert set(JSON_SCHEMA["required"]) == set(REQUIRED)
+    assert all(field["description"] for field in JSON_SCHEMA["properties"].values())
+
+
+def test_asyncapi_carries_the_same_schema_and_the_default_topic() -> None:
+    document = yaml.safe_load(checked_in(ASYNCAPI_FILE))
+    (message,) = document["components"]["messages"].values()
+    (channel,) = document["channels"].values()
+
+    assert document["asyncapi"].startswith("3.")
+    assert message["payload"]["schema"] == JSON_SCHEMA
+    assert channel["address"] == KafkaSettings.model_fields["kafka_topic"].default
+    assert message["headers"]["properties"]["ce_type"]["const"] == "pattern.scored.v1"
+
+
+VALID: dict[str, Any] = {
+    "plain": fields(),
+    "with all": fields(version="2", metadata={"a": [1, {"b": None}], "ü": True}),
+    "an unknown field": fields(unknown=[1]),
+    "bounds below": fields(quality_score=0, confidence=0.0),
+    "bounds above": fields(quality_score=1, confidence=1.0),
+    "ids in capitals": fields(pattern_id=str(PATTERN_ID).upper()),
+    "the smallest id": fields(event_id="00000000-0000-0000-0000-000000000000"),
+    "an offset": fields(measurement_timestamp="2025-06-01T14:00:00.123456+02:00"),
+    "an empty version": fields(version=""),
+    "64 characters": fields(version="😀" * VERSION_CHARACTERS_MAX),
+}
+
+INVALID: dict[str, Any] = {
+    "null": None,
+    "a list": [fields()],
+    "a string": json.dumps(fields()),
+    "empty": {},
+    **{f"no {name}": {key: content for key, content in fields().items() if key != name} for name in REQUIRED},
+    **{f"{name} is null": fields(**{name: None}) for name in (*REQUIRED, "version", "metadata")},
+    **{f"{name} is a number": fields(**{name: 1}) for name in ("event_id", "pattern_id", "version")},
+    **{f"{name} is a list": fields(**{name: []}) for name in (*REQUIRED, "version", "metadata")},
+    **{f"{name} is true": fields(**{name: True}) for name in ("quality_score", "confidence")},
+    **{f"{name} is text": fields(**{name: "0.8"}) for name in ("quality_score", "confidence")},
+    **{f"{name} below": fields(**{name: -0.001}) for name in ("quality_score", "confidence")},
+    **{f"{name} above": fields(**{name: 1.001}) for name in ("quality_score", "confidence")},
+    "the time is a number": fields(measurement_timestamp=1_767_225_600),
+    "an id that is none": fields(event_id="pattern"),
+    "an id cut off": fields(pattern_id=str(PATTERN_ID)[:-1]),
+    "65 characters": fields(version="a" * (VERSION_CHARACTERS_MAX + 1)),
+    "metadata in a string": fields(metadata="{}"),
+}
+
+
+@pytest.mark.parametrize("name", VALID)
+def test_the_model_and_the_json_schema_accept_the_same(name: str) -> None:
+    assert model_accepts(VALID[name])
+    assert schema_accepts(VALID[name])
+
+
+@pytest.mark.parametrize("name", INVALID)
+def test_the_model_and_the_json_schema_refuse_the_same(name: str) -> None:
+    assert not model_accepts(INVALID[name])
+    assert not schema_accepts(INVALID[name])
+
+
+class Exemption(NamedTuple):
+    """An example on which the two differ, and why."""
+
+    why: str
+    example: dict[str, Any]
+
+
+REFUSED_BY_THE_MODEL_ALONE = {
+    "u+0000": Exemption("JSON Schema has no word for it", fields(version="\0")),
+    "a lone surrogate": Exemption("JSON Schema has no word for it", fields(metadata={"a": "\ud800"})),
+    "depth": Exemption("JSON Schema cannot count levels", fields(metadata=nested(101))),
+    "size": Exemption("JSON Schema cannot count bytes", fields(metadata={"a": "x" * METADATA_BYTES_MAX})),
+    "future": Exemption("JSON Schema has no clock", fields(measurement_timestamp="2999-01-01T00:00:00Z")),
+    "not finite": Exemption("no JSON at all (RFC 8259)", fields(metadata={"a": float("inf")})),
+}
+
+ACCEPTED_BY_THE_MODEL_ALONE = {
+    "an id without hyphens": Exemption("a reader is tolerant", fields(event_id=PATTERN_ID.hex)),
+    "an id as a urn": Exemption("a reader is tolerant", fields(event_id=PATTERN_ID.urn)),
+    "an id in braces": Exemption("a reader is tolerant", fields(event_id=f"{{{PATTERN_ID}}}")),
+}
+
+REFUSED_BY_A_CHECKER_OF_DATE_TIME_TOO = {
+    "a time without an offset": fields(measurement_timestamp="2025-06-01T12:00:00"),
+    "a date": fields(measurement_timestamp="2025-06-01"),
+    "a number in text": fields(measurement_timestamp="1767225600"),
+    "no such day": fields(measurement_timestamp="2025-06-31T12:00:00Z"),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED_BY_THE_MODEL_ALONE)
+def test_what_json_schema_cannot_say_only_the_model_refuses(name: str) -> None:
+    exemption = REFUSED_BY_THE_MODEL_ALONE[name]
+
+    assert schema_accepts(exemption.example), f"no longer true: {exemption.why}"
+    assert not model_accepts(exemption.example)
+
+
+@pytest.mark.parametrize("name", ACCEPTED_BY_THE_MODEL_ALONE)
+def test_where_the_model_is_more_tolerant_than_the_json_schema(name: str) -> None:
+    exemption = ACCEPTED_BY_THE_MODEL_ALONE[name]
+
+    assert not schema_accepts(exemption.example), f"no longer true: {exemption.why}"
+    assert model_accepts(exemption.example)
+
+
+@pytest.mark.parametrize("name", REFUSED_BY_A_CHECKER_OF_DATE_TIME_TOO)
+def test_the_form_of_a_time_is_refused_by_the_model_and_by_a_checker_of_date_time(name: str) -> None:
+    """`format` is checked only by a validator that has a checker for it, which jsonschema alone has not."""
+    example = REFUSED_BY_A_CHECKER_OF_DATE_TIME_TOO[name]
+
+    assert not model_accepts(example)
+    assert schema_accepts(example) == ("date-time" not in FORMATS.checkers)
+    assert JSON_SCHEMA["properties"]["measurement_timestamp"]["format"] == "date-time"
