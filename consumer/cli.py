@@ -59,8 +59,12 @@ JsonOption = Annotated[bool, typer.Option("--json", help="One JSON object on the
 
 
 def main() -> None:
-    """The entry point."""
-    app(prog_name="pattern-metrics")
+    """The entry point; an error that nobody expected is logged with its traceback, and the exit code is 1."""
+    try:
+        app(prog_name="pattern-metrics")
+    except Exception:
+        structlog.get_logger().exception("failed")
+        sys.exit(1)
 
 
 _KAFKA = "Kafka (KAFKA_BOOTSTRAP_SERVERS)"
@@ -96,8 +100,7 @@ def _run(work: Coroutine[Any, Any, T], about: str) -> T:
     except Exception as error:
         diagnosis = diagnose(error)
         if diagnosis.fault is Fault.UNKNOWN:
-            structlog.get_logger().exception("failed")
-            raise typer.Exit(1) from error
+            raise
         detail = str(error) or type(error).__name__
         if diagnosis.fault is Fault.SETUP:
             _fail(f"error: {about}: {detail}; {diagnosis.hint}", 2)

@@ -69,23 +69,37 @@ class KafkaSettings(BaseSettings):
             for name in ("kafka_sasl_mechanism", "kafka_sasl_username", "kafka_sasl_password"):
                 if getattr(self, name) is None:
                     raise ValueError(f"{name.upper()} is needed with {self.kafka_security_protocol}")
+        if self.kafka_security_protocol.endswith("SSL"):
+            self._ssl_context()
         return self
+
+    def _ssl_context(self) -> ssl.SSLContext:
+        """TLS as the settings say; read from the files each time, so that they may be rotated."""
+        try:
+            context = ssl.create_default_context(cafile=self.kafka_ssl_cafile)
+        except ssl.SSLError:
+            raise ValueError("KAFKA_SSL_CAFILE holds no certificate in PEM form") from None
+        if self.kafka_ssl_certfile is not None:
+            try:
+                context.load_cert_chain(self.kafka_ssl_certfile, self.kafka_ssl_keyfile)
+            except ssl.SSLError:
+                names = "KAFKA_SSL_CERTFILE and KAFKA_SSL_KEYFILE"
+                raise ValueError(f"{names} hold no certificate with its key in PEM form") from None
+        return context
 
     def client_options(self) -> dict[str, Any]:
         """The options that every aiokafka client shares.
 
         Raises:
-            OSError: a certificate or key file cannot be read (`ssl.SSLError` where it is no such file).
+            OSError: a certificate or key file cannot be read.
+            ValueError: it can, and holds something else.
         """
         options: dict[str, Any] = {
             "bootstrap_servers": self.kafka_bootstrap_servers,
             "security_protocol": self.kafka_security_protocol,
         }
         if self.kafka_security_protocol.endswith("SSL"):
-            context = ssl.create_default_context(cafile=self.kafka_ssl_cafile)
-            if self.kafka_ssl_certfile is not None:
-                context.load_cert_chain(self.kafka_ssl_certfile, self.kafka_ssl_keyfile)
-            options["ssl_context"] = context
+            options["ssl_context"] = self._ssl_context()
         if self.kafka_sasl_mechanism is not None and self.kafka_sasl_password is not None:
             options["sasl_mechanism"] = self.kafka_sasl_mechanism
             options["sasl_plain_username"] = self.kafka_sasl_username

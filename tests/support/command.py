@@ -127,6 +127,7 @@ class WorkerProcess:
     def events(self, name: str | None = None, **fields: object) -> list[LogLine]:
         """The lines of the log so far, or those of one event with these fields."""
         complete = [line for line in self.log.read_bytes().splitlines(keepends=True) if line.endswith(b"\n")]
+        assert all(line.startswith(b"{") for line in complete), self.log.read_text()
         lines: list[LogLine] = [json.loads(line) for line in complete]
         wanted = fields if name is None else {"event": name, **fields}
         return [line for line in lines if wanted.items() <= line.items()]

@@ -1,0 +1,46 @@
+"""The command on this test's own topic, group and database."""
+
+from pathlib import Path
+
+import pytest
+
+from consumer.settings import WorkerSettings
+from tests.support.command import CommandLine, environment_of
+from tests.support.kafka import Broker, create_topic
+from tests.support.pipeline import SettingsFactory, worker_settings
+
+
+@pytest.fixture
+def settings(broker: Broker, settings_for: SettingsFactory) -> WorkerSettings:
+    """On each broker at hand; only the embedded one knows no idempotent producer."""
+    return settings_for(kafka_enable_idempotence=broker.name != "embedded")
+
+
+@pytest.fixture
+def command(tmp_path: Path, settings: WorkerSettings) -> CommandLine:
+    return CommandLine(tmp_path, environment_of(settings))
+
+
+@pytest.fixture
+def real_broker(request: pytest.FixtureRequest) -> Broker:
+    """For tests that would take too long on the embedded broker: it notices late that a member has left."""
+    match request.config.getoption("--kafka"):
+        case "embedded":
+            pytest.skip("needs Apache Kafka: --kafka=apache")
+        case "auto" | "apache":
+            return Broker("apache", request.getfixturevalue("apache_kafka").bootstrap_servers)
+        case address:
+            return Broker("external", address)
+
+
+@pytest.fixture
+async def real_settings(real_broker: Broker, migrated_database_url: str) -> WorkerSettings:
+    topic = await create_topic(real_broker.bootstrap_servers)
+    return worker_settings(
+        real_broker.bootstrap_servers, topic, migrated_database_url, kafka_enable_idempotence=True
+    )
+
+
+@pytest.fixture
+def real_command(tmp_path: Path, real_settings: WorkerSettings) -> CommandLine:
+    return CommandLine(tmp_path, environment_of(real_settings))

@@ -1,0 +1,116 @@
+"""What can be seen without any server."""
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+
+import schemas
+from consumer.cli import app
+from migrations.revisions import REVISIONS
+from schemas.generate import JSON_SCHEMA_FILE
+from tests.support.command import CommandLine
+
+
+def paths(command: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    """Each command and group of commands, as the words that lead to it."""
+    yield path
+    for name, child in getattr(command, "commands", {}).items():
+        yield from paths(child, (*path, name))
+
+
+@pytest.fixture
+def command(tmp_path: Path) -> CommandLine:
+    return CommandLine(tmp_path)
+
+
+@pytest.mark.parametrize("path", list(paths(typer.main.get_command(app))), ids=" ".join)
+async def test_each_command_has_a_help(command: CommandLine, path: tuple[str, ...]) -> None:
+    shown = (await command.run(*path, "--help")).succeeded()
+
+    assert " ".join(["pattern-metrics", *path]) in shown.stdout.decode()
+    assert shown.stderr == ""
+
+
+@pytest.mark.parametrize("path", [(), ("migrate",), ("topic",)], ids=" ".join)
+async def test_without_a_command_the_help_is_shown(command: CommandLine, path: tuple[str, ...]) -> None:
+    shown = await command.run(*path)
+
+    assert "Usage:" in shown.stdout.decode() + shown.stderr
+    assert "Commands" in shown.stdout.decode() + shown.stderr
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [("nonsense",), ("consume", "--nonsense"), ("topic", "create", "--partitions", "0")],
+    ids=" ".join,
+)
+async def test_wrong_usage_is_refused(command: CommandLine, wrong: tuple[str, ...]) -> None:
+    refused = await command.run(*wrong)
+
+    assert refused.code == 2
+    assert refused.stdout == b""
+    assert "Traceback" not in refused.stderr
+
+
+@pytest.mark.parametrize("reader", ["score", "publish"])
+async def test_a_file_that_is_not_there_is_named(command: CommandLine, reader: str) -> None:
+    refused = await command.run(reader, "missing")
+
+    assert refused.code == 2
+    assert "missing" in refused.stderr
+
+
+async def test_the_module_runs_as_the_command_does(command: CommandLine) -> None:
+    shown = (await command.run_program(sys.executable, "-m", "consumer", "--help")).succeeded()
+
+    assert shown.stdout == (await command.run("--help")).stdout
+
+
+async def test_the_schema_that_is_printed_is_the_one_that_is_checked_in(command: CommandLine) -> None:
+    printed = (await command.run("schema")).succeeded()
+
+    assert printed.stdout == Path(schemas.__file__).with_name(JSON_SCHEMA_FILE).read_bytes()
+
+
+async def test_a_database_goes_up_and_down_and_says_where_it_is(
+    command: CommandLine, database_url: str
+) -> None:
+    async def migrate(*arguments: str) -> tuple[int, str]:
+        finished = await command.run("migrate", *arguments, database_url=database_url)
+        assert "Traceback" not in finished.stderr
+        return finished.code, finished.stdout.decode()
+
+    empty = await command.run("migrate", "status", "--json", database_url=database_url)
+    up = await migrate("up")
+    again = await migrate("up")
+    full = await command.run("migrate", "status", "--json", database_url=database_url)
+    down = await migrate("down", "014")
+    pending = await migrate("status")
+    nowhere = await migrate("down", "999")
+
+    head = REVISIONS[-1]
+    assert empty.code == 1
+    assert empty.json["pending"] == list(REVISIONS)
+    assert up == (0, f"applied {', '.join(REVISIONS)}\n")
+    assert again == (0, f"already at {head}\n")
+    assert full.succeeded().json == {
+        "current": head,
+        "recognised": None,
+        "head": head,
+        "pending": [],
+        "up_to_date": True,
+    }
+    assert down == (0, f"undone {', '.join(REVISIONS[REVISIONS.index('014') + 1 :][::-1])}\n")
+    assert pending[0] == 1
+    assert nowhere == (2, "")
+
+
+async def test_the_script_for_a_dba_needs_no_database(command: CommandLine) -> None:
+    script = (await command.run("migrate", "sql")).succeeded()
+
+    assert b"CREATE TABLE" in script.stdout
+    assert script.stderr == ""

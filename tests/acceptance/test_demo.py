@@ -1,0 +1,55 @@
+"""The demonstration, as a stranger runs it first."""
+
+import asyncio
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.command import SECONDS_MAX, CommandLine
+from tests.support.waiting import eventually
+
+
+@pytest.fixture
+def open_directory() -> Iterator[Path]:
+    """A directory that every user can reach: as root, the demo runs PostgreSQL as another one."""
+    with tempfile.TemporaryDirectory() as name:
+        directory = Path(name)
+        directory.chmod(0o755)
+        yield directory
+
+
+def processes_of(directory: Path) -> list[str]:
+    """The command lines of all processes that work below a directory or were told of it."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            words = (process / "cmdline").read_bytes().decode(errors="replace")
+            place = (process / "cwd").readlink()
+        except OSError:
+            continue  # it has ended meanwhile
+        if str(directory) in words or place.is_relative_to(directory):
+            found.append(words)
+    return found
+
+
+def files_of(directory: Path) -> list[Path]:
+    return list(directory.iterdir())
+
+
+async def test_the_demo_proves_its_claims_and_leaves_nothing_behind(
+    tmp_path: Path, open_directory: Path
+) -> None:
+    running = asyncio.create_task(CommandLine(tmp_path).run("demo", tmpdir=open_directory))
+    await eventually(lambda: processes_of(open_directory), deadline_seconds=SECONDS_MAX)
+    assert files_of(open_directory)
+
+    shown = (await running).succeeded()
+
+    output = shown.stdout.decode()
+    assert "Proved:" in output
+    assert "0 rows changed, 0 rows written" in output
+    assert "Traceback" not in shown.stderr
+    await eventually(lambda: not processes_of(open_directory))
+    assert files_of(open_directory) == []

@@ -1,0 +1,124 @@
+"""From a file, or a pipe, to the table."""
+
+import json
+import random
+from pathlib import Path
+
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+
+from consumer.settings import WorkerSettings
+from schemas.pattern_scored import PatternScored
+from tests.support.command import PROGRAM, CommandLine
+from tests.support.pipeline import an_event, dead_letters, expected_table, fetch, send, table
+
+
+def unnamed(event: PatternScored) -> bytes:
+    """The event as an agent writes it that gives no event_id."""
+    return json.dumps(event.model_dump(mode="json", exclude={"event_id"})).encode()
+
+
+async def test_a_file_arrives_but_for_its_invalid_line_which_is_named(
+    command: CommandLine, settings: WorkerSettings, tmp_path: Path
+) -> None:
+    events = [an_event(pattern, score=pattern / 10) for pattern in range(1, 6)]
+    lines = [event.to_json() for event in events[:4]]
+    lines.insert(2, events[0].to_json().replace(b'"quality_score":0.1', b'"quality_score":1.1'))
+    lines.append(unnamed(events[4]))
+    file = tmp_path / "events.jsonl"
+    file.write_bytes(b"\n".join(lines) + b"\n")
+
+    published = await command.run("publish", file, "--json")
+    consumed = (await command.run("consume", "--until-caught-up", "--json")).succeeded()
+
+    assert published.code == 1
+    assert "line 3: out_of_range: quality_score" in published.stderr
+    assert "Traceback" not in published.stderr
+    assert published.json == {"published": 5, "refused": 1, "last_line": 6, "reached_end": True}
+    assert consumed.json == {"read": 5, "applied": 5, "superseded": 0, "dead_letters": 0}
+    rows = await table(settings)
+    assert {pattern: row[2] for pattern, row in rows.items()} == {
+        event.pattern_id: event.quality_score for event in events
+    }
+    assert {row[1] for row in rows.values()} >= {event.event_id for event in events[:4]}
+
+
+async def test_a_file_published_twice_adds_no_measurement_and_writes_no_row(
+    command: CommandLine, settings: WorkerSettings
+) -> None:
+    file = b"\n".join([an_event(1).to_json(), unnamed(an_event(2)), unnamed(an_event(3))])
+    rows = "SELECT *, xmin::text FROM pattern_quality_metrics ORDER BY pattern_id"
+
+    async with command.worker() as worker:
+        first = (await command.run("publish", "-", stdin=file)).succeeded()
+        await worker.wait_until_read(3)
+        before = await fetch(settings, rows)
+        (await command.run("publish", "-", stdin=file)).succeeded()
+        await worker.wait_until_read(6)
+
+    assert first.stdout == b"published 3 events, refused 0 lines\n"
+    assert len(before) == 3
+    assert await fetch(settings, rows) == before
+
+
+async def test_what_was_read_adds_up_and_is_not_read_again(
+    real_command: CommandLine, real_settings: WorkerSettings
+) -> None:
+    events = [an_event(pattern, seconds) for pattern in range(3) for seconds in (1, 2, 0)]
+    poison = [b"not JSON", b"[]"]
+    await send(real_settings, [event.to_json() for event in events] + poison, partition=1)
+
+    consumed = (await real_command.run("consume", "--until-caught-up")).succeeded()
+    again = (await real_command.run("consume", "--until-caught-up", "--json")).succeeded()
+
+    assert consumed.stdout == b"read 11 = applied 3 + superseded 6 + dead letters 2\n"
+    assert again.json == {"read": 0, "applied": 0, "superseded": 0, "dead_letters": 0}
+    assert await table(real_settings) == expected_table(events)
+    assert [value for value, _ in await dead_letters(real_settings)] == poison
+
+
+async def test_code_is_scored_published_and_consumed_through_a_pipe(
+    command: CommandLine, settings: WorkerSettings, tmp_path: Path
+) -> None:
+    code = tmp_path / "code"
+    code.mkdir()
+    (code / "good.py").write_text('def add(a: int, b: int) -> int:\n    """Add."""\n    return a + b\n')
+    (code / "bad.py").write_text("def broken(:\n")
+
+    scored = await command.run("score", code)
+    pipe = f"{PROGRAM} score {code} | {PROGRAM} publish -"
+    piped = (await command.run_program("/bin/sh", "-c", pipe)).succeeded()
+    (await command.run("consume", "--until-caught-up")).succeeded()
+
+    assert scored.code == 1
+    assert "bad.py" in scored.stderr
+    assert "1 of 2 files could not be read" in scored.stderr
+    [event] = [PatternScored.model_validate_json(line) for line in scored.stdout.splitlines()]
+    assert piped.stdout == b"published 1 events, refused 0 lines\n"
+    [row] = await fetch(settings, "SELECT pattern_id, quality_score FROM pattern_quality_metrics")
+    assert tuple(row) == (event.pattern_id, event.quality_score)
+
+
+async def limit_record_size(settings: WorkerSettings, size: int) -> None:
+    admin = AIOKafkaAdminClient(bootstrap_servers=settings.kafka_bootstrap_servers)
+    await admin.start()
+    try:
+        limit = {"max.message.bytes": str(size)}
+        await admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, settings.kafka_topic, limit)])
+    finally:
+        await admin.close()
+
+
+async def test_what_the_broker_refuses_is_named_and_the_report_tells_how_far_it_went(
+    real_command: CommandLine, real_settings: WorkerSettings
+) -> None:
+    large = an_event(2, metadata={"noise": random.Random(17).randbytes(4000).hex()})
+    file = an_event(1).to_json() + b"\n" + large.to_json()
+    await limit_record_size(real_settings, 2000)
+
+    published = await real_command.run("publish", "-", "--json", stdin=file)
+
+    assert published.code == 1
+    assert "Traceback" not in published.stderr
+    assert str(large.event_id) in published.stderr
+    assert published.json == {"published": 1, "refused": 0, "last_line": 1, "reached_end": False}

@@ -1,0 +1,165 @@
+"""What is missing is told in one line with its remedy, by the worker as by `consume --check`."""
+
+import asyncio
+import uuid
+from pathlib import Path
+
+import pytest
+from aiokafka.admin import AIOKafkaAdminClient
+
+from consumer.embedded import free_port
+from consumer.settings import WorkerSettings
+from publisher import ScorePublisher
+from tests.support.command import SECONDS_MAX, CommandLine, environment_of
+from tests.support.kafka import Broker
+from tests.support.pipeline import an_event, expected_table, table, worker_settings
+from tests.support.waiting import eventually
+
+
+async def topics(settings: WorkerSettings) -> list[str]:
+    admin = AIOKafkaAdminClient(bootstrap_servers=settings.kafka_bootstrap_servers)
+    await admin.start()
+    try:
+        names: list[str] = await admin.list_topics()
+        return names
+    finally:
+        await admin.close()
+
+
+async def test_a_worker_says_what_is_missing_and_goes_on_once_it_is_there(
+    broker: Broker, database_url: str, tmp_path: Path
+) -> None:
+    settings = worker_settings(broker.bootstrap_servers, f"test-{uuid.uuid4().hex}", database_url)
+    command = CommandLine(tmp_path, environment_of(settings))
+
+    async with command.worker() as worker:
+        no_topic = await worker.wait_for_event("not_ready", component="kafka")
+        assert settings.kafka_topic not in await topics(settings)
+        created = (await command.run("topic", "create", "--partitions", "3")).succeeded()
+        no_table = await worker.wait_for_event("not_ready", component="postgresql")
+        (await command.run("migrate", "up")).succeeded()
+        await worker.wait_for_event("recovered", component="postgresql")
+        async with ScorePublisher(settings) as publisher:
+            await publisher.publish(event := an_event())
+        await eventually(lambda: table(settings), deadline_seconds=SECONDS_MAX)
+        assert worker.is_running
+        told = worker.events("not_ready")
+
+    assert "pattern-metrics topic create" in no_topic["hint"]
+    assert "pattern-metrics migrate up" in no_table["hint"]
+    assert told == [no_topic, no_table]
+    assert created.stdout.decode() == f"topic {settings.kafka_topic} created\n"
+    assert await table(settings) == expected_table([event])
+
+
+async def test_a_topic_that_is_there_is_fine(command: CommandLine, settings: WorkerSettings) -> None:
+    created = (await command.run("topic", "create")).succeeded()
+
+    assert created.stdout.decode() == f"topic {settings.kafka_topic} is there already\n"
+
+
+async def test_the_check_is_silent_on_stdout_and_succeeds_when_all_is_well(real_command: CommandLine) -> None:
+    checked = (await real_command.run("consume", "--check")).succeeded()
+
+    assert checked.stdout == b""
+    assert len(checked.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("lacking", "remedy"),
+    [("topic", "topic create"), ("revision", "migrate up"), ("database", "create it")],
+)
+async def test_the_check_names_the_remedy_in_one_line(
+    real_settings: WorkerSettings, database_url: str, tmp_path: Path, lacking: str, remedy: str
+) -> None:
+    settings = environment_of(real_settings)
+    changes = {
+        "topic": {"KAFKA_TOPIC": "missing"},
+        "revision": {"DATABASE_URL": database_url},
+        "database": {"DATABASE_URL": f"{database_url}_missing"},
+    }
+
+    checked = await CommandLine(tmp_path, settings | changes[lacking]).run("consume", "--check")
+
+    assert_refused(checked.code, checked.stderr, remedy)
+
+
+@pytest.mark.parametrize("away", ["KAFKA_BOOTSTRAP_SERVERS", "DATABASE_URL"])
+async def test_the_check_fails_in_one_line_where_a_server_is_away(
+    real_settings: WorkerSettings, tmp_path: Path, away: str
+) -> None:
+    nobody = f"127.0.0.1:{free_port()}"
+    changes = {"KAFKA_BOOTSTRAP_SERVERS": nobody, "DATABASE_URL": f"postgresql://u:s3cret@{nobody}/d"}
+
+    checked = await CommandLine(tmp_path, environment_of(real_settings) | {away: changes[away]}).run(
+        "consume", "--check"
+    )
+
+    assert checked.code == 1
+    assert len(checked.stderr.splitlines()) == 1, checked.stderr
+    assert "s3cret" not in checked.stderr
+
+
+def assert_refused(code: int, stderr: str, named: str) -> None:
+    assert "Traceback" not in stderr, stderr
+    assert "s3cret" not in stderr
+    assert len(stderr.splitlines()) == 1, stderr
+    assert named in stderr
+    assert code == 2
+
+
+WORKER = ["consume"]
+MIGRATE = ["migrate", "status"]
+TOPIC = ["topic", "create"]
+PUBLISH = ["publish", "-"]
+
+SASL = {"KAFKA_SECURITY_PROTOCOL": "SASL_SSL"}
+TLS = {"KAFKA_SECURITY_PROTOCOL": "SSL"}
+
+BAD_SETTINGS: list[tuple[list[str], str, dict[str, str]]] = [
+    (WORKER, "DATABASE_URL", {"DATABASE_URL": ""}),
+    (MIGRATE, "DATABASE_URL", {"DATABASE_URL": ""}),
+    (WORKER, "DATABASE_URL", {"DATABASE_URL": "mysql://u:s3cret@127.0.0.1/d"}),
+    (MIGRATE, "DATABASE_URL", {"DATABASE_URL": "postgresql://u:s3cret@[::1/d"}),
+    # A password that was not percent-encoded: what follows its slash is taken for the port.
+    (MIGRATE, "DATABASE_URL", {"DATABASE_URL": "postgresql://u:s3cret/s3cret@127.0.0.1/d"}),
+    (WORKER, "DATABASE_URL", {"DATABASE_URL": "postgresql://u:s3cret@127.0.0.1:s3cret/d"}),
+    (MIGRATE, "DATABASE_URL", {"DATABASE_URL": "postgresql://u:s3cret@127.0.0.1/d?sslmode=s3cret"}),
+    (WORKER, "KAFKA_BOOTSTRAP_SERVERS", {"KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:s3cret"}),
+    (PUBLISH, "KAFKA_BOOTSTRAP_SERVERS", {"KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:s3cret"}),
+    (TOPIC, "KAFKA_TOPIC", {"KAFKA_TOPIC": "no such/topic"}),
+    (WORKER, "KAFKA_SECURITY_PROTOCOL", {"KAFKA_SECURITY_PROTOCOL": "s3cret"}),
+    (TOPIC, "KAFKA_SASL_MECHANISM", SASL | {"KAFKA_SASL_PASSWORD": "s3cret"}),
+    (
+        PUBLISH,
+        "KAFKA_SASL_PASSWORD",
+        SASL | {"KAFKA_SASL_MECHANISM": "PLAIN", "KAFKA_SASL_USERNAME": "s3cret"},
+    ),
+    (PUBLISH, "KAFKA_SSL_CAFILE", TLS | {"KAFKA_SSL_CAFILE": "missing.pem"}),
+    (WORKER, "KAFKA_SSL_CERTFILE", TLS | {"KAFKA_SSL_CERTFILE": __file__}),
+    (WORKER, "BATCH_MAX_RECORDS", {"BATCH_MAX_RECORDS": "0"}),
+    (WORKER, "BATCH_MAX_WAIT_MS", {"BATCH_MAX_WAIT_MS": "s3cret"}),
+    (WORKER, "DEAD_LETTER_MAX_CONSECUTIVE", {"DEAD_LETTER_MAX_CONSECUTIVE": "-1"}),
+    (WORKER, "SHUTDOWN_GRACE_SECONDS", {"SHUTDOWN_GRACE_SECONDS": "soon"}),
+    (PUBLISH, "MAX_CLOCK_SKEW_SECONDS", {"MAX_CLOCK_SKEW_SECONDS": "-1"}),
+    (MIGRATE, "LOG_LEVEL", {"LOG_LEVEL": "LOUD"}),
+    (WORKER, "LOG_FORMAT", {"LOG_FORMAT": "xml"}),
+]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "name", "changes"),
+    BAD_SETTINGS,
+    ids=[f"{arguments[0]}-{name}-{number}" for number, (arguments, name, _) in enumerate(BAD_SETTINGS)],
+)
+async def test_a_bad_setting_is_named_in_one_line_without_its_value(
+    tmp_path: Path, arguments: list[str], name: str, changes: dict[str, str]
+) -> None:
+    nobody = f"127.0.0.1:{free_port()}"
+    good = {"DATABASE_URL": f"postgresql://u:s3cret@{nobody}/d", "KAFKA_BOOTSTRAP_SERVERS": nobody}
+
+    async with asyncio.timeout(SECONDS_MAX / 4):
+        refused = await CommandLine(tmp_path, good | changes).run(*arguments)
+
+    assert_refused(refused.code, refused.stderr, name)
+    assert refused.stdout == b""
