@@ -62,7 +62,7 @@ def main() -> None:
     """The entry point; an error that nobody expected is logged with its traceback, and the exit code is 1."""
     try:
         app(prog_name="pattern-metrics")
-    except Exception:
+    except Exception:  # noqa: BLE001 - the outermost place: nothing escapes without being logged
         structlog.get_logger().exception("failed")
         sys.exit(1)
 

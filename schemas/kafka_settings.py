@@ -70,7 +70,10 @@ class KafkaSettings(BaseSettings):
                 if getattr(self, name) is None:
                     raise ValueError(f"{name.upper()} is needed with {self.kafka_security_protocol}")
         if self.kafka_security_protocol.endswith("SSL"):
-            self._ssl_context()
+            try:
+                self._ssl_context()
+            except ssl.SSLError as error:
+                raise ValueError(error.args[0]) from None
         return self
 
     def _ssl_context(self) -> ssl.SSLContext:
@@ -78,21 +81,20 @@ class KafkaSettings(BaseSettings):
         try:
             context = ssl.create_default_context(cafile=self.kafka_ssl_cafile)
         except ssl.SSLError:
-            raise ValueError("KAFKA_SSL_CAFILE holds no certificate in PEM form") from None
+            raise ssl.SSLError("KAFKA_SSL_CAFILE holds no certificate in PEM form") from None
         if self.kafka_ssl_certfile is not None:
             try:
                 context.load_cert_chain(self.kafka_ssl_certfile, self.kafka_ssl_keyfile)
             except ssl.SSLError:
                 names = "KAFKA_SSL_CERTFILE and KAFKA_SSL_KEYFILE"
-                raise ValueError(f"{names} hold no certificate with its key in PEM form") from None
+                raise ssl.SSLError(f"{names} hold no certificate with its key in PEM form") from None
         return context
 
     def client_options(self) -> dict[str, Any]:
         """The options that every aiokafka client shares.
 
         Raises:
-            OSError: a certificate or key file cannot be read.
-            ValueError: it can, and holds something else.
+            OSError: a certificate or key file cannot be read (`ssl.SSLError`: it holds something else).
         """
         options: dict[str, Any] = {
             "bootstrap_servers": self.kafka_bootstrap_servers,
