@@ -34,7 +34,7 @@ format: install ## Format the code and mend what ruff can
 	$(BIN)/ruff format .
 
 test: check ## Check, then every test on both brokers (PYTEST_ARGS="-k name" for some)
-	$(BIN)/pytest --numprocesses 3 $(PYTEST_ARGS)
+	$(BIN)/pytest --numprocesses 3 --dist worksteal $(PYTEST_ARGS)
 
 lock: install ## Renew requirements.lock from pyproject.toml
 	$(BIN)/pip-compile --quiet --generate-hashes --no-emit-index-url --no-emit-find-links \
