@@ -286,14 +286,31 @@ def test_a_file_that_is_not_there_is_told_as_a_wrong_setting(
         assert str(refusal(KafkaSettings)).startswith(f"{name}: ")
 
 
-def test_a_file_that_holds_no_certificate_is_an_error_of_the_system(
-    clean_environment: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("name", ["KAFKA_SSL_CAFILE", "KAFKA_SSL_CERTFILE"])
+def test_a_file_that_holds_no_certificate_is_told_as_a_wrong_setting(
+    clean_environment: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     (clean_environment / "no.pem").write_text(SECRET)
-    set_environment(monkeypatch, KAFKA_SECURITY_PROTOCOL="SSL", KAFKA_SSL_CAFILE="no.pem")
+    set_environment(monkeypatch, KAFKA_SECURITY_PROTOCOL="SSL", **{name: "no.pem"})
 
-    with pytest.raises(OSError, match=r"SSL|PEM|CERTIFICATE") as caught:
-        load(KafkaSettings).client_options()
+    message = str(refusal(KafkaSettings))
+
+    assert name in message
+    assert SECRET not in message
+
+
+def test_a_certificate_file_that_was_rotated_badly_is_an_error_of_the_system(
+    clean_environment: Path,
+) -> None:
+    """So that a running worker waits until it is mended."""
+    rotated = clean_environment / "ca.pem"
+    rotated.write_text(SECRET)
+    settings = KafkaSettings().model_copy(
+        update={"kafka_security_protocol": "SSL", "kafka_ssl_cafile": rotated}
+    )
+
+    with pytest.raises(OSError, match="KAFKA_SSL_CAFILE") as caught:
+        settings.client_options()
 
     assert SECRET not in str(caught.value)
 
