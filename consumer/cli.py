@@ -209,7 +209,9 @@ def score(
 
 @app.command()
 def publish(
-    file: Annotated[typer.FileBinaryRead, typer.Argument(help="JSON Lines; - for standard input.")],
+    file: Annotated[
+        typer.FileBinaryRead, typer.Argument(metavar="FILE|-", help="JSON Lines; - for standard input.")
+    ],
     as_json: JsonOption = False,
 ) -> None:
     """Publish events from JSON Lines.

@@ -33,6 +33,8 @@ class Diagnosis:
     hint: str
 
 
+_UNREACHABLE: Final = "not reachable; waiting for it"
+
 _RECORD_CLASSES: Final = {"22", "23", "54"}  # data, constraint, a limit of the row
 _RECORD_STATES: Final = {"P0001"}  # RAISE in a trigger of the operator
 _WEATHER_CLASSES: Final = {"08", "40", "53", "55", "57", "58"}
@@ -42,6 +44,11 @@ _WEATHER_STATES: Final = {
     "25P03",
     "25P04",
     "0A000",  # a prepared statement that a migration has overtaken; prepared anew on the next connection
+}
+_WEATHER_HINTS: Final = {
+    "25006": "the database is read-only, as a demoted primary is; waiting for one that is not",
+    "53100": "its disk is full; waiting for room",
+    "53300": "it has too many connections; waiting for one",
 }
 _SETUP_HINTS: Final = {
     "42P01": "a table is missing: run `pattern-metrics migrate up`",
@@ -70,8 +77,6 @@ _KAFKA_SETUP_HINTS: Final[dict[type[Exception], str]] = {
     kafka_errors.UnsupportedSaslMechanismError: "check KAFKA_SASL_MECHANISM",
 }
 
-_UNREACHABLE: Final = "not reachable; waiting for it"
-
 
 def diagnose(error: BaseException) -> Diagnosis:
     """Decide whose fault an error of PostgreSQL, Kafka or the network is."""
@@ -93,7 +98,7 @@ def _diagnose_sqlstate(sqlstate: str) -> Diagnosis:
     if family in _RECORD_CLASSES or sqlstate in _RECORD_STATES:
         return Diagnosis(Fault.RECORD, "the row was refused")
     if family in _WEATHER_CLASSES or sqlstate in _WEATHER_STATES:
-        return Diagnosis(Fault.WEATHER, _UNREACHABLE)
+        return Diagnosis(Fault.WEATHER, _WEATHER_HINTS.get(sqlstate, _UNREACHABLE))
     if sqlstate in _SETUP_HINTS or family in _SETUP_CLASSES:
         return Diagnosis(Fault.SETUP, _SETUP_HINTS.get(sqlstate) or _SETUP_CLASSES[family])
     return Diagnosis(Fault.UNKNOWN, f"unexpected SQLSTATE {sqlstate}")
