@@ -5,39 +5,30 @@ Exit 0: done and true. 1: a check failed, or part of the input was refused. 2: w
 
 import dataclasses
 import json
-import logging
 import os
 import stat
 import sys
-from collections.abc import Callable, Coroutine, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Coroutine
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import IO, Annotated, Any, NoReturn, TypeVar
+from typing import IO, Annotated, Any, TypeVar
 
 import structlog
 import typer
-from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    Progress,
-    TaskProgressColumn,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
 
-from consumer.faults import Fault, diagnose
-from consumer.logs import configure_logging
-from consumer.settings import (
-    ClockSettings,
-    DatabaseSettings,
-    InvalidSettingError,
-    LogSettings,
-    SettingsT,
-    WorkerSettings,
-    load,
+from consumer.command_line import (
+    KAFKA,
+    POSTGRESQL,
+    JsonOption,
+    fail,
+    load_settings,
+    progress_bar,
+    run,
+    start_logging,
 )
+from consumer.commands_operations import operations_app
+from consumer.logs import configure_logging
+from consumer.settings import ClockSettings, DatabaseSettings, LogSettings, WorkerSettings
 from schemas.kafka_settings import KafkaSettings
 
 T = TypeVar("T")
@@ -54,8 +45,7 @@ migrate_app = typer.Typer(
 topic_app = typer.Typer(no_args_is_help=True, help="The topic of the events.")
 app.add_typer(migrate_app, name="migrate")
 app.add_typer(topic_app, name="topic")
-
-JsonOption = Annotated[bool, typer.Option("--json", help="One JSON object on the last line of stdout.")]
+app.add_typer(operations_app)
 
 
 def main() -> None:
@@ -65,62 +55,6 @@ def main() -> None:
     except Exception:  # noqa: BLE001 - the outermost place: nothing escapes without being logged
         structlog.get_logger().exception("failed")
         sys.exit(1)
-
-
-_KAFKA = "Kafka (KAFKA_BOOTSTRAP_SERVERS)"
-_POSTGRESQL = "PostgreSQL (DATABASE_URL)"
-
-
-# What all commands share
-
-
-def _fail(message: str, code: int) -> NoReturn:
-    typer.echo(message, err=True)
-    raise typer.Exit(code)
-
-
-def _load(settings_class: type[SettingsT]) -> SettingsT:
-    try:
-        return load(settings_class)
-    except InvalidSettingError as error:
-        _fail(f"error: {error}", 2)
-
-
-def _start_logging() -> None:
-    """For commands that do one thing: what aiokafka would log, their own last line says better."""
-    configure_logging(_load(LogSettings), library_level=logging.CRITICAL)
-
-
-def _run(work: Coroutine[Any, Any, T], about: str) -> T:
-    """Run a command's work; an error that is not a bug ends it with one line that says what it is about."""
-    import uvloop
-
-    try:
-        return uvloop.run(work)
-    except Exception as error:
-        diagnosis = diagnose(error)
-        if diagnosis.fault is Fault.UNKNOWN:
-            raise
-        detail = str(error) or type(error).__name__
-        if diagnosis.fault is Fault.SETUP:
-            _fail(f"error: {about}: {detail}; {diagnosis.hint}", 2)
-        _fail(f"error: {about}: {detail}", 1)
-
-
-@contextmanager
-def _progress(description: str, *, total: int | None, visible: bool) -> Iterator[Callable[[int], None]]:
-    """A bar on standard error, when a person watches; yields what moves it on."""
-    console = Console(stderr=True)
-    columns = (
-        TextColumn(description),
-        BarColumn(),
-        TaskProgressColumn(show_speed=True),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=console, disable=not (visible and console.is_terminal)) as progress:
-        task = progress.add_task(description, total=total)
-        yield lambda steps: progress.advance(task, steps)
 
 
 # The worker
@@ -142,36 +76,36 @@ def consume(
     """
     from consumer.worker import Worker, run_until_signal
 
-    settings = _load(WorkerSettings)
+    settings = load_settings(WorkerSettings)
     if check:
         _check(settings)
         return
-    configure_logging(_load(LogSettings))
+    configure_logging(load_settings(LogSettings))
 
     async def work() -> Worker:
         worker = Worker(settings)
         await run_until_signal(worker, until_caught_up=until_caught_up)
         return worker
 
-    worker = _run(work(), _KAFKA)
+    worker = run(work(), KAFKA)
     accounting = worker.accounting
     if as_json:
         typer.echo(json.dumps(accounting.as_dict()))
     elif until_caught_up:
         typer.echo(str(accounting))
     if until_caught_up and worker.breaker.is_open:
-        _fail("error: the breaker opened before the end was reached (DEAD_LETTER_MAX_CONSECUTIVE)", 1)
+        fail("error: the breaker opened before the end was reached (DEAD_LETTER_MAX_CONSECUTIVE)", 1)
 
 
 def _check(settings: WorkerSettings) -> None:
     from consumer.kafka import require_topic
     from consumer.migration import migration_status
 
-    _start_logging()
-    _run(require_topic(settings), _KAFKA)
+    start_logging()
+    run(require_topic(settings), KAFKA)
     status = _migrate(migration_status)
     if not status.up_to_date:
-        _fail(f"error: {_POSTGRESQL}: lacks revisions {', '.join(status.pending)}; run migrate up", 2)
+        fail(f"error: {POSTGRESQL}: lacks revisions {', '.join(status.pending)}; run migrate up", 2)
     typer.echo("ok: Kafka, topic, database and revision are as the worker needs them", err=True)
 
 
@@ -191,10 +125,10 @@ def score(
     try:
         sources = find_sources(paths)
     except FileNotFoundError as error:
-        _fail(f"error: {error}", 2)
+        fail(f"error: {error}", 2)
     measured_at, skipped = datetime.now(UTC), 0
     watched = not sys.stdout.isatty()
-    with _progress("scoring", total=len(sources), visible=watched) as advance:
+    with progress_bar("scoring", total=len(sources), visible=watched) as bar:
         for source in sources:
             for result in score_file(source, measured_at=measured_at):
                 if isinstance(result, UnreadableFile):
@@ -202,9 +136,9 @@ def score(
                     typer.echo(f"skipped {result.path}: {result.reason}", err=True)
                 else:
                     sys.stdout.buffer.write(result.to_json() + b"\n")
-            advance(1)
+            bar.advance(1)
     if skipped:
-        _fail(f"{skipped} of {len(sources)} files could not be read", 1)
+        fail(f"{skipped} of {len(sources)} files could not be read", 1)
 
 
 @app.command()
@@ -223,21 +157,21 @@ def publish(
     from consumer.publishing import PublishReport, publish_file
     from publisher import PublishError
 
-    settings, accepted_until = _load(KafkaSettings), _load(ClockSettings).accepted_until()
-    _start_logging()
+    settings, accepted_until = load_settings(KafkaSettings), load_settings(ClockSettings).accepted_until()
+    start_logging()
     report = PublishReport()
     try:
-        with _progress("publishing", total=_size(file), visible=True) as advance:
-            _run(
+        with progress_bar("publishing", total=_size(file), visible=True) as bar:
+            run(
                 publish_file(
                     settings,
                     file,
                     accepted_until=accepted_until,
                     report=report,
                     on_refused=lambda number, error: typer.echo(f"line {number}: {error}", err=True),
-                    advance=advance,
+                    advance=bar.advance,
                 ),
-                _KAFKA,
+                KAFKA,
             )
     except PublishError as error:
         typer.echo(f"error: {error}; publish the file again: it is a retry", err=True)
@@ -273,11 +207,9 @@ def topic_create(
     """Create KAFKA_TOPIC; one that is there is fine."""
     from consumer.kafka import create_topic
 
-    settings = _load(KafkaSettings)
-    _start_logging()
-    created = _run(
-        create_topic(settings, partitions=partitions, replication_factor=replication_factor), _KAFKA
-    )
+    settings = load_settings(KafkaSettings)
+    start_logging()
+    created = run(create_topic(settings, partitions=partitions, replication_factor=replication_factor), KAFKA)
     typer.echo(f"topic {settings.kafka_topic} {'created' if created else 'is there already'}")
 
 
@@ -329,12 +261,12 @@ def migrate_sql() -> None:
 def _migrate(operation: Callable[[str], Coroutine[Any, Any, T]]) -> T:
     from consumer.migration import MigrationError
 
-    settings = _load(DatabaseSettings)
-    _start_logging()
+    settings = load_settings(DatabaseSettings)
+    start_logging()
     try:
-        return _run(operation(settings.database_url.get_secret_value()), _POSTGRESQL)
+        return run(operation(settings.database_url.get_secret_value()), POSTGRESQL)
     except MigrationError as error:
-        _fail(f"error: {_POSTGRESQL}: {error}", 2)
+        fail(f"error: {POSTGRESQL}: {error}", 2)
 
 
 # The demonstration
@@ -350,6 +282,6 @@ def demo(
 
     configure_logging(LogSettings(log_level="ERROR"))
     try:
-        _run(run_demo(keep=keep), "demo")
+        run(run_demo(keep=keep), "demo")
     except EmbeddedServerError as error:
-        _fail(f"error: {error}", 1)
+        fail(f"error: {error}", 1)

@@ -27,13 +27,27 @@ _POLL_INTERVAL_MS_MAX: Final = 7 * 24 * 3600 * 1000
 
 
 def create_consumer(settings: WorkerSettings) -> AIOKafkaConsumer:
+    """A member of the consumer group."""
+    return _create_consumer(
+        settings, group_id=settings.kafka_group_id, group_instance_id=settings.kafka_group_instance_id
+    )
+
+
+def create_reader(settings: KafkaSettings) -> AIOKafkaConsumer:
+    """A consumer without a group: it touches nobody's offsets."""
+    return _create_consumer(settings, group_id=None, group_instance_id=None)
+
+
+def _create_consumer(
+    settings: KafkaSettings, *, group_id: str | None, group_instance_id: str | None
+) -> AIOKafkaConsumer:
     """A consumer that commits only what it is told to and never jumps by itself."""
     tolerate_header_names()
     return AIOKafkaConsumer(
         **settings.client_options(),
         client_id="pattern-metrics",
-        group_id=settings.kafka_group_id,
-        group_instance_id=settings.kafka_group_instance_id,
+        group_id=group_id,
+        group_instance_id=group_instance_id,
         enable_auto_commit=False,
         auto_offset_reset="none",
         isolation_level="read_committed",

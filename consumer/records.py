@@ -60,3 +60,16 @@ class Rejected:
 def storable_text(text: str) -> str:
     """The text with what PostgreSQL cannot hold (U+0000, lone surrogates) written as escapes."""
     return text.encode(errors="backslashreplace").decode().replace("\0", "\\x00")
+
+
+@dataclass(frozen=True, slots=True)
+class StoredRecord:
+    """A record that does not come from a consumer: a line of a file, a dead letter."""
+
+    topic: str
+    partition: int
+    offset: int
+    timestamp: int
+    value: bytes | None
+    key: bytes | None = None
+    headers: Sequence[tuple[str, bytes | None]] = ()

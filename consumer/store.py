@@ -35,6 +35,8 @@ _STAGE_COLUMNS: Final = (
     "metadata",
 )
 
+Connection: TypeAlias = "asyncpg.Connection[Any]"
+
 Partition: TypeAlias = tuple[str, int]
 """A topic and a partition number (aiokafka's `TopicPartition` is one)."""
 
@@ -48,8 +50,9 @@ class Store:
 
     def __init__(self, database_url: str) -> None:
         self._database_url = database_url
-        self._connection: asyncpg.Connection[Any] | None = None
+        self._connection: Connection | None = None
         self._lock = asyncio.Lock()
+        self._before_upsert: str | None = None
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator["StoreTransaction"]:
@@ -66,13 +69,13 @@ class Store:
                 connection = await self._connected()
                 transaction = connection.transaction()
                 await transaction.start()
-                yield StoreTransaction(connection)
+                yield StoreTransaction(connection, self._before_upsert)
                 await transaction.commit()
             except BaseException:
                 self.terminate()  # which rolls back, and does not wait for an answer as ROLLBACK would
                 raise
 
-    async def _connected(self) -> "asyncpg.Connection[Any]":
+    async def _connected(self) -> Connection:
         if self._connection is None or self._connection.is_closed():
             connection = await asyncpg.connect(
                 self._database_url,
@@ -81,8 +84,12 @@ class Store:
                 server_settings=dict(_SERVER_SETTINGS),
             )
             self._connection = connection
-            await connection.execute(statement("create_stage"))
+            await self._prepare(connection)
         return self._connection
+
+    async def _prepare(self, connection: Connection) -> None:
+        """Make what the statements need and a new connection lacks."""
+        await connection.execute(statement("create_stage"))
 
     def terminate(self) -> None:
         """Drop the connection at once, without a word to a server that may not listen."""
@@ -101,10 +108,19 @@ class Store:
 
 
 class StoreTransaction:
-    """What can be done inside one transaction."""
+    """What can be done inside one transaction.
 
-    def __init__(self, connection: "asyncpg.Connection[Any]") -> None:
-        self._connection = connection
+    Args:
+        connection: the transaction's.
+        before_upsert: a statement to run between the stage and the upsert (see `ShadowStore`).
+
+    Attributes:
+        connection: for statements of one command alone.
+    """
+
+    def __init__(self, connection: Connection, before_upsert: str | None = None) -> None:
+        self.connection = connection
+        self._before_upsert = before_upsert
 
     async def merge(self, latest: Iterable[Accepted]) -> tuple[int, list[Rejected]]:
         """Merge the latest event of each pattern into the table.
@@ -121,7 +137,7 @@ class StoreTransaction:
             try:
                 applied += await self._merge_part(part)
                 if parts:
-                    await self._connection.execute(statement("clear_stage"))
+                    await self.connection.execute(statement("clear_stage"))
             except (asyncpg.PostgresError, asyncpg.InterfaceError) as error:
                 if diagnose(error).fault is not Fault.RECORD:
                     raise
@@ -147,13 +163,15 @@ class StoreTransaction:
             )
             for event in (accepted.event for accepted in part)
         ]
-        savepoint = self._connection.transaction()
+        savepoint = self.connection.transaction()
         await savepoint.start()
         try:
-            await self._connection.copy_records_to_table(
+            await self.connection.copy_records_to_table(
                 "pattern_metrics_stage", records=rows, columns=_STAGE_COLUMNS
             )
-            status = await self._connection.execute(statement("upsert_patterns"))
+            if self._before_upsert is not None:
+                await self.connection.execute(self._before_upsert)
+            status = await self.connection.execute(statement("upsert_patterns"))
         except (asyncpg.PostgresError, asyncpg.InterfaceError) as error:
             if diagnose(error).fault is Fault.RECORD:
                 await savepoint.rollback()
@@ -178,7 +196,7 @@ class StoreTransaction:
             for letter in rejected
         ]
         if rows:
-            await self._connection.executemany(statement("insert_dead_letter"), rows)
+            await self.connection.executemany(statement("insert_dead_letter"), rows)
 
     async def advance_progress(self, group: str, ranges: Mapping[Partition, OffsetRange]) -> None:
         """Say that everything of these ranges is written.
@@ -186,7 +204,7 @@ class StoreTransaction:
         Raises:
             ProgressLostError: the database does not hold what lies before a range.
         """
-        advanced = await self._connection.fetch(
+        advanced = await self.connection.fetch(
             statement("advance_progress"),
             group,
             [topic for topic, _ in ranges],
@@ -199,7 +217,7 @@ class StoreTransaction:
 
     async def progress(self, group: str, topic: str) -> dict[Partition, int]:
         """The next offset to read of each partition, as far as the database knows it."""
-        rows = await self._connection.fetch(statement("select_progress"), group, topic)
+        rows = await self.connection.fetch(statement("select_progress"), group, topic)
         return {(topic, row["partition"]): row["next_offset"] for row in rows}
 
     async def begin_at(self, group: str, starts: Mapping[Partition, Start]) -> None:
@@ -210,8 +228,8 @@ class StoreTransaction:
             for partition, start in starts.items()
             if start.gap is not None
         ]
-        await self._connection.executemany(statement("set_progress"), progress)
-        await self._connection.executemany(statement("insert_gap"), gaps)
+        await self.connection.executemany(statement("set_progress"), progress)
+        await self.connection.executemany(statement("insert_gap"), gaps)
 
 
 def _refusal(record: Record, error: Exception) -> Rejected:

@@ -21,5 +21,9 @@ SELECT CASE
             SELECT FROM pg_attribute
             WHERE attrelid = to_regclass('pattern_quality_metrics') AND attname = 'event_id' AND NOT attisdropped
         ) THEN '014'
-    ELSE '015'
+    WHEN NOT EXISTS (
+        SELECT FROM pg_constraint
+        WHERE conrelid = to_regclass('dead_letters') AND conname = 'dead_letters_resolved_at_check'
+    ) THEN '015'
+    ELSE '016'
 END

@@ -1,4 +1,4 @@
--- The whole schema as of 015, to read. Nothing applies this file; a test holds it equal to what the revisions make.
+-- The whole schema as of 016, to read. Nothing applies this file; a test holds it equal to what the revisions make.
 
 CREATE TABLE pattern_quality_metrics (
     id uuid PRIMARY KEY DEFAULT gen_random_uuid(),
@@ -68,6 +68,11 @@ CREATE TABLE dead_letters (
     reason text NOT NULL CONSTRAINT dead_letters_reason_check CHECK (length(reason) > 0),
     detail text NOT NULL,
     noticed_at timestamptz NOT NULL DEFAULT now(),
+    status text NOT NULL DEFAULT 'open'
+        CONSTRAINT dead_letters_status_check CHECK (status IN ('open', 'redriven', 'discarded')),
+    resolved_at timestamptz
+        CONSTRAINT dead_letters_resolved_at_check CHECK ((status = 'open') = (resolved_at IS NULL)),
+    resolution text,
     PRIMARY KEY (topic, partition, "offset", record_timestamp)
 );
 
@@ -83,3 +88,7 @@ COMMENT ON COLUMN dead_letters.headers IS 'The headers of the record in their or
 COMMENT ON COLUMN dead_letters.reason IS 'Why it was refused, one of a closed set of words.';
 COMMENT ON COLUMN dead_letters.detail IS 'What exactly was wrong, for a person.';
 COMMENT ON COLUMN dead_letters.noticed_at IS 'When the worker refused it.';
+COMMENT ON COLUMN dead_letters.status IS
+    'open; redriven: it was stored, or found superseded, later; discarded: a person decided against it.';
+COMMENT ON COLUMN dead_letters.resolved_at IS 'When it was redriven or discarded, null while it is open.';
+COMMENT ON COLUMN dead_letters.resolution IS 'Why it was discarded, or what redriving it did; null while it is open.';

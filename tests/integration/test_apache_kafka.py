@@ -17,7 +17,10 @@ from aiokafka.structs import OffsetAndMetadata
 
 from consumer.ingestion import Accounting
 from consumer.kafka import require_topic
+from consumer.replay import replay
 from consumer.settings import WorkerSettings
+from consumer.topic import WHOLE_TOPIC
+from consumer.verification import compare_with_topic
 from publisher import ScorePublisher
 from schemas.pattern_scored import PatternScored
 from tests.support.kafka import ApacheKafka, create_topic
@@ -208,6 +211,7 @@ async def test_aborted_transactions_and_their_markers_are_neither_read_nor_count
     assert await catch_up(settings) == Accounting(applied=5)
     assert await table(settings) == expected_table(kept)
     assert await catch_up(settings) == Accounting()
+    await _no_count_is_confused(settings, 5)
 
 
 async def test_an_open_transaction_holds_nothing_up_and_its_end_is_read(settings: WorkerSettings) -> None:
@@ -251,6 +255,14 @@ async def test_a_compacted_topic_with_holes_between_its_offsets_is_read_to_its_e
     assert accounting.read == accounting.applied + accounting.superseded > 0
     assert await table(settings) == expected_table(latest.values())
     assert await catch_up(settings) == Accounting()
+    await _no_count_is_confused(settings, accounting.read)
+
+
+async def _no_count_is_confused(settings: WorkerSettings, records: int) -> None:
+    comparison = await compare_with_topic(settings, lambda *_: None)
+    replayed = await replay(settings, WHOLE_TOPIC, dry_run=False, advance=lambda *_: None)
+    assert (comparison.accounting.read, comparison.counts) == (records, {})
+    assert replayed == Accounting(superseded=records)
 
 
 async def _has_holes(settings: WorkerSettings) -> bool:

@@ -20,7 +20,7 @@ from tests.migration.databases import TWO_MEASUREMENTS, catalog, execute, fetch,
 
 
 def test_the_revisions_keep_the_numbers_that_existing_databases_know() -> None:
-    assert REVISIONS[:4] == ("012", "013", "014", "015")
+    assert REVISIONS[:5] == ("012", "013", "014", "015", "016")
     assert REVISIONS[-1] == HEAD_REVISION
 
 

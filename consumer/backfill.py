@@ -1,0 +1,195 @@
+"""Measurements from a file, or from an agent without Kafka, into the table by the same path."""
+
+import asyncio
+import csv
+import json
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from io import TextIOWrapper
+from itertools import islice
+from typing import IO, Final
+
+from consumer.health import Health
+from consumer.ingestion import Accounting, Batch, store_batch
+from consumer.records import Accepted, Rejected, StoredRecord, storable_text
+from consumer.retrying import persevere
+from consumer.store import Store
+from schemas.dead_letter import InvalidEventError
+from schemas.pattern_scored import Measurement, PatternScored, parse_measurement
+
+BATCH_RECORDS: Final = 1000
+
+_JSON_COLUMNS: Final = ("quality_score", "confidence", "metadata")
+"""Columns of a CSV file whose cells are JSON; the others are text."""
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Lines of a file, as records: topic `file:NAME`, partition 0, the line's number as offset.
+
+    Attributes:
+        name: the file's name, without its directory.
+        timestamp: when the file was written, in milliseconds since the epoch: one that was changed since has
+            dead letters of its own.
+        lines: number and JSON of each.
+    """
+
+    name: str
+    timestamp: int
+    lines: Iterable[tuple[int, bytes]]
+
+    def records(self) -> Iterator[StoredRecord]:
+        """The lines that are not blank."""
+        return (
+            StoredRecord(f"file:{self.name}", 0, number, self.timestamp, line)
+            for number, line in self.lines
+            if line.strip()
+        )
+
+
+def json_lines(file: IO[bytes]) -> Iterator[tuple[int, bytes]]:
+    """The lines of a JSON Lines file."""
+    return enumerate(file, start=1)
+
+
+def csv_lines(file: IO[bytes]) -> Iterator[tuple[int, bytes]]:
+    """The rows of a CSV file with a header, as JSON; an empty cell is an absent field."""
+    rows = csv.DictReader(TextIOWrapper(file, encoding="utf-8-sig", newline=""), restkey="")
+    for row in rows:
+        cells = {name: value for name, value in row.items() if name and isinstance(value, str) and value}
+        fields = {name: _cell(value) if name in _JSON_COLUMNS else value for name, value in cells.items()}
+        yield rows.line_num, json.dumps(fields).encode()
+
+
+def _cell(text: str) -> object:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text  # which the contract then refuses, with its reason
+
+
+@dataclass(frozen=True, slots=True)
+class BackfillRules:
+    """How much of a source is taken, and how fast.
+
+    Attributes:
+        accepted_until: the latest acceptable measurement time.
+        limit: the first so many measurements; None for all.
+        min_confidence: measurements below it are passed over.
+        batch_records: measurements in one transaction.
+        delay_seconds: the pause between two transactions.
+    """
+
+    accepted_until: datetime
+    limit: int | None = None
+    min_confidence: float = 0.0
+    batch_records: int = BATCH_RECORDS
+    delay_seconds: float = 0.0
+
+
+@dataclass(slots=True)
+class BackfillReport:
+    """What became of the measurements, kept current.
+
+    Attributes:
+        accounting: of those that were taken.
+        passed_over: how many were not, for their confidence.
+    """
+
+    accounting: Accounting = field(default_factory=Accounting)
+    passed_over: int = 0
+
+    def as_dict(self) -> dict[str, int]:
+        """For a program."""
+        return {**self.accounting.as_dict(), "passed_over": self.passed_over}
+
+    def __str__(self) -> str:
+        passed_over = f"; passed over {self.passed_over:,} for their confidence" if self.passed_over else ""
+        return f"{self.accounting}{passed_over}"
+
+
+async def backfill(
+    store: Store, source: Source, rules: BackfillRules, on_refused: Callable[[int, str], None]
+) -> BackfillReport:
+    """Bring a source's measurements into the table; run twice, it changes nothing the second time.
+
+    Args:
+        store: where to write; a `ShadowStore` to see what would be applied. It is closed at the end.
+        source: the measurements.
+        rules: what is taken.
+        on_refused: told of each line that holds no valid measurement: its number, and why.
+
+    Raises:
+        asyncpg.PostgresError: a statement failed, and neither waiting nor an operator can help.
+    """
+    health, report = Health(), BackfillReport()
+    records = islice(source.records(), rules.limit)
+    try:
+        while part := list(islice(records, rules.batch_records)):
+            if report.accounting.read:
+                await asyncio.sleep(rules.delay_seconds)
+            batch = _decode(part, rules)
+            for rejected in batch.rejected:
+                on_refused(rejected.record.offset, f"{rejected.reason}: {rejected.detail}")
+            report.accounting += await _write(store, batch, health)
+            report.passed_over += len(part) - len(batch.accepted) - len(batch.rejected)
+    finally:
+        await store.close()
+    return report
+
+
+def _decode(records: Sequence[StoredRecord], rules: BackfillRules) -> Batch:
+    accepted, rejected = list[Accepted](), list[Rejected]()
+    for record in records:
+        try:
+            event = parse_measurement(record.value or b"", accepted_until=rules.accepted_until)
+        except InvalidEventError as error:
+            rejected.append(Rejected(record, error.reason, storable_text(error.detail)))
+        else:
+            if event.confidence >= rules.min_confidence:
+                accepted.append(Accepted(record, event))
+    return Batch(accepted, rejected, records[-1])
+
+
+async def _write(store: Store, batch: Batch, health: Health) -> Accounting:
+    async def write() -> Accounting:
+        async with store.transaction() as transaction:
+            return await store_batch(transaction, batch)
+
+    return await persevere("postgresql", write, health)
+
+
+async def store_quality_metrics(database_url: str, measurements: Sequence[Measurement]) -> Accounting:
+    """Write measurements into the table without Kafka, for an agent that has none; waits out an outage.
+
+    The same law as everywhere: a measurement that is not newer than its pattern's row changes nothing. One
+    that is no `PatternScored` is named by its content, so that to store it twice is a retry.
+
+    Args:
+        database_url: any DSN that asyncpg knows.
+        measurements: what to store; in one transaction.
+
+    Returns:
+        What became of them; a dead letter is one that the database refused.
+
+    Raises:
+        asyncpg.PostgresError: a statement failed, and neither waiting nor an operator can help.
+    """
+    events = [
+        measurement if isinstance(measurement, PatternScored) else PatternScored.from_measurement(measurement)
+        for measurement in measurements
+    ]
+    batch = Batch(
+        [
+            Accepted(StoredRecord("agent", 0, index, -1, event.to_json()), event)
+            for index, event in enumerate(events)
+        ],
+        [],
+        None,
+    )
+    store = Store(database_url)
+    try:
+        return await _write(store, batch, Health())
+    finally:
+        await store.close()

@@ -1,0 +1,235 @@
+"""Commands of operators and data owners: replay, verify, backfill, status."""
+
+import dataclasses
+import json
+import os
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+from uuid import UUID
+
+import typer
+from rich.console import Console, Group
+from rich.live import Live
+from rich.table import Table
+
+from consumer.command_line import (
+    KAFKA,
+    POSTGRESQL,
+    JsonOption,
+    load_settings,
+    progress_bar,
+    run,
+    start_logging,
+)
+from consumer.settings import ClockSettings, DatabaseSettings, WorkerSettings
+
+if TYPE_CHECKING:
+    from consumer.status import Status
+
+operations_app = typer.Typer()
+
+_BOTH = "Kafka or PostgreSQL (KAFKA_BOOTSTRAP_SERVERS, DATABASE_URL)"
+
+DryRunOption = Annotated[
+    bool, typer.Option("--dry-run", help="Tell exactly what would be applied, and write nothing.")
+]
+
+_REFRESH_SECONDS = 2.0
+
+
+def _parse_time(text: str) -> datetime:
+    """Read an RFC 3339 time with an offset."""
+    try:
+        parsed = datetime.fromisoformat(text)
+    except ValueError:
+        raise typer.BadParameter("is no RFC 3339 time") from None
+    if parsed.tzinfo is None:
+        raise typer.BadParameter("has no offset: end it with Z or +HH:MM")
+    return parsed
+
+
+@operations_app.command()
+def replay(
+    since: Annotated[
+        datetime | None,
+        typer.Option(
+            "--from", parser=_parse_time, metavar="TIME", help="Records written then or later (RFC 3339)."
+        ),
+    ] = None,
+    until: Annotated[
+        datetime | None,
+        typer.Option("--to", parser=_parse_time, metavar="TIME", help="Records written before (RFC 3339)."),
+    ] = None,
+    from_offset: Annotated[
+        int, typer.Option(min=0, help="Records from this offset on, in each partition.")
+    ] = 0,
+    partition: Annotated[int | None, typer.Option(min=0, help="Records of this partition.")] = None,
+    pattern: Annotated[
+        UUID | None, typer.Option(metavar="ID", help="Records with this pattern's key.")
+    ] = None,
+    dry_run: DryRunOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Bring the topic, or a slice of it, into the table again; touches no group's offsets.
+
+    It creates no duplicate and lets no row go backwards, beside running workers too. Ctrl-C is safe at any
+    point.
+    """
+    from consumer.replay import replay as replay_slice
+    from consumer.topic import Slice
+
+    settings = load_settings(WorkerSettings)
+    start_logging()
+    which = Slice(partition=partition, from_offset=from_offset, since=since, until=until, pattern_id=pattern)
+    with progress_bar("replaying") as bar:
+        accounting = run(replay_slice(settings, which, dry_run=dry_run, advance=bar.reach), KAFKA)
+    typer.echo(json.dumps(accounting.as_dict()) if as_json else _sentence(accounting, dry_run=dry_run))
+
+
+def _sentence(accounting: object, *, dry_run: bool) -> str:
+    return f"would be: {accounting}; nothing was written" if dry_run else str(accounting)
+
+
+@operations_app.command()
+def verify(
+    against_topic: Annotated[
+        bool, typer.Option("--against-topic", help="Prove the table: fold the topic, and compare.")
+    ] = False,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Fail also for rows that the topic does not explain.")
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Check the table by itself and, if asked to, against the topic; exit 1 when something is wrong.
+
+    Against the topic it compares what the group of KAFKA_GROUP_ID had written when it began; workers may go
+    on. Rows that are newer than the topic, or absent in it, may come from a backfill, or from before
+    retention: they are told, and fail only with --strict.
+    """
+    from consumer.verification import check_table, compare_with_topic
+
+    settings = load_settings(WorkerSettings)
+    start_logging()
+    checks = run(check_table(settings), POSTGRESQL)
+    report: dict[str, object] = {}
+    if against_topic and all(check.passed for check in checks):
+        with progress_bar("folding the topic") as bar:
+            comparison = run(compare_with_topic(settings, bar.reach), KAFKA)
+        report = comparison.accounting.as_dict() | {"differences": comparison.counts}
+        checks.append(comparison.check(strict=strict))
+    passed = all(check.passed for check in checks)
+    if as_json:
+        report |= {"passed": passed, "checks": [dataclasses.asdict(check) for check in checks]}
+        typer.echo(json.dumps(report))
+    else:
+        for check in checks:
+            typer.echo(str(check))
+    if not passed:
+        raise typer.Exit(1)
+
+
+@operations_app.command()
+def backfill(
+    file: Annotated[
+        typer.FileBinaryRead, typer.Argument(metavar="FILE|-", help="JSON Lines, or CSV with a header.")
+    ],
+    database_url: Annotated[
+        str | None, typer.Option(help="Instead of DATABASE_URL.", show_default=False)
+    ] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="The first so many measurements.")] = None,
+    min_confidence: Annotated[
+        float, typer.Option(min=0, max=1, help="Pass over measurements below it.")
+    ] = 0.0,
+    batch_size: Annotated[int, typer.Option(min=1, max=100_000, help="Measurements a transaction.")] = 1000,
+    delay: Annotated[float, typer.Option(min=0, help="Seconds between two transactions.")] = 0.0,
+    dry_run: DryRunOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Bring measurements from a file into the table, by the worker's path and law, without Kafka.
+
+    Run twice, it leaves the same table. A line that holds no valid measurement becomes a dead letter of topic
+    file:NAME, is reported by its number, and makes the exit code 1.
+    """
+    from consumer.backfill import BackfillRules, Source, csv_lines, json_lines
+    from consumer.backfill import backfill as backfill_source
+    from consumer.shadow import open_store
+
+    if database_url is not None:
+        os.environ["DATABASE_URL"] = database_url
+    settings, clock = load_settings(DatabaseSettings), load_settings(ClockSettings)
+    start_logging()
+    path = Path(file.name)
+    is_file = path.is_file()
+    rules = BackfillRules(clock.accepted_until(), limit, min_confidence, batch_size, delay)
+    with progress_bar("backfilling", total=path.stat().st_size if is_file else None) as bar:
+
+        def lines() -> Iterator[tuple[int, bytes]]:
+            for number, line in (csv_lines if path.suffix.lower() == ".csv" else json_lines)(file):
+                bar.advance(len(line))
+                yield number, line
+
+        source = Source(
+            name=path.name if is_file else "stdin",
+            timestamp=int((path.stat().st_mtime if is_file else datetime.now(UTC).timestamp()) * 1000),
+            lines=lines(),
+        )
+        store = open_store(settings.database_url.get_secret_value(), dry_run=dry_run)
+        report = run(
+            backfill_source(
+                store, source, rules, lambda line, why: typer.echo(f"line {line}: {why}", err=True)
+            ),
+            POSTGRESQL,
+        )
+    typer.echo(json.dumps(report.as_dict()) if as_json else _sentence(report, dry_run=dry_run))
+    if report.accounting.dead_letters:
+        raise typer.Exit(1)
+
+
+@operations_app.command()
+def status(
+    watch: Annotated[bool, typer.Option("--watch", help="Refresh until Ctrl-C.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Where the worker is, in the topic and in the table, on one screen."""
+    from consumer.status import read_status
+
+    settings = load_settings(WorkerSettings)
+    start_logging()
+    if not watch:
+        found = run(read_status(settings), _BOTH)
+        if as_json:
+            typer.echo(json.dumps(found.as_dict()))
+        else:
+            Console().print(_screen(found))
+        return
+    with Live(screen=True, auto_refresh=False) as live:
+        try:
+            while True:
+                live.update(_screen(run(read_status(settings), _BOTH)), refresh=True)
+                time.sleep(_REFRESH_SECONDS)
+        except KeyboardInterrupt:
+            return
+
+
+def _screen(status: "Status") -> Group:
+    partitions = Table("partition", "next offset", "end", "lag", title="progress", title_justify="left")
+    for column in partitions.columns:
+        column.justify = "right"
+    for partition in status.partitions:
+        next_offset = "-" if partition.next_offset is None else f"{partition.next_offset:,}"
+        partitions.add_row(str(partition.partition), next_offset, f"{partition.end:,}", f"{partition.lag:,}")
+    letters = ", ".join(f"{count:,} {reason}" for reason, count in sorted(status.dead_letters.items()))
+    last_write = status.last_write.isoformat(timespec="seconds") if status.last_write else "never"
+    revision = status.revision.current or "none"
+    behind = "" if status.revision.up_to_date else f" (needed: {status.revision.head}; run migrate up)"
+    return Group(
+        f"lag           {status.lag:,}",
+        f"patterns      {status.patterns:,} (last write {last_write})",
+        f"dead letters  {sum(status.dead_letters.values()):,}" + (f": {letters}" if letters else ""),
+        f"gaps          {status.gaps:,} ({status.gap_offsets:,} offsets)",
+        f"revision      {revision}{behind}",
+        partitions,
+    )

@@ -1,0 +1,76 @@
+"""A store whose table is a temporary one of its own: what would be, by the statements that would do it."""
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+from typing_extensions import override
+
+from consumer.records import Record
+from consumer.sql import statement
+from consumer.store import Connection, Store
+
+COMPARE_SECONDS_MAX: Final = 3600.0
+
+
+class ShadowLostError(Exception):
+    """The connection broke, and with it the shadow; nothing was changed. Run the command again."""
+
+
+def open_store(database_url: str, *, dry_run: bool) -> Store:
+    """The table itself or, for a dry run, a shadow that tells what would change there."""
+    return ShadowStore(database_url, loads_rows=True) if dry_run else Store(database_url)
+
+
+class ShadowStore(Store):
+    """Merges into a shadow of the table, which ends with the connection.
+
+    It locks no row of the table, so that workers go on beside it, and takes its space on the server's disk.
+
+    Args:
+        database_url: any DSN that asyncpg knows.
+        loads_rows: whether a batch's rows are first brought into the shadow as they are in the table, so that
+            merging tells what it would change there; without it, the shadow becomes the fold of what it is
+            given.
+    """
+
+    def __init__(self, database_url: str, *, loads_rows: bool) -> None:
+        super().__init__(database_url)
+        self._before_upsert = statement("load_shadow") if loads_rows else None
+        self._is_made = False
+
+    @override
+    async def _prepare(self, connection: Connection) -> None:
+        if self._is_made:
+            raise ShadowLostError
+        await super()._prepare(connection)
+        await connection.execute("SET statement_timeout = 0")
+        await connection.execute(statement("create_shadow"))
+        self._is_made = True
+
+    async def set_aside(self, records: Sequence[Record]) -> set[tuple[int, int]]:
+        """Which of one topic's records are dead letters: (partition, offset)."""
+        async with self.transaction() as transaction:
+            rows = await transaction.connection.fetch(
+                statement("select_recorded_dead_letters"),
+                records[0].topic,
+                [record.partition for record in records],
+                [record.offset for record in records],
+                [record.timestamp for record in records],
+            )
+        return {(row["partition"], row["offset"]) for row in rows}
+
+    async def count_differences(self) -> dict[str, int]:
+        """How many patterns differ between the shadow and the table, by finding."""
+        async with self.transaction() as transaction:
+            rows = await transaction.connection.fetch(
+                statement("count_differences"), timeout=COMPARE_SECONDS_MAX
+            )
+        return {row["finding"]: row["count"] for row in rows}
+
+    async def differences(self, findings: Sequence[str], limit: int) -> list[dict[str, Any]]:
+        """The first patterns with one of these findings."""
+        async with self.transaction() as transaction:
+            rows = await transaction.connection.fetch(
+                statement("select_differences"), findings, limit, timeout=COMPARE_SECONDS_MAX
+            )
+        return [dict(row) for row in rows]

@@ -1,0 +1,11 @@
+-- What must hold of the table, whatever the topic says.
+SELECT
+    count(*) AS rows,
+    count(DISTINCT pattern_id) AS patterns,
+    count(*) FILTER (WHERE quality_score NOT BETWEEN 0 AND 1 OR confidence NOT BETWEEN 0 AND 1) AS out_of_range,
+    EXISTS (
+        SELECT FROM pg_constraint
+        WHERE conrelid = 'pattern_quality_metrics'::regclass AND contype = 'u' AND convalidated
+          AND conname = 'pattern_quality_metrics_pattern_id_unique'
+    ) AS has_constraint
+FROM pattern_quality_metrics

@@ -1,0 +1,28 @@
+-- A second table in the connection's own temporary schema, under the first one's name: the statements of the law
+-- then work on it unchanged. The views, made before, still mean the tables that everybody sees.
+CREATE TEMPORARY VIEW recorded_patterns AS SELECT * FROM pattern_quality_metrics;
+CREATE TEMPORARY VIEW recorded_dead_letters AS SELECT * FROM dead_letters;
+CREATE TEMPORARY TABLE dead_letters (LIKE dead_letters INCLUDING ALL);
+CREATE TEMPORARY TABLE pattern_quality_metrics (LIKE pattern_quality_metrics INCLUDING ALL);
+
+-- What differs between the fold of the topic (the shadow) and the table.
+CREATE TEMPORARY VIEW differences AS
+SELECT * FROM (
+    SELECT pattern_id,
+        fold.measurement_timestamp AS fold_timestamp,
+        recorded.measurement_timestamp AS row_timestamp,
+        CASE
+            WHEN recorded.pattern_id IS NULL THEN 'missing'
+            WHEN fold.pattern_id IS NULL THEN 'absent_in_topic'
+            WHEN (recorded.measurement_timestamp, recorded.event_id) < (fold.measurement_timestamp, fold.event_id)
+                THEN 'older'
+            WHEN (recorded.measurement_timestamp, recorded.event_id) > (fold.measurement_timestamp, fold.event_id)
+                THEN 'newer'
+            WHEN (recorded.quality_score, recorded.confidence, recorded.version, recorded.metadata)
+                IS DISTINCT FROM (fold.quality_score, fold.confidence, fold.version, fold.metadata)
+                THEN 'different'
+        END AS finding
+    FROM pattern_quality_metrics AS fold
+    FULL JOIN recorded_patterns AS recorded USING (pattern_id)
+) AS comparison
+WHERE finding IS NOT NULL;

@@ -1,0 +1,3 @@
+-- The first patterns with one of these findings.
+SELECT finding, pattern_id, fold_timestamp, row_timestamp
+FROM differences WHERE finding = ANY($1) ORDER BY pattern_id LIMIT $2

@@ -1,0 +1,126 @@
+"""`status`: where the worker is, in the topic and in the table, on one screen."""
+
+import json
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from aiokafka import TopicPartition
+
+from consumer.kafka import create_reader, require_topic
+from consumer.migration import MigrationStatus, migration_status
+from consumer.settings import WorkerSettings
+from consumer.sql import statement
+from consumer.store import Store
+
+
+@dataclass(frozen=True, slots=True)
+class PartitionStatus:
+    """One partition.
+
+    Attributes:
+        partition: its number.
+        next_offset: the next offset to be written; None where the group has not begun.
+        end: the log's end; the last stable offset, which is what a reader can reach.
+        lag: offsets between the two; they may have holes.
+    """
+
+    partition: int
+    next_offset: int | None
+    end: int
+    lag: int
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """All of it.
+
+    Attributes:
+        partitions: each partition of the topic.
+        patterns: rows in the table.
+        last_write: when a row was last written.
+        dead_letters: reason → how many.
+        gaps: recorded gaps of the group, and how many offsets they hold.
+        revision: where the schema stands.
+    """
+
+    partitions: list[PartitionStatus]
+    patterns: int
+    last_write: datetime | None
+    dead_letters: dict[str, int]
+    gaps: int
+    gap_offsets: int
+    revision: MigrationStatus
+
+    @property
+    def lag(self) -> int:
+        """Offsets that are not written yet."""
+        return sum(partition.lag for partition in self.partitions)
+
+    def as_dict(self) -> dict[str, Any]:
+        """For a program."""
+        return {
+            "lag": self.lag,
+            "patterns": self.patterns,
+            "dead_letters": sum(self.dead_letters.values()),
+            "dead_letters_by_reason": self.dead_letters,
+            "gaps": self.gaps,
+            "gap_offsets": self.gap_offsets,
+            "last_write": self.last_write.isoformat() if self.last_write else None,
+            "revision": self.revision.current,
+            "partitions": [
+                {
+                    "partition": partition.partition,
+                    "next_offset": partition.next_offset,
+                    "end": partition.end,
+                    "lag": partition.lag,
+                }
+                for partition in self.partitions
+            ],
+        }
+
+
+async def read_status(settings: WorkerSettings) -> Status:
+    """Look at the topic and the database; changes nothing.
+
+    Raises:
+        KafkaError: the topic cannot be described.
+        asyncpg.PostgresError: a statement failed.
+        OSError: something is not reachable.
+    """
+    database_url = settings.database_url.get_secret_value()
+    revision = await migration_status(database_url)
+    beginnings, ends = await _offsets(settings)
+    store = Store(database_url)
+    try:
+        async with store.transaction() as transaction:
+            group, topic = settings.kafka_group_id, settings.kafka_topic
+            progress = await transaction.progress(group, topic)
+            [row] = await transaction.connection.fetch(statement("select_status"), group, topic)
+    finally:
+        await store.close()
+    partitions = []
+    for tp, end in sorted(ends.items()):
+        next_offset = progress.get(tp)
+        lag = max(0, end - (beginnings[tp] if next_offset is None else next_offset))
+        partitions.append(PartitionStatus(tp.partition, next_offset, end, lag))
+    return Status(
+        partitions=partitions,
+        patterns=row["patterns"],
+        last_write=row["last_write"],
+        dead_letters=json.loads(row["dead_letters"]),
+        gaps=row["gaps"],
+        gap_offsets=int(row["gap_offsets"]),
+        revision=revision,
+    )
+
+
+async def _offsets(settings: WorkerSettings) -> tuple[dict[TopicPartition, int], dict[TopicPartition, int]]:
+    numbers = range(await require_topic(settings))
+    partitions = [TopicPartition(settings.kafka_topic, number) for number in numbers]
+    consumer = create_reader(settings)
+    try:
+        await consumer.start()
+        return await consumer.beginning_offsets(partitions), await consumer.end_offsets(partitions)
+    finally:
+        await consumer.stop()

@@ -1,0 +1,168 @@
+"""Reads the topic, or a slice of it, to its end as of now, without a consumer group."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+from uuid import UUID
+
+import structlog
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.errors import OffsetOutOfRangeError
+
+from consumer.health import Health
+from consumer.kafka import create_reader, require_topic
+from consumer.records import Record
+from consumer.settings import WorkerSettings
+from consumer.watching import Watch
+
+logger = structlog.get_logger()
+
+POLL_MS: Final = 500
+STOP_SECONDS_MAX: Final = 10
+
+Advance = Callable[[int, int], None]
+"""Told how many offsets are done with, and of how many."""
+
+
+@dataclass(frozen=True, slots=True)
+class Slice:
+    """Which records of the topic.
+
+    Attributes:
+        partition: only those of this partition.
+        from_offset: from this offset on, in each partition.
+        since: written at this time or later, by the record's own timestamp.
+        until: written before this time.
+        pattern_id: of this pattern, by the key: its canonical lower-case form.
+    """
+
+    partition: int | None = None
+    from_offset: int = 0
+    since: datetime | None = None
+    until: datetime | None = None
+    pattern_id: UUID | None = None
+
+    def holds(self, record: Record) -> bool:
+        """Whether a record belongs to the slice. A broker's search by time may be inexact; this is not."""
+        written_at = record.timestamp / 1000
+        return (
+            record.offset >= self.from_offset
+            and (self.since is None or written_at >= self.since.timestamp())
+            and (self.until is None or written_at < self.until.timestamp())
+            and (self.pattern_id is None or record.key == str(self.pattern_id).encode())
+        )
+
+
+WHOLE_TOPIC = Slice()
+
+
+async def read_topic(
+    settings: WorkerSettings,
+    which: Slice = WHOLE_TOPIC,
+    *,
+    ends: Mapping[int, int] | None = None,
+    advance: Advance,
+) -> AsyncIterator[list[Record]]:
+    """Read a slice, one partition after the other, touching nobody's offsets.
+
+    Yields `batch_max_records` records of one partition at a time, fewer only at its end: as long as the topic
+    does not change, every reading comes in the same batches, and its numbers are the same.
+
+    Args:
+        settings: where the topic is.
+        which: the slice.
+        ends: partition → the offset to read up to; a partition that is not named is not read. Without it,
+            each partition is read to its end as of its first fetch.
+        advance: told of the progress.
+
+    Raises:
+        KafkaError: as `kafka.require_topic`.
+        OSError: as `kafka.require_topic`.
+        StalledError: the broker has records and the client does not deliver them.
+    """
+    numbers = range(await require_topic(settings))
+    wanted = [number for number in numbers if which.partition in {None, number}]
+    partitions = [
+        TopicPartition(settings.kafka_topic, number) for number in wanted if ends is None or number in ends
+    ]
+    if not partitions:
+        return
+    consumer = create_reader(settings)
+    try:
+        await consumer.start()
+        starts, last = await _find_bounds(consumer, partitions, which)
+        stops = last if ends is None else {tp: ends[tp.partition] for tp in partitions}
+        total, done = sum(max(0, stops[tp] - starts[tp]) for tp in partitions), 0
+        consumer.assign(partitions)
+        for tp in partitions:
+            consumer.seek(tp, starts[tp])
+        # One assignment for all: aiokafka 0.14 may not stop any more soon after a second one.
+        consumer.pause(*partitions)
+        for tp in partitions:
+            consumer.resume(tp)
+            reading = _Partition(settings, consumer, tp, None if ends is None else ends[tp.partition])
+            batch: list[Record] = []
+            while not await reading.is_done():
+                records = await reading.poll(settings.batch_max_records - len(batch))
+                batch += [record for record in records if which.holds(record)]
+                advance(done + await consumer.position(tp) - starts[tp], total)
+                if len(batch) == settings.batch_max_records:
+                    yield batch
+                    batch = []
+            if batch:
+                yield batch
+            done += await consumer.position(tp) - starts[tp]
+            consumer.pause(tp)
+    finally:
+        async with asyncio.timeout(STOP_SECONDS_MAX):
+            await consumer.stop()
+
+
+async def _find_bounds(
+    consumer: AIOKafkaConsumer, partitions: list[TopicPartition], which: Slice
+) -> tuple[dict[TopicPartition, int], dict[TopicPartition, int]]:
+    """Where the slice begins in each partition, and where the broker says that the log ends."""
+    beginnings: dict[TopicPartition, int] = await consumer.beginning_offsets(partitions)
+    ends: dict[TopicPartition, int] = await consumer.end_offsets(partitions)
+    starts = {tp: max(beginnings[tp], min(which.from_offset, ends[tp])) for tp in partitions}
+    if which.since is not None:
+        time_ms = max(0, int(which.since.timestamp() * 1000))
+        for tp, found in (await consumer.offsets_for_times(dict.fromkeys(partitions, time_ms))).items():
+            starts[tp] = max(starts[tp], ends[tp] if found is None else found.offset)
+    return starts, ends
+
+
+class _Partition:
+    """One partition while it is read."""
+
+    def __init__(
+        self, settings: WorkerSettings, consumer: AIOKafkaConsumer, partition: TopicPartition, end: int | None
+    ) -> None:
+        self._consumer = consumer
+        self._partition = partition
+        self._end = end
+        self._watch = Watch(settings, consumer, Health())
+
+    async def is_done(self) -> bool:
+        """Whether the end, or the log's end as of the first fetch, is reached."""
+        if self._end is None:
+            return await self._watch.is_at_the_end([self._partition])
+        return bool(await self._consumer.position(self._partition) >= self._end)
+
+    async def poll(self, limit: int) -> list[Record]:
+        """At most so many records, none of them at or after the end."""
+        try:
+            polled = await self._consumer.getmany(self._partition, timeout_ms=POLL_MS, max_records=limit)
+        except OffsetOutOfRangeError:
+            [beginning] = (await self._consumer.beginning_offsets([self._partition])).values()
+            logger.warning("overtaken_by_retention", partition=self._partition.partition, offset=beginning)
+            self._consumer.seek(self._partition, beginning)
+            return []
+        records: list[Record] = polled.get(self._partition, [])
+        if records:
+            self._watch.touch()
+        else:
+            await self._watch.look_for_a_stall([self._partition])
+        return records if self._end is None else [record for record in records if record.offset < self._end]

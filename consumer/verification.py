@@ -1,0 +1,195 @@
+"""`verify`: is the table what it claims to be, by itself and against the topic?"""
+
+import uuid
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+
+import asyncpg
+
+from consumer.ingestion import Accounting, Batch, decode_batch, store_batch
+from consumer.migration import MigrationError, migration_status
+from consumer.records import Accepted, Rejected, StoredRecord
+from consumer.settings import WorkerSettings
+from consumer.shadow import COMPARE_SECONDS_MAX, ShadowStore
+from consumer.sql import statement
+from consumer.store import Store
+from consumer.topic import Advance, read_topic
+from schemas.dead_letter import RejectReason
+from schemas.pattern_scored import PatternScored
+
+WRONG: Final = ("missing", "older", "different")
+"""Findings against the topic that are wrong. A replay mends the first two; a different row has the time and
+the event of the topic's, which therefore does not supersede it."""
+
+TOLD: Final = ("newer", "absent_in_topic")
+"""Findings that may come from a backfill, or from records that retention has removed."""
+
+DIFFERENCES_SHOWN: Final = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One thing that must hold.
+
+    Attributes:
+        name: what was checked, in a few words.
+        passed: whether it holds.
+        detail: what was found.
+        mend: the command that mends it; empty where none does.
+    """
+
+    name: str
+    passed: bool
+    detail: str
+    mend: str = ""
+
+    def __str__(self) -> str:
+        mend = f"; mend it with: {self.mend}" if self.mend and not self.passed else ""
+        return f"{'ok    ' if self.passed else 'FAILED'} {self.name} ({self.detail}){mend}"
+
+
+async def check_table(settings: WorkerSettings) -> list[Check]:
+    """Check what must hold of the table whatever the topic says.
+
+    Raises:
+        asyncpg.PostgresError: a statement failed.
+        OSError: PostgreSQL is not reachable.
+    """
+    revision = await _check_revision(settings)
+    store = Store(settings.database_url.get_secret_value())
+    try:
+        async with store.transaction() as transaction:
+            [row] = await transaction.connection.fetch(statement("check_table"), timeout=COMPARE_SECONDS_MAX)
+        return [
+            revision,
+            Check(
+                "the constraint of 014 is there",
+                row["has_constraint"],
+                "pattern_quality_metrics_pattern_id_unique",
+                "pattern-metrics migrate up",
+            ),
+            Check(
+                "no pattern occurs twice",
+                row["rows"] == row["patterns"],
+                f"{row['rows']:,} rows, {row['patterns']:,} patterns",
+                "pattern-metrics migrate up",
+            ),
+            Check("scores are from 0 to 1", row["out_of_range"] == 0, f"{row['out_of_range']:,} are not"),
+            Check(
+                "a second insert of a pattern updates its row",
+                await _second_insert_updates(store),
+                "tried, and rolled back",
+                "pattern-metrics migrate up",
+            ),
+        ]
+    finally:
+        await store.close()
+
+
+async def _check_revision(settings: WorkerSettings) -> Check:
+    name = "the revision is the one that this release needs"
+    try:
+        status = await migration_status(settings.database_url.get_secret_value())
+    except MigrationError as error:
+        return Check(name, passed=False, detail=str(error))
+    detail = f"at {status.current or 'none'}, needed {status.head}"
+    return Check(name, status.up_to_date, detail, "pattern-metrics migrate up")
+
+
+class _RollBackError(Exception):
+    """Leaves a transaction without a trace."""
+
+
+async def _second_insert_updates(store: Store) -> bool:
+    """Try what the worker does, and roll it back."""
+    pattern_id, measured_at = uuid.uuid4(), datetime.now(UTC)
+    applied = count = 0
+    try:
+        async with store.transaction() as transaction:
+            for seconds in range(2):
+                event = PatternScored(
+                    event_id=uuid.uuid4(),
+                    pattern_id=pattern_id,
+                    quality_score=0.5,
+                    confidence=0.5,
+                    measurement_timestamp=measured_at + timedelta(seconds=seconds),
+                )
+                record = StoredRecord("verify", 0, seconds, -1, event.to_json())
+                applied += (await transaction.merge([Accepted(record, event)]))[0]
+            count = await transaction.connection.fetchval(statement("count_pattern"), pattern_id)
+            raise _RollBackError  # noqa: TRY301 - it is the transaction that has to see it
+    except asyncpg.PostgresError:
+        return False
+    except _RollBackError:
+        return applied == 2 and count == 1  # noqa: PLR2004 - an insert and an update, one row
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """The table against the topic.
+
+    Attributes:
+        accounting: what became of the topic's records in the fold.
+        counts: finding → how many patterns; see `WRONG` and `TOLD`.
+        examples: the first wrong ones.
+    """
+
+    accounting: Accounting
+    counts: dict[str, int]
+    examples: list[dict[str, Any]]
+
+    def check(self, *, strict: bool) -> Check:
+        """The verdict; strict, it also counts what the topic does not explain."""
+        counted = (*WRONG, *TOLD) if strict else WRONG
+        passed = not any(self.counts.get(finding, 0) for finding in counted)
+        found = [f"{self.counts.get(finding, 0):,} {finding}" for finding in (*WRONG, *TOLD)]
+        shown = [f"{example['pattern_id']} {example['finding']}" for example in self.examples]
+        detail = "; ".join([str(self.accounting), ", ".join(found), *shown])
+        mend = "pattern-metrics replay" if any(self.counts.get(finding, 0) for finding in WRONG) else ""
+        if self.counts.get("different", 0):
+            mend = f"deleting the rows that are different, then {mend}"
+        return Check("the table is the fold of the topic", passed, detail, mend)
+
+
+async def compare_with_topic(settings: WorkerSettings, advance: Advance) -> Comparison:
+    """Fold the topic by the same law, in a temporary table, and compare; workers may write meanwhile.
+
+    What the group had written when this began is compared: what was read since can only make rows newer. A
+    record that is a dead letter is none of the fold, although by today's rules it might be valid.
+
+    Raises:
+        KafkaError: the topic cannot be read.
+        ShadowLostError: the connection to PostgreSQL broke; run it again.
+    """
+    group, topic = settings.kafka_group_id, settings.kafka_topic
+    store = ShadowStore(settings.database_url.get_secret_value(), loads_rows=False)
+    total = Accounting()
+    try:
+        async with store.transaction() as transaction:
+            progress = await transaction.progress(group, topic)
+        ends = {partition: offset for (_, partition), offset in progress.items()}
+        async for records in read_topic(settings, ends=ends, advance=advance):
+            batch = decode_batch(records, accepted_until=settings.accepted_until(), breaker=None)
+            batch = await _without_dead_letters(store, batch)
+            async with store.transaction() as transaction:
+                total += await store_batch(transaction, batch)
+        counts = await store.count_differences()
+        examples = await store.differences(WRONG, DIFFERENCES_SHOWN) if any(map(counts.get, WRONG)) else []
+    finally:
+        await store.close()
+    return Comparison(total, counts, examples)
+
+
+async def _without_dead_letters(store: ShadowStore, batch: Batch) -> Batch:
+    if not batch.accepted:
+        return batch
+    aside = await store.set_aside([accepted.record for accepted in batch.accepted])
+    kept, rejected = list[Accepted](), list(batch.rejected)
+    for accepted in batch.accepted:
+        record = accepted.record
+        if (record.partition, record.offset) in aside:
+            rejected.append(Rejected(record, RejectReason.REFUSED_BY_DATABASE, "a dead letter already"))
+        else:
+            kept.append(accepted)
+    return Batch(kept, rejected, batch.last)

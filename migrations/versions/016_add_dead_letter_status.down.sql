@@ -1,0 +1,6 @@
+-- Down from 016: forgets what became of the dead letters. The letters stay, and all count as open again.
+
+ALTER TABLE IF EXISTS dead_letters
+    DROP COLUMN IF EXISTS status,
+    DROP COLUMN IF EXISTS resolved_at,
+    DROP COLUMN IF EXISTS resolution;

@@ -1,0 +1,16 @@
+"""Add what became of each dead letter."""
+
+from migrations.sql_files import run_sql
+
+revision = "016"
+down_revision = "015"
+
+
+def upgrade() -> None:
+    """Run the SQL file of the same name."""
+    run_sql(__file__, ".sql")
+
+
+def downgrade() -> None:
+    """Run its way back."""
+    run_sql(__file__, ".down.sql")

@@ -1,0 +1,110 @@
+"""Replay, verify, backfill and status as the installed command."""
+
+import json
+from pathlib import Path
+
+import asyncpg
+
+from consumer.settings import WorkerSettings
+from tests.support.command import CommandLine
+from tests.support.pipeline import an_event, execute, expected_table, table
+
+NUMBERS = {"read", "applied", "superseded", "dead_letters"}
+
+
+async def test_damage_is_found_and_mended_from_the_command_line(
+    command: CommandLine, settings: WorkerSettings
+) -> None:
+    events = [an_event(number) for number in range(1, 9)]
+    (await command.run("publish", "-", stdin=b"\n".join(event.to_json() for event in events))).succeeded()
+    (await command.run("consume", "--until-caught-up")).succeeded()
+    whole = (await command.run("verify", "--against-topic", "--json")).succeeded()
+    await execute(
+        settings,
+        "DELETE FROM pattern_quality_metrics WHERE pattern_id < '00000000-0000-0000-0000-000000000003'",
+    )
+
+    damaged = await command.run("verify", "--against-topic")
+    dry = (await command.run("replay", "--dry-run", "--json")).succeeded()
+    still_damaged = len(await table(settings))
+    mended = (await command.run("replay", "--json")).succeeded()
+    again = (await command.run("replay")).succeeded()
+
+    assert whole.json["passed"] is True
+    assert whole.json.keys() >= NUMBERS
+    assert damaged.code == 1
+    assert b"2 missing" in damaged.stdout
+    assert b"mend it with: pattern-metrics replay" in damaged.stdout
+    assert str(events[0].pattern_id).encode() in damaged.stdout
+    assert dry.json == mended.json == {"read": 8, "applied": 2, "superseded": 6, "dead_letters": 0}
+    assert still_damaged == 6
+    assert again.stdout == b"read 8 = applied 0 + superseded 8 + dead letters 0\n"
+    assert await table(settings) == expected_table(events)
+
+
+async def test_status_tells_lag_rows_dead_letters_and_gaps(
+    real_command: CommandLine,
+) -> None:
+    (await real_command.run("publish", "-", stdin=an_event(1).to_json())).succeeded()
+
+    before = (await real_command.run("status", "--json")).succeeded()
+    (await real_command.run("consume", "--until-caught-up")).succeeded()
+    after = (await real_command.run("status", "--json")).succeeded()
+    shown = (await real_command.run("status")).succeeded()
+
+    assert (before.json["lag"], before.json["patterns"]) == (1, 0)
+    assert (after.json["lag"], after.json["patterns"]) == (0, 1)
+    assert after.json.keys() >= {"lag", "patterns", "dead_letters", "gaps", "partitions"}
+    assert len(after.json["partitions"]) == 3
+    assert b"patterns      1" in shown.stdout
+
+
+async def test_a_backfill_needs_no_kafka_and_names_the_lines_it_refuses(
+    migrated_database_url: str, tmp_path: Path
+) -> None:
+    command = CommandLine(tmp_path, {"KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:1"})
+    file = tmp_path / "measurements.jsonl"
+    file.write_bytes(b"\n".join([*(an_event(number).to_json() for number in range(1, 20)), b"nonsense"]))
+    url = ["--database-url", migrated_database_url]
+
+    first = (await command.run("backfill", file, *url, "--limit", "10")).succeeded()
+    second = (await command.run("backfill", file, *url, "--limit", "10", "--json")).succeeded()
+    dry = await command.run("backfill", file, *url, "--dry-run", "--json")
+    whole = await command.run("backfill", file, *url, "--batch-size", "3", "--json")
+
+    assert first.stdout == b"read 10 = applied 10 + superseded 0 + dead letters 0\n"
+    assert second.json == {"read": 10, "applied": 0, "superseded": 10, "dead_letters": 0, "passed_over": 0}
+    assert (dry.code, whole.code) == (1, 1)
+    assert dry.json == whole.json
+    assert "line 20: invalid_json" in whole.stderr
+    connection = await asyncpg.connect(migrated_database_url)
+    letters = await connection.fetch('SELECT topic, "offset", value FROM dead_letters')
+    await connection.close()
+    assert [tuple(letter) for letter in letters] == [("file:measurements.jsonl", 20, b"nonsense")]
+
+
+async def test_scores_go_from_source_to_table_through_a_pipe(
+    migrated_database_url: str, tmp_path: Path
+) -> None:
+    command = CommandLine(tmp_path, {"DATABASE_URL": migrated_database_url})
+    (tmp_path / "module.py").write_text("def documented():\n    '''Say so.'''\n    return 1\n")
+
+    scored = (await command.run("score", "module.py")).succeeded()
+    stored = (await command.run("backfill", "-", "--json", stdin=scored.stdout)).succeeded()
+
+    assert json.loads(scored.stdout)["metadata"]["name"] == "module:documented"
+    assert stored.json["applied"] == 1
+
+
+async def test_wrong_usage_is_told_before_anything_is_done(tmp_path: Path) -> None:
+    command = CommandLine(tmp_path, {"DATABASE_URL": "postgresql://127.0.0.1:1/none"})
+
+    for arguments in (
+        ("replay", "--from", "yesterday"),
+        ("replay", "--from", "2026-01-01T00:00:00"),
+        ("replay", "--pattern", "seven"),
+        ("replay", "--partition", "-1"),
+        ("backfill", "no-such-file"),
+        ("backfill", "-", "--min-confidence", "2"),
+    ):
+        assert (await command.run(*arguments)).code == 2, arguments

@@ -1,0 +1,330 @@
+"""Replay, verify, backfill and status: what data owners do, on each broker at hand."""
+
+import asyncio
+import io
+import json
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from aiokafka import AIOKafkaConsumer, TopicPartition
+
+from consumer.backfill import BackfillRules, Source, backfill, csv_lines, json_lines, store_quality_metrics
+from consumer.ingestion import Accounting
+from consumer.replay import replay
+from consumer.settings import WorkerSettings
+from consumer.shadow import ShadowLostError, ShadowStore, open_store
+from consumer.status import read_status
+from consumer.topic import WHOLE_TOPIC, Slice
+from consumer.verification import check_table, compare_with_topic
+from publisher import ScorePublisher
+from schemas.pattern_scored import Measurement
+from tests.support.kafka import Broker
+from tests.support.pipeline import (
+    BASE_TIME,
+    SettingsFactory,
+    an_event,
+    catch_up,
+    dead_letters,
+    execute,
+    expected_table,
+    fetch,
+    producing,
+    running,
+    send,
+    table,
+)
+from tests.support.waiting import eventually
+
+ROWS = "SELECT pattern_id, xmin::text, updated_at FROM pattern_quality_metrics ORDER BY 1"
+
+
+def ignore(*_: object) -> None:
+    """Nobody watches the progress."""
+
+
+async def run_replay(
+    settings: WorkerSettings, which: Slice = WHOLE_TOPIC, *, dry_run: bool = False
+) -> Accounting:
+    async with asyncio.timeout(60):
+        return await replay(settings, which, dry_run=dry_run, advance=ignore)
+
+
+async def findings(settings: WorkerSettings) -> dict[str, int]:
+    async with asyncio.timeout(60):
+        return (await compare_with_topic(settings, ignore)).counts
+
+
+async def test_damage_is_seen_counted_by_a_dry_run_and_mended_by_a_replay(
+    settings_for: SettingsFactory,
+) -> None:
+    settings = settings_for(batch_max_records=7)  # several batches, in which the same patterns come again
+    events = [an_event(number % 20, seconds=number) for number in range(60)]
+    async with ScorePublisher(settings) as publisher:
+        await publisher.publish_many(events)
+    await send(settings, [b"poison"])
+    await catch_up(settings)
+    assert await findings(settings) == {}
+    await execute(
+        settings,
+        """
+        DELETE FROM pattern_quality_metrics WHERE pattern_id < '00000000-0000-0000-0000-000000000003';
+        UPDATE pattern_quality_metrics SET measurement_timestamp = '2020-01-01', quality_score = 0
+        WHERE pattern_id > '00000000-0000-0000-0000-000000000010';
+        UPDATE pattern_quality_metrics SET quality_score = 0.123
+        WHERE pattern_id = '00000000-0000-0000-0000-00000000000a'
+        """,
+    )
+    damaged = await fetch(settings, ROWS)
+
+    assert await findings(settings) == {"missing": 3, "older": 3, "different": 1}
+    would_be = await run_replay(settings, dry_run=True)
+    assert await fetch(settings, ROWS) == damaged
+    assert await run_replay(settings) == would_be
+    assert would_be.read == 61
+    assert would_be.applied >= 6
+    assert await findings(settings) == {"different": 1}
+    await execute(settings, "DELETE FROM pattern_quality_metrics WHERE quality_score = 0.123")
+    await run_replay(settings)
+    assert await findings(settings) == {}
+    assert await table(settings) == expected_table(events)
+    assert await run_replay(settings) == Accounting(superseded=60, dead_letters=1)
+
+
+async def test_a_dry_run_writes_no_dead_letter_either(settings_for: SettingsFactory) -> None:
+    settings = settings_for()
+    await send(settings, [b"poison", an_event(1).to_json()])
+
+    assert await run_replay(settings, dry_run=True) == Accounting(applied=1, dead_letters=1)
+    assert await dead_letters(settings) == []
+    assert await table(settings) == {}
+
+
+async def test_a_slice_holds_exactly_its_records(settings_for: SettingsFactory) -> None:
+    settings = settings_for()
+    start = datetime.now(UTC).replace(microsecond=0) - timedelta(hours=1)
+    async with producing(settings) as producer:
+        for number in range(10):
+            await producer.send_and_wait(
+                settings.kafka_topic,
+                an_event(number).to_json(),
+                key=str(an_event(number).pattern_id).encode(),
+                partition=number % 2,
+                timestamp_ms=int((start + timedelta(minutes=number)).timestamp() * 1000),
+            )
+
+    async def replayed(which: Slice) -> set[int]:
+        await execute(settings, "TRUNCATE pattern_quality_metrics")
+        await run_replay(settings, which)
+        return {pattern_id.int for pattern_id in await table(settings)}
+
+    assert await replayed(Slice(partition=1)) == {1, 3, 5, 7, 9}
+    assert await replayed(Slice(from_offset=3)) == {6, 7, 8, 9}
+    assert await replayed(Slice(partition=0, from_offset=4)) == {8}
+    assert await replayed(Slice(from_offset=1000)) == set()
+    since, until = start + timedelta(minutes=3), start + timedelta(minutes=6)
+    assert await replayed(Slice(since=since, until=until)) == {3, 4, 5}
+    assert await replayed(Slice(since=start + timedelta(days=1))) == set()
+    assert await replayed(Slice(pattern_id=an_event(7).pattern_id)) == {7}
+
+
+async def test_a_replay_touches_no_groups_offsets(settings_for: SettingsFactory) -> None:
+    settings = settings_for()
+    await send(settings, [an_event(number).to_json() for number in range(5)])
+    await catch_up(settings)
+    await send(settings, [an_event(number).to_json() for number in range(5, 8)])
+
+    await run_replay(settings)
+
+    progress = await fetch(settings, "SELECT next_offset FROM ingest_progress WHERE partition = 0")
+    assert [row["next_offset"] for row in progress] == [5]
+    consumer = AIOKafkaConsumer(
+        bootstrap_servers=settings.kafka_bootstrap_servers,
+        group_id=settings.kafka_group_id,
+        enable_auto_commit=False,
+    )
+    async with consumer:
+        assert await consumer.committed(TopicPartition(settings.kafka_topic, 0)) == 5
+
+
+async def test_replay_and_verify_hold_while_a_worker_writes(settings_for: SettingsFactory) -> None:
+    settings = settings_for(batch_max_records=50)
+    stop = asyncio.Event()
+
+    async def publish() -> None:
+        async with ScorePublisher(settings) as publisher:
+            seconds = 0
+            while not stop.is_set():
+                seconds += 1
+                await publisher.publish_many([an_event(number, seconds=seconds) for number in range(30)])
+
+    async with running(settings) as worker:
+        publishing = asyncio.create_task(publish())
+        try:
+            await eventually(lambda: worker.accounting.read > 300)
+            found = await findings(settings)
+            assert found.keys() <= {"newer", "absent_in_topic"}, found  # written since it began
+            accounting = await run_replay(settings)
+            assert accounting.read > 300
+            assert accounting.dead_letters == 0
+        finally:
+            stop.set()
+            await publishing
+
+
+async def test_what_the_topic_does_not_explain_is_told_and_fails_only_when_asked(
+    settings_for: SettingsFactory,
+) -> None:
+    settings = settings_for()
+    await send(settings, [an_event(1, seconds=1).to_json()])
+    await catch_up(settings)
+    await store_quality_metrics(
+        settings.database_url.get_secret_value(), [an_event(1, seconds=2), an_event(2)]
+    )
+
+    comparison = await compare_with_topic(settings, ignore)
+
+    assert comparison.counts == {"newer": 1, "absent_in_topic": 1}
+    assert comparison.check(strict=False).passed
+    assert not comparison.check(strict=True).passed
+
+
+async def test_a_record_that_was_set_aside_is_none_of_the_fold(settings_for: SettingsFactory) -> None:
+    """It was measured by a clock ahead of ours; by the time it is verified, that time has come."""
+    settings = settings_for(max_clock_skew_seconds=0)
+    ahead = an_event(1, measurement_timestamp=datetime.now(UTC) + timedelta(hours=1))
+    await send(settings, [an_event(2).to_json(), ahead.to_json()])
+    await catch_up(settings)
+    later = settings.model_copy(update={"max_clock_skew_seconds": 7200})
+
+    assert await findings(later) == {}
+
+
+async def test_what_the_group_has_not_read_yet_is_not_missing(settings_for: SettingsFactory) -> None:
+    settings = settings_for()
+    await send(settings, [an_event(1).to_json()])
+    await catch_up(settings)
+    await send(settings, [an_event(2).to_json()])
+
+    assert await findings(settings) == {}
+
+
+async def test_a_broken_table_fails_its_check_and_names_the_command_that_mends_it(
+    settings_for: SettingsFactory,
+) -> None:
+    settings = settings_for()
+    assert all(check.passed for check in await check_table(settings))
+    await execute(
+        settings,
+        """
+        ALTER TABLE pattern_quality_metrics DROP CONSTRAINT pattern_quality_metrics_pattern_id_unique;
+        INSERT INTO pattern_quality_metrics (pattern_id, quality_score, confidence)
+        SELECT '00000000-0000-0000-0000-000000000001', 0.5, 0.5 FROM generate_series(1, 2)
+        """,
+    )
+
+    failed = {check.name: check.mend for check in await check_table(settings) if not check.passed}
+
+    assert failed.keys() >= {"the constraint of 014 is there", "no pattern occurs twice"}
+    assert set(failed.values()) == {"pattern-metrics migrate up"}
+
+
+def source(text: str, lines: object = json_lines, name: str = "m.jsonl") -> Source:
+    return Source(name, 1, lines(io.BytesIO(text.encode())))  # type: ignore[operator]
+
+
+def rules(**changes: object) -> BackfillRules:
+    return BackfillRules(accepted_until=datetime.now(UTC), **changes)  # type: ignore[arg-type]
+
+
+async def run_backfill(
+    database_url: str, of: Source, by: BackfillRules, *, dry_run: bool = False
+) -> Accounting:
+    refused: list[int] = []
+    store = open_store(database_url, dry_run=dry_run)
+    report = await backfill(store, of, by, lambda line, _: refused.append(line))
+    assert len(refused) <= report.accounting.dead_letters
+    return report.accounting
+
+
+async def test_a_backfill_run_twice_leaves_the_same_ten_rows(migrated_database_url: str) -> None:
+    older = [an_event(number, seconds=1, score=0.1) for number in range(10)]
+    newer = [an_event(number, seconds=2, score=0.9) for number in range(10)]
+    text = "\n".join(event.to_json().decode() for event in [*newer, *older])
+
+    assert await run_backfill(migrated_database_url, source(text), rules(limit=10)) == Accounting(applied=10)
+    assert await run_backfill(migrated_database_url, source(text), rules(limit=10)) == Accounting(
+        superseded=10
+    )
+    assert await run_backfill(migrated_database_url, source(text), rules(batch_records=3)) == Accounting(
+        superseded=20
+    )
+
+
+async def test_a_backfill_tells_the_truth_about_each_line(migrated_database_url: str) -> None:
+    good = json.dumps({**json.loads(an_event(1).to_json()), "event_id": None})
+    text = "\n".join([an_event(1).to_json().decode(), "", "nonsense", good, an_event(2).to_json().decode()])
+
+    dry = await run_backfill(migrated_database_url, source(text), rules(), dry_run=True)
+    first = await run_backfill(migrated_database_url, source(text), rules())
+    again = await run_backfill(migrated_database_url, source(text), rules())
+
+    assert dry == first == Accounting(applied=2, dead_letters=2)
+    assert again == Accounting(superseded=2, dead_letters=2)
+
+
+async def test_csv_is_read_by_the_same_rules(migrated_database_url: str) -> None:
+    header = "pattern_id,quality_score,confidence,measurement_timestamp,version,metadata"
+    text = "\ufeff" + "\r\n".join(
+        [
+            header,
+            f'{an_event(1).pattern_id},0.5,1,2026-01-01T00:00:00Z,,"{{""name"": ""a,b""}}"',
+            f"{an_event(2).pattern_id},half,1,2026-01-01T00:00:00Z,,",
+            f"{an_event(3).pattern_id},0.5,0.1,2026-01-01T00:00:00Z,2.0,",
+        ]
+    )
+
+    by = rules(min_confidence=0.5)
+    assert await run_backfill(migrated_database_url, source(text, csv_lines), by) == Accounting(
+        applied=1, dead_letters=1
+    )
+
+
+async def test_an_agent_without_kafka_stores_by_the_same_law(migrated_database_url: str) -> None:
+    measurement = Measurement(
+        pattern_id=an_event(1).pattern_id, quality_score=0.5, confidence=1.0, measurement_timestamp=BASE_TIME
+    )
+
+    assert await store_quality_metrics(migrated_database_url, [measurement]) == Accounting(applied=1)
+    assert await store_quality_metrics(migrated_database_url, [measurement]) == Accounting(superseded=1)
+    older = an_event(1, seconds=-1)
+    assert await store_quality_metrics(migrated_database_url, [older]) == Accounting(superseded=1)
+
+
+async def test_a_shadow_does_not_outlive_its_connection_unnoticed(migrated_database_url: str) -> None:
+    store = ShadowStore(migrated_database_url, loads_rows=True)
+    async with store.transaction():
+        pass
+    store.terminate()
+
+    with pytest.raises(ShadowLostError):
+        async with store.transaction():
+            pass
+
+
+async def test_status_counts_what_is_there(settings_for: SettingsFactory, broker: Broker) -> None:
+    settings = settings_for()
+    await send(settings, [an_event(1).to_json(), b"poison", b"\xff"])
+    before = await read_status(settings)
+    await catch_up(settings)
+    after = await read_status(settings)
+
+    assert (before.patterns, before.last_write) == (0, None)
+    assert all(partition.next_offset is None for partition in before.partitions)
+    if broker.name != "embedded":  # which tells the last batch's beginning for the log's end
+        assert before.lag == 3
+    assert (after.patterns, after.lag, after.gaps) == (1, 0, 0)
+    assert after.dead_letters == {"invalid_json": 1, "invalid_utf8": 1}
+    assert after.revision.up_to_date
+    numbers = after.as_dict()
+    assert numbers.keys() >= {"lag", "patterns", "dead_letters", "gaps", "partitions"}
+    assert numbers["dead_letters"] == 2
