@@ -35,7 +35,7 @@ class ShadowStore(Store):
 
     def __init__(self, database_url: str, *, loads_rows: bool) -> None:
         super().__init__(database_url)
-        self._before_upsert = statement("load_shadow") if loads_rows else None
+        self._before_upsert = statement("insert_shadow_rows") if loads_rows else None
         self._is_made = False
 
     @override
@@ -63,7 +63,7 @@ class ShadowStore(Store):
         """How many patterns differ between the shadow and the table, by finding."""
         async with self.transaction() as transaction:
             rows = await transaction.connection.fetch(
-                statement("count_differences"), timeout=COMPARE_SECONDS_MAX
+                statement("select_difference_counts"), timeout=COMPARE_SECONDS_MAX
             )
         return {row["finding"]: row["count"] for row in rows}
 

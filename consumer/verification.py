@@ -60,7 +60,9 @@ async def check_table(settings: WorkerSettings) -> list[Check]:
     store = Store(settings.database_url.get_secret_value())
     try:
         async with store.transaction() as transaction:
-            [row] = await transaction.connection.fetch(statement("check_table"), timeout=COMPARE_SECONDS_MAX)
+            [row] = await transaction.connection.fetch(
+                statement("select_table_checks"), timeout=COMPARE_SECONDS_MAX
+            )
         return [
             revision,
             Check(
@@ -117,7 +119,7 @@ async def _second_insert_updates(store: Store) -> bool:
                 )
                 record = StoredRecord("verify", 0, seconds, -1, event.to_json())
                 applied += (await transaction.merge([Accepted(record, event)]))[0]
-            count = await transaction.connection.fetchval(statement("count_pattern"), pattern_id)
+            count = await transaction.connection.fetchval(statement("select_pattern_count"), pattern_id)
             raise _RollBackError  # noqa: TRY301 - it is the transaction that has to see it
     except asyncpg.PostgresError:
         return False
