@@ -15,6 +15,7 @@ from consumer.sql import statement
 from schemas.dead_letter import RejectReason
 
 CONNECT_SECONDS_MAX: Final = 10
+CLOSE_SECONDS_MAX: Final = 2
 STATEMENT_SECONDS_MAX: Final = 60
 """A statement that takes longer is given up, with its connection: it may be half-open."""
 
@@ -98,11 +99,11 @@ class Store:
             self._connection = None
 
     async def close(self) -> None:
-        """Close the connection, waiting for the server's answer only as long as a connect may take."""
+        """Close the connection; a server that does not answer is not waited for."""
         if self._connection is not None:
             connection, self._connection = self._connection, None
             try:
-                await connection.close(timeout=CONNECT_SECONDS_MAX)
+                await connection.close(timeout=CLOSE_SECONDS_MAX)
             except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
                 connection.terminate()
 
