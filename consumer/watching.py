@@ -77,6 +77,7 @@ class Watch:
                 ends = await self._consumer.end_offsets(list(partitions))
         except (KafkaError, OSError, TimeoutError) as error:
             self._health.report("kafka", error, diagnose(error))
+            self.touch()  # an outage is no stall: the client gets its time once the broker is back
             return
         self._health.recover("kafka")
         assigned = self._consumer.assignment()
