@@ -48,6 +48,11 @@ class MigrationStatus:
         """Whether `migrate_up` has nothing to do."""
         return not self.pending
 
+    def __str__(self) -> str:
+        unstamped = f"no stamp, as of {self.recognised}" if self.recognised else "no stamp, and no table"
+        where = f"at {self.current}" if self.current else unstamped
+        return f"{where}; " + (f"pending: {', '.join(self.pending)}" if self.pending else "nothing is pending")
+
 
 async def migrate_up(database_url: str, revision: str = "head") -> tuple[str, ...]:
     """Bring a database to a revision, or leave it where it is, if that is later. All in one transaction.
