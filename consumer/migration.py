@@ -51,7 +51,8 @@ class MigrationStatus:
     def __str__(self) -> str:
         unstamped = f"no stamp, as of {self.recognised}" if self.recognised else "no stamp, and no table"
         where = f"at {self.current}" if self.current else unstamped
-        return f"{where}; " + (f"pending: {', '.join(self.pending)}" if self.pending else "nothing is pending")
+        pending = f"pending: {', '.join(self.pending)}" if self.pending else "nothing is pending"
+        return f"{where}; {pending}"
 
 
 async def migrate_up(database_url: str, revision: str = "head") -> tuple[str, ...]:
