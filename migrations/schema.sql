@@ -91,4 +91,4 @@ COMMENT ON COLUMN dead_letters.noticed_at IS 'When the worker refused it.';
 COMMENT ON COLUMN dead_letters.status IS
     'open; redriven: it was stored, or found superseded, later; discarded: a person decided against it.';
 COMMENT ON COLUMN dead_letters.resolved_at IS 'When it was redriven or discarded, null while it is open.';
-COMMENT ON COLUMN dead_letters.resolution IS 'Why it was discarded, or what redriving it did; null while it is open.';
+COMMENT ON COLUMN dead_letters.resolution IS 'Why it was discarded; null otherwise.';

@@ -1,0 +1,319 @@
+"""Commands for what could not be decoded or stored."""
+
+import json
+import re
+import sys
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager, nullcontext
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Annotated, Any, Final, TypeVar
+
+import typer
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from consumer.command_line import (
+    POSTGRESQL,
+    JsonOption,
+    fail,
+    load_settings,
+    progress_bar,
+    run,
+    start_logging,
+)
+from consumer.dead_letter_text import letter_fields, letter_text, safe_text, time_text
+from consumer.dead_letters import (
+    DISCARDED,
+    OPEN,
+    REDRIVEN,
+    Coordinates,
+    DeadLetter,
+    Selection,
+    count_letters,
+    export_line,
+    list_letters,
+    missing,
+    parse_coordinates,
+    read_letters,
+)
+from consumer.dead_letters import discard as discard_letters
+from consumer.dead_letters import prune as prune_letters
+from consumer.dead_letters import redrive as redrive_letters
+from consumer.settings import ClockSettings, DatabaseSettings
+from schemas.dead_letter import RejectReason
+
+T = TypeVar("T")
+
+LIST_ROWS: Final = 50
+
+_PIPE_COLUMNS: Final = 1000
+_STANDARD_OUTPUT: Final = Path("-")
+
+_UNITS: Final = {"d": "days", "h": "hours", "m": "minutes"}
+
+dead_letters_app = typer.Typer(
+    no_args_is_help=True,
+    help="Records that could not be decoded or stored: see them, mend them, redrive or discard them.",
+)
+
+
+# What these commands are told
+
+
+def _coordinates(text: str) -> Coordinates:
+    try:
+        return parse_coordinates(text)
+    except ValueError as error:
+        raise typer.BadParameter(f"{text!r} {error}") from None
+
+
+def _moment(text: str) -> datetime:
+    """Read an RFC 3339 time, or how long ago it is."""
+    ago = re.fullmatch(r"([0-9]+)([dhm])", text)
+    try:
+        if ago:
+            return datetime.now(UTC) - timedelta(**{_UNITS[ago[2]]: int(ago[1])})
+        moment = datetime.fromisoformat(text)
+    except (ValueError, OverflowError):
+        raise typer.BadParameter(
+            "is neither an RFC 3339 time nor a duration such as 90d, 12h or 30m"
+        ) from None
+    if moment.tzinfo is None:
+        raise typer.BadParameter("has no offset: end it with Z or +HH:MM")
+    return moment
+
+
+_COORDINATES: Final = "TOPIC/PARTITION/OFFSET"
+
+CoordinatesArgument = Annotated[
+    list[Coordinates] | None,
+    typer.Argument(parser=_coordinates, metavar=_COORDINATES, help="Exactly these records."),
+]
+ReasonOption = Annotated[RejectReason | None, typer.Option(help="Refused for this reason.")]
+TopicOption = Annotated[str | None, typer.Option(help="From this topic; file:NAME for lines of a backfill.")]
+SinceOption = Annotated[
+    datetime | None,
+    typer.Option(
+        parser=_moment, metavar="TIME", help="Noticed then or later: RFC 3339, or 90d, 12h, 30m ago."
+    ),
+]
+AllOption = Annotated[bool, typer.Option("--all", help="All open letters.")]
+
+
+def _database_url() -> str:
+    settings = load_settings(DatabaseSettings)
+    start_logging()
+    return settings.database_url.get_secret_value()
+
+
+def _run(work: Coroutine[Any, Any, T]) -> T:
+    return run(work, POSTGRESQL)
+
+
+def _require_selection(url: str, selection: Selection, *, everything: bool) -> None:
+    """Never everything by accident, and no letter that is not there."""
+    if selection == Selection() and not everything:
+        fail(f"error: which letters? Give {_COORDINATES}, --reason, --topic, --since, or --all", 2)
+    absent = _run(missing(url, selection.coordinates))
+    if absent:
+        fail(f"error: no dead letter at {safe_text(', '.join(map(str, absent)))}", 1)
+
+
+# Output
+
+
+class _OutputError(Exception):
+    """Where the output goes, nothing can be written: not to be taken for the database's failure."""
+
+
+@contextmanager
+def _writing(path: Path) -> Iterator[Callable[[bytes], None]]:
+    """Lines to a file, or to standard output where the path is `-`."""
+    name = "standard output" if path == _STANDARD_OUTPUT else str(path)
+    try:
+        with nullcontext(sys.stdout.buffer) if path == _STANDARD_OUTPUT else path.open("wb") as output:
+
+            def write(line: bytes) -> None:
+                try:
+                    output.write(line + b"\n")
+                except OSError as error:
+                    raise _OutputError from error
+
+            yield write
+            output.flush()
+    except (_OutputError, OSError) as error:
+        cause = error.__cause__ if isinstance(error, _OutputError) else error
+        if isinstance(cause, BrokenPipeError):
+            raise cause from None  # `| head` has seen enough: Typer ends without a word
+        fail(f"error: {name}: {cause}", 1)
+
+
+def _json(content: dict[str, Any]) -> bytes:
+    return json.dumps(content, default=datetime.isoformat).encode()
+
+
+# The commands
+
+
+@dead_letters_app.command("list")
+def list_command(
+    status: Annotated[str, typer.Option(help=f"{OPEN}, {REDRIVEN}, {DISCARDED} or all.")] = OPEN,
+    reason: ReasonOption = None,
+    topic: TopicOption = None,
+    since: SinceOption = None,
+    limit: Annotated[
+        int | None, typer.Option(min=1, help=f"So many; without it, {LIST_ROWS}, or all with --json.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
+) -> None:
+    """List dead letters, the newest first."""
+    if status not in {OPEN, REDRIVEN, DISCARDED, "all"}:
+        raise typer.BadParameter(
+            f"{status!r} is none of {OPEN}, {REDRIVEN}, {DISCARDED}, all", param_hint="--status"
+        )
+    selection = Selection(None if status == "all" else status, reason, topic, since)
+    url = _database_url()
+    if as_json:
+        with _writing(_STANDARD_OUTPUT) as write:
+            _run(list_letters(url, selection, limit, lambda row: write(_json(row))))
+        return
+    rows = list[dict[str, Any]]()
+    _run(list_letters(url, selection, limit or LIST_ROWS, rows.append))
+    console = Console()
+    if not console.is_terminal:  # nothing to cut the rows to
+        console.width = _PIPE_COLUMNS
+    console.print(_table(rows, with_status=selection.status is None))
+    console.print(f"{len(rows):,} of {_run(count_letters(url, selection)):,}", highlight=False)
+
+
+def _table(rows: list[dict[str, Any]], *, with_status: bool) -> Table:
+    status = ("status",) if with_status else ()
+    table = Table("letter", "reason", *status, "noticed", "detail", box=None, pad_edge=False)
+    for column in table.columns[:-1]:
+        column.no_wrap = True
+    for row in rows:
+        letter = Coordinates(row["topic"], row["partition"], row["offset"])
+        cells = [
+            str(letter),
+            row["reason"],
+            *(row[name] for name in status),
+            time_text(row["noticed_at"]),
+            row["detail"],
+        ]
+        table.add_row(*(Text(safe_text(cell), no_wrap=True, overflow="ellipsis") for cell in cells))
+    return table
+
+
+@dead_letters_app.command()
+def show(
+    coordinates: Annotated[Coordinates, typer.Argument(parser=_coordinates, metavar=_COORDINATES)],
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
+) -> None:
+    """Show a dead letter whole, why it was refused, and how to mend it.
+
+    Where a topic was made anew, the same place may have held several records: all are shown.
+    """
+    found = list[DeadLetter]()
+    selection = Selection(status=None, coordinates=[coordinates])
+    _run(read_letters(_database_url(), selection, found.append, lambda _done, _total: None))
+    for letter in found:
+        typer.echo(_json(letter_fields(letter)) if as_json else "\n".join(letter_text(letter)))
+    if not found:
+        fail(f"error: no dead letter at {safe_text(str(coordinates))}", 1)
+
+
+@dead_letters_app.command()
+def redrive(
+    coordinates: CoordinatesArgument = None,
+    reason: ReasonOption = None,
+    topic: TopicOption = None,
+    since: SinceOption = None,
+    everything: AllOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Decode open letters again by today's rules, and store them; exit 1 where some are refused again.
+
+    What is stored, or superseded by now, is marked; nothing is deleted. What is refused again stays open,
+    with today's reason. Safe beside workers, to run twice, and to interrupt.
+    """
+    url, clock = _database_url(), load_settings(ClockSettings)
+    selection = Selection(OPEN, reason, topic, since, coordinates or ())
+    _require_selection(url, selection, everything=everything)
+    with progress_bar("redriving") as bar:
+        accounting = _run(
+            redrive_letters(url, selection, accepted_until=clock.accepted_until(), advance=bar.reach)
+        )
+    typer.echo(json.dumps(accounting.as_dict()) if as_json else str(accounting))
+    if accounting.dead_letters:
+        raise typer.Exit(1)
+
+
+@dead_letters_app.command()
+def discard(  # noqa: PLR0913, PLR0917 - a command has as many parameters as it has options
+    because: Annotated[str, typer.Option(help="Why; it is kept with the letters.")],
+    coordinates: CoordinatesArgument = None,
+    reason: ReasonOption = None,
+    topic: TopicOption = None,
+    since: SinceOption = None,
+    everything: AllOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Mark open letters as discarded: nobody has to look at them any more. All or none."""
+    if not because.strip():
+        raise typer.BadParameter("say why", param_hint="--because")
+    url = _database_url()
+    selection = Selection(OPEN, reason, topic, since, coordinates or ())
+    _require_selection(url, selection, everything=everything)
+    count = _run(discard_letters(url, selection, because))
+    typer.echo(json.dumps({"discarded": count}) if as_json else f"discarded {count:,} dead letters")
+
+
+@dead_letters_app.command()
+def prune(
+    older_than: Annotated[
+        datetime,
+        typer.Option(
+            parser=_moment, metavar="TIME", help="Resolved before: 90d, 12h or 30m ago, or RFC 3339."
+        ),
+    ],
+    as_json: JsonOption = False,
+) -> None:
+    """Delete letters that were redriven or discarded long ago; never open ones.
+
+    A replay of a topic that still holds such a record sets it aside again.
+    """
+    count = _run(prune_letters(_database_url(), older_than))
+    typer.echo(json.dumps({"pruned": count}) if as_json else f"pruned {count:,} dead letters")
+
+
+@dead_letters_app.command()
+def export(
+    file: Annotated[Path, typer.Argument(metavar="FILE|-", help="- for standard output.")],
+    coordinates: CoordinatesArgument = None,
+    reason: ReasonOption = None,
+    topic: TopicOption = None,
+    since: SinceOption = None,
+) -> None:
+    """Export open letters as JSON Lines that publish takes after an edit.
+
+    A value that is JSON is written as it is, on one line. Any other becomes {"dead_letter":
+    "TOPIC/PARTITION/OFFSET", "reason": ..., "value": TEXT}, or "value_base64" where it is no text; publish
+    refuses such a line until it is replaced by an event. When the mended events are published, discard the
+    letters:
+
+    pattern-metrics dead-letters discard TOPIC/PARTITION/OFFSET... --because "published anew"
+    """
+    url, counts = _database_url(), [0, 0]
+    selection = Selection(OPEN, reason, topic, since, coordinates or ())
+    visible = file != _STANDARD_OUTPUT or not sys.stdout.isatty()
+    with _writing(file) as write, progress_bar("exporting", visible=visible) as bar:
+
+        def write_letter(letter: DeadLetter) -> None:
+            line, is_json = export_line(letter)
+            counts[is_json] += 1
+            write(line)
+
+        _run(read_letters(url, selection, write_letter, bar.reach))
+    typer.echo(f"exported {counts[True]:,} values as they are, {counts[False]:,} that are no JSON", err=True)

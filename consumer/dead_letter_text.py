@@ -1,0 +1,96 @@
+"""A dead letter in words: for a person, whose terminal it must not steer, and for a program."""
+
+import shlex
+from datetime import UTC, datetime
+from typing import Any
+
+from consumer.dead_letters import FILE_TOPIC_PREFIX, OPEN, DeadLetter
+
+
+def safe_text(text: str) -> str:
+    """With escapes for whatever a terminal would obey instead of show."""
+    return "".join(
+        character if character.isprintable() else character.encode("unicode_escape").decode()
+        for character in text
+    )
+
+
+def time_text(moment: datetime) -> str:
+    """To the minute, in UTC."""
+    return moment.astimezone(UTC).strftime("%Y-%m-%d %H:%MZ")
+
+
+def letter_fields(letter: DeadLetter) -> dict[str, Any]:
+    """All of it; bytes as text where they are text, else as hexadecimal under a name that says so."""
+    return {
+        **letter.coordinates._asdict(),
+        "record_timestamp": letter.record.timestamp,
+        "reason": letter.reason,
+        "explanation": letter.explanation,
+        "detail": letter.detail,
+        "noticed_at": letter.noticed_at,
+        "status": letter.status,
+        "resolved_at": letter.resolved_at,
+        "resolution": letter.resolution,
+        **_fields("key", letter.record.key),
+        **_fields("value", letter.record.value),
+        "headers": [{"key": name, **_fields("value", value)} for name, value in letter.record.headers],
+    }
+
+
+def letter_text(letter: DeadLetter) -> list[str]:
+    """The lines of what it is, why it was refused, and how to mend it."""
+    resolved = "" if letter.resolved_at is None else f" {time_text(letter.resolved_at)}"
+    resolution = "" if letter.resolution is None else f": {safe_text(letter.resolution)}"
+    headers = [f"  header   {safe_text(name)}: {_shown(value)}" for name, value in letter.record.headers]
+    return [
+        safe_text(str(letter.coordinates)),
+        f"  reason   {safe_text(letter.reason)}: {letter.explanation}",
+        f"  detail   {safe_text(letter.detail)}",
+        f"  noticed  {time_text(letter.noticed_at)}",
+        f"  status   {letter.status}{resolved}{resolution}",
+        f"  key      {_shown(letter.record.key)}",
+        *headers,
+        "  value",
+        f"    {_shown(letter.record.value)}",
+        *(_advice(letter) if letter.status == OPEN else []),
+    ]
+
+
+def _advice(letter: DeadLetter) -> list[str]:
+    which = shlex.quote(safe_text(str(letter.coordinates)))
+    is_line = letter.record.topic.startswith(FILE_TOPIC_PREFIX)
+    publish, done = ("backfill", "backfilled") if is_line else ("publish", "published")
+    return [
+        "  where the event is wrong:",
+        f"    pattern-metrics dead-letters export mended.jsonl {which}    # then edit that file",
+        f"    pattern-metrics {publish} mended.jsonl",
+        f"    pattern-metrics dead-letters discard {which} --because '{done} anew'",
+        "  where it was right, once the setting, the clock or the database is mended:",
+        f"    pattern-metrics dead-letters redrive {which}",
+    ]
+
+
+def _as_text(content: bytes) -> str | None:
+    try:
+        return content.decode()
+    except UnicodeDecodeError:
+        return None
+
+
+def _fields(name: str, content: bytes | None) -> dict[str, str | None]:
+    """Bytes in JSON: as text where they are text, else as hexadecimal."""
+    if content is None:
+        return {name: None}
+    text = _as_text(content)
+    return {f"{name}_hex": content.hex()} if text is None else {name: text}
+
+
+def _shown(content: bytes | None) -> str:
+    """Bytes for a person, who may want a line break to be one."""
+    if content is None:
+        return "none"
+    text = _as_text(content)
+    if text is None:
+        return f"{content.hex(' ')} (hexadecimal)"
+    return "\n    ".join(map(safe_text, text.split("\n")))

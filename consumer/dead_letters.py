@@ -1,0 +1,383 @@
+"""Dead letters after the fact: which there are, and what becomes of them."""
+
+import base64
+import json
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final, NamedTuple
+
+import asyncpg
+from typing_extensions import override
+
+from consumer.decoding import decode
+from consumer.ingestion import Accounting, Batch, store_batch
+from consumer.records import Accepted, Record, Rejected, StoredRecord, storable_text
+from consumer.sql import statement
+from consumer.store import CONNECT_SECONDS_MAX, Connection, Store, StoreTransaction
+from schemas.dead_letter import InvalidEventError, RejectReason
+from schemas.pattern_scored import parse_measurement
+
+OPEN: Final = "open"
+REDRIVEN: Final = "redriven"
+DISCARDED: Final = "discarded"
+
+FILE_TOPIC_PREFIX: Final = "file:"
+"""Lines that a backfill refused; no Kafka topic can have such a name."""
+
+PAGE_LETTERS_MAX: Final = 1000
+PAGE_BYTES_MAX: Final = 16 * 1024 * 1024
+"""A transaction takes no more letters once it has so many bytes."""
+
+_PREFETCH: Final = 50
+_PARTITION_MAX: Final = 2**31 - 1
+_OFFSET_MAX: Final = 2**63 - 1
+_REGISTRY_PREFIX_BYTES: Final = 5
+
+Advance = Callable[[int, int], None]
+"""Told how many letters are done with, and of how many."""
+
+
+class Coordinates(NamedTuple):
+    """Where a record was in its topic; a topic made anew may have had another one there."""
+
+    topic: str
+    partition: int
+    offset: int
+
+    @override
+    def __str__(self) -> str:
+        return f"{self.topic}/{self.partition}/{self.offset}"
+
+
+def parse_coordinates(text: str) -> Coordinates:
+    """Read `TOPIC/PARTITION/OFFSET`.
+
+    Raises:
+        ValueError: it is none.
+    """
+    topic, *numbers = text.rsplit("/", 2)
+    if not topic or len(numbers) != len(Coordinates._fields[1:]) or not all(map(str.isdecimal, numbers)):
+        raise ValueError("is not TOPIC/PARTITION/OFFSET")
+    partition, offset = map(int, numbers)
+    if partition > _PARTITION_MAX or offset > _OFFSET_MAX:
+        raise ValueError("has a partition or an offset that Kafka cannot have")
+    return Coordinates(storable_text(topic), partition, offset)
+
+
+def _columns(rows: Iterable[tuple[object, ...]]) -> list[list[object]]:
+    """Rows as PostgreSQL's `unnest` takes them."""
+    return [list(column) for column in zip(*rows, strict=True)]
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Which letters are meant: those that fulfil every condition that is given.
+
+    Attributes:
+        status: what became of them.
+        reason: why they were refused.
+        topic: where they come from.
+        since: when they were noticed, at the earliest.
+        coordinates: exactly these records.
+    """
+
+    status: str | None = OPEN
+    reason: RejectReason | None = None
+    topic: str | None = None
+    since: datetime | None = None
+    coordinates: Sequence[Coordinates] = ()
+
+    def arguments(self) -> tuple[object, ...]:
+        """What the statements that select letters take first."""
+        columns: Sequence[object] = _columns(self.coordinates) or (None, None, None)
+        topic = None if self.topic is None else storable_text(self.topic)
+        return (self.status, self.reason, topic, self.since, *columns)
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """A letter with its bytes.
+
+    Attributes:
+        record: the record as it came; a header that was no text has the value it had.
+        reason: why it was refused; a later release may know more reasons than `RejectReason`.
+        detail: what exactly was wrong.
+        noticed_at: when it was refused.
+        status: open, redriven or discarded.
+        resolved_at: since when it is not open any more.
+        resolution: why it was discarded.
+    """
+
+    record: StoredRecord
+    reason: str
+    detail: str
+    noticed_at: datetime
+    status: str
+    resolved_at: datetime | None
+    resolution: str | None
+
+    @property
+    def coordinates(self) -> Coordinates:
+        """Where the record was."""
+        return Coordinates(self.record.topic, self.record.partition, self.record.offset)
+
+    @property
+    def explanation(self) -> str:
+        """One sentence for the person who has to mend it."""
+        return RejectReason(self.reason).explanation if self.reason in set(RejectReason) else ""
+
+
+def _letter(row: asyncpg.Record) -> DeadLetter:
+    headers = [
+        (
+            header["key"],
+            bytes.fromhex(header["value_hex"])
+            if "value_hex" in header
+            else None
+            if header["value"] is None
+            else header["value"].encode(),
+        )
+        for header in json.loads(row["headers"])
+    ]
+    record = StoredRecord(
+        topic=row["topic"],
+        partition=row["partition"],
+        offset=row["offset"],
+        timestamp=row["record_timestamp"],
+        value=row["value"],
+        key=row["key"],
+        headers=headers,
+    )
+    return DeadLetter(
+        record,
+        row["reason"],
+        row["detail"],
+        row["noticed_at"],
+        row["status"],
+        row["resolved_at"],
+        row["resolution"],
+    )
+
+
+# To look at them
+
+
+@asynccontextmanager
+async def _connected(database_url: str) -> AsyncIterator[Connection]:
+    connection = await asyncpg.connect(
+        database_url, timeout=CONNECT_SECONDS_MAX, server_settings={"application_name": "pattern-metrics"}
+    )
+    try:
+        yield connection
+    except BaseException:
+        connection.terminate()
+        raise
+    await connection.close()
+
+
+async def count_letters(database_url: str, selection: Selection) -> int:
+    """How many letters there are."""
+    async with _connected(database_url) as connection:
+        return await _count(connection, selection)
+
+
+async def _count(connection: Connection, selection: Selection) -> int:
+    count: int = await connection.fetchval(statement("select_dead_letter_count"), *selection.arguments())
+    return count
+
+
+async def list_letters(
+    database_url: str, selection: Selection, limit: int | None, write: Callable[[dict[str, Any]], None]
+) -> None:
+    """Tell of each letter without its bytes, the newest first, in bounded memory.
+
+    Args:
+        database_url: any DSN that asyncpg knows.
+        selection: which.
+        limit: the first so many; None for all.
+        write: is given the columns of each.
+    """
+    async with _connected(database_url) as connection, connection.transaction(readonly=True):
+        rows = connection.cursor(statement("select_dead_letter_list"), *selection.arguments(), limit)
+        async for row in rows:
+            write(dict(row))
+
+
+async def missing(database_url: str, coordinates: Sequence[Coordinates]) -> list[Coordinates]:
+    """Those of the coordinates at which there is no letter, whatever became of it."""
+    found = set[Coordinates]()
+
+    def note(row: dict[str, Any]) -> None:
+        found.add(Coordinates(row["topic"], row["partition"], row["offset"]))
+
+    if coordinates:
+        await list_letters(database_url, Selection(status=None, coordinates=coordinates), None, note)
+    return [one for one in coordinates if one not in found]
+
+
+async def read_letters(
+    database_url: str, selection: Selection, write: Callable[[DeadLetter], None], advance: Advance
+) -> None:
+    """Hand over each letter with its bytes, in the order of the topic, in bounded memory."""
+    async with _connected(database_url) as connection, connection.transaction(readonly=True):
+        total, done = await _count(connection, selection), 0
+        rows = connection.cursor(
+            statement("select_whole_dead_letters"), *selection.arguments(), prefetch=_PREFETCH
+        )
+        async for row in rows:
+            write(_letter(row))
+            done += 1
+            advance(done, total)
+
+
+def export_line(letter: DeadLetter) -> tuple[bytes, bool]:
+    r"""A line for `publish`, after an edit, and whether it is the value itself.
+
+    JSON stays as it is, on one line: inside its strings a line break can only be written as `\n`. Of anything
+    else the line tells what it was, so that `publish` refuses it until it was edited.
+    """
+    value = letter.record.value
+    if value is not None and value[:1] == b"\0":  # the schema registry's prefix is no part of the event
+        value = value[_REGISTRY_PREFIX_BYTES:]
+    content: dict[str, str | None] = {"value": None}
+    try:
+        content["value"] = value.decode() if value is not None else None
+        json.loads(content["value"] or "")
+    except UnicodeDecodeError:
+        content = {"value_base64": base64.b64encode(value or b"").decode()}
+    except (ValueError, RecursionError):
+        pass
+    else:
+        return (value or b"").replace(b"\r", b" ").replace(b"\n", b" ").strip(), True
+    return json.dumps(
+        {"dead_letter": str(letter.coordinates), "reason": letter.reason, **content}
+    ).encode(), False
+
+
+# To resolve them
+
+
+async def redrive(
+    database_url: str, selection: Selection, *, accepted_until: datetime, advance: Advance
+) -> Accounting:
+    """Decode letters again by today's rules and store them; what succeeds is marked.
+
+    What is refused again stays open, with today's reason. Each page is a transaction of its own: safe beside
+    workers, twice, by two at once, and to interrupt.
+
+    Args:
+        database_url: any DSN that asyncpg knows.
+        selection: which of the open ones.
+        accepted_until: the latest acceptable measurement time.
+        advance: told how far it is.
+
+    Returns:
+        What became of them; a dead letter is one that was refused again.
+
+    Raises:
+        asyncpg.PostgresError: a statement failed; the pages before are done.
+        OSError: PostgreSQL is not reachable.
+    """
+    total, after = Accounting(), ("", -1, -1, -1)
+    letters = await count_letters(database_url, selection)
+    store = Store(database_url)
+    try:
+        while True:
+            async with store.transaction() as transaction:
+                page = await _next_page(transaction.connection, selection, after)
+                if not page:
+                    return total
+                total += await _redrive_page(transaction.connection, page, accepted_until)
+            advance(total.read, letters)
+            after = _key(page[-1])
+    finally:
+        await store.close()
+
+
+async def _next_page(
+    connection: Connection, selection: Selection, after: tuple[str, int, int, int]
+) -> list[Record]:
+    page, size = list[Record](), 0
+    rows = connection.cursor(
+        statement("select_next_dead_letters"),
+        *selection.arguments(),
+        *after,
+        PAGE_LETTERS_MAX,
+        prefetch=_PREFETCH,
+    )
+    async for row in rows:
+        page.append(_letter(row).record)
+        size += len(row["value"] or b"")
+        if size >= PAGE_BYTES_MAX:
+            break
+    return page
+
+
+async def _redrive_page(
+    connection: Connection, page: Sequence[Record], accepted_until: datetime
+) -> Accounting:
+    fates = [_decode(record, accepted_until) for record in page]
+    batch = Batch(
+        [fate for fate in fates if isinstance(fate, Accepted)],
+        [fate for fate in fates if isinstance(fate, Rejected)],
+        None,
+    )
+    transaction = _RedriveTransaction(connection)
+    accounting = await store_batch(transaction, batch)
+    keys = [key for key in map(_key, page) if key not in transaction.refused]
+    if keys:
+        await connection.execute(statement("update_redriven_dead_letters"), *_columns(keys))
+    return accounting
+
+
+def _decode(record: Record, accepted_until: datetime) -> Accepted | Rejected:
+    """By the rules of where it came from: a line of a file may lack its `event_id`."""
+    if not record.topic.startswith(FILE_TOPIC_PREFIX):
+        return decode(record, accepted_until=accepted_until)
+    try:
+        return Accepted(record, parse_measurement(record.value or b"", accepted_until=accepted_until))
+    except InvalidEventError as error:
+        return Rejected(record, error.reason, storable_text(error.detail))
+
+
+def _key(record: Record) -> tuple[str, int, int, int]:
+    return (record.topic, record.partition, record.offset, record.timestamp)
+
+
+class _RedriveTransaction(StoreTransaction):
+    """Where what is refused is a dead letter already.
+
+    Attributes:
+        refused: the keys of those.
+    """
+
+    def __init__(self, connection: Connection) -> None:
+        super().__init__(connection)
+        self.refused = set[tuple[str, int, int, int]]()
+
+    @override
+    async def insert_dead_letters(self, rejected: Iterable[Rejected]) -> None:
+        rows = [(*_key(letter.record), letter.reason, letter.detail) for letter in rejected]
+        self.refused |= {row[:4] for row in rows}
+        await self.connection.executemany(statement("update_refused_dead_letter"), rows)
+
+
+async def discard(database_url: str, selection: Selection, because: str) -> int:
+    """Mark open letters as discarded, all or none; how many there were."""
+    async with _connected(database_url) as connection:
+        status = await connection.execute(
+            statement("update_discarded_dead_letters"), *selection.arguments(), storable_text(because)
+        )
+    return _affected(status)
+
+
+async def prune(database_url: str, before: datetime) -> int:
+    """Delete letters that were redriven or discarded before that time; how many there were."""
+    async with _connected(database_url) as connection:
+        return _affected(await connection.execute(statement("delete_dead_letters"), before))
+
+
+def _affected(status: str) -> int:
+    return int(status.rpartition(" ")[2])

@@ -1,0 +1,78 @@
+"""Dead letters for tests: setting records aside, and looking at what became of them."""
+
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from typing import Any
+
+import asyncpg
+
+from consumer.dead_letters import DeadLetter, Selection, read_letters, redrive
+from consumer.ingestion import Accounting
+from consumer.records import Rejected, StoredRecord
+from consumer.store import Connection, Store
+from schemas.dead_letter import RejectReason
+from tests.support.events import NOW
+
+ACCEPTED_UNTIL = NOW + timedelta(days=1)
+TOPIC = "scores"
+
+OPEN_LETTERS = Selection()
+ALL_LETTERS = Selection(status=None)
+
+
+def a_record(offset: int, value: bytes | None, topic: str = TOPIC, **changes: Any) -> StoredRecord:
+    return StoredRecord(
+        **{"topic": topic, "partition": 0, "offset": offset, "timestamp": 1, "value": value, **changes}
+    )
+
+
+async def set_aside(
+    url: str, records: Iterable[StoredRecord], reason: RejectReason = RejectReason.REFUSED_BY_DATABASE
+) -> None:
+    """As a worker does."""
+    store = Store(url)
+    try:
+        async with store.transaction() as transaction:
+            await transaction.insert_dead_letters(Rejected(record, reason, "as it was") for record in records)
+    finally:
+        await store.close()
+
+
+async def run_redrive(url: str, selection: Selection = OPEN_LETTERS) -> Accounting:
+    steps = list[tuple[int, int]]()
+    accounting = await redrive(
+        url, selection, accepted_until=ACCEPTED_UNTIL, advance=lambda done, total: steps.append((done, total))
+    )
+    assert steps == sorted(steps)
+    assert not steps or steps[-1][0] == accounting.read
+    return accounting
+
+
+async def letters(url: str, selection: Selection = ALL_LETTERS) -> list[DeadLetter]:
+    found = list[DeadLetter]()
+    await read_letters(url, selection, found.append, lambda _done, _total: None)
+    return found
+
+
+async def statuses(url: str) -> dict[int, str]:
+    return {letter.record.offset: letter.status for letter in await letters(url)}
+
+
+@asynccontextmanager
+async def connected(url: str) -> AsyncIterator[Connection]:
+    connection = await asyncpg.connect(url)
+    try:
+        yield connection
+    finally:
+        await connection.close()
+
+
+async def rows(url: str, query: str) -> list[tuple[Any, ...]]:
+    async with connected(url) as connection:
+        return [tuple(row) for row in await connection.fetch(query)]
+
+
+async def run_sql(url: str, script: str) -> None:
+    async with connected(url) as connection:
+        await connection.execute(script)
