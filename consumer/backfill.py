@@ -3,6 +3,7 @@
 import asyncio
 import csv
 import json
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -182,8 +183,8 @@ async def store_quality_metrics(database_url: str, measurements: Sequence[Measur
     ]
     batch = Batch(
         [
-            Accepted(StoredRecord("agent", 0, index, -1, event.to_json()), event)
-            for index, event in enumerate(events)
+            Accepted(StoredRecord("agent", 0, number, -1, event.to_json()), event)
+            for number, event in enumerate(events, start=time.time_ns())  # so that each call has its own
         ],
         [],
         None,

@@ -38,6 +38,7 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
+    pretty_exceptions_show_locals=False,
     help="Kafka to PostgreSQL, one current row per pattern. Settings: the environment, or a .env file.",
 )
 migrate_app = typer.Typer(

@@ -35,8 +35,10 @@ class Diagnosis:
 
 _UNREACHABLE: Final = "not reachable; waiting for it"
 
-_RECORD_CLASSES: Final = {"22", "23", "54"}  # data, constraint, a limit of the row
-_RECORD_STATES: Final = {"P0001"}  # RAISE in a trigger of the operator
+_RECORD_CLASSES: Final = {"22", "23", "38", "39", "54", "P0"}  # data, constraint, trigger, a limit of the row
+_OWN_CLASSES: Final = set("56789IJKLMNOPQRSTUVWXYZ")
+"""What SQLSTATEs begin with that the standard leaves to others: an operator's trigger may raise them."""
+_POSTGRESQL_CLASSES: Final = {"53", "54", "55", "57", "58", "P0", "XX"}
 _WEATHER_CLASSES: Final = {"08", "40", "53", "55", "57", "58"}
 _WEATHER_STATES: Final = {
     "25006",  # read-only: a demoted primary
@@ -95,12 +97,14 @@ def diagnose(error: BaseException) -> Diagnosis:
 
 def _diagnose_sqlstate(sqlstate: str) -> Diagnosis:
     family = sqlstate[:2]
-    if family in _RECORD_CLASSES or sqlstate in _RECORD_STATES:
+    if family in _RECORD_CLASSES:
         return Diagnosis(Fault.RECORD, "the row was refused")
     if family in _WEATHER_CLASSES or sqlstate in _WEATHER_STATES:
         return Diagnosis(Fault.WEATHER, _WEATHER_HINTS.get(sqlstate, _UNREACHABLE))
     if sqlstate in _SETUP_HINTS or family in _SETUP_CLASSES:
         return Diagnosis(Fault.SETUP, _SETUP_HINTS.get(sqlstate) or _SETUP_CLASSES[family])
+    if family[:1] in _OWN_CLASSES and family not in _POSTGRESQL_CLASSES:
+        return Diagnosis(Fault.RECORD, "the row was refused with an SQLSTATE of the operator's own")
     return Diagnosis(Fault.UNKNOWN, f"unexpected SQLSTATE {sqlstate}")
 
 

@@ -92,10 +92,13 @@ async def publish_file(
 
 def _parts(file: BinaryIO) -> Iterator[list[bytes]]:
     """The lines as they come: a slow pipe is not kept waiting for a part to fill."""
-    rest = b""
+    pending: list[bytes] = []  # what was read since the last line break
     while chunk := os.read(file.fileno(), _PART_BYTES_MAX):
-        *lines, rest = (rest + chunk).split(b"\n")
-        if lines:
-            yield lines
-    if rest:
+        head, line_break, tail = chunk.rpartition(b"\n")
+        if line_break:
+            yield b"".join([*pending, head]).split(b"\n")
+            pending = [tail]
+        else:
+            pending.append(tail)
+    if rest := b"".join(pending):
         yield [rest]

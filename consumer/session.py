@@ -24,7 +24,7 @@ from consumer.offsets import OffsetRange, Start, choose_start, next_offset, rest
 from consumer.records import Record
 from consumer.retrying import persevere
 from consumer.settings import WorkerSettings
-from consumer.stopping import Stop, cancel
+from consumer.stopping import Stop, cancel, end_within
 from consumer.store import ProgressLostError, Store
 from consumer.watching import StalledError, Watch
 
@@ -146,11 +146,9 @@ class Session(ConsumerRebalanceListener):
             await self._stop.interrupt(asyncio.sleep(1))
 
     async def _leave(self) -> None:
-        try:
-            async with asyncio.timeout(LEAVE_SECONDS_MAX):
-                await self._consumer.stop()
-        except (KafkaError, OSError, TimeoutError) as error:
-            logger.warning("leave_failed", error=type(error).__name__)
+        failure = await end_within(LEAVE_SECONDS_MAX, self._consumer.stop())
+        if failure is not None:
+            logger.warning("leave_failed", error=failure)
 
     # Poll
 
@@ -213,7 +211,8 @@ class Session(ConsumerRebalanceListener):
     def _decode(self, polled: Polled) -> tuple[Batch, dict[TopicPartition, OffsetRange]]:
         accepted_until = self._settings.accepted_until()
         batch = decode_batch(polled.records, accepted_until=accepted_until, breaker=self._breaker)
-        return batch, _cut(polled.ranges, batch.last)
+        is_whole = batch.last is polled.records[-1]
+        return batch, polled.ranges if is_whole else _cut(polled.ranges, batch.last)
 
     async def _write(self, batch: Batch, ranges: Mapping[TopicPartition, OffsetRange]) -> None:
         """Write, then commit: the first invariant."""

@@ -76,3 +76,18 @@ async def cancel(task: "asyncio.Task[Any]") -> None:
     await asyncio.wait({task})
     if not task.cancelled():
         task.exception()  # seen, so that asyncio does not report it as never retrieved
+
+
+async def end_within(seconds: float, ending: Coroutine[Any, Any, None]) -> str | None:
+    """Run what ends something that may be broken; what went wrong, by name, or None.
+
+    aiokafka 0.14 lets the cancellation of its own tasks escape when it is stopped while its broker is away;
+    that is neither our cancellation nor anybody's concern.
+    """
+    task = asyncio.ensure_future(ending)
+    await asyncio.wait({task}, timeout=seconds)
+    if not task.done():
+        await cancel(task)
+        return TimeoutError.__name__
+    failure = asyncio.CancelledError() if task.cancelled() else task.exception()
+    return None if failure is None else type(failure).__name__

@@ -1,6 +1,5 @@
 """Reads the topic, or a slice of it, to its end as of now, without a consumer group."""
 
-import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -15,6 +14,7 @@ from consumer.health import Health
 from consumer.kafka import create_reader, require_topic
 from consumer.records import Record
 from consumer.settings import WorkerSettings
+from consumer.stopping import end_within
 from consumer.watching import Watch
 
 logger = structlog.get_logger()
@@ -116,8 +116,7 @@ async def read_topic(
             done += await consumer.position(tp) - starts[tp]
             consumer.pause(tp)
     finally:
-        async with asyncio.timeout(STOP_SECONDS_MAX):
-            await consumer.stop()
+        await end_within(STOP_SECONDS_MAX, consumer.stop())
 
 
 async def _find_bounds(

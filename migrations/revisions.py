@@ -59,6 +59,11 @@ def upgrade(connection: Connection, revision: str) -> None:
     command.upgrade(_config(connection), revision)
 
 
+def stamp(connection: Connection, revision: str) -> None:
+    """Say where the database stands; `base` for nowhere."""
+    command.stamp(_config(connection), revision)
+
+
 def downgrade(connection: Connection, revision: str) -> None:
     """Undo the revisions after this one, in the connection's transaction."""
     command.downgrade(_config(connection), revision)

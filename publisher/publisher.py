@@ -59,6 +59,9 @@ class ScorePublisher:
         self._settings = settings or KafkaSettings()
         self._source = source
         self._producer: AIOKafkaProducer | None = None
+        self._calls = 0
+        self._is_idle = asyncio.Event()
+        self._is_idle.set()
 
     async def __aenter__(self) -> Self:
         producer = AIOKafkaProducer(
@@ -85,6 +88,7 @@ class ScorePublisher:
         producer, self._producer = self._producer, None
         if producer is not None:
             async with asyncio.timeout(CLOSE_SECONDS_MAX):
+                await self._is_idle.wait()
                 await producer.stop()
 
     async def publish(self, event: PatternScored) -> None:
@@ -101,22 +105,36 @@ class ScorePublisher:
         Raises:
             PublishError: names every event that was not; after a failure no further ones are sent.
         """
+        if self._producer is None:
+            raise RuntimeError("a ScorePublisher publishes inside its `async with` block")
+        self._calls += 1
+        self._is_idle.clear()
+        try:
+            await self._publish(self._producer, events)
+        finally:
+            self._calls -= 1
+            if self._calls == 0:
+                self._is_idle.set()
+
+    async def _publish(self, producer: AIOKafkaProducer, events: Sequence[PatternScored]) -> None:
         for begin in range(0, len(events), IN_FLIGHT_MAX):
             part = events[begin : begin + IN_FLIGHT_MAX]
-            failures = await self._deliver(part)
+            failures = await self._deliver(producer, part)
             if failures:
                 failed = [event for index, event in enumerate(part) if index in failures]
                 cause = next(iter(failures.values()))
                 raise PublishError([*failed, *events[begin + len(part) :]], cause) from cause
 
-    async def _deliver(self, events: Sequence[PatternScored]) -> dict[int, BaseException]:
+    async def _deliver(
+        self, producer: AIOKafkaProducer, events: Sequence[PatternScored]
+    ) -> dict[int, BaseException]:
         """Send events and wait for their acknowledgements; what failed, by its index."""
         deliveries: list[asyncio.Future[Any]] = []
         failures: dict[int, BaseException] = {}
         try:
             for event in events:
                 async with asyncio.timeout(DELIVERY_SECONDS_MAX):
-                    deliveries.append(await self._send(event))
+                    deliveries.append(await self._send(producer, event))
         except TimeoutError:
             failures = dict.fromkeys(range(len(deliveries), len(events)), _late())
         except (KafkaError, OSError) as error:
@@ -129,11 +147,9 @@ class ScorePublisher:
                 failures[index] = failure
         return failures
 
-    async def _send(self, event: PatternScored) -> asyncio.Future[Any]:
+    async def _send(self, producer: AIOKafkaProducer, event: PatternScored) -> asyncio.Future[Any]:
         """Hand an event to the producer; waits while the producer has no room."""
-        if self._producer is None:
-            raise RuntimeError("a ScorePublisher publishes inside its `async with` block")
-        delivery: asyncio.Future[Any] = await self._producer.send(
+        delivery: asyncio.Future[Any] = await producer.send(
             self._settings.kafka_topic,
             key=str(event.pattern_id).encode(),
             value=event.to_json(),
@@ -195,6 +211,9 @@ class BlockingScorePublisher:
         self._run(self._publisher.publish_many(events))
 
     def _run(self, work: Coroutine[Any, Any, T]) -> T:
+        if not self._thread.is_alive():
+            work.close()
+            raise RuntimeError("a BlockingScorePublisher publishes inside its `with` block")
         return asyncio.run_coroutine_threadsafe(work, self._loop).result()
 
     def _end_thread(self) -> None:

@@ -3,7 +3,7 @@ SELECT
     (SELECT count(*) FROM pattern_quality_metrics) AS patterns,
     (SELECT max(updated_at) FROM pattern_quality_metrics) AS last_write,
     (SELECT coalesce(jsonb_object_agg(reason, letters), '{}')
-     FROM (SELECT reason, count(*) AS letters FROM dead_letters GROUP BY reason) AS counted
+     FROM (SELECT reason, count(*) AS letters FROM dead_letters WHERE status = 'open' GROUP BY reason) AS counted
     ) AS dead_letters,
     (SELECT count(*) FROM ingest_gaps WHERE consumer_group = $1 AND topic = $2) AS gaps,
     (SELECT coalesce(sum(last_offset - first_offset + 1), 0)

@@ -1,5 +1,5 @@
 -- Merge the stage into the table: the law, as SQL. A row wins by the greater (measurement_timestamp, event_id).
--- The join leaves out rows already superseded, which costs no WAL (a conflict would lock the row); the
+-- A null in a row that was written by others counts as the smallest. The join leaves out rows already superseded, which costs no WAL (a conflict would lock the row); the
 -- condition on the conflict decides again, on the row as it is by then. Sorted, so that writers never deadlock.
 INSERT INTO pattern_quality_metrics AS present
     (pattern_id, event_id, quality_score, confidence, measurement_timestamp, version, metadata)
@@ -8,7 +8,8 @@ SELECT pattern_id, stage.event_id, stage.quality_score, stage.confidence,
 FROM pattern_metrics_stage AS stage
 LEFT JOIN pattern_quality_metrics AS existing USING (pattern_id)
 WHERE existing.pattern_id IS NULL
-   OR (stage.measurement_timestamp, stage.event_id) > (existing.measurement_timestamp, existing.event_id)
+   OR ((stage.measurement_timestamp, stage.event_id) > (existing.measurement_timestamp, existing.event_id))
+      IS NOT FALSE
 ORDER BY pattern_id
 ON CONFLICT (pattern_id) DO UPDATE SET
     event_id = EXCLUDED.event_id,
@@ -18,4 +19,5 @@ ON CONFLICT (pattern_id) DO UPDATE SET
     version = EXCLUDED.version,
     metadata = EXCLUDED.metadata,
     updated_at = now()
-WHERE (EXCLUDED.measurement_timestamp, EXCLUDED.event_id) > (present.measurement_timestamp, present.event_id)
+WHERE ((EXCLUDED.measurement_timestamp, EXCLUDED.event_id) > (present.measurement_timestamp, present.event_id))
+      IS NOT FALSE

@@ -142,3 +142,21 @@ async def test_a_worker_starts_without_kafka_and_waits_for_it(
         await wait_until_written(settings)
         assert_one_outage(worker, "kafka")
         assert len(worker.events()) < LOG_LINES_MAX
+
+
+async def test_a_worker_stops_cleanly_while_kafka_is_away(
+    own_apache_kafka: ApacheKafka, migrated_database_url: str, tmp_path: Path
+) -> None:
+    topic = await create_topic(own_apache_kafka.bootstrap_servers)
+    settings = worker_settings(own_apache_kafka.bootstrap_servers, topic, migrated_database_url)
+    command = CommandLine(tmp_path, environment_of(settings))
+
+    async with command.worker() as worker:
+        await worker.wait_for_event("reading_from", count=3)
+        await publish(settings)
+        await worker.wait_until_read(len(EVENTS))
+        await asyncio.to_thread(own_apache_kafka.kill)
+
+        assert await worker.terminate() == 0
+        assert worker.events("worker_stopped")
+        assert not worker.events("failed")

@@ -7,9 +7,11 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 
 import asyncpg
 import pytest
+import structlog
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewPartitions, NewTopic, RecordsToDelete
 from aiokafka.errors import UnknownTopicOrPartitionError
@@ -21,6 +23,7 @@ from consumer.replay import replay
 from consumer.settings import WorkerSettings
 from consumer.topic import WHOLE_TOPIC
 from consumer.verification import compare_with_topic
+from consumer.worker import Worker
 from publisher import ScorePublisher
 from schemas.pattern_scored import PatternScored
 from tests.support.kafka import ApacheKafka, create_topic
@@ -212,6 +215,30 @@ async def test_aborted_transactions_and_their_markers_are_neither_read_nor_count
     assert await table(settings) == expected_table(kept)
     assert await catch_up(settings) == Accounting()
     await _no_count_is_confused(settings, 5)
+
+
+async def test_transactions_under_a_running_worker_are_no_database_that_went_back(
+    settings: WorkerSettings,
+) -> None:
+    """Behind each transaction stands a marker; the next batch begins behind it."""
+    with structlog.testing.capture_logs() as logs:
+        async with (
+            running(settings) as worker,
+            producing(settings, transactional_id=settings.kafka_topic) as producer,
+        ):
+            for number in range(5):
+                await producer.begin_transaction()
+                await producer.send_and_wait(settings.kafka_topic, an_event(number).to_json())
+                await producer.commit_transaction()
+                await eventually(partial(_has_read, worker, number + 1))
+
+    assert "database_went_back" not in {log["event"] for log in logs}
+    rows = await fetch(settings, "SELECT next_offset FROM ingest_progress")
+    assert [row["next_offset"] for row in rows] == [10]
+
+
+def _has_read(worker: Worker, count: int) -> bool:
+    return worker.accounting.read == count
 
 
 async def test_an_open_transaction_holds_nothing_up_and_its_end_is_read(settings: WorkerSettings) -> None:

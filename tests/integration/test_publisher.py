@@ -119,3 +119,20 @@ def test_the_blocking_publisher_ends_its_thread_where_no_broker_is_reachable() -
         BlockingScorePublisher(KafkaSettings(kafka_bootstrap_servers="127.0.0.1:1")),
     ):
         pass
+
+
+async def test_leaving_the_block_waits_for_what_other_tasks_have_in_flight(
+    settings_for: SettingsFactory,
+) -> None:
+    settings = settings_for()
+    async with ScorePublisher(settings) as agent:
+        task = asyncio.create_task(agent.publish_many([an_event(number) for number in range(20)]))
+        await asyncio.wait({task}, timeout=0)  # it has begun
+
+    await task
+    assert (await catch_up(settings)).applied == 20
+
+
+def test_a_blocking_publisher_outside_its_block_is_an_error_and_not_a_hang() -> None:
+    with pytest.raises(RuntimeError, match="with"):
+        BlockingScorePublisher(KafkaSettings()).publish(an_event(1))

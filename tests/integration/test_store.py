@@ -142,6 +142,41 @@ async def test_a_trigger_of_the_operator_that_raises_refuses_its_row_alone(
     assert accounting == Accounting(applied=1, dead_letters=1)
 
 
+@pytest.mark.parametrize("errcode", ["ZZ001", "PM999", "38000", "P0004"])
+async def test_an_sqlstate_of_the_operators_own_refuses_its_row_alone(
+    store: Store, database: Any, errcode: str
+) -> None:
+    await database.execute(
+        f"""
+        CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$
+        BEGIN IF NEW.quality_score < 0.2 THEN RAISE EXCEPTION 'no' USING ERRCODE = '{errcode}'; END IF;
+        RETURN NEW; END $$;
+        CREATE TRIGGER refuse BEFORE INSERT OR UPDATE ON pattern_quality_metrics
+        FOR EACH ROW EXECUTE FUNCTION refuse()
+        """
+    )
+
+    accounting = await write(store, a_batch([an_event(1, score=0.1), an_event(2, score=0.8)]))
+
+    assert accounting == Accounting(applied=1, dead_letters=1)
+
+
+@pytest.mark.parametrize("column", ["measurement_timestamp", "event_id"])
+async def test_a_null_that_others_wrote_counts_as_the_smallest_and_pins_no_row(
+    store: Store, database: Any, column: str
+) -> None:
+    await write(store, a_batch([an_event(1, event=5)]))
+    await database.execute(
+        f"""
+        ALTER TABLE pattern_quality_metrics ALTER COLUMN {column} DROP NOT NULL;
+        UPDATE pattern_quality_metrics SET {column} = NULL
+        """
+    )
+
+    assert await write(store, a_batch([an_event(1, event=1)])) == Accounting(applied=1)
+    assert await write(store, a_batch([an_event(1, event=1)])) == Accounting(superseded=1)
+
+
 async def test_where_the_latest_event_of_a_pattern_is_refused_its_next_latest_takes_its_place(
     store: Store, database: Any
 ) -> None:

@@ -170,3 +170,20 @@ async def test_a_connection_lost_half_way_is_the_drivers_exception_and_changes_n
         await migrate_up(database_url)
     assert await stamp(database_url) == ["013"]
     assert await fetch(database_url, "SELECT to_regclass('dead_letters') AS t") == [{"t": None}]
+
+
+async def test_what_was_dropped_from_a_stamped_database_comes_back_with_the_next_migration(
+    migrated_database_url: str,
+) -> None:
+    """The worker says to run it where a table is missing: then it has to mend it."""
+    complete = await catalog(migrated_database_url)
+    await execute(
+        migrated_database_url,
+        "DROP TABLE ingest_progress; "
+        "ALTER TABLE pattern_quality_metrics DROP CONSTRAINT pattern_quality_metrics_pattern_id_unique",
+    )
+
+    assert not (await migration_status(migrated_database_url)).up_to_date
+    assert await migrate_up(migrated_database_url) == REVISIONS[REVISIONS.index("014") :]
+    assert await catalog(migrated_database_url) == complete
+    assert await migrate_up(migrated_database_url) == ()

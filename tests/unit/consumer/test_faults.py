@@ -61,7 +61,7 @@ def test_an_sqlstate_that_the_driver_has_no_class_for_counts_by_its_first_two_ch
         assert diagnose(error_of(f"{family}ZZZ")).fault is fault
 
 
-@pytest.mark.parametrize("sqlstate", ["21000", "XX000", "25P01", "ZZZZZ", ""])
+@pytest.mark.parametrize("sqlstate", ["21000", "XX000", "25P01", ""])
 def test_any_other_sqlstate_is_nobodys_known_fault(sqlstate: str) -> None:
     assert diagnose(error_of(sqlstate)).fault is Fault.UNKNOWN
 
@@ -144,3 +144,8 @@ def test_no_hint_repeats_the_text_of_an_error() -> None:
 
     assert all(hints)
     assert not [hint for hint in hints if SECRET in hint]
+
+
+@pytest.mark.parametrize("sqlstate", ["ZZ001", "PM999", "U0001", "99999"])
+def test_an_sqlstate_that_only_an_operator_can_have_made_is_the_records_fault(sqlstate: str) -> None:
+    assert diagnose(error_of(sqlstate)).fault is Fault.RECORD
