@@ -182,10 +182,12 @@ class BlockingScorePublisher:
 
     def __init__(self, settings: KafkaSettings | None = None, *, source: str = "/pattern-metrics") -> None:
         self._publisher = ScorePublisher(settings, source=source)
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, name="score-publisher", daemon=True)
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread = threading.Thread()
 
     def __enter__(self) -> Self:
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="score-publisher", daemon=True)
         self._thread.start()
         try:
             self._run(self._publisher.__aenter__())
@@ -211,12 +213,14 @@ class BlockingScorePublisher:
         self._run(self._publisher.publish_many(events))
 
     def _run(self, work: Coroutine[Any, Any, T]) -> T:
-        if not self._thread.is_alive():
+        if self._loop is None:
             work.close()
             raise RuntimeError("a BlockingScorePublisher publishes inside its `with` block")
         return asyncio.run_coroutine_threadsafe(work, self._loop).result()
 
     def _end_thread(self) -> None:
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join()
-        self._loop.close()
+        loop, self._loop = self._loop, None
+        if loop is not None:
+            loop.call_soon_threadsafe(loop.stop)
+            self._thread.join()
+            loop.close()
