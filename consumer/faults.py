@@ -76,6 +76,7 @@ _KAFKA_SETUP_HINTS: Final[dict[type[Exception], str]] = {
     kafka_errors.AuthenticationFailedError: "the login was refused: check KAFKA_SASL_*",
     kafka_errors.SaslAuthenticationFailed: "the login was refused: check KAFKA_SASL_*",
     kafka_errors.AuthenticationMethodNotSupported: "check KAFKA_SASL_MECHANISM",
+    kafka_errors.IllegalSaslStateError: "the listener takes no SASL login: check KAFKA_SECURITY_PROTOCOL",
     kafka_errors.UnsupportedSaslMechanismError: "check KAFKA_SASL_MECHANISM",
 }
 

@@ -149,3 +149,7 @@ def test_no_hint_repeats_the_text_of_an_error() -> None:
 @pytest.mark.parametrize("sqlstate", ["ZZ001", "PM999", "U0001", "99999"])
 def test_an_sqlstate_that_only_an_operator_can_have_made_is_the_records_fault(sqlstate: str) -> None:
     assert diagnose(error_of(sqlstate)).fault is Fault.RECORD
+
+
+def test_a_listener_without_sasl_is_the_operators_to_mend() -> None:
+    assert diagnose(kafka_errors.IllegalSaslStateError()).fault is Fault.SETUP
