@@ -1,5 +1,6 @@
 """Migrations of the database's schema: up, down, where it stands, and the script for a person to run."""
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
@@ -203,4 +204,5 @@ async def _in_transaction(database_url: str, work: Callable[[Connection], _Resul
 
 
 def _log_notice(_: object, notice: asyncpg.PostgresLogMessage) -> None:
-    logger.info("migration_notice", message=notice.message)
+    level = logging.WARNING if notice.severity == "WARNING" else logging.INFO
+    logger.log(level, "migration_notice", message=notice.message)

