@@ -14,7 +14,7 @@ from typing import IO, Final
 from consumer.health import Health
 from consumer.ingestion import Accounting, Batch, store_batch
 from consumer.records import Accepted, Rejected, StoredRecord, storable_text
-from consumer.retrying import persevere
+from consumer.retrying import WEATHER, persevere
 from consumer.store import Store
 from schemas.dead_letter import InvalidEventError
 from schemas.pattern_scored import Measurement, PatternScored, parse_measurement
@@ -122,7 +122,7 @@ async def backfill(
         on_refused: told of each line that holds no valid measurement: its number, and why.
 
     Raises:
-        asyncpg.PostgresError: a statement failed, and neither waiting nor an operator can help.
+        asyncpg.PostgresError: a statement failed, and waiting does not help.
     """
     health, report = Health(), BackfillReport()
     records = islice(source.records(), rules.limit)
@@ -158,10 +158,12 @@ async def _write(store: Store, batch: Batch, health: Health) -> Accounting:
         async with store.transaction() as transaction:
             return await store_batch(transaction, batch)
 
-    return await persevere("postgresql", write, health)
+    return await persevere("postgresql", write, health, waits_out=WEATHER)
 
 
-async def store_quality_metrics(database_url: str, measurements: Sequence[Measurement]) -> Accounting:
+async def store_quality_metrics(
+    database_url: str, measurements: Sequence[Measurement], *, keeps_history: bool = False
+) -> Accounting:
     """Write measurements into the table without Kafka, for an agent that has none; waits out an outage.
 
     The same law as everywhere: a measurement that is not newer than its pattern's row changes nothing. One
@@ -170,12 +172,13 @@ async def store_quality_metrics(database_url: str, measurements: Sequence[Measur
     Args:
         database_url: any DSN that asyncpg knows.
         measurements: what to store; in one transaction.
+        keeps_history: whether all of them are kept in `pattern_quality_history` as well.
 
     Returns:
         What became of them; a dead letter is one that the database refused.
 
     Raises:
-        asyncpg.PostgresError: a statement failed, and neither waiting nor an operator can help.
+        asyncpg.PostgresError: a statement failed, and waiting does not help.
     """
     events = [
         measurement if isinstance(measurement, PatternScored) else PatternScored.from_measurement(measurement)
@@ -189,7 +192,7 @@ async def store_quality_metrics(database_url: str, measurements: Sequence[Measur
         [],
         None,
     )
-    store = Store(database_url)
+    store = Store(database_url, keeps_history=keeps_history)
     try:
         return await _write(store, batch, Health())
     finally:

@@ -28,6 +28,7 @@ from consumer.command_line import (
 )
 from consumer.commands_dead_letters import dead_letters_app
 from consumer.commands_operations import operations_app
+from consumer.commands_readers import readers_app
 from consumer.logs import configure_logging
 from consumer.settings import ClockSettings, DatabaseSettings, LogSettings, WorkerSettings
 from schemas.kafka_settings import KafkaSettings
@@ -48,6 +49,7 @@ topic_app = typer.Typer(no_args_is_help=True, help="The topic of the events.")
 app.add_typer(migrate_app, name="migrate")
 app.add_typer(topic_app, name="topic")
 app.add_typer(operations_app)
+app.add_typer(readers_app)
 app.add_typer(dead_letters_app, name="dead-letters")
 
 

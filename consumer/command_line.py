@@ -1,9 +1,11 @@
 """What all commands share: settings, errors as one line, a progress bar."""
 
 import logging
+import re
 from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager
-from typing import Annotated, Any, NoReturn, TypeVar
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Any, Final, NoReturn, TypeVar
 
 import typer
 from rich.console import Console
@@ -26,6 +28,25 @@ JsonOption = Annotated[bool, typer.Option("--json", help="One JSON object on the
 
 KAFKA = "Kafka (KAFKA_BOOTSTRAP_SERVERS)"
 POSTGRESQL = "PostgreSQL (DATABASE_URL)"
+
+
+_UNITS: Final = {"d": "days", "h": "hours", "m": "minutes"}
+
+
+def moment(text: str) -> datetime:
+    """Read an RFC 3339 time, or how long ago it is."""
+    ago = re.fullmatch(r"([0-9]+)([dhm])", text)
+    try:
+        if ago:
+            return datetime.now(UTC) - timedelta(**{_UNITS[ago[2]]: int(ago[1])})
+        moment = datetime.fromisoformat(text)
+    except (ValueError, OverflowError):
+        raise typer.BadParameter(
+            "is neither an RFC 3339 time nor a duration such as 90d, 12h or 30m"
+        ) from None
+    if moment.tzinfo is None:
+        raise typer.BadParameter("has no offset: end it with Z or +HH:MM")
+    return moment
 
 
 def fail(message: str, code: int) -> NoReturn:

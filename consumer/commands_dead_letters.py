@@ -1,11 +1,10 @@
 """Commands for what could not be decoded or stored."""
 
 import json
-import re
 import sys
 from collections.abc import Callable, Coroutine, Iterator
-from contextlib import contextmanager, nullcontext
-from datetime import UTC, datetime, timedelta
+from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any, Final, TypeVar
 
@@ -19,6 +18,7 @@ from consumer.command_line import (
     JsonOption,
     fail,
     load_settings,
+    moment,
     progress_bar,
     run,
     start_logging,
@@ -41,7 +41,9 @@ from consumer.dead_letters import (
 from consumer.dead_letters import discard as discard_letters
 from consumer.dead_letters import prune as prune_letters
 from consumer.dead_letters import redrive as redrive_letters
+from consumer.output import STANDARD_OUTPUT, OutputError, writing
 from consumer.settings import ClockSettings, DatabaseSettings
+from consumer.shadow import open_store
 from schemas.dead_letter import RejectReason
 
 T = TypeVar("T")
@@ -49,9 +51,6 @@ T = TypeVar("T")
 LIST_ROWS: Final = 50
 
 _PIPE_COLUMNS: Final = 1000
-_STANDARD_OUTPUT: Final = Path("-")
-
-_UNITS: Final = {"d": "days", "h": "hours", "m": "minutes"}
 
 dead_letters_app = typer.Typer(
     no_args_is_help=True,
@@ -69,22 +68,6 @@ def _coordinates(text: str) -> Coordinates:
         raise typer.BadParameter(f"{text!r} {error}") from None
 
 
-def _moment(text: str) -> datetime:
-    """Read an RFC 3339 time, or how long ago it is."""
-    ago = re.fullmatch(r"([0-9]+)([dhm])", text)
-    try:
-        if ago:
-            return datetime.now(UTC) - timedelta(**{_UNITS[ago[2]]: int(ago[1])})
-        moment = datetime.fromisoformat(text)
-    except (ValueError, OverflowError):
-        raise typer.BadParameter(
-            "is neither an RFC 3339 time nor a duration such as 90d, 12h or 30m"
-        ) from None
-    if moment.tzinfo is None:
-        raise typer.BadParameter("has no offset: end it with Z or +HH:MM")
-    return moment
-
-
 _COORDINATES: Final = "TOPIC/PARTITION/OFFSET"
 
 CoordinatesArgument = Annotated[
@@ -96,7 +79,7 @@ TopicOption = Annotated[str | None, typer.Option(help="From this topic; file:NAM
 SinceOption = Annotated[
     datetime | None,
     typer.Option(
-        parser=_moment, metavar="TIME", help="Noticed then or later: RFC 3339, or 90d, 12h, 30m ago."
+        parser=moment, metavar="TIME", help="Noticed then or later: RFC 3339, or 90d, 12h, 30m ago."
     ),
 ]
 AllOption = Annotated[bool, typer.Option("--all", help="All open letters.")]
@@ -124,30 +107,13 @@ def _require_selection(url: str, selection: Selection, *, everything: bool) -> N
 # Output
 
 
-class _OutputError(Exception):
-    """Where the output goes, nothing can be written: not to be taken for the database's failure."""
-
-
 @contextmanager
-def _writing(path: Path) -> Iterator[Callable[[bytes], None]]:
-    """Lines to a file, or to standard output where the path is `-`."""
-    name = "standard output" if path == _STANDARD_OUTPUT else str(path)
+def _writing_lines(path: Path) -> Iterator[Callable[[bytes], None]]:
     try:
-        with nullcontext(sys.stdout.buffer) if path == _STANDARD_OUTPUT else path.open("wb") as output:
-
-            def write(line: bytes) -> None:
-                try:
-                    output.write(line + b"\n")
-                except OSError as error:
-                    raise _OutputError from error
-
-            yield write
-            output.flush()
-    except (_OutputError, OSError) as error:
-        cause = error.__cause__ if isinstance(error, _OutputError) else error
-        if isinstance(cause, BrokenPipeError):
-            raise cause from None  # `| head` has seen enough: Typer ends without a word
-        fail(f"error: {name}: {cause}", 1)
+        with writing(path) as write:
+            yield lambda line: write(line + b"\n")
+    except OutputError as error:
+        fail(f"error: {error}", 1)
 
 
 def _json(content: dict[str, Any]) -> bytes:
@@ -176,7 +142,7 @@ def list_command(
     selection = Selection(None if status == "all" else status, reason, topic, since)
     url = _database_url()
     if as_json:
-        with _writing(_STANDARD_OUTPUT) as write:
+        with _writing_lines(STANDARD_OUTPUT) as write:
             _run(list_letters(url, selection, limit, lambda row: write(_json(row))))
         return
     rows = list[dict[str, Any]]()
@@ -241,9 +207,10 @@ def redrive(
     url, clock = _database_url(), load_settings(ClockSettings)
     selection = Selection(OPEN, reason, topic, since, coordinates or ())
     _require_selection(url, selection, everything=everything)
+    store = open_store(load_settings(DatabaseSettings), dry_run=False)
     with progress_bar("redriving") as bar:
         accounting = _run(
-            redrive_letters(url, selection, accepted_until=clock.accepted_until(), advance=bar.reach)
+            redrive_letters(store, selection, accepted_until=clock.accepted_until(), advance=bar.reach)
         )
     typer.echo(json.dumps(accounting.as_dict()) if as_json else str(accounting))
     if accounting.dead_letters:
@@ -275,7 +242,7 @@ def prune(
     older_than: Annotated[
         datetime,
         typer.Option(
-            parser=_moment, metavar="TIME", help="Resolved before: 90d, 12h or 30m ago, or RFC 3339."
+            parser=moment, metavar="TIME", help="Resolved before: 90d, 12h or 30m ago, or RFC 3339."
         ),
     ],
     as_json: JsonOption = False,
@@ -307,8 +274,8 @@ def export(
     """
     url, counts = _database_url(), [0, 0]
     selection = Selection(OPEN, reason, topic, since, coordinates or ())
-    visible = file != _STANDARD_OUTPUT or not sys.stdout.isatty()
-    with _writing(file) as write, progress_bar("exporting", visible=visible) as bar:
+    visible = file != STANDARD_OUTPUT or not sys.stdout.isatty()
+    with _writing_lines(file) as write, progress_bar("exporting", visible=visible) as bar:
 
         def write_letter(letter: DeadLetter) -> None:
             line, is_json = export_line(letter)

@@ -176,7 +176,7 @@ def backfill(
             timestamp=int((path.stat().st_mtime if is_file else datetime.now(UTC).timestamp()) * 1000),
             lines=lines(),
         )
-        store = open_store(settings.database_url.get_secret_value(), dry_run=dry_run)
+        store = open_store(settings, dry_run=dry_run)
         report = run(
             backfill_source(
                 store, source, rules, lambda line, why: typer.echo(f"line {line}: {why}", err=True)

@@ -2,8 +2,7 @@
 
 import base64
 import json
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final, NamedTuple
@@ -15,7 +14,7 @@ from consumer.decoding import decode
 from consumer.ingestion import Accounting, Batch, store_batch
 from consumer.records import Accepted, Record, Rejected, StoredRecord, storable_text
 from consumer.sql import statement
-from consumer.store import CONNECT_SECONDS_MAX, Connection, Store, StoreTransaction
+from consumer.store import Connection, Store, StoreTransaction, connected
 from schemas.dead_letter import InvalidEventError, RejectReason
 from schemas.pattern_scored import parse_measurement
 
@@ -164,22 +163,9 @@ def _letter(row: asyncpg.Record) -> DeadLetter:
 # To look at them
 
 
-@asynccontextmanager
-async def _connected(database_url: str) -> AsyncIterator[Connection]:
-    connection = await asyncpg.connect(
-        database_url, timeout=CONNECT_SECONDS_MAX, server_settings={"application_name": "pattern-metrics"}
-    )
-    try:
-        yield connection
-    except BaseException:
-        connection.terminate()
-        raise
-    await connection.close()
-
-
 async def count_letters(database_url: str, selection: Selection) -> int:
     """How many letters there are."""
-    async with _connected(database_url) as connection:
+    async with connected(database_url) as connection:
         return await _count(connection, selection)
 
 
@@ -199,7 +185,7 @@ async def list_letters(
         limit: the first so many; None for all.
         write: is given the columns of each.
     """
-    async with _connected(database_url) as connection, connection.transaction(readonly=True):
+    async with connected(database_url) as connection, connection.transaction(readonly=True):
         rows = connection.cursor(statement("select_dead_letter_list"), *selection.arguments(), limit)
         async for row in rows:
             write(dict(row))
@@ -221,7 +207,7 @@ async def read_letters(
     database_url: str, selection: Selection, write: Callable[[DeadLetter], None], advance: Advance
 ) -> None:
     """Hand over each letter with its bytes, in the order of the topic, in bounded memory."""
-    async with _connected(database_url) as connection, connection.transaction(readonly=True):
+    async with connected(database_url) as connection, connection.transaction(readonly=True):
         total, done = await _count(connection, selection), 0
         rows = connection.cursor(
             statement("select_whole_dead_letters"), *selection.arguments(), prefetch=_PREFETCH
@@ -260,7 +246,7 @@ def export_line(letter: DeadLetter) -> tuple[bytes, bool]:
 
 
 async def redrive(
-    database_url: str, selection: Selection, *, accepted_until: datetime, advance: Advance
+    store: Store, selection: Selection, *, accepted_until: datetime, advance: Advance
 ) -> Accounting:
     """Decode letters again by today's rules and store them; what succeeds is marked.
 
@@ -268,7 +254,7 @@ async def redrive(
     workers, twice, by two at once, and to interrupt.
 
     Args:
-        database_url: any DSN that asyncpg knows.
+        store: where letters and table are; it is closed at the end.
         selection: which of the open ones.
         accepted_until: the latest acceptable measurement time.
         advance: told how far it is.
@@ -281,15 +267,15 @@ async def redrive(
         OSError: PostgreSQL is not reachable.
     """
     total, after = Accounting(), ("", -1, -1, -1)
-    letters = await count_letters(database_url, selection)
-    store = Store(database_url)
     try:
+        async with store.transaction() as transaction:
+            letters = await _count(transaction.connection, selection)
         while True:
             async with store.transaction() as transaction:
                 page = await _next_page(transaction.connection, selection, after)
                 if not page:
                     return total
-                total += await _redrive_page(transaction.connection, page, accepted_until)
+                total += await _redrive_page(transaction, page, accepted_until)
             advance(total.read, letters)
             after = _key(page[-1])
     finally:
@@ -316,7 +302,7 @@ async def _next_page(
 
 
 async def _redrive_page(
-    connection: Connection, page: Sequence[Record], accepted_until: datetime
+    within: StoreTransaction, page: Sequence[Record], accepted_until: datetime
 ) -> Accounting:
     fates = [_decode(record, accepted_until) for record in page]
     batch = Batch(
@@ -324,11 +310,11 @@ async def _redrive_page(
         [fate for fate in fates if isinstance(fate, Rejected)],
         None,
     )
-    transaction = _RedriveTransaction(connection)
+    transaction = _RedriveTransaction(within.connection, keeps_history=within.keeps_history)
     accounting = await store_batch(transaction, batch)
     keys = [key for key in map(_key, page) if key not in transaction.refused]
     if keys:
-        await connection.execute(statement("update_redriven_dead_letters"), *_columns(keys))
+        await within.connection.execute(statement("update_redriven_dead_letters"), *_columns(keys))
     return accounting
 
 
@@ -353,8 +339,8 @@ class _RedriveTransaction(StoreTransaction):
         refused: the keys of those.
     """
 
-    def __init__(self, connection: Connection) -> None:
-        super().__init__(connection)
+    def __init__(self, connection: Connection, *, keeps_history: bool) -> None:
+        super().__init__(connection, keeps_history=keeps_history)
         self.refused = set[tuple[str, int, int, int]]()
 
     @override
@@ -366,7 +352,7 @@ class _RedriveTransaction(StoreTransaction):
 
 async def discard(database_url: str, selection: Selection, because: str) -> int:
     """Mark open letters as discarded, all or none; how many there were."""
-    async with _connected(database_url) as connection:
+    async with connected(database_url) as connection:
         status = await connection.execute(
             statement("update_discarded_dead_letters"), *selection.arguments(), storable_text(because)
         )
@@ -375,7 +361,7 @@ async def discard(database_url: str, selection: Selection, because: str) -> int:
 
 async def prune(database_url: str, before: datetime) -> int:
     """Delete letters that were redriven or discarded before that time; how many there were."""
-    async with _connected(database_url) as connection:
+    async with connected(database_url) as connection:
         return _affected(await connection.execute(statement("delete_dead_letters"), before))
 
 

@@ -1,14 +1,15 @@
 """Decode → fold → store: the one path of everything that brings records into the table."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Awaitable, Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
 from consumer.decoding import decode
-from consumer.folding import fold
+from consumer.folding import by_measurement, by_pattern, fold
 from consumer.offsets import OffsetRange
 from consumer.records import Accepted, Record, Rejected
 from consumer.store import Partition, StoreTransaction
+from schemas.pattern_scored import PatternScored
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,15 +102,15 @@ async def store_batch(
     """Write a batch, its dead letters and, for a consumer group, its progress: all or nothing.
 
     Where PostgreSQL refuses the latest event of a pattern, that record is a dead letter and the latest of the
-    pattern's other events takes its place, so that the table stays the maximum of what is valid.
+    pattern's other events takes its place, so that the table stays the maximum of what is valid. Where there
+    is a history it comes first: what it refuses is in neither.
     """
-    candidates = batch.accepted
-    applied, refused = 0, list[Rejected]()
-    while candidates:
-        merged, losers = await transaction.merge(fold(candidates).values())
-        applied += merged
-        refused += losers
-        candidates = _runners_up(candidates, losers)
+    accepted, refused = batch.accepted, list[Rejected]()
+    if transaction.keeps_history:
+        _, refused = await _merge(accepted, by_measurement, transaction.merge_history)
+        accepted = _without(accepted, refused)
+    applied, others = await _merge(accepted, by_pattern, transaction.merge)
+    refused += others
     await transaction.insert_dead_letters(batch.rejected + refused)
     if group is not None and ranges:
         await transaction.advance_progress(group, ranges)
@@ -120,12 +121,23 @@ async def store_batch(
     )
 
 
-def _runners_up(candidates: list[Accepted], losers: list[Rejected]) -> list[Accepted]:
-    """The other events of those patterns whose latest one was refused."""
-    refused = {id(loser.record) for loser in losers}
-    patterns = {candidate.event.pattern_id for candidate in candidates if id(candidate.record) in refused}
-    return [
-        candidate
-        for candidate in candidates
-        if candidate.event.pattern_id in patterns and id(candidate.record) not in refused
-    ]
+async def _merge(
+    candidates: list[Accepted],
+    key: Callable[[PatternScored], Hashable],
+    merge: Callable[[Iterable[Accepted]], Awaitable[tuple[int, list[Rejected]]]],
+) -> tuple[int, list[Rejected]]:
+    """Merge the latest event of each key or, where it is refused, the latest of the others of that key."""
+    applied, refused = 0, list[Rejected]()
+    while candidates:
+        merged, losers = await merge(fold(candidates, key).values())
+        applied += merged
+        refused += losers
+        records = {id(loser.record) for loser in losers}
+        keys = {key(candidate.event) for candidate in candidates if id(candidate.record) in records}
+        candidates = [one for one in _without(candidates, losers) if key(one.event) in keys]
+    return applied, refused
+
+
+def _without(accepted: list[Accepted], refused: list[Rejected]) -> list[Accepted]:
+    records = {id(one.record) for one in refused}
+    return [one for one in accepted if id(one.record) not in records] if records else accepted

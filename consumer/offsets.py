@@ -1,8 +1,12 @@
 """Where reading starts and what may be committed. Pure; offsets have holes: nothing counts by subtraction."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TypeVar
 
 from consumer.records import Record
+
+PartitionT = TypeVar("PartitionT", bound=tuple[str, int])
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,3 +58,14 @@ def restart_out_of_range(*, position: int, beginning: int) -> Start:
     """
     gap = OffsetRange(position, beginning) if position < beginning else None
     return Start(beginning, gap)
+
+
+def cut(ranges: Mapping[PartitionT, OffsetRange], last: Record | None) -> dict[PartitionT, OffsetRange]:
+    """The ranges up to the last record that was decoded: all of them, unless the breaker opened before."""
+    decoded = {}
+    for partition, offsets in ranges.items():
+        if last is not None and partition == (last.topic, last.partition):
+            decoded[partition] = OffsetRange(offsets.start, next_offset(last))
+            break
+        decoded[partition] = offsets
+    return decoded

@@ -2,7 +2,7 @@
 
 from consumer.health import Health
 from consumer.ingestion import Accounting, Batch, decode_batch, store_batch
-from consumer.retrying import persevere
+from consumer.retrying import WEATHER, persevere
 from consumer.settings import WorkerSettings
 from consumer.shadow import open_store
 from consumer.topic import Advance, Slice, read_topic
@@ -23,10 +23,10 @@ async def replay(settings: WorkerSettings, which: Slice, *, dry_run: bool, advan
     Raises:
         KafkaError: the topic cannot be read.
         ShadowLostError: the connection broke during a dry run; run it again.
-        asyncpg.PostgresError: a statement failed and neither waiting nor an operator can help.
+        asyncpg.PostgresError: a statement failed, and waiting does not help.
     """
     health, total = Health(), Accounting()
-    store = open_store(settings.database_url.get_secret_value(), dry_run=dry_run)
+    store = open_store(settings, dry_run=dry_run)
     try:
         async for records in read_topic(settings, which, advance=advance):
             batch = decode_batch(records, accepted_until=settings.accepted_until(), breaker=None)
@@ -35,7 +35,7 @@ async def replay(settings: WorkerSettings, which: Slice, *, dry_run: bool, advan
                 async with store.transaction() as transaction:
                     return await store_batch(transaction, batch)
 
-            total += await persevere("postgresql", write, health)
+            total += await persevere("postgresql", write, health, waits_out=WEATHER)
     finally:
         await store.close()
     return total

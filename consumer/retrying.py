@@ -1,7 +1,7 @@
 """An outage is not a crash: try again, with back-off and jitter, for as long as it takes."""
 
 from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from typing import Final, TypeVar
 
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, wait_random_exponential
 
@@ -14,23 +14,36 @@ BACKOFF_SECONDS_INITIAL = 0.2
 BACKOFF_SECONDS_MAX = 10.0
 
 
+WEATHER: Final = frozenset({Fault.WEATHER})
+"""What a command waits out; of a wrong set-up it tells whoever started it."""
+
+WEATHER_AND_SETUP: Final = frozenset({Fault.WEATHER, Fault.SETUP})
+"""What a worker waits out: it goes on by itself once the set-up is mended."""
+
+
 async def persevere(
-    component: str, operation: Callable[[], Awaitable[T]], health: Health, *, recovers: bool = True
+    component: str,
+    operation: Callable[[], Awaitable[T]],
+    health: Health,
+    *,
+    waits_out: frozenset[Fault] = WEATHER_AND_SETUP,
+    recovers: bool = True,
 ) -> T:
-    """Run an operation until it succeeds, waiting out the weather and a set-up that is not mended yet.
+    """Run an operation until it succeeds.
 
     Args:
         component: what `health` is told about.
         operation: what to run; begun anew for each attempt.
         health: told of each failure, and of the end of an outage.
+        waits_out: whose faults end by themselves, or by somebody who mends them.
         recovers: whether success means that the component works again.
 
     Raises:
-        Exception: what the operation raised, where neither waiting nor an operator can help.
+        Exception: what the operation raised, where it is not waited out.
     """
 
     def is_passing(error: BaseException) -> bool:
-        return diagnose(error).fault in {Fault.WEATHER, Fault.SETUP}
+        return diagnose(error).fault in waits_out
 
     def report(state: RetryCallState) -> None:
         error = state.outcome.exception() if state.outcome else None

@@ -20,13 +20,13 @@ from consumer.faults import diagnose
 from consumer.health import Health
 from consumer.ingestion import Accounting, Batch, Breaker, decode_batch, store_batch
 from consumer.kafka import REBALANCE_TIMEOUT_MS, create_consumer
-from consumer.offsets import OffsetRange, Start, choose_start, next_offset, restart_out_of_range
+from consumer.offsets import OffsetRange, Start, choose_start, cut, restart_out_of_range
 from consumer.records import Record
-from consumer.retrying import persevere
+from consumer.retrying import WEATHER_AND_SETUP, persevere
 from consumer.settings import WorkerSettings
 from consumer.stopping import Stop, cancel, end_within
 from consumer.store import ProgressLostError, Store
-from consumer.watching import StalledError, Watch
+from consumer.watching import SILENCE_SECONDS, StalledError, Watch
 
 logger = structlog.get_logger()
 
@@ -133,7 +133,10 @@ class Session(ConsumerRebalanceListener):
             await self._finish_writing()
         if self._in_hand == 0:
             await self._commit()
-        await self._stop.interrupt(self._watch.look_for_a_stall(self._ends_of_batches))
+        if self._watch.is_silent():
+            await self._stop.interrupt(self._watch.look_for_a_stall(self._ends_of_batches))
+            if self._in_hand == 0:
+                await self._stop.interrupt(self._look_at_the_database())
 
     async def _pause(self) -> None:
         """The breaker is open: stay in the group, not ready, until somebody restarts the worker."""
@@ -212,7 +215,7 @@ class Session(ConsumerRebalanceListener):
         accepted_until = self._settings.accepted_until()
         batch = decode_batch(polled.records, accepted_until=accepted_until, breaker=self._breaker)
         is_whole = batch.last is polled.records[-1]
-        return batch, polled.ranges if is_whole else _cut(polled.ranges, batch.last)
+        return batch, polled.ranges if is_whole else cut(polled.ranges, batch.last)
 
     async def _write(self, batch: Batch, ranges: Mapping[TopicPartition, OffsetRange]) -> None:
         """Write, then commit: the first invariant."""
@@ -249,10 +252,30 @@ class Session(ConsumerRebalanceListener):
         try:
             await self._stop.finish(writing)
         except ProgressLostError:
-            logger.warning("database_went_back", hint="reading again from where the database is")
-            self._ends_of_batches.clear()
+            self._read_again()
             return False
         return True
+
+    def _read_again(self) -> None:
+        logger.warning("database_went_back", hint="reading again from where the database is")
+        self._ends_of_batches.clear()
+
+    async def _look_at_the_database(self) -> None:
+        """In a silence no batch would notice that the database is away, or was restored."""
+        epoch, settings = self._epoch, self._settings
+        try:
+            async with asyncio.timeout(SILENCE_SECONDS), self._store.transaction() as transaction:
+                progress = await transaction.progress(settings.kafka_group_id, settings.kafka_topic)
+        except Exception as error:
+            diagnosis = diagnose(error)
+            if diagnosis.fault not in WEATHER_AND_SETUP:
+                raise
+            self._health.report("postgresql", error, diagnosis)
+            return
+        self._health.recover("postgresql")
+        is_behind = any(progress.get(partition, -1) < end for partition, end in self._ends_of_batches.items())
+        if is_behind and epoch == self._epoch:
+            self._read_again()
 
     def _put_down(self) -> None:
         self._in_hand -= 1
@@ -358,17 +381,6 @@ class Session(ConsumerRebalanceListener):
         for partition, start in starts.items():
             _log_start(partition, start, self._out_of_range.get(partition))
         return starts
-
-
-def _cut(ranges: dict[TopicPartition, OffsetRange], last: Record | None) -> dict[TopicPartition, OffsetRange]:
-    """The ranges up to the last record that was decoded: all of them, unless the breaker opened before."""
-    cut = {}
-    for partition, offsets in ranges.items():
-        if last is not None and partition == (last.topic, last.partition):
-            cut[partition] = OffsetRange(offsets.start, next_offset(last))
-            break
-        cut[partition] = offsets
-    return cut
 
 
 def _log_start(partition: TopicPartition, start: Start, out_of_range: int | None) -> None:

@@ -38,6 +38,9 @@ class DatabaseSettings(BaseSettings):
         description="postgresql://USER:PASSWORD@HOST:PORT/DATABASE, with any libpq parameter asyncpg knows; "
         "several hosts with target_session_attrs=primary follow a failover."
     )
+    history_enabled: bool = Field(
+        default=False, description="Whether every measurement is kept as well, in pattern_quality_history."
+    )
 
     @field_validator("database_url")
     @classmethod

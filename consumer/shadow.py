@@ -6,6 +6,7 @@ from typing import Any, Final
 from typing_extensions import override
 
 from consumer.records import Record
+from consumer.settings import DatabaseSettings
 from consumer.sql import statement
 from consumer.store import Connection, Store
 
@@ -16,9 +17,12 @@ class ShadowLostError(Exception):
     """The connection broke, and with it the shadow; nothing was changed. Run the command again."""
 
 
-def open_store(database_url: str, *, dry_run: bool) -> Store:
+def open_store(settings: DatabaseSettings, *, dry_run: bool) -> Store:
     """The table itself or, for a dry run, a shadow that tells what would change there."""
-    return ShadowStore(database_url, loads_rows=True) if dry_run else Store(database_url)
+    database_url = settings.database_url.get_secret_value()
+    if dry_run:
+        return ShadowStore(database_url, loads_rows=True)
+    return Store(database_url, keeps_history=settings.history_enabled)
 
 
 class ShadowStore(Store):

@@ -47,10 +47,16 @@ class ProgressLostError(Exception):
 
 
 class Store:
-    """The worker's one connection to PostgreSQL, opened when needed and given up after any failure."""
+    """The worker's one connection to PostgreSQL, opened when needed and given up after any failure.
 
-    def __init__(self, database_url: str) -> None:
+    Args:
+        database_url: any DSN that asyncpg knows.
+        keeps_history: whether every measurement is kept as well (HISTORY_ENABLED).
+    """
+
+    def __init__(self, database_url: str, *, keeps_history: bool = False) -> None:
         self._database_url = database_url
+        self._keeps_history = keeps_history
         self._connection: Connection | None = None
         self._lock = asyncio.Lock()
         self._before_upsert: str | None = None
@@ -70,7 +76,9 @@ class Store:
                 connection = await self._connected()
                 transaction = connection.transaction()
                 await transaction.start()
-                yield StoreTransaction(connection, self._before_upsert)
+                yield StoreTransaction(
+                    connection, keeps_history=self._keeps_history, before_upsert=self._before_upsert
+                )
                 await transaction.commit()
             except BaseException:
                 self.terminate()  # which rolls back, and does not wait for an answer as ROLLBACK would
@@ -108,20 +116,47 @@ class Store:
                 connection.terminate()
 
 
+@asynccontextmanager
+async def connected(database_url: str) -> AsyncIterator[Connection]:
+    """A connection of its own, for a command that does one thing; no statement is limited in time.
+
+    Raises:
+        asyncpg.PostgresError: PostgreSQL refused.
+        OSError: PostgreSQL is not reachable.
+    """
+    connection = await asyncpg.connect(
+        database_url,
+        timeout=CONNECT_SECONDS_MAX,
+        server_settings={"application_name": _SERVER_SETTINGS["application_name"]},
+    )
+    try:
+        yield connection
+    except BaseException:
+        connection.terminate()
+        raise
+    await connection.close()
+
+
 class StoreTransaction:
     """What can be done inside one transaction.
 
     Args:
         connection: the transaction's.
+        keeps_history: whether every measurement is kept as well.
         before_upsert: a statement to run between the stage and the upsert (see `ShadowStore`).
 
     Attributes:
         connection: for statements of one command alone.
+        keeps_history: as given.
     """
 
-    def __init__(self, connection: Connection, before_upsert: str | None = None) -> None:
+    def __init__(
+        self, connection: Connection, *, keeps_history: bool, before_upsert: str | None = None
+    ) -> None:
         self.connection = connection
+        self.keeps_history = keeps_history
         self._before_upsert = before_upsert
+        self._is_staged = False
 
     async def merge(self, latest: Iterable[Accepted]) -> tuple[int, list[Rejected]]:
         """Merge the latest event of each pattern into the table.
@@ -131,14 +166,19 @@ class StoreTransaction:
         Returns:
             How many rows were inserted or updated, and the records whose rows were refused.
         """
-        parts = [sorted(latest, key=lambda accepted: accepted.event.pattern_id)]
+        return await self._merge(latest, statement("upsert_patterns"))
+
+    async def merge_history(self, measurements: Iterable[Accepted]) -> tuple[int, list[Rejected]]:
+        """Keep one event of each pattern and time of measurement, likewise."""
+        return await self._merge(measurements, statement("upsert_history"))
+
+    async def _merge(self, accepted: Iterable[Accepted], upsert: str) -> tuple[int, list[Rejected]]:
+        parts = [sorted(accepted, key=lambda one: one.event.pattern_id)]
         applied, refused = 0, list[Rejected]()
         while parts:
             part = parts.pop()
             try:
-                applied += await self._merge_part(part)
-                if parts:
-                    await self.connection.execute(statement("clear_stage"))
+                applied += await self._merge_part(part, upsert)
             except (asyncpg.PostgresError, asyncpg.InterfaceError) as error:
                 if diagnose(error).fault is not Fault.RECORD:
                     raise
@@ -149,9 +189,12 @@ class StoreTransaction:
                     parts += [part[middle:], part[:middle]]
         return applied, refused
 
-    async def _merge_part(self, part: Sequence[Accepted]) -> int:
+    async def _merge_part(self, part: Sequence[Accepted], upsert: str) -> int:
         if not part:
             return 0
+        if self._is_staged:
+            await self.connection.execute(statement("clear_stage"))
+            self._is_staged = False
         rows = [
             (
                 event.pattern_id,
@@ -172,12 +215,13 @@ class StoreTransaction:
             )
             if self._before_upsert is not None:
                 await self.connection.execute(self._before_upsert)
-            status = await self.connection.execute(statement("upsert_patterns"))
+            status = await self.connection.execute(upsert)
         except (asyncpg.PostgresError, asyncpg.InterfaceError) as error:
             if diagnose(error).fault is Fault.RECORD:
                 await savepoint.rollback()
             raise
         await savepoint.commit()
+        self._is_staged = True
         return int(status.rpartition(" ")[2])
 
     async def insert_dead_letters(self, rejected: Iterable[Rejected]) -> None:

@@ -32,11 +32,19 @@ class Watch:
         self._consumer = consumer
         self._health = health
         self._targets: dict[TopicPartition, int] = {}
-        self._active_at = self._probed_at = time.monotonic()
+        self._active_at = self._looked_at = time.monotonic()
 
     def touch(self) -> None:
         """Say that the client got somewhere: a silence is measured from here."""
         self._active_at = time.monotonic()
+
+    def is_silent(self) -> bool:
+        """Whether it is time to look around: no record for `SILENCE_SECONDS`, and no look since."""
+        now = time.monotonic()
+        if now - max(self._active_at, self._looked_at) < SILENCE_SECONDS:
+            return False
+        self._looked_at = now
+        return True
 
     async def is_at_the_end(self, partitions: Iterable[TopicPartition]) -> bool:
         """Whether each partition was read to its end as of its first fetch.
@@ -62,15 +70,11 @@ class Watch:
         )
 
     async def look_for_a_stall(self, partitions: Iterable[TopicPartition]) -> None:
-        """In a silence, ask the broker by a fresh connection whether it is there, and whether there is lag.
+        """Ask the broker by a fresh connection whether it is there, and whether there is lag.
 
         Raises:
             StalledError: the broker has records for us, and the client does not deliver them.
         """
-        now = time.monotonic()
-        if now - max(self._active_at, self._probed_at) < SILENCE_SECONDS:
-            return
-        self._probed_at = now
         try:
             async with asyncio.timeout(SILENCE_SECONDS):
                 await require_topic(self._settings)
@@ -86,5 +90,5 @@ class Watch:
             for partition, end in ends.items()
             if partition in assigned and await self._consumer.position(partition) < end
         ]
-        if behind and now - self._active_at > STALL_SECONDS:
+        if behind and time.monotonic() - self._active_at > STALL_SECONDS:
             raise StalledError(f"{len(behind)} partitions have lag, and no record arrives")

@@ -8,11 +8,11 @@ from typing import Final
 import structlog
 from aiokafka.errors import KafkaError
 
-from consumer.faults import Fault, diagnose
+from consumer.faults import diagnose
 from consumer.health import Health
 from consumer.ingestion import Accounting, Breaker
 from consumer.kafka import require_topic
-from consumer.retrying import persevere
+from consumer.retrying import WEATHER_AND_SETUP, persevere
 from consumer.session import Session
 from consumer.settings import WorkerSettings
 from consumer.stopping import GraceExpiredError, Stop
@@ -59,7 +59,9 @@ class Worker:
             KafkaError: likewise.
         """
         logger.info("worker_started", topic=self._settings.kafka_topic, group=self._settings.kafka_group_id)
-        store = Store(self._settings.database_url.get_secret_value())
+        store = Store(
+            self._settings.database_url.get_secret_value(), keeps_history=self._settings.history_enabled
+        )
         try:
             await self._run_sessions(store, until_caught_up=until_caught_up)
         except GraceExpiredError:
@@ -98,7 +100,7 @@ class Worker:
             Exception: the error, where to build the client anew has not helped so far.
         """
         diagnosis = diagnose(error)
-        if diagnosis.fault in {Fault.WEATHER, Fault.SETUP}:
+        if diagnosis.fault in WEATHER_AND_SETUP:
             self.health.report("kafka", error, diagnosis)
             return 0
         if rebuilds == REBUILDS_MAX:

@@ -163,3 +163,17 @@ async def test_a_bad_setting_is_named_in_one_line_without_its_value(
 
     assert_refused(refused.code, refused.stderr, name)
     assert refused.stdout == b""
+
+
+@pytest.mark.parametrize("arguments", [("backfill", "-"), ("replay",)], ids=["backfill", "replay"])
+async def test_a_command_that_does_one_thing_tells_of_a_missing_table_and_does_not_wait_for_it(
+    real_command: CommandLine, database_url: str, arguments: tuple[str, ...]
+) -> None:
+    """A worker would wait; whoever started a command is there to be told."""
+    line = an_event(1).to_json()
+    (await real_command.run("publish", "-", stdin=line)).succeeded()
+
+    finished = await real_command.run(*arguments, stdin=line, database_url=database_url)
+
+    assert finished.code == 2
+    assert "migrate up" in finished.stderr.splitlines()[-1]

@@ -147,7 +147,7 @@ async def test_pages_leave_no_letter_out_and_take_none_twice(
     steps = list[int]()
 
     accounting = await redrive(
-        migrated_database_url,
+        Store(migrated_database_url),
         Selection(),
         accepted_until=ACCEPTED_UNTIL,
         advance=lambda done, _total: steps.append(done),
@@ -267,7 +267,7 @@ async def test_from_the_topic_to_a_dead_letter_to_the_table_and_a_replay_changes
     accepted_until = datetime.now(UTC) + timedelta(hours=2)
     selection = Selection(topic=settings.kafka_topic)
     accounting = await redrive(
-        url, selection, accepted_until=accepted_until, advance=lambda _done, _total: None
+        Store(url), selection, accepted_until=accepted_until, advance=lambda _done, _total: None
     )
     replay = settings.model_copy(update={"kafka_group_id": str(uuid.uuid4())})
     replayed = await catch_up(replay)

@@ -12,8 +12,9 @@ from consumer.backfill import BackfillRules, Source, backfill, csv_lines, json_l
 from consumer.ingestion import Accounting
 from consumer.replay import replay
 from consumer.settings import WorkerSettings
-from consumer.shadow import ShadowLostError, ShadowStore, open_store
+from consumer.shadow import ShadowLostError, ShadowStore
 from consumer.status import read_status
+from consumer.store import Store
 from consumer.topic import WHOLE_TOPIC, Slice
 from consumer.verification import check_table, compare_with_topic
 from publisher import ScorePublisher
@@ -240,7 +241,7 @@ async def run_backfill(
     database_url: str, of: Source, by: BackfillRules, *, dry_run: bool = False
 ) -> Accounting:
     refused: list[int] = []
-    store = open_store(database_url, dry_run=dry_run)
+    store = ShadowStore(database_url, loads_rows=True) if dry_run else Store(database_url)
     report = await backfill(store, of, by, lambda line, _: refused.append(line))
     assert len(refused) <= report.accounting.dead_letters
     return report.accounting

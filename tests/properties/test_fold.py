@@ -7,7 +7,7 @@ from uuid import UUID
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consumer.folding import fold
+from consumer.folding import by_pattern, fold
 from consumer.records import Accepted
 from schemas.pattern_scored import PatternScored
 from tests.support.events import FEW_IDS, FEW_PATTERNS, FEW_TIMES, accepted, colliding_events, measurement
@@ -20,7 +20,7 @@ def table(folded: Mapping[UUID, Accepted]) -> dict[UUID, PatternScored]:
 
 
 def fold_events(events: list[PatternScored]) -> dict[UUID, PatternScored]:
-    return table(fold(accepted(event, offset) for offset, event in enumerate(events)))
+    return table(fold((accepted(event, offset) for offset, event in enumerate(events)), by_pattern))
 
 
 @given(histories)
@@ -47,12 +47,12 @@ def test_any_split_into_batches_comes_to_the_same(events: list[PatternScored], c
     bounds = [0, *sorted(cuts), len(records)]
     batches = [records[start:end] for start, end in pairwise(bounds)]
 
-    of_folds = fold(one for batch in batches for one in fold(batch).values())
+    of_folds = fold((one for batch in batches for one in fold(batch, by_pattern).values()), by_pattern)
     one_by_one: dict[UUID, Accepted] = {}
     for batch in batches:
-        one_by_one = fold([*one_by_one.values(), *batch])
+        one_by_one = fold([*one_by_one.values(), *batch], by_pattern)
 
-    assert table(of_folds) == table(one_by_one) == table(fold(records))
+    assert table(of_folds) == table(one_by_one) == table(fold(records, by_pattern))
 
 
 def test_a_tie_in_time_is_decided_by_the_event_id() -> None:
@@ -66,8 +66,8 @@ def test_an_equal_pair_is_the_same_measurement_and_the_first_record_stays() -> N
     event = measurement(FEW_PATTERNS[0], FEW_TIMES[0], FEW_IDS[0])
     first, second = accepted(event, 1), accepted(event, 2)
 
-    assert fold([first, second])[FEW_PATTERNS[0]] is first
+    assert fold([first, second], by_pattern)[FEW_PATTERNS[0]] is first
 
 
 def test_nothing_folds_to_nothing() -> None:
-    assert fold([]) == {}
+    assert fold([], by_pattern) == {}

@@ -15,7 +15,7 @@ import asyncpg
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from consumer.folding import fold
+from consumer.folding import by_pattern, fold
 from consumer.ingestion import Accounting, decode_batch, store_batch
 from consumer.records import Record
 from consumer.store import Store
@@ -223,7 +223,7 @@ def test_two_writers_at_once_come_to_the_same_table(any_migrated_database_url: s
                 writers.create_task(write(other, histories[1]))
 
             everything = [event for history in histories for batch in history for event in batch]
-            expected = fold(accepted(event) for event in everything)
+            expected = fold((accepted(event) for event in everything), by_pattern)
             assert await read_table(connection) == {
                 pattern: latest.event for pattern, latest in expected.items()
             }
@@ -254,7 +254,7 @@ async def assert_stored_as_sent(connection: Connection, store: Store, sent: list
     accounting = await ingest(store, [TopicRecord(event.to_json()) for event in sent])
     stored = await read_table(connection)
 
-    latest = {pattern: one.event for pattern, one in fold(map(accepted, sent)).items()}
+    latest = {pattern: one.event for pattern, one in fold(map(accepted, sent), by_pattern).items()}
     assert accounting == Accounting(applied=len(latest), superseded=len(sent) - len(latest))
     assert stored.keys() == latest.keys()
     for pattern, event in latest.items():

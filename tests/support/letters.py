@@ -42,7 +42,10 @@ async def set_aside(
 async def run_redrive(url: str, selection: Selection = OPEN_LETTERS) -> Accounting:
     steps = list[tuple[int, int]]()
     accounting = await redrive(
-        url, selection, accepted_until=ACCEPTED_UNTIL, advance=lambda done, total: steps.append((done, total))
+        Store(url),
+        selection,
+        accepted_until=ACCEPTED_UNTIL,
+        advance=lambda done, total: steps.append((done, total)),
     )
     assert steps == sorted(steps)
     assert not steps or steps[-1][0] == accounting.read

@@ -1,0 +1,100 @@
+"""Commands about what readers get: the current rows as a file, and how long history is kept."""
+
+import json
+import sys
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from consumer.command_line import (
+    POSTGRESQL,
+    JsonOption,
+    fail,
+    load_settings,
+    moment,
+    progress_bar,
+    run,
+    start_logging,
+)
+from consumer.export import WRITERS, Band, Column, Format, WriteRows, export_rows
+from consumer.history import prune_history
+from consumer.output import STANDARD_OUTPUT, OutputError, writing
+from consumer.settings import DatabaseSettings
+
+readers_app = typer.Typer()
+history_app = typer.Typer(
+    no_args_is_help=True, help="The measurements that HISTORY_ENABLED keeps in pattern_quality_history."
+)
+readers_app.add_typer(history_app, name="history")
+
+
+def _database_url() -> str:
+    settings = load_settings(DatabaseSettings)
+    start_logging()
+    return settings.database_url.get_secret_value()
+
+
+@readers_app.command()
+def export(
+    file: Annotated[Path, typer.Argument(metavar="FILE|-", help="- for standard output.")] = STANDARD_OUTPUT,
+    output_format: Annotated[Format, typer.Option("--format", help="What to write.")] = Format.JSONL,
+    min_quality: Annotated[
+        float | None, typer.Option(min=0, max=1, help="Patterns with this score or a greater one.")
+    ] = None,
+    band: Annotated[Band | None, typer.Option(help="Patterns of this band alone.")] = None,
+) -> None:
+    """Export the current rows with band and dimensions, ordered by pattern, as of one instant.
+
+    It reads one snapshot, so that workers may write meanwhile, and keeps little in memory. JSON Lines and CSV
+    are what backfill takes. A FILE is there whole, or not at all.
+    """
+    url = _database_url()
+    is_terminal = file == STANDARD_OUTPUT and sys.stdout.isatty()
+    if output_format is Format.PARQUET:
+        if is_terminal:
+            fail("error: Parquet is not for a terminal: give a FILE", 2)
+        _require_pyarrow()
+    try:
+        with writing(file) as write, progress_bar("exporting", visible=not is_terminal) as bar:
+
+            def open_writer(columns: Sequence[Column]) -> AbstractContextManager[WriteRows]:
+                return WRITERS[output_format](columns, write)
+
+            rows = run(
+                export_rows(
+                    url, min_quality=min_quality, band=band, open_writer=open_writer, advance=bar.reach
+                ),
+                POSTGRESQL,
+            )
+    except OutputError as error:
+        fail(f"error: {error}", 1)
+    typer.echo(f"exported {rows:,} patterns", err=True)
+
+
+def _require_pyarrow() -> None:
+    try:
+        import pyarrow  # noqa: F401 - to see whether it is there
+    except ImportError:
+        fail("error: Parquet needs the extra parquet: pip install 'pattern-metrics[parquet]'", 2)
+
+
+@history_app.command()
+def prune(
+    older_than: Annotated[
+        datetime,
+        typer.Option(parser=moment, metavar="TIME", help="Measured before: 90d, 12h, 30m ago or RFC 3339."),
+    ],
+    as_json: JsonOption = False,
+) -> None:
+    """Delete measurements from the history that were made long ago; the current rows stay.
+
+    Safe beside workers, and to interrupt: what is deleted stays deleted. A replay of a topic that still holds
+    such a measurement brings it back.
+    """
+    with progress_bar("pruning") as bar:
+        count = run(prune_history(_database_url(), older_than, bar.reach), POSTGRESQL)
+    typer.echo(json.dumps({"pruned": count}) if as_json else f"pruned {count:,} measurements")

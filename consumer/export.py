@@ -1,0 +1,186 @@
+"""The current rows for readers, as JSON Lines, CSV or Parquet."""
+
+import csv
+import io
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Any, Final
+
+import asyncpg
+import orjson
+from typing_extensions import override
+
+from consumer.sql import statement
+from consumer.store import connected
+
+ROWS_IN_MEMORY: Final = 10_000
+"""Rows that are fetched and written at once; of a Parquet file, a row group."""
+
+Write = Callable[[bytes], None]
+"""Takes the next bytes of the output."""
+
+WriteRows = Callable[[Sequence[asyncpg.Record]], None]
+
+
+class Format(StrEnum):
+    """What an export may be."""
+
+    JSONL = "jsonl"
+    CSV = "csv"
+    PARQUET = "parquet"
+
+
+class Band(StrEnum):
+    """The bands of the view `pattern_quality_current`, best first."""
+
+    EXCELLENT = "excellent"
+    GOOD = "good"
+    FAIR = "fair"
+    POOR = "poor"
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A column of the view.
+
+    Attributes:
+        name: its name.
+        type: PostgreSQL's name of its type.
+    """
+
+    name: str
+    type: str
+
+
+OpenWriter = Callable[[Sequence[Column], Write], AbstractContextManager[WriteRows]]
+
+
+async def export_rows(
+    database_url: str,
+    *,
+    min_quality: float | None,
+    band: Band | None,
+    open_writer: Callable[[Sequence[Column]], AbstractContextManager[WriteRows]],
+    advance: Callable[[int, int], None],
+) -> int:
+    """Write the current rows, ordered by pattern, in bounded memory: those of one instant, whoever writes.
+
+    Args:
+        database_url: any DSN that asyncpg knows.
+        min_quality: the least score; None for all.
+        band: the only band; None for all.
+        open_writer: given the columns, what writes rows.
+        advance: told how many rows are written, and of how many.
+
+    Returns:
+        How many rows there were.
+
+    Raises:
+        asyncpg.PostgresError: a statement failed.
+        OSError: PostgreSQL is not reachable.
+    """
+    done = 0
+    async with (
+        connected(database_url) as connection,
+        connection.transaction(isolation="repeatable_read", readonly=True),
+    ):
+        total = await connection.fetchval(statement("select_current_count"), min_quality, band)
+        prepared = await connection.prepare(statement("select_current"))
+        columns = [Column(one.name, one.type.name) for one in prepared.get_attributes()]
+        cursor = await prepared.cursor(min_quality, band)
+        with open_writer(columns) as write_rows:
+            while rows := await cursor.fetch(ROWS_IN_MEMORY):
+                write_rows(rows)
+                done += len(rows)
+                advance(done, total)
+    return done
+
+
+@contextmanager
+def _json_lines(columns: Sequence[Column], write: Write) -> Iterator[WriteRows]:
+    """An object a line; `backfill` takes it, and what it does not know it passes over."""
+    documents = [column.name for column in columns if column.type == "jsonb"]
+
+    def write_rows(rows: Sequence[asyncpg.Record]) -> None:
+        lines = bytearray()
+        for row in rows:
+            fields: dict[str, object] = dict(row)
+            for name in documents:
+                if row[name] is not None:
+                    fields[name] = orjson.Fragment(row[name])
+            lines += orjson.dumps(fields, option=orjson.OPT_APPEND_NEWLINE)
+        write(bytes(lines))
+
+    yield write_rows
+
+
+@contextmanager
+def _csv(columns: Sequence[Column], write: Write) -> Iterator[WriteRows]:
+    """RFC 4180 with a header, metadata as JSON text; an absent value is an empty cell."""
+    names = [column.name for column in columns]
+
+    def write_cells(rows: Sequence[Sequence[object]]) -> None:
+        text = io.StringIO(newline="")
+        csv.writer(text).writerows(rows)
+        write(text.getvalue().encode())
+
+    write_cells([names])
+    yield lambda rows: write_cells([[_cell(value) for value in row] for row in rows])
+
+
+def _cell(value: object) -> object:
+    return value.isoformat() if isinstance(value, datetime) else value
+
+
+class _Sink(io.RawIOBase):
+    """What pyarrow writes to: it asks for the position, which a pipe does not know."""
+
+    def __init__(self, write: Write) -> None:
+        self._write = write
+        self._position = 0
+
+    @override
+    def writable(self) -> bool:
+        return True
+
+    @override
+    def tell(self) -> int:
+        return self._position
+
+    @override
+    def write(self, data: Any) -> int:
+        self._write(bytes(data))
+        self._position += len(data)
+        return len(data)
+
+
+@contextmanager
+def _parquet(columns: Sequence[Column], write: Write) -> Iterator[WriteRows]:
+    """Ids, metadata and other text as strings; times in microseconds, UTC.
+
+    Raises:
+        ImportError: the extra `parquet` is not installed.
+    """
+    import pyarrow
+    from pyarrow.parquet import ParquetWriter
+
+    types = {"float8": pyarrow.float64(), "timestamptz": pyarrow.timestamp("us", tz="UTC")}
+    schema = pyarrow.schema([(column.name, types.get(column.type, pyarrow.string())) for column in columns])
+    with ParquetWriter(_Sink(write), schema, compression="zstd") as writer:
+
+        def write_rows(rows: Sequence[asyncpg.Record]) -> None:
+            cells = zip(*rows, strict=True)
+            arrays = [pyarrow.array(column, field.type) for column, field in zip(cells, schema, strict=True)]
+            writer.write_table(pyarrow.Table.from_arrays(arrays, schema=schema))
+
+        yield write_rows
+
+
+WRITERS: Final[dict[Format, OpenWriter]] = {
+    Format.JSONL: _json_lines,
+    Format.CSV: _csv,
+    Format.PARQUET: _parquet,
+}

@@ -1,0 +1,17 @@
+-- Keep the measurements of the stage. Of two of a pattern with the same time the greater event id stays; one that
+-- is kept already costs no WAL. Sorted, so that writers never deadlock.
+INSERT INTO pattern_quality_history AS present
+    (pattern_id, measurement_timestamp, event_id, quality_score, confidence, version, metadata)
+SELECT pattern_id, measurement_timestamp, stage.event_id, stage.quality_score, stage.confidence,
+       stage.version, stage.metadata
+FROM pattern_metrics_stage AS stage
+LEFT JOIN pattern_quality_history AS existing USING (pattern_id, measurement_timestamp)
+WHERE existing.pattern_id IS NULL OR stage.event_id > existing.event_id
+ORDER BY pattern_id, measurement_timestamp
+ON CONFLICT (pattern_id, measurement_timestamp) DO UPDATE SET
+    event_id = EXCLUDED.event_id,
+    quality_score = EXCLUDED.quality_score,
+    confidence = EXCLUDED.confidence,
+    version = EXCLUDED.version,
+    metadata = EXCLUDED.metadata
+WHERE EXCLUDED.event_id > present.event_id

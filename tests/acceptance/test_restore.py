@@ -1,0 +1,90 @@
+"""A database restored from a backup, by PostgreSQL's own pg_dump and pg_restore, is caught up by itself."""
+
+from pathlib import Path
+
+from consumer.settings import WorkerSettings
+from schemas.pattern_scored import PatternScored
+from tests.support.command import SECONDS_MAX, CommandLine
+from tests.support.pipeline import an_event, execute, expected_table, table
+from tests.support.postgres import wheel_program
+from tests.support.waiting import eventually
+
+EARLY = [an_event(number, seconds=number, score=0.2) for number in range(1, 60)]
+LATE = [an_event(number, seconds=1000 + number, score=0.8) for number in range(30, 90)]
+HOSTILE = b'{"no": "event"}'
+
+
+async def publish(command: CommandLine, events: list[PatternScored]) -> None:
+    lines = b"\n".join(event.to_json() for event in events)
+    (await command.run("publish", "-", stdin=lines)).succeeded()
+
+
+async def back_up(command: CommandLine, settings: WorkerSettings, file: Path) -> None:
+    url = settings.database_url.get_secret_value()
+    (
+        await command.run_program(
+            wheel_program("pg_dump"), "--format=custom", "--file", file, "--dbname", url
+        )
+    ).succeeded()
+
+
+async def restore(command: CommandLine, settings: WorkerSettings, file: Path) -> None:
+    url = settings.database_url.get_secret_value()
+    options = ("--clean", "--if-exists", "--single-transaction", "--dbname", url)
+    (await command.run_program(wheel_program("pg_restore"), *options, file)).succeeded()
+
+
+async def test_what_a_backup_lacks_is_read_again_although_the_offsets_are_ahead_of_it(
+    command: CommandLine, settings: WorkerSettings, tmp_path: Path
+) -> None:
+    file = tmp_path / "backup"
+    await publish(command, EARLY)
+    (await command.run("consume", "--until-caught-up")).succeeded()
+    await back_up(command, settings, file)
+    await publish(command, LATE)
+    (await command.run("consume", "--until-caught-up")).succeeded()
+
+    await restore(command, settings, file)
+    as_restored = await table(settings)
+    caught_up = (await command.run("consume", "--until-caught-up", "--json")).succeeded()
+
+    assert as_restored == expected_table(EARLY)
+    assert caught_up.json == {"read": len(LATE), "applied": len(LATE), "superseded": 0, "dead_letters": 0}
+    assert await table(settings) == expected_table([*EARLY, *LATE])
+    (await command.run("verify", "--against-topic", "--strict")).succeeded()
+
+
+async def test_a_database_that_is_restored_under_an_idle_worker_is_caught_up_without_a_restart(
+    command: CommandLine, settings: WorkerSettings, tmp_path: Path
+) -> None:
+    """Nothing is published after the restore: no batch tells the worker of it."""
+    file = tmp_path / "backup"
+    async with command.worker() as worker:
+
+        async def holds(events: list[PatternScored]) -> bool:
+            return await table(settings) == expected_table(events)
+
+        await publish(command, EARLY)
+        await eventually(lambda: holds(EARLY), deadline_seconds=SECONDS_MAX)
+        await back_up(command, settings, file)
+        await publish(command, LATE)
+        await eventually(lambda: holds([*EARLY, *LATE]), deadline_seconds=SECONDS_MAX)
+
+        await restore(command, settings, file)
+        await eventually(lambda: holds([*EARLY, *LATE]), deadline_seconds=SECONDS_MAX)
+
+        assert worker.events("database_went_back")
+        assert await worker.terminate() == 0
+
+
+async def test_a_database_made_anew_is_filled_from_the_topic(
+    command: CommandLine, settings: WorkerSettings
+) -> None:
+    await publish(command, [*EARLY, *LATE])
+    (await command.run("consume", "--until-caught-up")).succeeded()
+
+    await execute(settings, "DROP SCHEMA public CASCADE; CREATE SCHEMA public")
+    (await command.run("migrate", "up")).succeeded()
+    (await command.run("consume", "--until-caught-up")).succeeded()
+
+    assert await table(settings) == expected_table([*EARLY, *LATE])

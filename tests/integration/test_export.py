@@ -1,0 +1,209 @@
+"""What readers get: the view, and its rows as JSON Lines, CSV and Parquet."""
+
+import asyncio
+import csv
+import io
+import json
+import math
+import random
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from functools import partial
+from typing import Any
+
+import asyncpg
+import pyarrow.parquet
+import pytest
+
+from consumer.backfill import BackfillRules, Source, backfill, csv_lines, json_lines
+from consumer.export import ROWS_IN_MEMORY, WRITERS, Band, Format, export_rows
+from consumer.ingestion import store_batch
+from consumer.store import Store
+from publisher.scorer import BANDS, WEIGHTS, band_of
+from tests.integration.test_store import a_batch
+from tests.support.pipeline import BASE_TIME, an_event
+from tests.support.postgres import new_database
+
+EVERYTHING: dict[str, Any] = {"min_quality": None, "band": None}
+
+
+async def insert(url: str, *events: Any) -> None:
+    store = Store(url)
+    try:
+        async with store.transaction() as transaction:
+            assert (await store_batch(transaction, a_batch(events))).dead_letters == 0
+    finally:
+        await store.close()
+
+
+async def export(url: str, of: Format, **selection: Any) -> bytes:
+    output = io.BytesIO()
+    steps = list[tuple[int, int]]()
+    rows = await export_rows(
+        url,
+        **(EVERYTHING | selection),
+        open_writer=partial(_open, of, output),
+        advance=lambda done, total: steps.append((done, total)),
+    )
+    assert not rows or steps[-1] == (rows, rows)
+    return output.getvalue()
+
+
+def _open(of: Format, output: io.BytesIO, columns: Any) -> Any:
+    return WRITERS[of](columns, output.write)  # type: ignore[arg-type]
+
+
+async def json_rows(url: str, **selection: Any) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (await export(url, Format.JSONL, **selection)).splitlines()]
+
+
+SOME = [
+    an_event(1, score=0.95, metadata={"name": 'ü, "q"\nline', "dimensions": dict.fromkeys(WEIGHTS, 0.5)}),
+    an_event(2, score=0.7, metadata={"dimensions": {"completeness": 1, "documentation": "0.5"}}),
+    an_event(3, score=0.69999, metadata={"dimensions": [1], "deep": {"a": [0.125, None, "é"]}}),
+    an_event(4, score=0.0, metadata={}, version="β"),
+]
+
+
+async def test_the_three_formats_hold_the_same_rows(any_migrated_database_url: str) -> None:
+    url = any_migrated_database_url
+    await insert(url, *SOME)
+
+    lines = await json_rows(url)
+    cells = list(csv.DictReader(io.StringIO((await export(url, Format.CSV)).decode(), newline="")))
+    columns = pyarrow.parquet.read_table(io.BytesIO(await export(url, Format.PARQUET))).to_pylist()
+
+    assert [row["pattern_id"] for row in lines] == [str(event.pattern_id) for event in SOME]
+    for event, line, cell, column in zip(SOME, lines, cells, columns, strict=True):
+        assert (line["quality_score"], line["metadata"]) == (event.quality_score, event.metadata)
+        assert line["band"] == cell["band"] == column["band"] == band_of(event.quality_score)
+        assert float(cell["quality_score"]) == column["quality_score"] == event.quality_score
+        assert json.loads(cell["metadata"]) == json.loads(column["metadata"]) == event.metadata
+        assert column["measurement_timestamp"] == event.measurement_timestamp
+        assert list(line) == list(cell) == list(column)
+        assert {name: line[name] for name in WEIGHTS} == {name: column[name] for name in WEIGHTS}
+        assert {name: cell[name] for name in WEIGHTS} == {
+            name: "" if line[name] is None else str(line[name]) for name in WEIGHTS
+        }
+
+
+async def test_the_dimensions_are_columns_where_they_are_numbers_from_0_to_1(
+    any_migrated_database_url: str,
+) -> None:
+    url = any_migrated_database_url
+    await insert(url, *SOME)
+    connection = await asyncpg.connect(url)
+    await connection.execute(
+        "INSERT INTO pattern_quality_metrics (pattern_id, quality_score, confidence, metadata) "
+        """VALUES (gen_random_uuid(), 0.1, 1, '{"dimensions": {"completeness": 1e400, "complexity": -1}}'),"""
+        "(gen_random_uuid(), 0.1, 1, NULL), (gen_random_uuid(), 0.1, 1, '[1]')"
+    )
+    await connection.close()
+
+    rows = await json_rows(url)
+
+    assert [[row[name] for name in WEIGHTS] for row in rows[:3]] == [
+        [0.5] * 5,
+        [1.0, None, None, None, None],
+        [None] * 5,
+    ]
+    assert all(row[name] is None for row in rows[3:] for name in WEIGHTS)
+    assert len(rows) == len(SOME) + 3
+
+
+async def test_the_view_and_the_scorer_agree_on_every_band(any_migrated_database_url: str) -> None:
+    edges = [math.nextafter(least, to) for least in BANDS.values() for to in (least, 0, 1)]
+    scores = [*edges, 1.0, *(random.random() for _ in range(500))]
+    await insert(
+        any_migrated_database_url, *(an_event(number, score=score) for number, score in enumerate(scores))
+    )
+
+    rows = await json_rows(any_migrated_database_url)
+
+    assert [row["quality_score"] for row in rows] == scores
+    assert [row["band"] for row in rows] == [band_of(score) for score in scores]
+    assert [*Band] == [*BANDS]
+
+
+async def test_a_selection_by_score_and_band_holds_what_fulfils_both(any_migrated_database_url: str) -> None:
+    url = any_migrated_database_url
+    await insert(url, *SOME)
+
+    async def scores(**selection: Any) -> list[float]:
+        return [row["quality_score"] for row in await json_rows(url, **selection)]
+
+    assert await scores(min_quality=0.7) == [0.95, 0.7]
+    assert await scores(band=Band.GOOD) == [0.7]
+    assert await scores(min_quality=0.9, band=Band.GOOD) == []
+    assert (await export(url, Format.CSV, band=Band.FAIR, min_quality=0.9)).count(b"\n") == 1
+    assert (
+        pyarrow.parquet.read_table(io.BytesIO(await export(url, Format.PARQUET, min_quality=1.0))).num_rows
+        == 0
+    )
+
+
+@pytest.mark.parametrize(("of", "lines"), [(Format.JSONL, json_lines), (Format.CSV, csv_lines)])
+async def test_what_was_exported_can_be_backfilled_into_an_equal_table(
+    postgres_server: Any, template_name: str, migrated_database_url: str, of: Format, lines: Any
+) -> None:
+    await insert(migrated_database_url, *SOME)
+    exported = await export(migrated_database_url, of)
+
+    async with new_database(postgres_server, template_name) as other:
+        report = await backfill(
+            Store(other),
+            Source("export", 1, lines(io.BytesIO(exported))),
+            BackfillRules(accepted_until=BASE_TIME.replace(year=2100)),
+            lambda line, why: pytest.fail(f"line {line}: {why}"),
+        )
+        copied = await export(other, Format.JSONL)
+
+    assert report.accounting.applied == len(SOME)
+    original = await export(migrated_database_url, Format.JSONL)
+    assert without_write_times(copied) == without_write_times(original)
+
+
+def without_write_times(exported: bytes) -> list[dict[str, Any]]:
+    return [json.loads(line) | {"updated_at": None} for line in exported.splitlines()]
+
+
+async def test_an_export_is_one_instant_and_few_rows_at_a_time_while_others_write(
+    any_migrated_database_url: str,
+) -> None:
+    """Between the first and the last page every row is changed, and one is added."""
+    url, count = any_migrated_database_url, 2 * ROWS_IN_MEMORY + 10
+    connection = await asyncpg.connect(url)
+    await connection.execute(
+        "INSERT INTO pattern_quality_metrics (pattern_id, quality_score, confidence) "
+        "SELECT gen_random_uuid(), 0.5, 1 FROM generate_series(1, $1::int)".replace("$1::int", str(count))
+    )
+    await connection.close()
+    pages, scores = list[int](), Counter[float]()
+
+    @contextmanager
+    def looking(_columns: Any) -> Iterator[Any]:
+        def write_rows(rows: Sequence[Any]) -> None:
+            if not pages:
+                with ThreadPoolExecutor(1) as elsewhere:
+                    elsewhere.submit(asyncio.run, change_everything(url)).result()
+            pages.append(len(rows))
+            scores.update(row["quality_score"] for row in rows)
+
+        yield write_rows
+
+    exported = await export_rows(url, **EVERYTHING, open_writer=looking, advance=lambda *_: None)
+
+    assert exported == count
+    assert scores == {0.5: count}
+    assert pages == [ROWS_IN_MEMORY, ROWS_IN_MEMORY, 10]
+
+
+async def change_everything(url: str) -> None:
+    connection = await asyncpg.connect(url)
+    await connection.execute(
+        "UPDATE pattern_quality_metrics SET quality_score = 0.1; INSERT INTO pattern_quality_metrics "
+        "(pattern_id, quality_score, confidence) VALUES ('ffffffff-ffff-ffff-ffff-ffffffffffff', 0.2, 1)"
+    )
+    await connection.close()
