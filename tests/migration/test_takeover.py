@@ -1,9 +1,11 @@
+from pathlib import Path
+from urllib.parse import quote, urlencode
 from uuid import UUID
 
 import asyncpg
 import pytest
 
-from consumer.migration import HEAD_REVISION, migrate_up, migration_status
+from consumer.migration import HEAD_REVISION, migrate_down, migrate_up, migration_sql, migration_status
 from migrations.revisions import REVISIONS
 from tests.migration.databases import (
     MADE_ELSEWHERE,
@@ -14,6 +16,7 @@ from tests.migration.databases import (
     fetch,
     make_elsewhere,
     measurements,
+    psql,
     stamp,
 )
 
@@ -126,3 +129,32 @@ async def test_every_foreign_key_of_the_pattern_is_dropped_and_no_other(any_data
     assert await fetch(any_database_url, "SELECT conname FROM pg_constraint WHERE contype = 'f'") == [
         {"conname": "run"}
     ]
+
+
+OTHER_SCHEMA_FIRST = "?search_path=" + quote('"a, b",public')
+
+
+@pytest.mark.parametrize("by", ["migrate up", "script"])
+async def test_a_table_in_a_later_schema_of_the_search_path_is_taken_over_where_it_is(
+    database_url: str, tmp_path: Path, by: str
+) -> None:
+    await make_elsewhere(database_url, "012")
+    await execute(database_url, TWO_MEASUREMENTS + 'CREATE SCHEMA "a, b"')
+    before, url = await measurements(database_url), f"{database_url}{OTHER_SCHEMA_FIRST}"
+
+    if by == "script":
+        (tmp_path / "script.sql").write_text(migration_sql(), encoding="utf-8")
+        options = urlencode({"options": '-c search_path="a,\\ b",public'}, quote_via=quote)
+        status, output = await psql(f"{database_url}?{options}", tmp_path / "script.sql")
+        assert status == 0, output
+    else:
+        assert (await migration_status(url)).recognised == "012"
+        assert await migrate_up(url) == REVISIONS
+
+    assert (await migration_status(url)).up_to_date
+    assert await migrate_up(url) == ()
+    assert await measurements(url) == before
+    schemas = "SELECT DISTINCT relnamespace::regnamespace::text AS s FROM pg_class WHERE relname = ANY ($1)"
+    tables = ["pattern_quality_metrics", "dead_letters", "ingest_progress", "ingest_gaps", "alembic_version"]
+    assert await fetch(database_url, schemas, tables) == [{"s": "public"}]
+    assert await migrate_down(url, "012") == REVISIONS[:0:-1]
