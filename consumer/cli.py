@@ -53,8 +53,13 @@ app.add_typer(dead_letters_app, name="dead-letters")
 
 def main() -> None:
     """The entry point; an error that nobody expected is logged with its traceback, and the exit code is 1."""
+    configure_logging(LogSettings.model_construct())  # until a command does as the settings say
     try:
-        app(prog_name="pattern-metrics")
+        sys.exit(app(prog_name="pattern-metrics", standalone_mode=False))
+    except typer.TyperException as error:  # wrong usage; without a message, the help was shown
+        if message := " ".join(error.format_message().split()):
+            typer.echo(f"error: {message}", err=True)
+        sys.exit(error.exit_code)
     except Exception:  # noqa: BLE001 - the outermost place: nothing escapes without being logged
         structlog.get_logger().exception("failed")
         sys.exit(1)
