@@ -1,9 +1,12 @@
 """What all commands share: settings, errors as one line, a progress bar."""
 
 import logging
+import os
+import stat
+import sys
 from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager
-from typing import Annotated, Any, NoReturn, TypeVar
+from typing import IO, Annotated, Any, NoReturn, TypeVar
 
 import typer
 from rich.console import Console
@@ -61,6 +64,40 @@ def run(work: Coroutine[Any, Any, T], about: str) -> T:
         if diagnosis.fault is Fault.SETUP:
             fail(f"error: {about}: {detail}; {diagnosis.hint}", 2)
         fail(f"error: {about}: {detail}", 1)
+
+
+def input_size(file: IO[bytes]) -> int | None:
+    """The bytes of a regular file; None for a pipe. What cannot be read ends the command."""
+    try:
+        os.read(file.fileno(), 0)
+    except OSError as error:
+        fail(f"error: standard input: {error}", 1)
+    status = os.fstat(file.fileno())
+    return status.st_size if stat.S_ISREG(status.st_mode) else None
+
+
+def open_closed_streams() -> None:
+    """Put a stream that fails in the place of a standard one that is closed.
+
+    Python has None there, to which some write in silence, and its number would be the next socket's.
+    """
+    if sys.stdin is None:
+        sys.stdin = os.fdopen(os.open(os.devnull, os.O_WRONLY), "r")
+    if sys.stdout is None:
+        sys.stdout = os.fdopen(os.open(os.devnull, os.O_RDONLY), "w")
+
+
+def end_output(code: int) -> int:
+    """The exit code of a command, once what it wrote has arrived at standard output, or could not."""
+    try:
+        sys.stdout.flush()
+    except OSError as error:
+        if code == 0 and not isinstance(error, BrokenPipeError):  # `| head` has seen enough
+            typer.echo(f"error: standard output: {error}", err=True)
+        # Python tries the rest once more when it ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return code or 1
+    return code
 
 
 class Bar:

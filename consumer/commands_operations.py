@@ -19,6 +19,7 @@ from consumer.command_line import (
     KAFKA,
     POSTGRESQL,
     JsonOption,
+    input_size,
     load_settings,
     progress_bar,
     run,
@@ -161,10 +162,10 @@ def backfill(
         os.environ["DATABASE_URL"] = database_url
     settings, clock = load_settings(DatabaseSettings), load_settings(ClockSettings)
     start_logging()
-    path = Path(file.name)
+    total, path = input_size(file), Path(file.name)
     is_file = path.is_file()
     rules = BackfillRules(clock.accepted_until(), limit, min_confidence, batch_size, delay)
-    with progress_bar("backfilling", total=path.stat().st_size if is_file else None) as bar:
+    with progress_bar("backfilling", total=total) as bar:
 
         def lines() -> Iterator[tuple[int, bytes]]:
             for number, line in (csv_lines if path.suffix.lower() == ".csv" else json_lines)(file):

@@ -12,7 +12,7 @@ import schemas
 from consumer.cli import app
 from migrations.revisions import REVISIONS
 from schemas.generate import JSON_SCHEMA_FILE
-from tests.support.command import CommandLine
+from tests.support.command import PROGRAM, CommandLine
 
 
 def paths(command: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
@@ -123,3 +123,41 @@ async def test_the_script_for_a_dba_needs_no_database(command: CommandLine) -> N
 
     assert b"CREATE TABLE" in script.stdout
     assert script.stderr == ""
+
+
+@pytest.mark.parametrize("redirection", [">/dev/full", ">&-"])
+@pytest.mark.parametrize("arguments", ["schema", "--help", "migrate status", "migrate sql", "score ."])
+async def test_output_that_cannot_be_written_is_told_in_one_line(
+    command: CommandLine, migrated_database_url: str, tmp_path: Path, arguments: str, redirection: str
+) -> None:
+    (tmp_path / "module.py").write_text("def function(): ...\n")
+    shell = ("/bin/sh", "-c", f"{PROGRAM} {arguments} {redirection}")
+
+    failed = await command.run_program(*shell, database_url=migrated_database_url)
+
+    assert failed.code == 1
+    assert failed.stderr.startswith("error: standard output: [Errno ")
+    assert len(failed.stderr.splitlines()) == 1, failed.stderr
+
+
+@pytest.mark.parametrize("reader", ["publish", "backfill"])
+async def test_a_closed_standard_input_is_told_in_one_line(command: CommandLine, reader: str) -> None:
+    shell = ("/bin/sh", "-c", f"{PROGRAM} {reader} - <&-")
+
+    failed = await command.run_program(*shell, database_url="postgresql://127.0.0.1:1/none")
+
+    assert failed.code == 1
+    assert failed.stderr.startswith("error: standard input: [Errno ")
+    assert len(failed.stderr.splitlines()) == 1, failed.stderr
+
+
+@pytest.mark.parametrize("arguments", ["score .", "migrate sql", "schema"])
+async def test_a_reader_that_has_seen_enough_ends_the_command_without_a_word(
+    command: CommandLine, tmp_path: Path, arguments: str
+) -> None:
+    (tmp_path / "module.py").write_text("def function(): ...\n" * 1000)
+
+    ended = await command.run_program("/bin/sh", "-c", f"{PROGRAM} {arguments} | head -n 1")
+
+    assert len(ended.succeeded().stdout.splitlines()) == 1
+    assert ended.stderr == ""
