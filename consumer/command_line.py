@@ -8,6 +8,7 @@ from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager
 from typing import IO, Annotated, Any, NoReturn, TypeVar
 
+import asyncpg
 import typer
 from rich.console import Console
 from rich.progress import (
@@ -60,10 +61,20 @@ def run(work: Coroutine[Any, Any, T], about: str) -> T:
         diagnosis = diagnose(error)
         if diagnosis.fault is Fault.UNKNOWN:
             raise
-        detail = str(error) or type(error).__name__
+        detail, hint = _told(error)
         if diagnosis.fault is Fault.SETUP:
-            fail(f"error: {about}: {detail}; {diagnosis.hint}", 2)
-        fail(f"error: {about}: {detail}", 1)
+            hint = hint if hint and diagnosis.is_general else diagnosis.hint
+            fail(f"error: {about}: {detail}; {hint}", 2)
+        fail(f"error: {about}: {detail}" + (f"; {hint}" if hint else ""), 1)
+
+
+def _told(error: Exception) -> tuple[str, str]:
+    """What is wrong, and the server's own advice, if there is any; each in one line."""
+    texts = [str(error) or type(error).__name__, ""]
+    if isinstance(error, asyncpg.PostgresError):
+        texts = [f"{error.args[0]} {error.detail or ''}", error.hint or ""]
+    detail, hint = (" ".join(text.split()) for text in texts)
+    return detail, hint.removesuffix(".")
 
 
 def input_size(file: IO[bytes]) -> int | None:

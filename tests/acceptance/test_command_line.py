@@ -13,6 +13,7 @@ from consumer.cli import app
 from migrations.revisions import REVISIONS
 from schemas.generate import JSON_SCHEMA_FILE
 from tests.support.command import PROGRAM, CommandLine
+from tests.support.letters import run_sql
 
 
 def paths(command: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
@@ -161,3 +162,42 @@ async def test_a_reader_that_has_seen_enough_ends_the_command_without_a_word(
 
     assert len(ended.succeeded().stdout.splitlines()) == 1
     assert ended.stderr == ""
+
+
+@pytest.mark.parametrize(
+    ("change", "code", "told", "advice"),
+    [
+        ("DROP COLUMN version", 2, "version must be text and is missing", "Alter these columns"),
+        ("ADD COLUMN owner text NOT NULL", 1, 'null value in column "owner"', "Look for a"),
+    ],
+    ids=["a column missing", "a column too many"],
+)
+async def test_a_table_that_does_not_fit_is_told_with_what_to_do_in_one_line(
+    command: CommandLine, database_url: str, change: str, code: int, told: str, advice: str
+) -> None:
+    (await command.run("migrate", "up", database_url=database_url)).succeeded()
+    await run_sql(database_url, f"DROP TABLE alembic_version; ALTER TABLE pattern_quality_metrics {change}")
+
+    refused = await command.run("migrate", "up", database_url=database_url, log_level="WARNING")
+
+    assert refused.code == code
+    assert len(refused.stderr.splitlines()) == 1, refused.stderr
+    assert told in refused.stderr
+    assert advice in refused.stderr
+    assert "migrate up" not in refused.stderr
+
+
+@pytest.mark.parametrize(
+    ("parameter", "told"),
+    [("foo=bar", '"foo"'), ("target_session_attrs=foo", "target_session_attrs must be")],
+)
+async def test_a_wrong_parameter_of_the_database_url_is_named_in_one_line(
+    command: CommandLine, database_url: str, parameter: str, told: str
+) -> None:
+    refused = await command.run("migrate", "status", database_url=f"{database_url}?{parameter}")
+
+    assert refused.code == 2
+    assert len(refused.stderr.splitlines()) == 1, refused.stderr
+    assert told in refused.stderr
+    assert "DATABASE_URL" in refused.stderr
+    assert "migrate" not in refused.stderr

@@ -228,6 +228,17 @@ async def test_a_broken_table_fails_its_check_and_names_the_command_that_mends_i
     assert set(failed.values()) == {"pattern-metrics migrate up"}
 
 
+async def test_a_column_that_nothing_fills_is_named_by_the_check(settings_for: SettingsFactory) -> None:
+    settings = settings_for()
+    await execute(settings, "ALTER TABLE pattern_quality_metrics ADD COLUMN owner text NOT NULL")
+
+    [failed] = [check for check in await check_table(settings) if not check.passed]
+
+    assert failed.name == "a second insert of a pattern updates its row"
+    assert 'null value in column "owner"' in str(failed)
+    assert "migrate up" not in str(failed)
+
+
 def source(text: str, lines: object = json_lines, name: str = "m.jsonl") -> Source:
     return Source(name, 1, lines(io.BytesIO(text.encode())))  # type: ignore[operator]
 

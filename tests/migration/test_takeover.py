@@ -111,6 +111,23 @@ async def test_another_table_of_the_name_of_one_of_ours_is_refused(database_url:
     assert await fetch(database_url, "SELECT to_regclass('pattern_quality_metrics') AS t") == [{"t": None}]
 
 
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ("ADD COLUMN owner text NOT NULL", "dead_letters.owner must be nullable or have a default"),
+        ("ALTER COLUMN value SET NOT NULL", "dead_letters.value must be nullable or have a default"),
+    ],
+)
+async def test_a_column_that_nothing_would_fill_is_refused_before_anything_is_written(
+    database_url: str, change: str, told: str
+) -> None:
+    await migrate_up(database_url)
+    await execute(database_url, f"DROP TABLE alembic_version; ALTER TABLE dead_letters {change}")
+
+    with pytest.raises(asyncpg.InvalidTableDefinitionError, match=told):
+        await migrate_up(database_url)
+
+
 async def test_every_foreign_key_of_the_pattern_is_dropped_and_no_other(any_database_url: str) -> None:
     await make_elsewhere(any_database_url, "012")
     await execute(

@@ -183,6 +183,7 @@ def test_a_port_of_a_broker_that_is_no_number_is_told_as_a_wrong_setting(
         "postgresql://worker:hun#ter2@127.0.0.1:5432/metrics",
         "postgresql://worker:hunter2@127.0.0.1:none/metrics",
         "postgresql://worker:hunter2@127.0.0.1:99999/metrics",
+        "postgresql://worker@127.0.0.1/metrics?target_session_attrs=hunter2",
     ],
 )
 def test_a_database_url_that_cannot_be_read_is_told_as_a_wrong_setting(
