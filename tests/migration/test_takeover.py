@@ -101,6 +101,26 @@ async def test_a_table_that_does_not_fit_is_refused_and_left_as_it_is(
     assert await fetch(any_database_url, "SELECT to_regclass('alembic_version') AS t") == [{"t": None}]
 
 
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "TABLE pattern_quality_metrics (LIKE t) PARTITION BY HASH (id)",
+        "VIEW pattern_quality_metrics AS TABLE t",
+    ],
+    ids=["partitioned", "view"],
+)
+async def test_what_is_no_plain_table_is_refused_with_what_to_do(any_database_url: str, kind: str) -> None:
+    await make_elsewhere(any_database_url, "012")
+    await execute(any_database_url, f"ALTER TABLE pattern_quality_metrics RENAME TO t; CREATE {kind}")
+
+    with pytest.raises(
+        asyncpg.WrongObjectTypeError, match="is partitioned, or a view: not supported"
+    ) as refused:
+        await migrate_up(any_database_url)
+
+    assert "copy its rows" in (refused.value.hint or "")
+
+
 async def test_another_table_of_the_name_of_one_of_ours_is_refused(database_url: str) -> None:
     await execute(database_url, 'CREATE TABLE dead_letters (id int, topic text, key text, "offset" bigint)')
 
