@@ -2,11 +2,13 @@
 
 import logging
 import os
+import re
 import stat
 import sys
 from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager
-from typing import IO, Annotated, Any, NoReturn, TypeVar
+from datetime import UTC, datetime, timedelta
+from typing import IO, Annotated, Any, Final, NoReturn, TypeVar
 
 import asyncpg
 import typer
@@ -28,6 +30,10 @@ T = TypeVar("T")
 
 JsonOption = Annotated[bool, typer.Option("--json", help="One JSON object on the last line of stdout.")]
 
+TIME_FORMS: Final = "RFC 3339, or 90d, 12h, 30m ago"
+
+_UNITS: Final = {"d": "days", "h": "hours", "m": "minutes"}
+
 KAFKA = "Kafka (KAFKA_BOOTSTRAP_SERVERS)"
 POSTGRESQL = "PostgreSQL (DATABASE_URL)"
 
@@ -36,6 +42,22 @@ def fail(message: str, code: int) -> NoReturn:
     """End the command with one line on standard error."""
     typer.echo(message, err=True)
     raise typer.Exit(code)
+
+
+def parse_time(text: str) -> datetime:
+    """Read an RFC 3339 time with an offset, or how long ago it is."""
+    ago = re.fullmatch(r"([0-9]+)([dhm])", text)
+    try:
+        if ago:
+            return datetime.now(UTC) - timedelta(**{_UNITS[ago[2]]: int(ago[1])})
+        moment = datetime.fromisoformat(text)
+    except (ValueError, OverflowError):
+        raise typer.BadParameter(
+            "is neither an RFC 3339 time nor a duration such as 90d, 12h or 30m"
+        ) from None
+    if moment.tzinfo is None:
+        raise typer.BadParameter("has no offset: end it with Z or +HH:MM")
+    return moment
 
 
 def load_settings(settings_class: type[SettingsT]) -> SettingsT:

@@ -1,11 +1,10 @@
 """Commands for what could not be decoded or stored."""
 
 import json
-import re
 import sys
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager, nullcontext
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any, Final, TypeVar
 
@@ -16,9 +15,11 @@ from rich.text import Text
 
 from consumer.command_line import (
     POSTGRESQL,
+    TIME_FORMS,
     JsonOption,
     fail,
     load_settings,
+    parse_time,
     progress_bar,
     run,
     start_logging,
@@ -51,8 +52,6 @@ LIST_ROWS: Final = 50
 _PIPE_COLUMNS: Final = 1000
 _STANDARD_OUTPUT: Final = Path("-")
 
-_UNITS: Final = {"d": "days", "h": "hours", "m": "minutes"}
-
 dead_letters_app = typer.Typer(
     no_args_is_help=True,
     help="Records that could not be decoded or stored: see them, mend them, redrive or discard them.",
@@ -69,22 +68,6 @@ def _coordinates(text: str) -> Coordinates:
         raise typer.BadParameter(f"{text!r} {error}") from None
 
 
-def _moment(text: str) -> datetime:
-    """Read an RFC 3339 time, or how long ago it is."""
-    ago = re.fullmatch(r"([0-9]+)([dhm])", text)
-    try:
-        if ago:
-            return datetime.now(UTC) - timedelta(**{_UNITS[ago[2]]: int(ago[1])})
-        moment = datetime.fromisoformat(text)
-    except (ValueError, OverflowError):
-        raise typer.BadParameter(
-            "is neither an RFC 3339 time nor a duration such as 90d, 12h or 30m"
-        ) from None
-    if moment.tzinfo is None:
-        raise typer.BadParameter("has no offset: end it with Z or +HH:MM")
-    return moment
-
-
 _COORDINATES: Final = "TOPIC/PARTITION/OFFSET"
 
 CoordinatesArgument = Annotated[
@@ -95,9 +78,7 @@ ReasonOption = Annotated[RejectReason | None, typer.Option(help="Refused for thi
 TopicOption = Annotated[str | None, typer.Option(help="From this topic; file:NAME for lines of a backfill.")]
 SinceOption = Annotated[
     datetime | None,
-    typer.Option(
-        parser=_moment, metavar="TIME", help="Noticed then or later: RFC 3339, or 90d, 12h, 30m ago."
-    ),
+    typer.Option(parser=parse_time, metavar="TIME", help=f"Noticed then or later: {TIME_FORMS}."),
 ]
 AllOption = Annotated[bool, typer.Option("--all", help="All open letters.")]
 
@@ -274,9 +255,7 @@ def discard(  # noqa: PLR0913, PLR0917 - a command has as many parameters as it 
 def prune(
     older_than: Annotated[
         datetime,
-        typer.Option(
-            parser=_moment, metavar="TIME", help="Resolved before: 90d, 12h or 30m ago, or RFC 3339."
-        ),
+        typer.Option(parser=parse_time, metavar="TIME", help=f"Resolved before: {TIME_FORMS}."),
     ],
     as_json: JsonOption = False,
 ) -> None:
