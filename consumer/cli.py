@@ -30,7 +30,8 @@ from consumer.command_line import (
 from consumer.commands_dead_letters import dead_letters_app
 from consumer.commands_operations import operations_app
 from consumer.logs import configure_logging
-from consumer.settings import ClockSettings, DatabaseSettings, LogSettings, WorkerSettings
+from consumer.settings import DatabaseSettings, LogSettings, WorkerSettings
+from schemas.clock_settings import ClockSettings
 from schemas.kafka_settings import KafkaSettings
 
 T = TypeVar("T")

@@ -42,7 +42,8 @@ from consumer.dead_letters import (
 from consumer.dead_letters import discard as discard_letters
 from consumer.dead_letters import prune as prune_letters
 from consumer.dead_letters import redrive as redrive_letters
-from consumer.settings import ClockSettings, DatabaseSettings
+from consumer.settings import DatabaseSettings
+from schemas.clock_settings import ClockSettings
 from schemas.dead_letter import RejectReason
 
 T = TypeVar("T")

@@ -27,7 +27,8 @@ from consumer.command_line import (
     run,
     start_logging,
 )
-from consumer.settings import ClockSettings, DatabaseSettings, WorkerSettings
+from consumer.settings import DatabaseSettings, WorkerSettings
+from schemas.clock_settings import ClockSettings
 
 if TYPE_CHECKING:
     from consumer.status import Status

@@ -272,8 +272,8 @@ async def test_a_backfill_run_twice_leaves_the_same_ten_rows(migrated_database_u
 
 
 async def test_a_backfill_tells_the_truth_about_each_line(migrated_database_url: str) -> None:
-    good = json.dumps({**json.loads(an_event(1).to_json()), "event_id": None})
-    text = "\n".join([an_event(1).to_json().decode(), "", "nonsense", good, an_event(2).to_json().decode()])
+    bad = json.dumps({**json.loads(an_event(1).to_json()), "event_id": 7})
+    text = "\n".join([an_event(1).to_json().decode(), "", "nonsense", bad, an_event(2).to_json().decode()])
 
     dry = await run_backfill(migrated_database_url, source(text), rules(), dry_run=True)
     first = await run_backfill(migrated_database_url, source(text), rules())

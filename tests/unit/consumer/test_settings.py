@@ -9,13 +9,13 @@ import pytest
 from pydantic_settings import BaseSettings
 
 from consumer.settings import (
-    ClockSettings,
     DatabaseSettings,
     InvalidSettingError,
     LogSettings,
     WorkerSettings,
     load,
 )
+from schemas.clock_settings import ClockSettings
 from schemas.kafka_settings import KafkaSettings
 
 SECRET = "hunter2"
