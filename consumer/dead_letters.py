@@ -11,7 +11,7 @@ from typing import Any, Final, NamedTuple
 import asyncpg
 from typing_extensions import override
 
-from consumer.decoding import decode, without_registry_prefix
+from consumer.decoding import decode, is_structured, without_registry_prefix
 from consumer.ingestion import Accounting, Batch, store_batch
 from consumer.records import Accepted, Record, Rejected, StoredRecord, storable_text
 from consumer.sql import statement
@@ -230,8 +230,9 @@ async def read_letters(
 def export_line(letter: DeadLetter) -> tuple[bytes, bool]:
     r"""A line for `publish`, after an edit, and whether it is the value itself.
 
-    JSON stays as it is, on one line: inside its strings a line break can only be written as `\n`. Of anything
-    else the line tells what it was, so that `publish` refuses it until it was edited.
+    JSON stays as it is, on one line: inside its strings a line break can only be written as `\n`. Of an
+    envelope it is the event. Of anything else the line tells what it was, so that `publish` refuses it until
+    it was edited.
     """
     value = letter.record.value
     if value is not None:
@@ -239,12 +240,14 @@ def export_line(letter: DeadLetter) -> tuple[bytes, bool]:
     content: dict[str, str | None] = {"value": None}
     try:
         content["value"] = value.decode() if value is not None else None
-        json.loads(content["value"] or "")
+        parsed = json.loads(content["value"] or "")
     except UnicodeDecodeError:
         content = {"value_base64": base64.b64encode(value or b"").decode()}
     except (ValueError, RecursionError):
         pass
     else:
+        if is_structured(letter.record) and isinstance(parsed, dict) and "data" in parsed:
+            value = json.dumps(parsed["data"]).encode()
         return (value or b"").replace(b"\r", b" ").replace(b"\n", b" ").strip(), True
     return json.dumps(
         {"dead_letter": str(letter.coordinates), "reason": letter.reason, **content}
