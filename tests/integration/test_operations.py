@@ -199,6 +199,34 @@ async def test_a_record_that_was_set_aside_is_none_of_the_fold(settings_for: Set
     assert await findings(later) == {}
 
 
+async def test_a_replay_that_stores_what_was_set_aside_marks_it_and_nothing_else(
+    settings_for: SettingsFactory,
+) -> None:
+    settings = settings_for()
+    check = "ALTER TABLE pattern_quality_metrics {} CONSTRAINT limits {}"
+    await execute(settings, check.format("ADD", "CHECK (quality_score < 0.1)"))
+    await send(settings, [*(an_event(n, score=n / 10).to_json() for n in range(1, 5)), b"poison"])
+    await catch_up(settings)
+    await execute(
+        settings, "UPDATE dead_letters SET status = 'discarded', resolved_at = now() WHERE \"offset\" = 0"
+    )
+    await execute(settings, check.format("DROP", ""))
+    await execute(settings, check.format("ADD", "CHECK (quality_score <> 0.4)"))
+    letters = 'SELECT "offset", status, xmin::text FROM dead_letters ORDER BY 1'
+
+    before = await fetch(settings, letters)
+    await run_replay(settings, dry_run=True)
+    assert await fetch(settings, letters) == before
+    await run_replay(settings)
+    after = await fetch(settings, letters)
+    await run_replay(settings)
+
+    statuses = [row["status"] for row in after]
+    assert statuses == ["discarded", "redriven", "redriven", "open", "open"]
+    assert await fetch(settings, letters) == after
+    assert await findings(settings) == {"absent_in_topic": 1}  # the discarded one is none of the fold
+
+
 async def test_what_the_group_has_not_read_yet_is_not_missing(settings_for: SettingsFactory) -> None:
     settings = settings_for()
     await send(settings, [an_event(1).to_json()])
