@@ -152,7 +152,10 @@ class Comparison:
         detail = "; ".join([str(self.accounting), ", ".join(found), *shown])
         mend = "pattern-metrics replay" if any(self.counts.get(finding, 0) for finding in WRONG) else ""
         if self.counts.get("different", 0):
-            mend = f"deleting the rows that are different, then {mend}"
+            mend = (
+                f"deleting the rows that are different, then {mend} (it alone supersedes no row of the same "
+                "event_id and time; of two contents of one event_id in the topic, the first read stays)"
+            )
         return Check("the table is the fold of the topic", passed, detail, mend)
 
 

@@ -171,6 +171,32 @@ async def test_replay_and_verify_hold_while_a_worker_writes(settings_for: Settin
             await publishing
 
 
+async def test_of_two_contents_of_one_event_the_first_to_arrive_stays_until_its_row_is_deleted(
+    settings_for: SettingsFactory,
+) -> None:
+    settings = settings_for()
+    first, second = (an_event(1, event=7, score=score) for score in (0.1, 0.2))
+    await send(settings, [second.to_json()], partition=1)
+    await catch_up(settings)
+    await send(settings, [first.to_json()], partition=0)  # which a verification, and a replay, read first
+    await catch_up(settings)
+
+    comparison = await compare_with_topic(settings, ignore)
+    replayed = await run_replay(settings)
+    unchanged = await table(settings)
+    await execute(settings, "TRUNCATE pattern_quality_metrics")
+    await run_replay(settings)
+
+    assert comparison.counts == {"different": 1}
+    assert "deleting the rows that are different, then pattern-metrics replay (it alone" in str(
+        comparison.check(strict=False)
+    )
+    assert replayed == Accounting(superseded=2)
+    assert unchanged == expected_table([second])
+    assert await table(settings) == expected_table([first])
+    assert await findings(settings) == {}
+
+
 async def test_what_the_topic_does_not_explain_is_told_and_fails_only_when_asked(
     settings_for: SettingsFactory,
 ) -> None:
