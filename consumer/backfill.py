@@ -11,13 +11,13 @@ from io import TextIOWrapper
 from itertools import islice
 from typing import IO, Final
 
+from consumer.decoding import FILE_TOPIC_PREFIX
 from consumer.health import Health
-from consumer.ingestion import Accounting, Batch, store_batch
-from consumer.records import Accepted, Rejected, StoredRecord, storable_text
+from consumer.ingestion import Accounting, Batch, decode_batch, store_batch
+from consumer.records import Accepted, StoredRecord
 from consumer.retrying import WEATHER, persevere
 from consumer.store import Store
-from schemas.dead_letter import InvalidEventError
-from schemas.pattern_scored import Measurement, PatternScored, parse_measurement
+from schemas.pattern_scored import Measurement, PatternScored
 
 BATCH_RECORDS: Final = 1000
 
@@ -43,7 +43,7 @@ class Source:
     def records(self) -> Iterator[StoredRecord]:
         """The lines that are not blank."""
         return (
-            StoredRecord(f"file:{self.name}", 0, number, self.timestamp, line)
+            StoredRecord(f"{FILE_TOPIC_PREFIX}{self.name}", 0, number, self.timestamp, line)
             for number, line in self.lines
             if line.strip()
         )
@@ -141,16 +141,9 @@ async def backfill(
 
 
 def _decode(records: Sequence[StoredRecord], rules: BackfillRules) -> Batch:
-    accepted, rejected = list[Accepted](), list[Rejected]()
-    for record in records:
-        try:
-            event = parse_measurement(record.value or b"", accepted_until=rules.accepted_until)
-        except InvalidEventError as error:
-            rejected.append(Rejected(record, error.reason, storable_text(error.detail)))
-        else:
-            if event.confidence >= rules.min_confidence:
-                accepted.append(Accepted(record, event))
-    return Batch(accepted, rejected, records[-1])
+    batch = decode_batch(records, accepted_until=rules.accepted_until, breaker=None)
+    taken = [accepted for accepted in batch.accepted if accepted.event.confidence >= rules.min_confidence]
+    return Batch(taken, batch.rejected, batch.last)
 
 
 async def _write(store: Store, batch: Batch, health: Health) -> Accounting:

@@ -5,13 +5,11 @@ Exit 0: done and true. 1: a check failed, or part of the input was refused. 2: w
 
 import dataclasses
 import json
-import os
-import stat
 import sys
 from collections.abc import Callable, Coroutine
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import IO, Annotated, Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import structlog
 import typer
@@ -20,8 +18,11 @@ from consumer.command_line import (
     KAFKA,
     POSTGRESQL,
     JsonOption,
+    end_output,
     fail,
+    input_size,
     load_settings,
+    open_closed_streams,
     progress_bar,
     run,
     start_logging,
@@ -30,7 +31,8 @@ from consumer.commands_dead_letters import dead_letters_app
 from consumer.commands_operations import operations_app
 from consumer.commands_readers import readers_app
 from consumer.logs import configure_logging
-from consumer.settings import ClockSettings, DatabaseSettings, LogSettings, WorkerSettings
+from consumer.settings import DatabaseSettings, LogSettings, WorkerSettings
+from schemas.clock_settings import ClockSettings
 from schemas.kafka_settings import KafkaSettings
 
 T = TypeVar("T")
@@ -55,11 +57,23 @@ app.add_typer(dead_letters_app, name="dead-letters")
 
 def main() -> None:
     """The entry point; an error that nobody expected is logged with its traceback, and the exit code is 1."""
+    configure_logging(LogSettings.model_construct())  # until a command does as the settings say
+    open_closed_streams()
+    sys.exit(end_output(_run_command()))
+
+
+def _run_command() -> int:
     try:
-        app(prog_name="pattern-metrics")
+        return app(prog_name="pattern-metrics", standalone_mode=False) or 0
+    except typer.TyperException as error:  # wrong usage; without a message, the help was shown
+        if message := " ".join(error.format_message().split()):
+            typer.echo(f"error: {message}", err=True)
+        return error.exit_code
+    except OSError as error:  # a server's is told by `run`
+        typer.echo(f"error: {'' if error.filename else 'standard output: '}{error}", err=True)
     except Exception:  # noqa: BLE001 - the outermost place: nothing escapes without being logged
         structlog.get_logger().exception("failed")
-        sys.exit(1)
+    return 1
 
 
 # The worker
@@ -166,7 +180,7 @@ def publish(
     start_logging()
     report = PublishReport()
     try:
-        with progress_bar("publishing", total=_size(file), visible=True) as bar:
+        with progress_bar("publishing", total=input_size(file), visible=True) as bar:
             run(
                 publish_file(
                     settings,
@@ -185,12 +199,6 @@ def publish(
     typer.echo(json.dumps(report.as_dict()) if as_json else str(report))
     if not report.is_complete:
         raise typer.Exit(1)
-
-
-def _size(file: IO[bytes]) -> int | None:
-    """The bytes of a regular file; None for a pipe."""
-    status = os.fstat(file.fileno())
-    return status.st_size if stat.S_ISREG(status.st_mode) else None
 
 
 @app.command()

@@ -1,12 +1,16 @@
 """What all commands share: settings, errors as one line, a progress bar."""
 
 import logging
+import os
 import re
+import stat
+import sys
 from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Any, Final, NoReturn, TypeVar
+from typing import IO, Annotated, Any, Final, NoReturn, TypeVar
 
+import asyncpg
 import typer
 from rich.console import Console
 from rich.progress import (
@@ -26,15 +30,22 @@ T = TypeVar("T")
 
 JsonOption = Annotated[bool, typer.Option("--json", help="One JSON object on the last line of stdout.")]
 
+TIME_FORMS: Final = "RFC 3339, or 90d, 12h, 30m ago"
+
+_UNITS: Final = {"d": "days", "h": "hours", "m": "minutes"}
+
 KAFKA = "Kafka (KAFKA_BOOTSTRAP_SERVERS)"
 POSTGRESQL = "PostgreSQL (DATABASE_URL)"
 
 
-_UNITS: Final = {"d": "days", "h": "hours", "m": "minutes"}
+def fail(message: str, code: int) -> NoReturn:
+    """End the command with one line on standard error."""
+    typer.echo(message, err=True)
+    raise typer.Exit(code)
 
 
-def moment(text: str) -> datetime:
-    """Read an RFC 3339 time, or how long ago it is."""
+def parse_time(text: str) -> datetime:
+    """Read an RFC 3339 time with an offset, or how long ago it is."""
     ago = re.fullmatch(r"([0-9]+)([dhm])", text)
     try:
         if ago:
@@ -47,12 +58,6 @@ def moment(text: str) -> datetime:
     if moment.tzinfo is None:
         raise typer.BadParameter("has no offset: end it with Z or +HH:MM")
     return moment
-
-
-def fail(message: str, code: int) -> NoReturn:
-    """End the command with one line on standard error."""
-    typer.echo(message, err=True)
-    raise typer.Exit(code)
 
 
 def load_settings(settings_class: type[SettingsT]) -> SettingsT:
@@ -78,10 +83,54 @@ def run(work: Coroutine[Any, Any, T], about: str) -> T:
         diagnosis = diagnose(error)
         if diagnosis.fault is Fault.UNKNOWN:
             raise
-        detail = str(error) or type(error).__name__
+        detail, hint = _told(error)
         if diagnosis.fault is Fault.SETUP:
-            fail(f"error: {about}: {detail}; {diagnosis.hint}", 2)
-        fail(f"error: {about}: {detail}", 1)
+            hint = hint if hint and diagnosis.is_general else diagnosis.hint
+            fail(f"error: {about}: {detail}; {hint}", 2)
+        fail(f"error: {about}: {detail}" + (f"; {hint}" if hint else ""), 1)
+
+
+def _told(error: Exception) -> tuple[str, str]:
+    """What is wrong, and the server's own advice, if there is any; each in one line."""
+    texts = [str(error) or type(error).__name__, ""]
+    if isinstance(error, asyncpg.PostgresError):
+        texts = [f"{error.args[0]} {error.detail or ''}", error.hint or ""]
+    detail, hint = (" ".join(text.split()) for text in texts)
+    return detail, hint.removesuffix(".")
+
+
+def input_size(file: IO[bytes]) -> int | None:
+    """The bytes of a regular file; None for a pipe. What cannot be read ends the command."""
+    try:
+        os.read(file.fileno(), 0)
+    except OSError as error:
+        fail(f"error: standard input: {error}", 1)
+    status = os.fstat(file.fileno())
+    return status.st_size if stat.S_ISREG(status.st_mode) else None
+
+
+def open_closed_streams() -> None:
+    """Put a stream that fails in the place of a standard one that is closed.
+
+    Python has None there, to which some write in silence, and its number would be the next socket's.
+    """
+    if sys.stdin is None:
+        sys.stdin = os.fdopen(os.open(os.devnull, os.O_WRONLY), "r")
+    if sys.stdout is None:
+        sys.stdout = os.fdopen(os.open(os.devnull, os.O_RDONLY), "w")
+
+
+def end_output(code: int) -> int:
+    """The exit code of a command, once what it wrote has arrived at standard output, or could not."""
+    try:
+        sys.stdout.flush()
+    except OSError as error:
+        if code == 0 and not isinstance(error, BrokenPipeError):  # `| head` has seen enough
+            typer.echo(f"error: standard output: {error}", err=True)
+        # Python tries the rest once more when it ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return code or 1
+    return code
 
 
 class Bar:

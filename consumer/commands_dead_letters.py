@@ -15,10 +15,11 @@ from rich.text import Text
 
 from consumer.command_line import (
     POSTGRESQL,
+    TIME_FORMS,
     JsonOption,
     fail,
     load_settings,
-    moment,
+    parse_time,
     progress_bar,
     run,
     start_logging,
@@ -42,8 +43,9 @@ from consumer.dead_letters import discard as discard_letters
 from consumer.dead_letters import prune as prune_letters
 from consumer.dead_letters import redrive as redrive_letters
 from consumer.output import STANDARD_OUTPUT, OutputError, writing
-from consumer.settings import ClockSettings, DatabaseSettings
+from consumer.settings import DatabaseSettings
 from consumer.shadow import open_store
+from schemas.clock_settings import ClockSettings
 from schemas.dead_letter import RejectReason
 
 T = TypeVar("T")
@@ -78,9 +80,7 @@ ReasonOption = Annotated[RejectReason | None, typer.Option(help="Refused for thi
 TopicOption = Annotated[str | None, typer.Option(help="From this topic; file:NAME for lines of a backfill.")]
 SinceOption = Annotated[
     datetime | None,
-    typer.Option(
-        parser=moment, metavar="TIME", help="Noticed then or later: RFC 3339, or 90d, 12h, 30m ago."
-    ),
+    typer.Option(parser=parse_time, metavar="TIME", help=f"Noticed then or later: {TIME_FORMS}."),
 ]
 AllOption = Annotated[bool, typer.Option("--all", help="All open letters.")]
 
@@ -241,9 +241,7 @@ def discard(  # noqa: PLR0913, PLR0917 - a command has as many parameters as it 
 def prune(
     older_than: Annotated[
         datetime,
-        typer.Option(
-            parser=moment, metavar="TIME", help="Resolved before: 90d, 12h or 30m ago, or RFC 3339."
-        ),
+        typer.Option(parser=parse_time, metavar="TIME", help=f"Resolved before: {TIME_FORMS}."),
     ],
     as_json: JsonOption = False,
 ) -> None:

@@ -18,13 +18,17 @@ from rich.table import Table
 from consumer.command_line import (
     KAFKA,
     POSTGRESQL,
+    TIME_FORMS,
     JsonOption,
+    input_size,
     load_settings,
+    parse_time,
     progress_bar,
     run,
     start_logging,
 )
-from consumer.settings import ClockSettings, DatabaseSettings, WorkerSettings
+from consumer.settings import DatabaseSettings, WorkerSettings
+from schemas.clock_settings import ClockSettings
 
 if TYPE_CHECKING:
     from consumer.status import Status
@@ -40,28 +44,19 @@ DryRunOption = Annotated[
 _REFRESH_SECONDS = 2.0
 
 
-def _parse_time(text: str) -> datetime:
-    """Read an RFC 3339 time with an offset."""
-    try:
-        parsed = datetime.fromisoformat(text)
-    except ValueError:
-        raise typer.BadParameter("is no RFC 3339 time") from None
-    if parsed.tzinfo is None:
-        raise typer.BadParameter("has no offset: end it with Z or +HH:MM")
-    return parsed
-
-
 @operations_app.command()
 def replay(
     since: Annotated[
         datetime | None,
         typer.Option(
-            "--from", parser=_parse_time, metavar="TIME", help="Records written then or later (RFC 3339)."
+            "--from", parser=parse_time, metavar="TIME", help=f"Records written then or later: {TIME_FORMS}."
         ),
     ] = None,
     until: Annotated[
         datetime | None,
-        typer.Option("--to", parser=_parse_time, metavar="TIME", help="Records written before (RFC 3339)."),
+        typer.Option(
+            "--to", parser=parse_time, metavar="TIME", help=f"Records written before: {TIME_FORMS}."
+        ),
     ] = None,
     from_offset: Annotated[
         int, typer.Option(min=0, help="Records from this offset on, in each partition.")
@@ -161,10 +156,10 @@ def backfill(
         os.environ["DATABASE_URL"] = database_url
     settings, clock = load_settings(DatabaseSettings), load_settings(ClockSettings)
     start_logging()
-    path = Path(file.name)
+    total, path = input_size(file), Path(file.name)
     is_file = path.is_file()
     rules = BackfillRules(clock.accepted_until(), limit, min_confidence, batch_size, delay)
-    with progress_bar("backfilling", total=path.stat().st_size if is_file else None) as bar:
+    with progress_bar("backfilling", total=total) as bar:
 
         def lines() -> Iterator[tuple[int, bytes]]:
             for number, line in (csv_lines if path.suffix.lower() == ".csv" else json_lines)(file):

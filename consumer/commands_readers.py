@@ -12,10 +12,11 @@ import typer
 
 from consumer.command_line import (
     POSTGRESQL,
+    TIME_FORMS,
     JsonOption,
     fail,
     load_settings,
-    moment,
+    parse_time,
     progress_bar,
     run,
     start_logging,
@@ -86,7 +87,7 @@ def _require_pyarrow() -> None:
 def prune(
     older_than: Annotated[
         datetime,
-        typer.Option(parser=moment, metavar="TIME", help="Measured before: 90d, 12h, 30m ago or RFC 3339."),
+        typer.Option(parser=parse_time, metavar="TIME", help=f"Measured before: {TIME_FORMS}."),
     ],
     as_json: JsonOption = False,
 ) -> None:

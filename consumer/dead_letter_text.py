@@ -4,7 +4,8 @@ import shlex
 from datetime import UTC, datetime
 from typing import Any
 
-from consumer.dead_letters import FILE_TOPIC_PREFIX, OPEN, DeadLetter
+from consumer.dead_letters import OPEN, DeadLetter
+from consumer.decoding import FILE_TOPIC_PREFIX
 
 
 def safe_text(text: str) -> str:

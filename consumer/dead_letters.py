@@ -10,20 +10,16 @@ from typing import Any, Final, NamedTuple
 import asyncpg
 from typing_extensions import override
 
-from consumer.decoding import decode
+from consumer.decoding import decode, is_structured, without_registry_prefix
 from consumer.ingestion import Accounting, Batch, store_batch
 from consumer.records import Accepted, Record, Rejected, StoredRecord, storable_text
 from consumer.sql import statement
 from consumer.store import Connection, Store, StoreTransaction, connected
-from schemas.dead_letter import InvalidEventError, RejectReason
-from schemas.pattern_scored import parse_measurement
+from schemas.dead_letter import RejectReason
 
 OPEN: Final = "open"
 REDRIVEN: Final = "redriven"
 DISCARDED: Final = "discarded"
-
-FILE_TOPIC_PREFIX: Final = "file:"
-"""Lines that a backfill refused; no Kafka topic can have such a name."""
 
 PAGE_LETTERS_MAX: Final = 1000
 PAGE_BYTES_MAX: Final = 16 * 1024 * 1024
@@ -32,7 +28,6 @@ PAGE_BYTES_MAX: Final = 16 * 1024 * 1024
 _PREFETCH: Final = 50
 _PARTITION_MAX: Final = 2**31 - 1
 _OFFSET_MAX: Final = 2**63 - 1
-_REGISTRY_PREFIX_BYTES: Final = 5
 
 Advance = Callable[[int, int], None]
 """Told how many letters are done with, and of how many."""
@@ -221,21 +216,24 @@ async def read_letters(
 def export_line(letter: DeadLetter) -> tuple[bytes, bool]:
     r"""A line for `publish`, after an edit, and whether it is the value itself.
 
-    JSON stays as it is, on one line: inside its strings a line break can only be written as `\n`. Of anything
-    else the line tells what it was, so that `publish` refuses it until it was edited.
+    JSON stays as it is, on one line: inside its strings a line break can only be written as `\n`. Of an
+    envelope it is the event. Of anything else the line tells what it was, so that `publish` refuses it until
+    it was edited.
     """
     value = letter.record.value
-    if value is not None and value[:1] == b"\0":  # the schema registry's prefix is no part of the event
-        value = value[_REGISTRY_PREFIX_BYTES:]
+    if value is not None:
+        value = without_registry_prefix(value)
     content: dict[str, str | None] = {"value": None}
     try:
         content["value"] = value.decode() if value is not None else None
-        json.loads(content["value"] or "")
+        parsed = json.loads(content["value"] or "")
     except UnicodeDecodeError:
         content = {"value_base64": base64.b64encode(value or b"").decode()}
     except (ValueError, RecursionError):
         pass
     else:
+        if is_structured(letter.record) and isinstance(parsed, dict) and "data" in parsed:
+            value = json.dumps(parsed["data"]).encode()
         return (value or b"").replace(b"\r", b" ").replace(b"\n", b" ").strip(), True
     return json.dumps(
         {"dead_letter": str(letter.coordinates), "reason": letter.reason, **content}
@@ -304,7 +302,7 @@ async def _next_page(
 async def _redrive_page(
     within: StoreTransaction, page: Sequence[Record], accepted_until: datetime
 ) -> Accounting:
-    fates = [_decode(record, accepted_until) for record in page]
+    fates = [decode(record, accepted_until=accepted_until) for record in page]
     batch = Batch(
         [fate for fate in fates if isinstance(fate, Accepted)],
         [fate for fate in fates if isinstance(fate, Rejected)],
@@ -316,16 +314,6 @@ async def _redrive_page(
     if keys:
         await within.connection.execute(statement("update_redriven_dead_letters"), *_columns(keys))
     return accounting
-
-
-def _decode(record: Record, accepted_until: datetime) -> Accepted | Rejected:
-    """By the rules of where it came from: a line of a file may lack its `event_id`."""
-    if not record.topic.startswith(FILE_TOPIC_PREFIX):
-        return decode(record, accepted_until=accepted_until)
-    try:
-        return Accepted(record, parse_measurement(record.value or b"", accepted_until=accepted_until))
-    except InvalidEventError as error:
-        return Rejected(record, error.reason, storable_text(error.detail))
 
 
 def _key(record: Record) -> tuple[str, int, int, int]:

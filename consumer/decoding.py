@@ -5,7 +5,10 @@ from typing import Final
 
 from consumer.records import Accepted, Record, Rejected, storable_text
 from schemas.dead_letter import InvalidEventError, RejectReason
-from schemas.pattern_scored import STRUCTURED_CONTENT_TYPE, parse_event
+from schemas.pattern_scored import STRUCTURED_CONTENT_TYPE, parse_event, parse_measurement
+
+FILE_TOPIC_PREFIX: Final = "file:"
+"""Begins the topic of what is a line of a file; no Kafka topic can have such a name."""
 
 _REGISTRY_PREFIX_BYTES: Final = 5
 """Schema registry wire format: a zero byte and four bytes of schema id before the JSON."""
@@ -15,22 +18,32 @@ def decode(record: Record, *, accepted_until: datetime) -> Accepted | Rejected:
     """Decide a record's fate as far as it can be decided without the database.
 
     Args:
-        record: what Kafka delivered; its key and CloudEvents attributes are not needed.
+        record: what Kafka delivered, whose key and CloudEvents attributes are not needed; or a line of a
+            file, which may lack its `event_id`.
         accepted_until: the latest acceptable measurement time.
     """
     if record.value is None:
         return Rejected(record, RejectReason.TOMBSTONE, "the record has no value")
-    value = record.value
-    if value[:1] == b"\0" and len(value) >= _REGISTRY_PREFIX_BYTES:
-        value = value[_REGISTRY_PREFIX_BYTES:]
     try:
-        event = parse_event(value, accepted_until=accepted_until, structured=_is_structured(record))
+        if record.topic.startswith(FILE_TOPIC_PREFIX):
+            event = parse_measurement(record.value, accepted_until=accepted_until)
+        else:
+            value = without_registry_prefix(record.value)
+            event = parse_event(value, accepted_until=accepted_until, structured=is_structured(record))
     except InvalidEventError as error:
         return Rejected(record, error.reason, storable_text(error.detail))
     return Accepted(record, event)
 
 
-def _is_structured(record: Record) -> bool:
+def without_registry_prefix(value: bytes) -> bytes:
+    """The value without the schema registry's prefix, which is no part of the event."""
+    if value[:1] == b"\0" and len(value) >= _REGISTRY_PREFIX_BYTES:
+        return value[_REGISTRY_PREFIX_BYTES:]
+    return value
+
+
+def is_structured(record: Record) -> bool:
+    """Whether the event lies under `data` of a CloudEvents envelope, by the record's headers."""
     for name, value in record.headers:
         if value is not None and name.lower() == "content-type":
             return value.lower().startswith(STRUCTURED_CONTENT_TYPE.encode())

@@ -27,10 +27,17 @@ class Fault(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Diagnosis:
-    """A fault, and what a person may do about it."""
+    """A fault, and what a person may do about it.
+
+    Attributes:
+        fault: whose it is.
+        hint: what to do.
+        is_general: whether the hint is that of many errors, so that one the server gave would be better.
+    """
 
     fault: Fault
     hint: str
+    is_general: bool = False
 
 
 _UNREACHABLE: Final = "not reachable; waiting for it"
@@ -57,13 +64,14 @@ _SETUP_HINTS: Final = {
     "42703": "a column is missing: run `pattern-metrics migrate up`",
     "42P10": "the UNIQUE constraint is missing: run `pattern-metrics migrate up`",
     "42501": "the user of DATABASE_URL lacks a right: grant it",
+    "42704": "something that is named does not exist: check the parameters after the ? of DATABASE_URL",
     "3D000": "the database of DATABASE_URL does not exist: create it",
 }
 _SETUP_CLASSES: Final = {
     "28": "the login was refused: check the user, the password and pg_hba.conf",
     "3D": "check the database name in DATABASE_URL",
     "3F": "the schema does not exist: check search_path",
-    "42": "the schema is not the one this version needs: run `pattern-metrics migrate up`",
+    "42": "the schema is not the one this version needs: see `pattern-metrics migrate status`",
 }
 
 _KAFKA_SETUP_HINTS: Final[dict[type[Exception], str]] = {
@@ -102,8 +110,10 @@ def _diagnose_sqlstate(sqlstate: str) -> Diagnosis:
         return Diagnosis(Fault.RECORD, "the row was refused")
     if family in _WEATHER_CLASSES or sqlstate in _WEATHER_STATES:
         return Diagnosis(Fault.WEATHER, _WEATHER_HINTS.get(sqlstate, _UNREACHABLE))
-    if sqlstate in _SETUP_HINTS or family in _SETUP_CLASSES:
-        return Diagnosis(Fault.SETUP, _SETUP_HINTS.get(sqlstate) or _SETUP_CLASSES[family])
+    if sqlstate in _SETUP_HINTS:
+        return Diagnosis(Fault.SETUP, _SETUP_HINTS[sqlstate])
+    if family in _SETUP_CLASSES:
+        return Diagnosis(Fault.SETUP, _SETUP_CLASSES[family], is_general=True)
     if family[:1] in _OWN_CLASSES and family not in _POSTGRESQL_CLASSES:
         return Diagnosis(Fault.RECORD, "the row was refused with an SQLSTATE of the operator's own")
     return Diagnosis(Fault.UNKNOWN, f"unexpected SQLSTATE {sqlstate}")

@@ -50,19 +50,34 @@ class Accounting:
 
 @dataclass(slots=True)
 class Breaker:
-    """Guards the table of dead letters: opens after `limit` invalid records without a valid one between."""
+    """Guards the table of dead letters: opens after `limit` invalid records without a valid one between.
+
+    What only the database refuses is known once the batch is written and the next one decoded; hence it is
+    counted by itself, and by whole batches.
+    """
 
     limit: int
     consecutive: int = field(default=0, init=False)
+    refused: int = field(default=0, init=False)
 
     def observe(self, *, valid: bool) -> None:
-        """Count one record."""
+        """Count one record that was decoded."""
         self.consecutive = 0 if valid else self.consecutive + 1
+
+    def observe_written(self, accounting: Accounting) -> None:
+        """Count the records of a batch that was written, where the table took none of them."""
+        is_any_valid = accounting.applied + accounting.superseded > 0
+        self.refused = 0 if is_any_valid else self.refused + accounting.dead_letters
+
+    @property
+    def count(self) -> int:
+        """How many records in a row were invalid, at least."""
+        return max(self.consecutive, self.refused)
 
     @property
     def is_open(self) -> bool:
         """Whether a producer was, most likely, deployed with a wrong schema."""
-        return self.consecutive >= self.limit
+        return self.count >= self.limit
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,11 +1,50 @@
 """Replays the topic, or a slice of it, into the table, through the same ingestion as the worker."""
 
+from collections.abc import Iterable, Sequence
+
+from typing_extensions import override
+
 from consumer.health import Health
 from consumer.ingestion import Accounting, Batch, decode_batch, store_batch
+from consumer.records import Accepted, Record, Rejected
 from consumer.retrying import WEATHER, persevere
 from consumer.settings import WorkerSettings
 from consumer.shadow import open_store
+from consumer.sql import statement
+from consumer.store import StoreTransaction
 from consumer.topic import Advance, Slice, read_topic
+
+
+class _ReplayTransaction(StoreTransaction):
+    """Where an open dead letter whose record is stored now is marked as redriven.
+
+    Args:
+        within: the transaction.
+        accepted: records of one partition.
+    """
+
+    def __init__(self, within: StoreTransaction, accepted: Sequence[Accepted]) -> None:
+        super().__init__(within.connection, keeps_history=within.keeps_history)
+        self._accepted = accepted
+
+    @override
+    async def insert_dead_letters(self, rejected: Iterable[Rejected]) -> None:
+        refused = list(rejected)
+        await super().insert_dead_letters(refused)
+        refused_ids = {id(letter.record) for letter in refused}
+        stored = [one.record for one in self._accepted if id(one.record) not in refused_ids]
+        if stored:
+            await self._mark_redriven(stored)
+
+    async def _mark_redriven(self, stored: Sequence[Record]) -> None:
+        topic, partition = stored[0].topic, stored[0].partition
+        keys = {(record.offset, record.timestamp) for record in stored}
+        letters = await self.connection.fetch(
+            statement("select_open_dead_letters"), topic, partition, min(keys)[0], max(keys)[0]
+        )
+        redriven = [(topic, partition, *key) for key in map(tuple, letters) if key in keys]
+        if redriven:
+            await self.connection.executemany(statement("update_replayed_dead_letter"), redriven)
 
 
 async def replay(settings: WorkerSettings, which: Slice, *, dry_run: bool, advance: Advance) -> Accounting:
@@ -33,7 +72,10 @@ async def replay(settings: WorkerSettings, which: Slice, *, dry_run: bool, advan
 
             async def write(batch: Batch = batch) -> Accounting:
                 async with store.transaction() as transaction:
-                    return await store_batch(transaction, batch)
+                    if dry_run:
+                        return await store_batch(transaction, batch)
+                    replaying = _ReplayTransaction(transaction, batch.accepted)
+                    return await store_batch(replaying, batch)
 
             total += await persevere("postgresql", write, health, waits_out=WEATHER)
     finally:

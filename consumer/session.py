@@ -141,7 +141,7 @@ class Session(ConsumerRebalanceListener):
     async def _pause(self) -> None:
         """The breaker is open: stay in the group, not ready, until somebody restarts the worker."""
         hint = (
-            f"{self._breaker.consecutive} invalid records in a row (DEAD_LETTER_MAX_CONSECUTIVE): mend the "
+            f"{self._breaker.count} invalid records in a row (DEAD_LETTER_MAX_CONSECUTIVE): mend the "
             "producer, then restart the worker; see table dead_letters"
         )
         while not self._stop.is_requested:
@@ -232,6 +232,7 @@ class Session(ConsumerRebalanceListener):
             written_at = time.monotonic()
             self._watch.touch()
             self.accounting += accounting
+            self._breaker.observe_written(accounting)
             self._uncommitted |= {partition: offsets.end for partition, offsets in ranges.items()}
             await self._commit()
         finally:

@@ -1,13 +1,16 @@
 """The environment (or a `.env` file) as typed settings. Each field's name in upper case is its variable."""
 
-from datetime import UTC, datetime, timedelta
-from typing import Annotated, Literal, TypeVar
-from urllib.parse import urlsplit
+from typing import Annotated, Final, Literal, TypeVar
+from urllib.parse import parse_qs, urlsplit
 
 from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsError
 
+from schemas.clock_settings import ClockSettings
 from schemas.kafka_settings import KafkaSettings, require_hosts
+
+_SESSION_ATTRS: Final = {"any", "primary", "standby", "prefer-standby", "read-write", "read-only"}
+"""What the driver knows; its own message does not."""
 
 SettingsT = TypeVar("SettingsT", bound=BaseSettings)
 
@@ -50,22 +53,10 @@ class DatabaseSettings(BaseSettings):
             raise ValueError("must begin with postgresql://")
         if "@" in url.path + url.query + url.fragment:
             raise ValueError("a / ? or # in user or password must be written as %2F, %3F or %23")
+        if not _SESSION_ATTRS.issuperset(parse_qs(url.query).get("target_session_attrs", ())):
+            raise ValueError(f"target_session_attrs must be one of {', '.join(sorted(_SESSION_ATTRS))}")
         require_hosts(url.netloc.rpartition("@")[2])
         return value
-
-
-class ClockSettings(BaseSettings):
-    """How far agents' clocks may be ahead."""
-
-    model_config = KafkaSettings.model_config
-
-    max_clock_skew_seconds: Annotated[int, Field(ge=0, le=366 * 24 * 3600)] = Field(
-        default=300, description="Seconds a measurement may lie in the future."
-    )
-
-    def accepted_until(self) -> datetime:
-        """The latest acceptable measurement time, as of now."""
-        return datetime.now(UTC) + timedelta(seconds=self.max_clock_skew_seconds)
 
 
 class WorkerSettings(KafkaSettings, DatabaseSettings, ClockSettings):

@@ -78,12 +78,7 @@ async def check_table(settings: WorkerSettings) -> list[Check]:
                 "pattern-metrics migrate up",
             ),
             Check("scores are from 0 to 1", row["out_of_range"] == 0, f"{row['out_of_range']:,} are not"),
-            Check(
-                "a second insert of a pattern updates its row",
-                await _second_insert_updates(store),
-                "tried, and rolled back",
-                "pattern-metrics migrate up",
-            ),
+            await _check_upsert(store),
         ]
     finally:
         await store.close()
@@ -103,10 +98,14 @@ class _RollBackError(Exception):
     """Leaves a transaction without a trace."""
 
 
-async def _second_insert_updates(store: Store) -> bool:
+async def _check_upsert(store: Store) -> Check:
     """Try what the worker does, and roll it back."""
-    pattern_id, measured_at = uuid.uuid4(), datetime.now(UTC)
-    applied = count = 0
+    name, pattern_id, measured_at = (
+        "a second insert of a pattern updates its row",
+        uuid.uuid4(),
+        datetime.now(UTC),
+    )
+    applied, count, refused = 0, 0, list[Rejected]()
     try:
         async with store.transaction() as transaction:
             for seconds in range(2):
@@ -118,13 +117,16 @@ async def _second_insert_updates(store: Store) -> bool:
                     measurement_timestamp=measured_at + timedelta(seconds=seconds),
                 )
                 record = StoredRecord("verify", 0, seconds, -1, event.to_json())
-                applied += (await transaction.merge([Accepted(record, event)]))[0]
+                merged, refused = await transaction.merge([Accepted(record, event)])
+                applied += merged
             count = await transaction.connection.fetchval(statement("select_pattern_count"), pattern_id)
             raise _RollBackError  # noqa: TRY301 - it is the transaction that has to see it
-    except asyncpg.PostgresError:
-        return False
+    except asyncpg.PostgresError as error:
+        return Check(name, passed=False, detail=error.args[0], mend="pattern-metrics migrate up")
     except _RollBackError:
-        return applied == 2 and count == 1  # noqa: PLR2004 - an insert and an update, one row
+        passed = applied == 2 and count == 1  # noqa: PLR2004 - an insert and an update, one row
+    detail = f"the database refuses it: {refused[0].detail}" if refused else "tried, and rolled back"
+    return Check(name, passed, detail)
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +152,10 @@ class Comparison:
         detail = "; ".join([str(self.accounting), ", ".join(found), *shown])
         mend = "pattern-metrics replay" if any(self.counts.get(finding, 0) for finding in WRONG) else ""
         if self.counts.get("different", 0):
-            mend = f"deleting the rows that are different, then {mend}"
+            mend = (
+                f"deleting the rows that are different, then {mend} (it alone supersedes no row of the same "
+                "event_id and time; of two contents of one event_id in the topic, the first read stays)"
+            )
         return Check("the table is the fold of the topic", passed, detail, mend)
 
 

@@ -13,6 +13,11 @@ from sqlalchemy import Connection
 FIRST_STATEMENTS: Final = (
     # Whoever migrates next waits here until we are done, and then finds nothing to do.
     "SELECT pg_advisory_xact_lock(hashtextextended('pattern-metrics migration', 0))",
+    # The table may be here already, in a schema that is not the first of search_path: all that belongs to it
+    # then goes beside it, and no second one is made.
+    "SELECT set_config("
+    "'search_path', concat_ws(', ', relnamespace::regnamespace, current_setting('search_path')), true) "
+    "FROM pg_class WHERE oid = to_regclass('pattern_quality_metrics')",
     # A migration that waits for a busy table makes everybody behind it wait too: give up instead.
     "SET LOCAL lock_timeout = '60s'",
 )

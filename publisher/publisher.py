@@ -9,8 +9,9 @@ from typing import Any, Final, Self, TypeVar
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
+from schemas.clock_settings import ClockSettings
 from schemas.kafka_settings import KafkaSettings
-from schemas.pattern_scored import EVENT_TYPE, PatternScored
+from schemas.pattern_scored import EVENT_TYPE, PatternScored, require_past
 
 T = TypeVar("T")
 
@@ -57,6 +58,7 @@ class ScorePublisher:
 
     def __init__(self, settings: KafkaSettings | None = None, *, source: str = "/pattern-metrics") -> None:
         self._settings = settings or KafkaSettings()
+        self._clock = ClockSettings()
         self._source = source
         self._producer: AIOKafkaProducer | None = None
         self._calls = 0
@@ -96,6 +98,7 @@ class ScorePublisher:
 
         Raises:
             PublishError: it was not.
+            InvalidEventError: as `publish_many`.
         """
         await self.publish_many((event,))
 
@@ -104,9 +107,14 @@ class ScorePublisher:
 
         Raises:
             PublishError: names every event that was not; after a failure no further ones are sent.
+            InvalidEventError: one was measured in the future, by more than MAX_CLOCK_SKEW_SECONDS, so that no
+                consumer would take it; none was sent.
         """
         if self._producer is None:
             raise RuntimeError("a ScorePublisher publishes inside its `async with` block")
+        accepted_until = self._clock.accepted_until()
+        for event in events:
+            require_past(event, accepted_until=accepted_until)
         self._calls += 1
         self._is_idle.clear()
         try:

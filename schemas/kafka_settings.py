@@ -1,7 +1,7 @@
 """How either side reaches the topic: the `KAFKA_*` settings, and what the client makes of them."""
 
 import ssl
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Final, Literal, Self
 from urllib.parse import urlsplit
 
 from pydantic import Field, FilePath, SecretStr, field_validator, model_validator
@@ -12,17 +12,24 @@ SecurityProtocol = Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"]
 SaslMechanism = Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"]
 
 
+_NO_HOSTS: Final = "is no list of host:port"
+
+
 def require_hosts(hosts: str) -> None:
     """Check a comma-separated list of `host` or `host:port`; `[…]` around an IPv6 address.
 
     Raises:
-        ValueError: a port is no number from 0 to 65535; the message repeats nothing of the list.
+        ValueError: a port is no number from 0 to 65535, or there is more, such as `http://`; the message
+            repeats nothing of the list.
     """
     for host in hosts.split(","):
         try:
-            _ = urlsplit(f"//{host.strip()}").port
+            parts = urlsplit(f"//{host.strip()}")
+            _ = parts.port
         except ValueError:
-            raise ValueError("is no list of host:port") from None
+            raise ValueError(_NO_HOSTS) from None
+        if parts.netloc != host.strip():
+            raise ValueError(_NO_HOSTS)
 
 
 class KafkaSettings(BaseSettings):
@@ -61,6 +68,8 @@ class KafkaSettings(BaseSettings):
     @classmethod
     def _require_brokers(cls, value: str) -> str:
         require_hosts(value)
+        if not all(urlsplit(f"//{host.strip()}").hostname for host in value.split(",")):
+            raise ValueError(_NO_HOSTS)
         return value
 
     @model_validator(mode="after")

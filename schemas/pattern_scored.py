@@ -183,6 +183,12 @@ class _StructuredEvent(BaseModel):
     data: PatternScored
 
 
+class _Unnamed(BaseModel):
+    """An event without a name: as an export of a table writes it, it may be null."""
+
+    event_id: None = None
+
+
 def parse_event(value: bytes, *, accepted_until: datetime, structured: bool = False) -> PatternScored:
     """Read one event from its JSON.
 
@@ -202,17 +208,26 @@ def parse_event(value: bytes, *, accepted_until: datetime, structured: bool = Fa
         )
     except ValidationError as error:
         raise _refusal(value, error) from None
+    require_past(event, accepted_until=accepted_until)
+    return event
+
+
+def require_past(event: PatternScored, *, accepted_until: datetime) -> None:
+    """Check that an event was not measured later than this.
+
+    Raises:
+        InvalidEventError: it was, and would pin its pattern's row for good.
+    """
     if event.measurement_timestamp > accepted_until:
         raise InvalidEventError(
             RejectReason.TIMESTAMP_IN_FUTURE,
             f"measurement_timestamp lies after {accepted_until.isoformat()}",
             "measurement_timestamp",
         )
-    return event
 
 
 def parse_measurement(value: bytes, *, accepted_until: datetime) -> PatternScored:
-    """Read one event from its JSON; one without an `event_id` gets the one derived from its content.
+    """Read one event from its JSON; where `event_id` is missing or null, it is derived from the content.
 
     Raises:
         InvalidEventError: as `parse_event`.
@@ -225,8 +240,10 @@ def parse_measurement(value: bytes, *, accepted_until: datetime) -> PatternScore
         measurement = Measurement.model_validate_json(value)
     except ValidationError as error:
         raise _refusal(value, error) from None
-    if refusal.reason is not RejectReason.MISSING_FIELD:
-        raise refusal
+    try:
+        _Unnamed.model_validate_json(value)
+    except ValidationError:
+        raise refusal from None
     named = PatternScored.from_measurement(measurement)
     return parse_event(named.to_json(), accepted_until=accepted_until)
 
@@ -262,6 +279,8 @@ def _unreadable(value: bytes, message: str) -> InvalidEventError:
         text = value.decode()
     except UnicodeDecodeError as error:
         return InvalidEventError(RejectReason.INVALID_UTF8, f"{error.reason} at byte {error.start}")
+    if text.startswith("\ufeff"):
+        return InvalidEventError(RejectReason.INVALID_JSON, "a byte order mark (BOM) goes before the JSON")
     try:
         _require_storable(json.loads(text, parse_int=float))
     except RecursionError:

@@ -20,6 +20,12 @@ DO $$
 DECLARE
     problems text;
 BEGIN
+    IF (SELECT relkind FROM pg_class WHERE oid = 'pattern_quality_metrics'::regclass) <> 'r' THEN
+        RAISE EXCEPTION 'the pattern_quality_metrics that is here already is partitioned, or a view: not supported'
+            USING ERRCODE = 'wrong_object_type',
+                HINT = 'Rename it out of the way; then repeat, and copy its rows into the table that is made.';
+    END IF;
+
     SELECT string_agg(
         format('%I must be %s and is %s', needed.name, needed.type,
                coalesce(format_type(present.atttypid, present.atttypmod), 'missing')),

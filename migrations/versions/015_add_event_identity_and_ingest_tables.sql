@@ -89,7 +89,17 @@ BEGIN
         AND NOT present.attisdropped
     WHERE present.atttypid IS DISTINCT FROM needed.type::regtype;
 
-    IF problems IS NOT NULL THEN
+    problems := concat_ws('; ', problems, (
+        SELECT string_agg(
+            format('%s.%I must be nullable or have a default, as nothing fills it', attrelid::regclass, attname), '; ')
+        FROM pg_attribute
+        WHERE attrelid IN ('ingest_progress'::regclass, 'ingest_gaps'::regclass, 'dead_letters'::regclass)
+            AND attnum > 0 AND NOT attisdropped AND attnotnull AND NOT atthasdef AND attidentity = ''
+            AND attname NOT IN ('consumer_group', 'topic', 'partition', 'next_offset', 'first_offset', 'last_offset',
+                'offset', 'record_timestamp', 'reason', 'detail')
+    ));
+
+    IF problems <> '' THEN
         RAISE EXCEPTION 'a table that is here already does not fit: %', problems
             USING ERRCODE = 'invalid_table_definition',
                 HINT = 'Alter these columns, or rename that table out of the way; then repeat.';

@@ -12,7 +12,8 @@ import schemas
 from consumer.cli import app
 from migrations.revisions import REVISIONS
 from schemas.generate import JSON_SCHEMA_FILE
-from tests.support.command import CommandLine
+from tests.support.command import PROGRAM, CommandLine
+from tests.support.letters import run_sql
 
 
 def paths(command: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
@@ -45,15 +46,24 @@ async def test_without_a_command_the_help_is_shown(command: CommandLine, path: t
 
 @pytest.mark.parametrize(
     "wrong",
-    [("nonsense",), ("consume", "--nonsense"), ("topic", "create", "--partitions", "0")],
+    [
+        *([*path, "--nonsense"] for path in paths(typer.main.get_command(app))),
+        ["nonsense"],
+        ["migrate", "down"],
+        ["backfill", "."],
+        ["topic", "create", "--partitions", "0"],
+        ["dead-letters", "list", "--reason", "none\nsuch"],
+        ["replay", "--from", "yesterday"],
+    ],
     ids=" ".join,
 )
-async def test_wrong_usage_is_refused(command: CommandLine, wrong: tuple[str, ...]) -> None:
+async def test_wrong_usage_is_refused_in_one_line(command: CommandLine, wrong: list[str]) -> None:
     refused = await command.run(*wrong)
 
     assert refused.code == 2
     assert refused.stdout == b""
-    assert "Traceback" not in refused.stderr
+    assert refused.stderr.startswith("error: ")
+    assert len(refused.stderr.splitlines()) == 1, refused.stderr
 
 
 @pytest.mark.parametrize("reader", ["score", "publish"])
@@ -114,3 +124,80 @@ async def test_the_script_for_a_dba_needs_no_database(command: CommandLine) -> N
 
     assert b"CREATE TABLE" in script.stdout
     assert script.stderr == ""
+
+
+@pytest.mark.parametrize("redirection", [">/dev/full", ">&-"])
+@pytest.mark.parametrize("arguments", ["schema", "--help", "migrate status", "migrate sql", "score ."])
+async def test_output_that_cannot_be_written_is_told_in_one_line(
+    command: CommandLine, migrated_database_url: str, tmp_path: Path, arguments: str, redirection: str
+) -> None:
+    (tmp_path / "module.py").write_text("def function(): ...\n")
+    shell = ("/bin/sh", "-c", f"{PROGRAM} {arguments} {redirection}")
+
+    failed = await command.run_program(*shell, database_url=migrated_database_url)
+
+    assert failed.code == 1
+    assert failed.stderr.startswith("error: standard output: [Errno ")
+    assert len(failed.stderr.splitlines()) == 1, failed.stderr
+
+
+@pytest.mark.parametrize("reader", ["publish", "backfill"])
+async def test_a_closed_standard_input_is_told_in_one_line(command: CommandLine, reader: str) -> None:
+    shell = ("/bin/sh", "-c", f"{PROGRAM} {reader} - <&-")
+
+    failed = await command.run_program(*shell, database_url="postgresql://127.0.0.1:1/none")
+
+    assert failed.code == 1
+    assert failed.stderr.startswith("error: standard input: [Errno ")
+    assert len(failed.stderr.splitlines()) == 1, failed.stderr
+
+
+@pytest.mark.parametrize("arguments", ["score .", "migrate sql", "schema"])
+async def test_a_reader_that_has_seen_enough_ends_the_command_without_a_word(
+    command: CommandLine, tmp_path: Path, arguments: str
+) -> None:
+    (tmp_path / "module.py").write_text("def function(): ...\n" * 1000)
+
+    ended = await command.run_program("/bin/sh", "-c", f"{PROGRAM} {arguments} | head -n 1")
+
+    assert len(ended.succeeded().stdout.splitlines()) == 1
+    assert ended.stderr == ""
+
+
+@pytest.mark.parametrize(
+    ("change", "code", "told", "advice"),
+    [
+        ("DROP COLUMN version", 2, "version must be text and is missing", "Alter these columns"),
+        ("ADD COLUMN owner text NOT NULL", 1, 'null value in column "owner"', "Look for a"),
+    ],
+    ids=["a column missing", "a column too many"],
+)
+async def test_a_table_that_does_not_fit_is_told_with_what_to_do_in_one_line(
+    command: CommandLine, database_url: str, change: str, code: int, told: str, advice: str
+) -> None:
+    (await command.run("migrate", "up", database_url=database_url)).succeeded()
+    await run_sql(database_url, f"DROP TABLE alembic_version; ALTER TABLE pattern_quality_metrics {change}")
+
+    refused = await command.run("migrate", "up", database_url=database_url, log_level="WARNING")
+
+    assert refused.code == code
+    assert len(refused.stderr.splitlines()) == 1, refused.stderr
+    assert told in refused.stderr
+    assert advice in refused.stderr
+    assert "migrate up" not in refused.stderr
+
+
+@pytest.mark.parametrize(
+    ("parameter", "told"),
+    [("foo=bar", '"foo"'), ("target_session_attrs=foo", "target_session_attrs must be")],
+)
+async def test_a_wrong_parameter_of_the_database_url_is_named_in_one_line(
+    command: CommandLine, database_url: str, parameter: str, told: str
+) -> None:
+    refused = await command.run("migrate", "status", database_url=f"{database_url}?{parameter}")
+
+    assert refused.code == 2
+    assert len(refused.stderr.splitlines()) == 1, refused.stderr
+    assert told in refused.stderr
+    assert "DATABASE_URL" in refused.stderr
+    assert "migrate" not in refused.stderr

@@ -172,6 +172,32 @@ async def test_replay_and_verify_hold_while_a_worker_writes(settings_for: Settin
             await publishing
 
 
+async def test_of_two_contents_of_one_event_the_first_to_arrive_stays_until_its_row_is_deleted(
+    settings_for: SettingsFactory,
+) -> None:
+    settings = settings_for()
+    first, second = (an_event(1, event=7, score=score) for score in (0.1, 0.2))
+    await send(settings, [second.to_json()], partition=1)
+    await catch_up(settings)
+    await send(settings, [first.to_json()], partition=0)  # which a verification, and a replay, read first
+    await catch_up(settings)
+
+    comparison = await compare_with_topic(settings, ignore)
+    replayed = await run_replay(settings)
+    unchanged = await table(settings)
+    await execute(settings, "TRUNCATE pattern_quality_metrics")
+    await run_replay(settings)
+
+    assert comparison.counts == {"different": 1}
+    assert "deleting the rows that are different, then pattern-metrics replay (it alone" in str(
+        comparison.check(strict=False)
+    )
+    assert replayed == Accounting(superseded=2)
+    assert unchanged == expected_table([second])
+    assert await table(settings) == expected_table([first])
+    assert await findings(settings) == {}
+
+
 async def test_what_the_topic_does_not_explain_is_told_and_fails_only_when_asked(
     settings_for: SettingsFactory,
 ) -> None:
@@ -198,6 +224,34 @@ async def test_a_record_that_was_set_aside_is_none_of_the_fold(settings_for: Set
     later = settings.model_copy(update={"max_clock_skew_seconds": 7200})
 
     assert await findings(later) == {}
+
+
+async def test_a_replay_that_stores_what_was_set_aside_marks_it_and_nothing_else(
+    settings_for: SettingsFactory,
+) -> None:
+    settings = settings_for()
+    check = "ALTER TABLE pattern_quality_metrics {} CONSTRAINT limits {}"
+    await execute(settings, check.format("ADD", "CHECK (quality_score < 0.1)"))
+    await send(settings, [*(an_event(n, score=n / 10).to_json() for n in range(1, 5)), b"poison"])
+    await catch_up(settings)
+    await execute(
+        settings, "UPDATE dead_letters SET status = 'discarded', resolved_at = now() WHERE \"offset\" = 0"
+    )
+    await execute(settings, check.format("DROP", ""))
+    await execute(settings, check.format("ADD", "CHECK (quality_score <> 0.4)"))
+    letters = 'SELECT "offset", status, xmin::text FROM dead_letters ORDER BY 1'
+
+    before = await fetch(settings, letters)
+    await run_replay(settings, dry_run=True)
+    assert await fetch(settings, letters) == before
+    await run_replay(settings)
+    after = await fetch(settings, letters)
+    await run_replay(settings)
+
+    statuses = [row["status"] for row in after]
+    assert statuses == ["discarded", "redriven", "redriven", "open", "open"]
+    assert await fetch(settings, letters) == after
+    assert await findings(settings) == {"absent_in_topic": 1}  # the discarded one is none of the fold
 
 
 async def test_what_the_group_has_not_read_yet_is_not_missing(settings_for: SettingsFactory) -> None:
@@ -227,6 +281,17 @@ async def test_a_broken_table_fails_its_check_and_names_the_command_that_mends_i
 
     assert failed.keys() >= {"the constraint of 014 is there", "no pattern occurs twice"}
     assert set(failed.values()) == {"pattern-metrics migrate up"}
+
+
+async def test_a_column_that_nothing_fills_is_named_by_the_check(settings_for: SettingsFactory) -> None:
+    settings = settings_for()
+    await execute(settings, "ALTER TABLE pattern_quality_metrics ADD COLUMN owner text NOT NULL")
+
+    [failed] = [check for check in await check_table(settings) if not check.passed]
+
+    assert failed.name == "a second insert of a pattern updates its row"
+    assert 'null value in column "owner"' in str(failed)
+    assert "migrate up" not in str(failed)
 
 
 def source(text: str, lines: object = json_lines, name: str = "m.jsonl") -> Source:
@@ -262,8 +327,8 @@ async def test_a_backfill_run_twice_leaves_the_same_ten_rows(migrated_database_u
 
 
 async def test_a_backfill_tells_the_truth_about_each_line(migrated_database_url: str) -> None:
-    good = json.dumps({**json.loads(an_event(1).to_json()), "event_id": None})
-    text = "\n".join([an_event(1).to_json().decode(), "", "nonsense", good, an_event(2).to_json().decode()])
+    bad = json.dumps({**json.loads(an_event(1).to_json()), "event_id": 7})
+    text = "\n".join([an_event(1).to_json().decode(), "", "nonsense", bad, an_event(2).to_json().decode()])
 
     dry = await run_backfill(migrated_database_url, source(text), rules(), dry_run=True)
     first = await run_backfill(migrated_database_url, source(text), rules())

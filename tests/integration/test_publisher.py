@@ -2,12 +2,14 @@
 
 import asyncio
 import json
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaConnectionError
 
 from publisher import BlockingScorePublisher, PublishError, ScorePublisher, publisher
+from schemas.dead_letter import InvalidEventError
 from schemas.kafka_settings import KafkaSettings
 from tests.support.kafka import ApacheKafka, Broker, create_topic
 from tests.support.pipeline import SettingsFactory, an_event, catch_up, expected_table, table
@@ -34,6 +36,23 @@ async def test_an_event_travels_as_the_contract_says(settings_for: SettingsFacto
         "ce_time": b"2026-01-01T00:00:00+00:00",
         "content-type": b"application/json",
     }
+
+
+async def test_what_was_measured_in_the_future_is_refused_before_anything_is_sent(
+    settings_for: SettingsFactory,
+) -> None:
+    """Such as a local time that was labelled UTC: whoever can mend it is told at once."""
+    settings = settings_for()
+    ahead = an_event(2, measurement_timestamp=datetime.now(UTC) + timedelta(hours=1))
+    async with ScorePublisher(settings) as agent:
+        with pytest.raises(InvalidEventError, match="timestamp_in_future: measurement_timestamp lies after"):
+            await agent.publish_many([an_event(1), ahead])
+        await agent.publish(
+            last := an_event(3, measurement_timestamp=datetime.now(UTC) + timedelta(minutes=4))
+        )
+
+    await catch_up(settings)
+    assert await table(settings) == expected_table([last])
 
 
 async def test_an_agent_that_is_not_asynchronous_publishes_too(settings_for: SettingsFactory) -> None:

@@ -138,6 +138,17 @@ async def test_the_breaker_stops_exactly_at_its_limit_and_a_valid_record_resets_
     assert await catch_up(mended) == Accounting(applied=1, dead_letters=1)
 
 
+async def test_the_breaker_counts_what_only_the_database_refuses(settings_for: SettingsFactory) -> None:
+    settings = settings_for(dead_letter_max_consecutive=5, batch_max_records=2)
+    await execute(settings, "ALTER TABLE pattern_quality_metrics ADD CHECK (quality_score > 0.5)")
+    await send(settings, [an_event(number, score=0.9 * (number == 3)).to_json() for number in range(40)])
+
+    accounting = await catch_up(settings)
+
+    assert accounting.applied == 1
+    assert 3 + 5 <= accounting.dead_letters < 3 + 5 + 3 * 2  # two batches more may be on their way by then
+
+
 async def test_an_open_breaker_keeps_the_worker_in_its_group_and_not_ready(
     settings_for: SettingsFactory,
 ) -> None:

@@ -1,9 +1,11 @@
+from pathlib import Path
+from urllib.parse import quote, urlencode
 from uuid import UUID
 
 import asyncpg
 import pytest
 
-from consumer.migration import HEAD_REVISION, migrate_up, migration_status
+from consumer.migration import HEAD_REVISION, migrate_down, migrate_up, migration_sql, migration_status
 from migrations.revisions import REVISIONS
 from tests.migration.databases import (
     MADE_ELSEWHERE,
@@ -14,6 +16,7 @@ from tests.migration.databases import (
     fetch,
     make_elsewhere,
     measurements,
+    psql,
     stamp,
 )
 
@@ -98,6 +101,26 @@ async def test_a_table_that_does_not_fit_is_refused_and_left_as_it_is(
     assert await fetch(any_database_url, "SELECT to_regclass('alembic_version') AS t") == [{"t": None}]
 
 
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "TABLE pattern_quality_metrics (LIKE t) PARTITION BY HASH (id)",
+        "VIEW pattern_quality_metrics AS TABLE t",
+    ],
+    ids=["partitioned", "view"],
+)
+async def test_what_is_no_plain_table_is_refused_with_what_to_do(any_database_url: str, kind: str) -> None:
+    await make_elsewhere(any_database_url, "012")
+    await execute(any_database_url, f"ALTER TABLE pattern_quality_metrics RENAME TO t; CREATE {kind}")
+
+    with pytest.raises(
+        asyncpg.WrongObjectTypeError, match="is partitioned, or a view: not supported"
+    ) as refused:
+        await migrate_up(any_database_url)
+
+    assert "copy its rows" in (refused.value.hint or "")
+
+
 async def test_another_table_of_the_name_of_one_of_ours_is_refused(database_url: str) -> None:
     await execute(database_url, 'CREATE TABLE dead_letters (id int, topic text, key text, "offset" bigint)')
 
@@ -106,6 +129,23 @@ async def test_another_table_of_the_name_of_one_of_ours_is_refused(database_url:
     ):
         await migrate_up(database_url)
     assert await fetch(database_url, "SELECT to_regclass('pattern_quality_metrics') AS t") == [{"t": None}]
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ("ADD COLUMN owner text NOT NULL", "dead_letters.owner must be nullable or have a default"),
+        ("ALTER COLUMN value SET NOT NULL", "dead_letters.value must be nullable or have a default"),
+    ],
+)
+async def test_a_column_that_nothing_would_fill_is_refused_before_anything_is_written(
+    database_url: str, change: str, told: str
+) -> None:
+    await migrate_up(database_url)
+    await execute(database_url, f"DROP TABLE alembic_version; ALTER TABLE dead_letters {change}")
+
+    with pytest.raises(asyncpg.InvalidTableDefinitionError, match=told):
+        await migrate_up(database_url)
 
 
 async def test_every_foreign_key_of_the_pattern_is_dropped_and_no_other(any_database_url: str) -> None:
@@ -126,3 +166,32 @@ async def test_every_foreign_key_of_the_pattern_is_dropped_and_no_other(any_data
     assert await fetch(any_database_url, "SELECT conname FROM pg_constraint WHERE contype = 'f'") == [
         {"conname": "run"}
     ]
+
+
+OTHER_SCHEMA_FIRST = "?search_path=" + quote('"a, b",public')
+
+
+@pytest.mark.parametrize("by", ["migrate up", "script"])
+async def test_a_table_in_a_later_schema_of_the_search_path_is_taken_over_where_it_is(
+    database_url: str, tmp_path: Path, by: str
+) -> None:
+    await make_elsewhere(database_url, "012")
+    await execute(database_url, TWO_MEASUREMENTS + 'CREATE SCHEMA "a, b"')
+    before, url = await measurements(database_url), f"{database_url}{OTHER_SCHEMA_FIRST}"
+
+    if by == "script":
+        (tmp_path / "script.sql").write_text(migration_sql(), encoding="utf-8")
+        options = urlencode({"options": '-c search_path="a,\\ b",public'}, quote_via=quote)
+        status, output = await psql(f"{database_url}?{options}", tmp_path / "script.sql")
+        assert status == 0, output
+    else:
+        assert (await migration_status(url)).recognised == "012"
+        assert await migrate_up(url) == REVISIONS
+
+    assert (await migration_status(url)).up_to_date
+    assert await migrate_up(url) == ()
+    assert await measurements(url) == before
+    schemas = "SELECT DISTINCT relnamespace::regnamespace::text AS s FROM pg_class WHERE relname = ANY ($1)"
+    tables = ["pattern_quality_metrics", "dead_letters", "ingest_progress", "ingest_gaps", "alembic_version"]
+    assert await fetch(database_url, schemas, tables) == [{"s": "public"}]
+    assert await migrate_down(url, "012") == REVISIONS[:0:-1]

@@ -6,8 +6,8 @@ import pytest
 from consumer.dead_letters import DeadLetter, export_line, parse_coordinates
 from consumer.records import StoredRecord
 from schemas.pattern_scored import parse_measurement
-from tests.support.events import ACCEPTED_UNTIL, NOW
-from tests.support.hostile import HOSTILE, Hostile
+from tests.support.events import ACCEPTED_UNTIL, NOW, event, fields
+from tests.support.hostile import HOSTILE, STRUCTURED, Headers, Hostile
 
 
 @pytest.mark.parametrize("text", ["scores/0/5", "a/b/0/5", "file:x.jsonl/0/9223372036854775807"])
@@ -24,13 +24,14 @@ def test_what_are_no_coordinates_is_refused(text: str) -> None:
         parse_coordinates(text)
 
 
-def a_letter(value: bytes | None) -> DeadLetter:
-    return DeadLetter(StoredRecord("scores", 0, 5, 1, value), "invalid_json", "", NOW, "open", None, None)
+def a_letter(value: bytes | None, headers: Headers = ()) -> DeadLetter:
+    record = StoredRecord("scores", 0, 5, 1, value, headers=headers)
+    return DeadLetter(record, "invalid_json", "", NOW, "open", None, None)
 
 
 @pytest.mark.parametrize("hostile", HOSTILE, ids=lambda hostile: hostile.name)
 def test_each_hostile_value_becomes_one_line_that_is_json(hostile: Hostile) -> None:
-    line, is_value = export_line(a_letter(hostile.value))
+    line, is_value = export_line(a_letter(hostile.value, hostile.headers))
 
     assert b"\n" not in line
     assert b"\r" not in line
@@ -76,3 +77,13 @@ def test_the_prefix_of_a_schema_registry_is_left_out() -> None:
     line, is_value = export_line(a_letter(b"\0\0\0\0\x07" + b'{"quality_score":2}'))
 
     assert (line, is_value) == (b'{"quality_score":2}', True)
+
+
+def test_an_event_is_taken_out_of_its_envelope() -> None:
+    envelope = json.dumps({"specversion": "1.0", "data": fields(version="ü\n")}, indent=1).encode()
+
+    line, is_value = export_line(a_letter(envelope, STRUCTURED))
+
+    assert is_value
+    assert b"\n" not in line
+    assert parse_measurement(line, accepted_until=ACCEPTED_UNTIL) == event(version="ü\n")

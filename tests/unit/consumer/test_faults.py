@@ -126,6 +126,7 @@ def test_an_error_of_the_clients_is_diagnosed_by_its_class(error: BaseException,
         ("42501", "right"),
         ("28P01", "password"),
         ("3D000", "DATABASE_URL"),
+        ("42704", "parameters after the ? of DATABASE_URL"),
     ],
 )
 def test_a_fault_of_the_set_up_says_what_to_do(sqlstate: str, advice: str) -> None:

@@ -45,6 +45,18 @@ def test_one_valid_record_sets_the_breaker_back() -> None:
         assert not breaker.is_open
 
 
+def test_batches_of_which_the_table_takes_nothing_open_the_breaker_too() -> None:
+    breaker = Breaker(5)
+    seen = []
+    for written in (Accounting(0, 0, 4), Accounting(1, 0, 4), Accounting(0, 0, 4), Accounting(0, 0, 1)):
+        breaker.observe(valid=True)  # as far as decoding can tell
+        breaker.observe_written(written)
+        seen.append(breaker.is_open)
+
+    assert seen == [False, False, False, True]
+    assert breaker.count == 5
+
+
 @given(verdicts, st.integers(1, 5))
 def test_a_batch_ends_with_the_record_at_which_the_breaker_opens(validity: list[bool], limit: int) -> None:
     breaker = Breaker(limit)

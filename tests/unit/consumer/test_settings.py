@@ -9,13 +9,13 @@ import pytest
 from pydantic_settings import BaseSettings
 
 from consumer.settings import (
-    ClockSettings,
     DatabaseSettings,
     InvalidSettingError,
     LogSettings,
     WorkerSettings,
     load,
 )
+from schemas.clock_settings import ClockSettings
 from schemas.kafka_settings import KafkaSettings
 
 SECRET = "hunter2"
@@ -166,13 +166,28 @@ def test_a_wrong_setting_of_the_log_is_named(name: str, wrong: str, monkeypatch:
     assert wrong not in str(error).split()
 
 
-@pytest.mark.parametrize("servers", ["broker:none", "broker:9092,other:none", "broker:1:2"])
-def test_a_port_of_a_broker_that_is_no_number_is_told_as_a_wrong_setting(
+@pytest.mark.parametrize(
+    "servers",
+    [
+        *("broker:none", "broker:9092,other:none", "broker:1:2"),
+        *(",", "broker:9092,", " ", ":9092", "http://broker:9092", "broker:9092/topic", "broker?ssl=true"),
+    ],
+)
+def test_what_is_no_list_of_brokers_is_told_as_a_wrong_setting(
     servers: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     set_environment(monkeypatch, KAFKA_BOOTSTRAP_SERVERS=servers)
 
-    assert str(refusal(KafkaSettings)).startswith("KAFKA_BOOTSTRAP_SERVERS: ")
+    assert str(refusal(KafkaSettings)) == "KAFKA_BOOTSTRAP_SERVERS: is no list of host:port"
+
+
+@pytest.mark.parametrize(
+    "servers", ["broker", "broker:9092", " one:1 , two:2", "[::1]:9092", "10.0.0.1:9092"]
+)
+def test_every_form_of_a_list_of_brokers_is_taken(servers: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    set_environment(monkeypatch, KAFKA_BOOTSTRAP_SERVERS=servers)
+
+    assert load(KafkaSettings).kafka_bootstrap_servers == servers
 
 
 @pytest.mark.parametrize(
@@ -183,6 +198,7 @@ def test_a_port_of_a_broker_that_is_no_number_is_told_as_a_wrong_setting(
         "postgresql://worker:hun#ter2@127.0.0.1:5432/metrics",
         "postgresql://worker:hunter2@127.0.0.1:none/metrics",
         "postgresql://worker:hunter2@127.0.0.1:99999/metrics",
+        "postgresql://worker@127.0.0.1/metrics?target_session_attrs=hunter2",
     ],
 )
 def test_a_database_url_that_cannot_be_read_is_told_as_a_wrong_setting(

@@ -49,7 +49,11 @@ def test_a_measurement_keeps_the_event_id_it_has() -> None:
     assert parse_measurement(value(), accepted_until=ACCEPTED_UNTIL) == event()
 
 
-@pytest.mark.parametrize("event_id", [None, "", "x", 5], ids=repr)
+def test_an_event_id_that_is_null_is_derived_as_one_that_is_missing() -> None:
+    assert derived_id(unnamed() | {"event_id": None}) == derived_id(unnamed())
+
+
+@pytest.mark.parametrize("event_id", ["", "x", 5, False, []], ids=repr)
 def test_a_wrong_event_id_is_refused_and_not_replaced(event_id: Any) -> None:
     with pytest.raises(InvalidEventError) as caught:
         parse_measurement(value(event_id=event_id), accepted_until=ACCEPTED_UNTIL)

@@ -237,3 +237,8 @@ def test_each_reason_is_explained() -> None:
 
     assert all(explanation.endswith(".") for explanation in explanations)
     assert len(set(explanations)) == len(explanations)
+
+
+def test_a_byte_order_mark_is_named() -> None:
+    with pytest.raises(InvalidEventError, match="invalid_json: a byte order mark"):
+        parse_event(b"\xef\xbb\xbf" + value(), accepted_until=ACCEPTED_UNTIL)

@@ -1,0 +1,23 @@
+"""How far agents' clocks may be ahead: one setting for those who publish and for those who read."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Annotated
+
+from pydantic import Field
+from pydantic_settings import BaseSettings
+
+from schemas.kafka_settings import KafkaSettings
+
+
+class ClockSettings(BaseSettings):
+    """How far agents' clocks may be ahead."""
+
+    model_config = KafkaSettings.model_config
+
+    max_clock_skew_seconds: Annotated[int, Field(ge=0, le=366 * 24 * 3600)] = Field(
+        default=300, description="Seconds a measurement may lie in the future."
+    )
+
+    def accepted_until(self) -> datetime:
+        """The latest acceptable measurement time, as of now."""
+        return datetime.now(UTC) + timedelta(seconds=self.max_clock_skew_seconds)
