@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
@@ -33,19 +33,19 @@ def writing(path: Path) -> Iterator[Callable[[bytes], None]]:
     with _naming(path):
         output = unfinished.open("wb")
     try:
-        with output:
 
-            def write_to_file(data: bytes) -> None:
-                with _naming(path):
-                    output.write(data)
+        def write_to_file(data: bytes) -> None:
+            with _naming(path):
+                output.write(data)
 
-            yield write_to_file
-            with _naming(path):
-                output.flush()
-        if not is_device:
-            with _naming(path):
+        yield write_to_file
+        with _naming(path):
+            output.close()
+            if not is_device:
                 unfinished.replace(final)
     except BaseException:
+        with suppress(OSError):
+            output.close()
         if not is_device:
             unfinished.unlink(missing_ok=True)
         raise

@@ -163,7 +163,7 @@ async def test_where_nothing_can_be_written_the_database_is_not_blamed(
     cut_off = await letters_command.run_program("/bin/sh", "-c", pipe)
 
     assert full.code == 1
-    assert full.stderr == "error: /dev/full: [Errno 28] No space left on device\n"
+    assert full.stderr == "error: /dev/full: No space left on device\n"
     assert (len(cut_off.stdout.splitlines()), cut_off.stderr) == (1, "")
 
 
