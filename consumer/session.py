@@ -387,4 +387,10 @@ def _log_start(partition: TopicPartition, start: Start, out_of_range: int | None
             position=out_of_range,
             hint="the topic is not the one we knew; reading it from its beginning",
         )
+    elif start.was_forgotten:
+        logger.warning(
+            "group_offset_forgotten",
+            partition=partition.partition,
+            hint="the topic was made anew, or the offset has expired; reading it from its beginning",
+        )
     logger.info("reading_from", partition=partition.partition, offset=start.offset)
