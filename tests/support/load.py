@@ -3,7 +3,7 @@
 import asyncio
 import random
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 from consumer.settings import WorkerSettings
 from publisher import ScorePublisher
@@ -14,6 +14,7 @@ from tests.support.waiting import eventually
 
 PARTITIONS = {0, 1, 2}
 PATTERNS = 30
+PAUSE_SECONDS = 0.02
 
 WATCH_FOR_STEPS_BACK = """
 CREATE TABLE steps_back (pattern_id uuid);
@@ -58,6 +59,9 @@ class Load:
                     self._settings.kafka_topic, poison, partition=len(self.poison) % len(PARTITIONS)
                 )
                 self.poison.append(poison)
+                with suppress(TimeoutError):  # leave the others some of the machine
+                    async with asyncio.timeout(PAUSE_SECONDS):
+                        await ended.wait()
 
     async def wait_for_more(self) -> None:
         wanted = len(self.poison) + 10
