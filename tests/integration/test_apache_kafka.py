@@ -36,7 +36,15 @@ from tests.support.pipeline import (
     table,
     worker_settings,
 )
-from tests.support.topics import COMPACTED, administering, delete_records_before, make_topic_anew, readable
+from tests.support.topics import (
+    COMPACTED,
+    KEPT,
+    administering,
+    configure,
+    delete_records_before,
+    make_topic_anew,
+    readable,
+)
 from tests.support.waiting import eventually
 
 
@@ -237,6 +245,7 @@ async def test_a_compacted_topic_with_holes_between_its_offsets_is_read_to_its_e
             return count < end
 
         await eventually(write_until_compacted, poll_seconds=0.2, deadline_seconds=60)
+    await configure(settings, KEPT)
 
     accounting = await catch_up(settings)
 

@@ -22,6 +22,8 @@ PROGRAM = Path(sys.executable).with_name("pattern-metrics")
 SECONDS_MAX = 60.0
 """How long anything may take that a test waits for; generous, as the machine may be busy."""
 
+_COLOURS = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
+
 LogLine = dict[str, Any]
 
 
@@ -170,7 +172,7 @@ class Watched:
             os.set_blocking(self.terminal, False)
             with suppress(BlockingIOError):
                 self.screen += os.read(self.terminal, 1_000_000).decode(errors="replace")
-            return re.search(pattern, self.screen) is not None
+            return re.search(pattern, _COLOURS.sub("", self.screen)) is not None
 
         await eventually(is_shown, deadline_seconds=SECONDS_MAX)
         self.screen = ""

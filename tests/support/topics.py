@@ -5,6 +5,7 @@ from contextlib import asynccontextmanager
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic, RecordsToDelete
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import UnknownTopicOrPartitionError
 
 from consumer.kafka import require_topic
@@ -13,6 +14,9 @@ from tests.support.waiting import eventually
 
 COMPACTED = {"cleanup.policy": "compact", "segment.ms": "100", "min.cleanable.dirty.ratio": "0.001"}
 """Of a topic that is compacted as soon as the broker can."""
+
+KEPT = {"cleanup.policy": "delete"}
+"""Of a topic of which nothing is removed while a test lasts."""
 
 
 @asynccontextmanager
@@ -29,6 +33,14 @@ async def delete_records_before(settings: WorkerSettings, offset: int) -> None:
     async with administering(settings) as admin:
         await admin.delete_records(
             {TopicPartition(settings.kafka_topic, 0): RecordsToDelete(before_offset=offset)}
+        )
+
+
+async def configure(settings: WorkerSettings, configs: Mapping[str, str]) -> None:
+    """Give the topic these configs, and the defaults of all others."""
+    async with administering(settings) as admin:
+        await admin.alter_configs(
+            [ConfigResource(ConfigResourceType.TOPIC, settings.kafka_topic, dict(configs))]
         )
 
 
