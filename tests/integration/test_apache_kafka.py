@@ -18,6 +18,7 @@ from consumer.ingestion import Accounting
 from consumer.kafka import require_topic
 from consumer.replay import replay
 from consumer.settings import WorkerSettings
+from consumer.status import read_status
 from consumer.topic import WHOLE_TOPIC
 from consumer.verification import compare_with_topic
 from consumer.worker import Worker
@@ -185,6 +186,7 @@ async def test_aborted_transactions_and_their_markers_are_neither_read_nor_count
             await (producer.commit_transaction() if commits else producer.abort_transaction())
 
     assert await catch_up(settings) == Accounting(applied=5)
+    assert (await read_status(settings)).lag == 0
     assert await table(settings) == expected_table(kept)
     assert await catch_up(settings) == Accounting()
     await _no_count_is_confused(settings, 5)
@@ -208,6 +210,22 @@ async def test_transactions_under_a_running_worker_are_no_database_that_went_bac
     assert "database_went_back" not in {log["event"] for log in logs}
     rows = await fetch(settings, "SELECT next_offset FROM ingest_progress")
     assert [row["next_offset"] for row in rows] == [10]
+
+
+async def test_an_aborted_transaction_at_the_end_of_the_log_leaves_no_lag(settings: WorkerSettings) -> None:
+    """Nothing of it is ever delivered, and the worker that stands before it has nothing to read."""
+    async with (
+        running(settings) as worker,
+        producing(settings, transactional_id=settings.kafka_topic) as producer,
+    ):
+        await send(settings, [an_event(1).to_json()])
+        await eventually(partial(_has_read, worker, 1))
+        await producer.begin_transaction()
+        await producer.send_and_wait(settings.kafka_topic, an_event(2).to_json())
+        await producer.abort_transaction()
+        await eventually(lambda: _progress_is(settings, 3))
+
+    assert (await read_status(settings)).lag == 0
 
 
 def _has_read(worker: Worker, count: int) -> bool:
