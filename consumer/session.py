@@ -176,13 +176,12 @@ class Session(ConsumerRebalanceListener):
         by_partition = await self._fill()
         if epoch != self._epoch:
             return None
-        ranges: dict[TopicPartition, OffsetRange] = {}
-        for partition, start in self._ends_of_batches.items():
-            end = await self._consumer.position(
-                partition
-            )  # past markers and holes, also where nothing else is
-            if end > start:
-                ranges[partition] = OffsetRange(start, end)
+        ranges = {
+            partition: OffsetRange(start, end)
+            for partition, start in self._ends_of_batches.items()
+            # Past markers and holes, also where there is no record before or between them.
+            if (end := await self._consumer.position(partition)) > start
+        }
         if not ranges:
             return None
         self._ends_of_batches |= {partition: offsets.end for partition, offsets in ranges.items()}
