@@ -44,7 +44,8 @@ async def test_aborted_transactions_and_compaction_confuse_no_count(
             return (await readable(settings))[0] < written
 
         await eventually(write_until_compacted, poll_seconds=0.2, deadline_seconds=SECONDS_MAX)
-    await configure(settings, KEPT)
+        await configure(settings, KEPT)
+        await transact(producer, settings, {9: an_event(9, seconds=next(seconds))}, commits=False)
     count, end = await readable(settings)
 
     dry = (await command.run("replay", "--dry-run", "--json")).succeeded()
