@@ -16,11 +16,15 @@ from rich.console import Console
 from rich.progress import (
     BarColumn,
     Progress,
+    ProgressColumn,
+    Task,
     TaskProgressColumn,
     TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+from rich.text import Text
+from typing_extensions import override
 
 from consumer.faults import Fault, diagnose
 from consumer.logs import configure_logging
@@ -149,6 +153,14 @@ class Bar:
         self._progress.update(self._task, completed=done, total=total)
 
 
+class _RateColumn(ProgressColumn):
+    """Steps a second; Rich's own column shows them only where the total is not known."""
+
+    @override
+    def render(self, task: Task) -> Text:
+        return TaskProgressColumn.render_speed(task.finished_speed or task.speed)
+
+
 @contextmanager
 def progress_bar(description: str, *, total: int | None = None, visible: bool = True) -> Iterator[Bar]:
     """A bar on standard error, with rate and time left, when a person watches."""
@@ -156,7 +168,8 @@ def progress_bar(description: str, *, total: int | None = None, visible: bool = 
     columns = (
         TextColumn(description),
         BarColumn(),
-        TaskProgressColumn(show_speed=True),
+        TaskProgressColumn(),
+        _RateColumn(),
         TimeElapsedColumn(),
         TimeRemainingColumn(),
     )

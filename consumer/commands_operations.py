@@ -114,7 +114,7 @@ def verify(
         with progress_bar("folding the topic") as bar:
             comparison = run(compare_with_topic(settings, bar.reach), KAFKA)
         report = comparison.accounting.as_dict() | {"differences": comparison.counts}
-        checks.append(comparison.check(strict=strict))
+        checks += [comparison.check_progress(), comparison.check(strict=strict)]
     passed = all(check.passed for check in checks)
     if as_json:
         report |= {"passed": passed, "checks": [dataclasses.asdict(check) for check in checks]}

@@ -24,10 +24,17 @@ class OffsetRange:
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """Where a partition is read from, and what retention took before it was read (None: nothing known)."""
+    """Where a partition is read from.
+
+    Attributes:
+        offset: the first offset to read.
+        gap: what retention took before it was read; None where nothing is known of any.
+        was_forgotten: whether Kafka lost the group's offset, as it does with a topic that is made anew.
+    """
 
     offset: int
     gap: OffsetRange | None = None
+    was_forgotten: bool = False
 
 
 def next_offset(record: Record) -> int:
@@ -46,7 +53,8 @@ def choose_start(*, committed: int | None, progress: int | None, beginning: int)
     known = [offset for offset in (committed, progress) if offset is not None]
     gap = OffsetRange(min(known), beginning) if known and min(known) < beginning else None
     if committed is None or progress is None:
-        return Start(beginning, gap)
+        was_forgotten = committed is None and progress is not None and progress > beginning
+        return Start(beginning, gap, was_forgotten)
     return Start(max(beginning, min(committed, progress)), gap)
 
 

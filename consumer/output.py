@@ -23,10 +23,17 @@ def writing(path: Path) -> Iterator[Callable[[bytes], None]]:
         OutputError: one line that names where and says why.
         BrokenPipeError: whoever reads has seen enough.
     """
-    if path == STANDARD_OUTPUT:
-        with _to_standard_output() as write:
+    try:
+        with _to_standard_output() if path == STANDARD_OUTPUT else _to_file(path) as write:
             yield write
-        return
+    except OutputError as error:
+        if isinstance(error.__cause__, BrokenPipeError):
+            raise error.__cause__ from None
+        raise
+
+
+@contextmanager
+def _to_file(path: Path) -> Iterator[Callable[[bytes], None]]:
     is_device = path.exists() and not path.is_file()
     final = path.resolve()
     unfinished = final if is_device else final.with_name(f"{final.name}.part")
@@ -66,7 +73,5 @@ def _to_standard_output() -> Iterator[Callable[[bytes], None]]:
 def _naming(place: object) -> Iterator[None]:
     try:
         yield
-    except BrokenPipeError:
-        raise
     except OSError as error:
         raise OutputError(f"{place}: {error.strerror or error}") from error

@@ -42,7 +42,7 @@ ANSWER_SECONDS_MAX: Final = 2 * REBALANCE_TIMEOUT_MS / 1000
 
 @dataclass(frozen=True, slots=True)
 class Polled:
-    """Records in the order they were read, and the offsets they stand for."""
+    """Records in the order they were read, if any, and the offsets that are read with them."""
 
     records: list[Record]
     ranges: dict[TopicPartition, OffsetRange]
@@ -177,15 +177,18 @@ class Session(ConsumerRebalanceListener):
         """Take what is there. Between the poll's return and its counting as in hand nothing yields."""
         epoch = self._epoch
         by_partition = await self._fill()
-        if not by_partition or epoch != self._epoch:
+        if epoch != self._epoch:
             return None
-        records: list[Record] = []
-        ranges: dict[TopicPartition, OffsetRange] = {}
-        for partition, part in by_partition.items():
-            records += part
-            end = await self._consumer.position(partition)  # past the markers and holes after the last record
-            ranges[partition] = OffsetRange(self._ends_of_batches[partition], end)
-            self._ends_of_batches[partition] = end
+        ranges = {
+            partition: OffsetRange(start, end)
+            for partition, start in self._ends_of_batches.items()
+            # Past markers and holes, also where there is no record before or between them.
+            if (end := await self._consumer.position(partition)) > start
+        }
+        if not ranges:
+            return None
+        self._ends_of_batches |= {partition: offsets.end for partition, offsets in ranges.items()}
+        records = [record for part in by_partition.values() for record in part]
         self._in_hand += 1
         self._settled.clear()
         self._watch.touch()
@@ -214,7 +217,7 @@ class Session(ConsumerRebalanceListener):
     def _decode(self, polled: Polled) -> tuple[Batch, dict[TopicPartition, OffsetRange]]:
         accepted_until = self._settings.accepted_until()
         batch = decode_batch(polled.records, accepted_until=accepted_until, breaker=self._breaker)
-        is_whole = batch.last is polled.records[-1]
+        is_whole = not polled.records or batch.last is polled.records[-1]
         return batch, polled.ranges if is_whole else cut(polled.ranges, batch.last)
 
     async def _write(self, batch: Batch, ranges: Mapping[TopicPartition, OffsetRange]) -> None:
@@ -399,5 +402,11 @@ def _log_start(partition: TopicPartition, start: Start, out_of_range: int | None
             partition=partition.partition,
             position=out_of_range,
             hint="the topic is not the one we knew; reading it from its beginning",
+        )
+    elif start.was_forgotten:
+        logger.warning(
+            "group_offset_forgotten",
+            partition=partition.partition,
+            hint="the topic was made anew, or the offset has expired; reading it from its beginning",
         )
     logger.info("reading_from", partition=partition.partition, offset=start.offset)

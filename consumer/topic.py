@@ -63,6 +63,7 @@ async def read_topic(
     which: Slice = WHOLE_TOPIC,
     *,
     ends: Mapping[int, int] | None = None,
+    on_short: Callable[[int, int], None] = lambda _partition, _position: None,
     advance: Advance,
 ) -> AsyncIterator[list[Record]]:
     """Read a slice, one partition after the other, touching nobody's offsets.
@@ -75,6 +76,7 @@ async def read_topic(
         which: the slice.
         ends: partition → the offset to read up to; a partition that is not named is not read. Without it,
             each partition is read to its end as of its first fetch.
+        on_short: told of each partition whose log ends before that offset, and where.
         advance: told of the progress.
 
     Raises:
@@ -113,6 +115,8 @@ async def read_topic(
                     batch = []
             if batch:
                 yield batch
+            if ends is not None and await consumer.position(tp) < ends[tp.partition]:
+                on_short(tp.partition, await consumer.position(tp))
             done += await consumer.position(tp) - starts[tp]
             consumer.pause(tp)
     finally:
@@ -145,10 +149,10 @@ class _Partition:
         self._watch = Watch(settings, consumer, Health())
 
     async def is_done(self) -> bool:
-        """Whether the end, or the log's end as of the first fetch, is reached."""
-        if self._end is None:
-            return await self._watch.is_at_the_end([self._partition])
-        return bool(await self._consumer.position(self._partition) >= self._end)
+        """Whether the end is reached, or the log's end as of the first fetch."""
+        if self._end is not None and await self._consumer.position(self._partition) >= self._end:
+            return True
+        return await self._watch.is_at_the_end([self._partition])
 
     async def poll(self, limit: int) -> list[Record]:
         """At most so many records, none of them at or after the end."""

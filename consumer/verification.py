@@ -137,11 +137,24 @@ class Comparison:
         accounting: what became of the topic's records in the fold.
         counts: finding → how many patterns; see `WRONG` and `TOLD`.
         examples: the first wrong ones.
+        progress: partition → the offset up to which the group had written it.
+        short_logs: partition → where its log ends, where that is before the progress.
     """
 
     accounting: Accounting
     counts: dict[str, int]
     examples: list[dict[str, Any]]
+    progress: dict[int, int]
+    short_logs: dict[int, int]
+
+    def check_progress(self) -> Check:
+        """Whether the log has all that the group has written: one that was made anew has not."""
+        beyond = [
+            f"partition {partition} is written up to {self.progress[partition]:,}, its log ends at {end:,}"
+            for partition, end in self.short_logs.items()
+        ]
+        detail = "; ".join(beyond) or f"{len(self.progress):,} partitions"
+        return Check("the progress lies within the log", not beyond, detail, "pattern-metrics consume")
 
     def check(self, *, strict: bool) -> Check:
         """The verdict; strict, it also counts what the topic does not explain."""
@@ -171,12 +184,14 @@ async def compare_with_topic(settings: WorkerSettings, advance: Advance) -> Comp
     """
     group, topic = settings.kafka_group_id, settings.kafka_topic
     store = ShadowStore(settings.database_url.get_secret_value(), loads_rows=False)
-    total = Accounting()
+    total, short_logs = Accounting(), dict[int, int]()
     try:
         async with store.transaction() as transaction:
             progress = await transaction.progress(group, topic)
         ends = {partition: offset for (_, partition), offset in progress.items()}
-        async for records in read_topic(settings, ends=ends, advance=advance):
+        async for records in read_topic(
+            settings, ends=ends, on_short=short_logs.__setitem__, advance=advance
+        ):
             batch = decode_batch(records, accepted_until=settings.accepted_until(), breaker=None)
             batch = await _without_dead_letters(store, batch)
             async with store.transaction() as transaction:
@@ -185,7 +200,7 @@ async def compare_with_topic(settings: WorkerSettings, advance: Advance) -> Comp
         examples = await store.differences(WRONG, DIFFERENCES_SHOWN) if any(map(counts.get, WRONG)) else []
     finally:
         await store.close()
-    return Comparison(total, counts, examples)
+    return Comparison(total, counts, examples, ends, short_logs)
 
 
 async def _without_dead_letters(store: ShadowStore, batch: Batch) -> Batch:

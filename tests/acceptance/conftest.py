@@ -22,6 +22,14 @@ def command(tmp_path: Path, settings: WorkerSettings) -> CommandLine:
 
 
 @pytest.fixture
+def database_command(tmp_path: Path, migrated_database_url: str) -> CommandLine:
+    """For commands that need no Kafka: there is none."""
+    return CommandLine(
+        tmp_path, {"DATABASE_URL": migrated_database_url, "KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:1"}
+    )
+
+
+@pytest.fixture
 def real_broker(request: pytest.FixtureRequest) -> Broker:
     """For tests that would take too long on the embedded broker: it notices late that a member has left."""
     match request.config.getoption("--kafka"):

@@ -13,12 +13,6 @@ from tests.support.letters import a_record, run_sql, set_aside, statuses
 from tests.support.pipeline import an_event, send, table
 
 
-@pytest.fixture
-def letters_command(tmp_path: Path, migrated_database_url: str) -> CommandLine:
-    """Needs no broker."""
-    return CommandLine(tmp_path, {"DATABASE_URL": migrated_database_url})
-
-
 def objects(finished: Finished) -> list[dict[str, Any]]:
     return [json.loads(line) for line in finished.succeeded().stdout.splitlines()]
 
@@ -69,17 +63,17 @@ async def test_letters_are_exported_mended_published_and_discarded(
 
 
 async def test_redrive_ends_with_the_four_numbers_and_fails_where_letters_are_refused_again(
-    letters_command: CommandLine, migrated_database_url: str
+    database_command: CommandLine, migrated_database_url: str
 ) -> None:
     url = migrated_database_url
     await run_sql(url, "ALTER TABLE pattern_quality_metrics ADD CONSTRAINT r CHECK (quality_score < 0.9)")
     await set_aside(url, [a_record(n, an_event(n, score=n / 10).to_json()) for n in (8, 9)])
 
-    first = await letters_command.run("dead-letters", "redrive", "--all")
+    first = await database_command.run("dead-letters", "redrive", "--all")
     await run_sql(url, "ALTER TABLE pattern_quality_metrics DROP CONSTRAINT r")
-    second = await letters_command.run("dead-letters", "redrive", "scores/0/9", "--json")
-    third = await letters_command.run("dead-letters", "redrive", "--since", "1h")
-    pruned = await letters_command.run("dead-letters", "prune", "--older-than", "1d", "--json")
+    second = await database_command.run("dead-letters", "redrive", "scores/0/9", "--json")
+    third = await database_command.run("dead-letters", "redrive", "--since", "1h")
+    pruned = await database_command.run("dead-letters", "prune", "--older-than", "1d", "--json")
 
     assert (first.code, first.stdout) == (1, b"read 2 = applied 1 + superseded 0 + dead letters 1\n")
     assert second.succeeded().json == {"read": 1, "applied": 1, "superseded": 0, "dead_letters": 0}
@@ -89,15 +83,15 @@ async def test_redrive_ends_with_the_four_numbers_and_fails_where_letters_are_re
 
 
 async def test_a_terminal_is_shown_what_it_would_have_obeyed(
-    letters_command: CommandLine, migrated_database_url: str
+    database_command: CommandLine, migrated_database_url: str
 ) -> None:
     value = "\x1b[2Jred [bold]\x07\r\n\x9b31m\u202e".encode()
     headers = (("\x1b]0;title", b"\x1b"), ("none", None))
     topic = "file:\x1b[1m[/bold] it's"
     await set_aside(migrated_database_url, [a_record(0, value, topic, key=b"\x1b\xff", headers=headers)])
 
-    listed = (await letters_command.run("dead-letters", "list")).succeeded().stdout.decode()
-    shown = (await letters_command.run("dead-letters", "show", f"{topic}/0/0")).succeeded().stdout.decode()
+    listed = (await database_command.run("dead-letters", "list")).succeeded().stdout.decode()
+    shown = (await database_command.run("dead-letters", "show", f"{topic}/0/0")).succeeded().stdout.decode()
 
     assert all(character == "\n" or character.isprintable() for character in listed + shown)
     assert r"file:\x1b[1m[/bold] it's/0/0" in listed
@@ -124,11 +118,11 @@ async def test_a_terminal_is_shown_what_it_would_have_obeyed(
     ids=" ".join,
 )
 async def test_wrong_usage_is_told_and_changes_nothing(
-    letters_command: CommandLine, migrated_database_url: str, arguments: list[str], told: str
+    database_command: CommandLine, migrated_database_url: str, arguments: list[str], told: str
 ) -> None:
     await set_aside(migrated_database_url, [a_record(0, an_event(1).to_json())])
 
-    finished = await letters_command.run("dead-letters", *arguments)
+    finished = await database_command.run("dead-letters", *arguments)
 
     assert (finished.code, finished.stdout) == (2, b"")
     assert told in finished.stderr
@@ -142,11 +136,11 @@ async def test_wrong_usage_is_told_and_changes_nothing(
     ids=" ".join,
 )
 async def test_a_place_without_a_letter_is_named_and_nothing_is_done(
-    letters_command: CommandLine, migrated_database_url: str, arguments: list[str]
+    database_command: CommandLine, migrated_database_url: str, arguments: list[str]
 ) -> None:
     await set_aside(migrated_database_url, [a_record(0, an_event(1).to_json())])
 
-    finished = await letters_command.run("dead-letters", *arguments, "scores/0/1")
+    finished = await database_command.run("dead-letters", *arguments, "scores/0/1")
 
     assert (finished.code, finished.stdout) == (1, b"")
     assert finished.stderr == "error: no dead letter at scores/0/1\n"
@@ -154,13 +148,13 @@ async def test_a_place_without_a_letter_is_named_and_nothing_is_done(
 
 
 async def test_where_nothing_can_be_written_the_database_is_not_blamed(
-    letters_command: CommandLine, migrated_database_url: str
+    database_command: CommandLine, migrated_database_url: str
 ) -> None:
     await set_aside(migrated_database_url, [a_record(n, b"x" * 100) for n in range(2000)])
 
-    full = await letters_command.run("dead-letters", "export", "/dev/full")
+    full = await database_command.run("dead-letters", "export", "/dev/full")
     pipe = f"{PROGRAM} dead-letters list --json | head -n 1"
-    cut_off = await letters_command.run_program("/bin/sh", "-c", pipe)
+    cut_off = await database_command.run_program("/bin/sh", "-c", pipe)
 
     assert full.code == 1
     assert full.stderr == "error: /dev/full: No space left on device\n"
@@ -168,24 +162,24 @@ async def test_where_nothing_can_be_written_the_database_is_not_blamed(
 
 
 async def test_a_database_without_the_revision_is_told_what_to_run(
-    letters_command: CommandLine, database_url: str
+    database_command: CommandLine, database_url: str
 ) -> None:
-    (await letters_command.run("migrate", "up", database_url=database_url)).succeeded()
-    (await letters_command.run("migrate", "down", "015", database_url=database_url)).succeeded()
+    (await database_command.run("migrate", "up", database_url=database_url)).succeeded()
+    (await database_command.run("migrate", "down", "015", database_url=database_url)).succeeded()
 
-    finished = await letters_command.run("dead-letters", "list", database_url=database_url)
+    finished = await database_command.run("dead-letters", "list", database_url=database_url)
 
     assert finished.code == 2
     assert "a column is missing: run `pattern-metrics migrate up`" in finished.stderr
 
 
 async def test_the_table_of_letters_is_for_people_and_says_how_many_there_are(
-    letters_command: CommandLine, migrated_database_url: str
+    database_command: CommandLine, migrated_database_url: str
 ) -> None:
     await set_aside(migrated_database_url, [a_record(n, b"") for n in range(60)])
 
-    default = (await letters_command.run("dead-letters", "list")).succeeded().stdout.decode().splitlines()
-    all_of_them = await letters_command.run("dead-letters", "list", "--limit", "100", "--status", "all")
+    default = (await database_command.run("dead-letters", "list")).succeeded().stdout.decode().splitlines()
+    all_of_them = await database_command.run("dead-letters", "list", "--limit", "100", "--status", "all")
 
     assert len(default) == 1 + 50 + 1
     assert default[0].split() == ["letter", "reason", "noticed", "detail"]

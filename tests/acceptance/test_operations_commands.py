@@ -5,41 +5,10 @@ from pathlib import Path
 
 import asyncpg
 
-from consumer.settings import WorkerSettings
 from tests.support.command import CommandLine
-from tests.support.pipeline import an_event, execute, expected_table, table
+from tests.support.pipeline import an_event
 
 NUMBERS = {"read", "applied", "superseded", "dead_letters"}
-
-
-async def test_damage_is_found_and_mended_from_the_command_line(
-    command: CommandLine, settings: WorkerSettings
-) -> None:
-    events = [an_event(number) for number in range(1, 9)]
-    (await command.run("publish", "-", stdin=b"\n".join(event.to_json() for event in events))).succeeded()
-    (await command.run("consume", "--until-caught-up")).succeeded()
-    whole = (await command.run("verify", "--against-topic", "--json")).succeeded()
-    await execute(
-        settings,
-        "DELETE FROM pattern_quality_metrics WHERE pattern_id < '00000000-0000-0000-0000-000000000003'",
-    )
-
-    damaged = await command.run("verify", "--against-topic")
-    dry = (await command.run("replay", "--dry-run", "--json")).succeeded()
-    still_damaged = len(await table(settings))
-    mended = (await command.run("replay", "--json")).succeeded()
-    again = (await command.run("replay")).succeeded()
-
-    assert whole.json["passed"] is True
-    assert whole.json.keys() >= NUMBERS
-    assert damaged.code == 1
-    assert b"2 missing" in damaged.stdout
-    assert b"mend it with: pattern-metrics replay" in damaged.stdout
-    assert str(events[0].pattern_id).encode() in damaged.stdout
-    assert dry.json == mended.json == {"read": 8, "applied": 2, "superseded": 6, "dead_letters": 0}
-    assert still_damaged == 6
-    assert again.stdout == b"read 8 = applied 0 + superseded 8 + dead letters 0\n"
-    assert await table(settings) == expected_table(events)
 
 
 async def test_status_tells_lag_rows_dead_letters_and_gaps(

@@ -4,13 +4,11 @@ import json
 import random
 from pathlib import Path
 
-from aiokafka.admin import AIOKafkaAdminClient
-from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
-
 from consumer.settings import WorkerSettings
 from schemas.pattern_scored import PatternScored
 from tests.support.command import PROGRAM, CommandLine
 from tests.support.pipeline import an_event, dead_letters, expected_table, fetch, send, table
+from tests.support.topics import configure
 
 
 def unnamed(event: PatternScored) -> bytes:
@@ -99,22 +97,12 @@ async def test_code_is_scored_published_and_consumed_through_a_pipe(
     assert tuple(row) == (event.pattern_id, event.quality_score)
 
 
-async def limit_record_size(settings: WorkerSettings, size: int) -> None:
-    admin = AIOKafkaAdminClient(bootstrap_servers=settings.kafka_bootstrap_servers)
-    await admin.start()
-    try:
-        limit = {"max.message.bytes": str(size)}
-        await admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, settings.kafka_topic, limit)])
-    finally:
-        await admin.close()
-
-
 async def test_what_the_broker_refuses_is_named_and_the_report_tells_how_far_it_went(
     real_command: CommandLine, real_settings: WorkerSettings
 ) -> None:
     large = an_event(2, metadata={"noise": random.Random(17).randbytes(4000).hex()})
     file = an_event(1).to_json() + b"\n" + large.to_json()
-    await limit_record_size(real_settings, 2000)
+    await configure(real_settings, {"max.message.bytes": "2000"})
 
     published = await real_command.run("publish", "-", "--json", stdin=file)
 

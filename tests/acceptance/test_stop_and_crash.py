@@ -4,13 +4,12 @@ import asyncio
 import random
 
 import asyncpg
-from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from consumer.settings import WorkerSettings
 from publisher import ScorePublisher
 from schemas.pattern_scored import PatternScored
 from tests.support.command import SECONDS_MAX, CommandLine
-from tests.support.pipeline import an_event, execute, expected_table, fetch, table
+from tests.support.pipeline import an_event, committed_offsets, execute, expected_table, progress, table
 from tests.support.waiting import eventually
 
 PATTERNS = 40
@@ -25,28 +24,6 @@ END $$;
 CREATE CONSTRAINT TRIGGER hold_commit AFTER UPDATE ON ingest_progress DEFERRABLE INITIALLY DEFERRED
 FOR EACH ROW EXECUTE FUNCTION wait_for_the_test();
 """
-
-
-async def committed_offsets(settings: WorkerSettings) -> dict[int, int]:
-    """Kafka's own committed offsets of the group."""
-    consumer = AIOKafkaConsumer(
-        bootstrap_servers=settings.kafka_bootstrap_servers, group_id=settings.kafka_group_id
-    )
-    await consumer.start()
-    try:
-        offsets = {
-            partition: await consumer.committed(TopicPartition(settings.kafka_topic, partition))
-            for partition in range(3)
-        }
-    finally:
-        await consumer.stop()
-    return {partition: offset for partition, offset in offsets.items() if offset is not None}
-
-
-async def progress(settings: WorkerSettings) -> dict[int, int]:
-    """The database's offsets of the group."""
-    rows = await fetch(settings, "SELECT partition, next_offset FROM ingest_progress")
-    return {row["partition"]: row["next_offset"] for row in rows}
 
 
 async def test_a_kill_between_write_and_commit_loses_nothing_and_writes_nothing_twice(

@@ -5,22 +5,20 @@ import itertools
 import os
 import subprocess
 import sys
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from functools import partial
 
 import asyncpg
 import pytest
 import structlog
 from aiokafka import AIOKafkaConsumer, TopicPartition
-from aiokafka.admin import AIOKafkaAdminClient, NewPartitions, NewTopic, RecordsToDelete
-from aiokafka.errors import UnknownTopicOrPartitionError
+from aiokafka.admin import NewPartitions
 from aiokafka.structs import OffsetAndMetadata
 
 from consumer.ingestion import Accounting
 from consumer.kafka import require_topic
 from consumer.replay import replay
 from consumer.settings import WorkerSettings
+from consumer.status import read_status
 from consumer.topic import WHOLE_TOPIC
 from consumer.verification import compare_with_topic
 from consumer.worker import Worker
@@ -39,6 +37,15 @@ from tests.support.pipeline import (
     table,
     worker_settings,
 )
+from tests.support.topics import (
+    COMPACTED,
+    KEPT,
+    administering,
+    configure,
+    delete_records_before,
+    make_topic_anew,
+    readable,
+)
 from tests.support.waiting import eventually
 
 
@@ -46,23 +53,6 @@ from tests.support.waiting import eventually
 async def settings(own_apache_kafka: ApacheKafka, migrated_database_url: str) -> WorkerSettings:
     topic = await create_topic(own_apache_kafka.bootstrap_servers, partitions=1)
     return worker_settings(own_apache_kafka.bootstrap_servers, topic, migrated_database_url)
-
-
-@asynccontextmanager
-async def administering(settings: WorkerSettings) -> AsyncIterator[AIOKafkaAdminClient]:
-    admin = AIOKafkaAdminClient(bootstrap_servers=settings.kafka_bootstrap_servers)
-    await admin.start()
-    try:
-        yield admin
-    finally:
-        await admin.close()
-
-
-async def delete_records_before(settings: WorkerSettings, offset: int) -> None:
-    async with administering(settings) as admin:
-        await admin.delete_records(
-            {TopicPartition(settings.kafka_topic, 0): RecordsToDelete(before_offset=offset)}
-        )
 
 
 async def commit(settings: WorkerSettings, offset: int) -> None:
@@ -168,28 +158,12 @@ async def test_a_topic_made_anew_under_its_name_is_read_from_its_beginning(setti
     await publish(settings, range(10))
     await send(settings, [b"poison"])
     await catch_up(settings)
-    async with administering(settings) as admin:
-        await admin.delete_topics([settings.kafka_topic])
-        await eventually(lambda: _topic_is_gone(settings))
-        await admin.create_topics([NewTopic(settings.kafka_topic, 1, 1)])
-        await eventually(lambda: _topic_is_there(settings))
+    await make_topic_anew(settings, partitions=1)
     await publish(settings, range(20, 24))
     await send(settings, [b"other poison"])
 
     assert await catch_up(settings) == Accounting(applied=4, dead_letters=1)
     assert [value for value, _ in await dead_letters(settings)] == [b"other poison", b"poison"]
-
-
-async def _topic_is_there(settings: WorkerSettings) -> bool:
-    return await require_topic(settings) == 1
-
-
-async def _topic_is_gone(settings: WorkerSettings) -> bool:
-    try:
-        await require_topic(settings)
-    except UnknownTopicOrPartitionError:
-        return True
-    return False
 
 
 async def test_aborted_transactions_and_their_markers_are_neither_read_nor_counted(
@@ -212,6 +186,7 @@ async def test_aborted_transactions_and_their_markers_are_neither_read_nor_count
             await (producer.commit_transaction() if commits else producer.abort_transaction())
 
     assert await catch_up(settings) == Accounting(applied=5)
+    assert (await read_status(settings)).lag == 0
     assert await table(settings) == expected_table(kept)
     assert await catch_up(settings) == Accounting()
     await _no_count_is_confused(settings, 5)
@@ -237,6 +212,22 @@ async def test_transactions_under_a_running_worker_are_no_database_that_went_bac
     assert [row["next_offset"] for row in rows] == [10]
 
 
+async def test_an_aborted_transaction_at_the_end_of_the_log_leaves_no_lag(settings: WorkerSettings) -> None:
+    """Nothing of it is ever delivered, and the worker that stands before it has nothing to read."""
+    async with (
+        running(settings) as worker,
+        producing(settings, transactional_id=settings.kafka_topic) as producer,
+    ):
+        await send(settings, [an_event(1).to_json()])
+        await eventually(partial(_has_read, worker, 1))
+        await producer.begin_transaction()
+        await producer.send_and_wait(settings.kafka_topic, an_event(2).to_json())
+        await producer.abort_transaction()
+        await eventually(lambda: _progress_is(settings, 3))
+
+    assert (await read_status(settings)).lag == 0
+
+
 def _has_read(worker: Worker, count: int) -> bool:
     return worker.accounting.read == count
 
@@ -259,12 +250,7 @@ async def test_an_open_transaction_holds_nothing_up_and_its_end_is_read(settings
 async def test_a_compacted_topic_with_holes_between_its_offsets_is_read_to_its_end(
     settings: WorkerSettings,
 ) -> None:
-    topic = f"compacted-{settings.kafka_topic}"
-    settings = settings.model_copy(update={"kafka_topic": topic})
-    quick = {"cleanup.policy": "compact", "segment.ms": "100", "min.cleanable.dirty.ratio": "0.001"}
-    async with administering(settings) as admin:
-        await admin.create_topics([NewTopic(topic, 1, 1, topic_configs=quick)])
-        await eventually(lambda: _topic_is_there(settings))
+    await make_topic_anew(settings, partitions=1, configs=COMPACTED)
     latest: dict[int, PatternScored] = {}
     seconds = itertools.count()
     async with producing(settings) as producer:
@@ -272,10 +258,12 @@ async def test_a_compacted_topic_with_holes_between_its_offsets_is_read_to_its_e
         async def write_until_compacted() -> bool:
             for number in range(5):
                 event = latest[number] = an_event(number, seconds=next(seconds))
-                await producer.send_and_wait(topic, event.to_json(), key=b"%d" % number)
-            return await _has_holes(settings)
+                await producer.send_and_wait(settings.kafka_topic, event.to_json(), key=b"%d" % number)
+            count, end = await readable(settings)
+            return count < end
 
         await eventually(write_until_compacted, poll_seconds=0.2, deadline_seconds=60)
+    await configure(settings, KEPT)
 
     accounting = await catch_up(settings)
 
@@ -290,21 +278,6 @@ async def _no_count_is_confused(settings: WorkerSettings, records: int) -> None:
     replayed = await replay(settings, WHOLE_TOPIC, dry_run=False, advance=lambda *_: None)
     assert (comparison.accounting.read, comparison.counts) == (records, {})
     assert replayed == Accounting(superseded=records)
-
-
-async def _has_holes(settings: WorkerSettings) -> bool:
-    consumer = AIOKafkaConsumer(bootstrap_servers=settings.kafka_bootstrap_servers)
-    async with consumer:
-        partition = TopicPartition(settings.kafka_topic, 0)
-        consumer.assign([partition])
-        [end] = (await consumer.end_offsets([partition])).values()
-        consumer.seek(partition, 0)
-        count, position = 0, 0
-        while position < end:
-            for records in (await consumer.getmany(timeout_ms=500)).values():
-                count += len(records)
-            position = await consumer.position(partition)
-    return bool(count < end)
 
 
 _WRITE_A_BAD_HEADER_NAME = """

@@ -3,10 +3,11 @@
 import asyncio
 import json
 import os
+import re
 import signal
 import sys
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,8 @@ PROGRAM = Path(sys.executable).with_name("pattern-metrics")
 
 SECONDS_MAX = 60.0
 """How long anything may take that a test waits for; generous, as the machine may be busy."""
+
+_COLOURS = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
 LogLine = dict[str, Any]
 
@@ -64,7 +67,22 @@ class CommandLine:
 
     async def run_program(self, *command: str | Path, stdin: bytes = b"", **settings: object) -> Finished:
         """Run any program to its end."""
-        process = await asyncio.create_subprocess_exec(
+        return await _finish(await self._start(*command, **settings), stdin)
+
+    async def interrupt(
+        self, *arguments: str | Path, once: Callable[[], Awaitable[object]], **settings: object
+    ) -> Finished:
+        """Run a command, press Ctrl-C once that is so, and wait for its end."""
+        process = await self._start(PROGRAM, *arguments, **settings)
+        try:
+            await eventually(once, deadline_seconds=SECONDS_MAX)
+            process.send_signal(signal.SIGINT)
+            return await _finish(process)
+        finally:
+            await _reap(process)
+
+    async def _start(self, *command: str | Path, **settings: object) -> asyncio.subprocess.Process:
+        return await asyncio.create_subprocess_exec(
             *command,
             cwd=self.directory,
             env=self._environment(settings),
@@ -72,13 +90,29 @@ class CommandLine:
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
         )
+
+    @asynccontextmanager
+    async def watched(self, *arguments: str | Path, **settings: object) -> AsyncIterator["Watched"]:
+        """Run a command in a terminal; killed at the end of the block, if it still runs."""
+        ours, its = os.openpty()
         try:
-            async with asyncio.timeout(SECONDS_MAX):
-                stdout, stderr = await process.communicate(stdin)
+            process = await asyncio.create_subprocess_exec(
+                PROGRAM,
+                *arguments,
+                cwd=self.directory,
+                env=self._environment({"term": "xterm", "columns": 200, "lines": 50, **settings}),
+                stdin=its,
+                stdout=its,
+                stderr=its,
+                start_new_session=True,
+            )
+        finally:
+            os.close(its)
+        try:
+            yield Watched(process, ours)
         finally:
             await _reap(process)
-        assert process.returncode is not None
-        return Finished(process.returncode, stdout, stderr.decode())
+            os.close(ours)
 
     @asynccontextmanager
     async def worker(self, *arguments: str, **settings: object) -> AsyncIterator["WorkerProcess"]:
@@ -107,10 +141,47 @@ class CommandLine:
         )
 
 
+async def _finish(process: asyncio.subprocess.Process, stdin: bytes = b"") -> Finished:
+    try:
+        async with asyncio.timeout(SECONDS_MAX):
+            stdout, stderr = await process.communicate(stdin)
+    finally:
+        await _reap(process)
+    assert process.returncode is not None
+    return Finished(process.returncode, stdout, stderr.decode())
+
+
 async def _reap(process: asyncio.subprocess.Process) -> None:
     if process.returncode is None:
         process.kill()
         await process.wait()
+
+
+@dataclass
+class Watched:
+    """A command that runs in a terminal, and what the terminal was given."""
+
+    process: asyncio.subprocess.Process
+    terminal: int
+    screen: str = ""
+
+    async def wait_for(self, pattern: str) -> None:
+        """Wait until the terminal was given this, since the last time."""
+
+        def is_shown() -> bool:
+            os.set_blocking(self.terminal, False)
+            with suppress(BlockingIOError):
+                self.screen += os.read(self.terminal, 1_000_000).decode(errors="replace")
+            return re.search(pattern, _COLOURS.sub("", self.screen)) is not None
+
+        await eventually(is_shown, deadline_seconds=SECONDS_MAX)
+        self.screen = ""
+
+    async def press_ctrl_c(self) -> int:
+        """Send SIGINT, and return the exit code."""
+        self.process.send_signal(signal.SIGINT)
+        async with asyncio.timeout(SECONDS_MAX):
+            return await self.process.wait()
 
 
 @dataclass(frozen=True)

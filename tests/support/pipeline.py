@@ -9,7 +9,7 @@ from typing import Any
 
 import asyncpg
 import pytest
-from aiokafka import AIOKafkaProducer
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from pydantic import SecretStr
 
 from consumer.ingestion import Accounting
@@ -146,3 +146,25 @@ async def dead_letters(settings: WorkerSettings) -> list[tuple[bytes | None, str
     """Value and reason of each dead letter, in the order of the log."""
     rows = await fetch(settings, 'SELECT value, reason FROM dead_letters ORDER BY partition, "offset"')
     return [(row["value"], row["reason"]) for row in rows]
+
+
+async def committed_offsets(settings: WorkerSettings) -> dict[int, int]:
+    """Kafka's own committed offsets of the group."""
+    consumer = AIOKafkaConsumer(
+        bootstrap_servers=settings.kafka_bootstrap_servers, group_id=settings.kafka_group_id
+    )
+    await consumer.start()
+    try:
+        offsets = {
+            partition: await consumer.committed(TopicPartition(settings.kafka_topic, partition))
+            for partition in range(3)
+        }
+    finally:
+        await consumer.stop()
+    return {partition: offset for partition, offset in offsets.items() if offset is not None}
+
+
+async def progress(settings: WorkerSettings) -> dict[int, int]:
+    """The database's offsets of the group."""
+    rows = await fetch(settings, "SELECT partition, next_offset FROM ingest_progress")
+    return {row["partition"]: row["next_offset"] for row in rows}

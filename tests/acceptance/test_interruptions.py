@@ -1,0 +1,107 @@
+"""Ctrl-C in the middle of an operation: what is there is right, and to run it again completes it."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from consumer.settings import WorkerSettings
+from tests.support.command import CommandLine, Finished
+from tests.support.letters import connected
+from tests.support.pipeline import an_event, expected_table, fetch, send, table
+
+INTERRUPTED = 130
+
+EVENTS = [an_event(number) for number in range(1, 31)]
+LINES = b"\n".join(event.to_json() for event in EVENTS)
+ROWS = "SELECT *, xmin::text FROM pattern_quality_metrics ORDER BY pattern_id"
+
+# This row waits for the test.
+HOLD_PATTERN_17 = """
+CREATE FUNCTION wait_for_the_test() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    LOCK TABLE held IN ACCESS SHARE MODE;
+    RETURN NEW;
+END $$;
+CREATE TRIGGER hold BEFORE INSERT ON pattern_quality_metrics FOR EACH ROW
+WHEN (NEW.pattern_id = '00000000-0000-0000-0000-000000000011') EXECUTE FUNCTION wait_for_the_test();
+CREATE TABLE held ();
+"""
+# Whoever looks through all dead letters looks here too.
+HOLD_LETTERS = """
+CREATE TABLE held () INHERITS (dead_letters);
+"""
+
+Condition = Callable[[], Awaitable[object]]
+
+
+@asynccontextmanager
+async def held(database_url: str, script: str) -> AsyncIterator[Condition]:
+    """Yields whether somebody waits for the test; nobody does any more after the block."""
+    async with connected(database_url) as connection:
+        await connection.execute(script)
+        await connection.execute("BEGIN; LOCK TABLE held IN ACCESS EXCLUSIVE MODE")
+        yield lambda: connection.fetchval("SELECT count(*) FROM pg_locks WHERE NOT granted")
+
+
+def was_interrupted(finished: Finished) -> bool:
+    """By Ctrl-C, without a report of what was not done, and without a traceback."""
+    return (finished.code, finished.stdout) == (INTERRUPTED, b"") and "Traceback" not in finished.stderr
+
+
+@pytest.fixture
+def database_url(settings: WorkerSettings) -> str:
+    return settings.database_url.get_secret_value()
+
+
+async def test_a_replay_that_is_interrupted_has_done_whole_batches_and_again_completes_them(
+    command: CommandLine, settings: WorkerSettings, database_url: str
+) -> None:
+    await send(settings, [event.to_json() for event in EVENTS])
+
+    async with held(database_url, HOLD_PATTERN_17) as is_held:
+        interrupted = await command.interrupt("replay", "--json", once=is_held, batch_max_records=5)
+        there = await table(settings)
+    completed = (await command.run("replay", "--json", batch_max_records=5)).succeeded()
+
+    assert was_interrupted(interrupted), interrupted
+    assert there == expected_table(EVENTS[:15])
+    assert completed.json == {"read": 30, "applied": 15, "superseded": 15, "dead_letters": 0}
+    assert await table(settings) == expected_table(EVENTS)
+
+
+async def test_a_verification_that_is_interrupted_leaves_nothing_behind(
+    command: CommandLine, settings: WorkerSettings, database_url: str
+) -> None:
+    await send(settings, [event.to_json() for event in EVENTS])
+    (await command.run("consume", "--until-caught-up")).succeeded()
+    before = await fetch(settings, ROWS)
+    shadows = "SELECT 1 FROM pg_class WHERE relname = 'pattern_quality_metrics' AND relpersistence = 't'"
+
+    async with held(database_url, HOLD_LETTERS) as is_held:
+        interrupted = await command.interrupt("verify", "--against-topic", "--json", once=is_held)
+    completed = (await command.run("verify", "--against-topic")).succeeded()
+
+    assert was_interrupted(interrupted), interrupted
+    assert b"ok     the table is the fold of the topic (read 30 = applied 30" in completed.stdout
+    assert await fetch(settings, ROWS) == before
+    assert await fetch(settings, shadows) == []
+
+
+async def test_a_backfill_that_is_interrupted_has_done_whole_batches_and_again_completes_them(
+    database_command: CommandLine, migrated_database_url: str, tmp_path: Path
+) -> None:
+    file = tmp_path / "measurements.jsonl"
+    file.write_bytes(LINES)
+    backfill = ("backfill", file, "--json", "--batch-size", "5")
+
+    async with held(migrated_database_url, HOLD_PATTERN_17) as is_held:
+        interrupted = await database_command.interrupt(*backfill, once=is_held)
+        async with connected(migrated_database_url) as connection:
+            there = await connection.fetchval("SELECT count(*) FROM pattern_quality_metrics")
+    completed = (await database_command.run(*backfill)).succeeded()
+
+    assert was_interrupted(interrupted), interrupted
+    assert there == 15
+    assert (completed.json["applied"], completed.json["superseded"]) == (15, 15)

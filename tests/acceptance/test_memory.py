@@ -1,0 +1,39 @@
+"""What replay and verify hold depends on their batches, and not on the topic."""
+
+import sys
+
+from consumer.settings import WorkerSettings
+from tests.support.command import PROGRAM, CommandLine
+from tests.support.pipeline import an_event, send
+
+MIB = 1024 * 1024
+
+# Runs a command, and prints the most memory that it ever held.
+MEASURE = """
+import resource, subprocess, sys
+subprocess.run(sys.argv[1:], check=True, stdout=subprocess.DEVNULL)
+print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024)
+"""
+
+
+async def peak_bytes(command: CommandLine, *arguments: str) -> int:
+    measured = await command.run_program(
+        sys.executable, "-c", MEASURE, PROGRAM, *arguments, batch_max_records=50
+    )
+    return int(measured.succeeded().stdout)
+
+
+async def test_a_topic_is_folded_in_bounded_memory(
+    real_command: CommandLine, real_settings: WorkerSettings
+) -> None:
+    large = {"filler": "x" * 60_000}
+    await send(real_settings, [an_event(0, metadata=large).to_json()])
+    (await real_command.run("consume", "--until-caught-up")).succeeded()
+    little = await peak_bytes(real_command, "verify", "--against-topic")
+    await send(real_settings, [an_event(number, metadata=large).to_json() for number in range(1, 2000)])
+    (await real_command.run("consume", "--until-caught-up", batch_max_records=50)).succeeded()
+
+    verify = await peak_bytes(real_command, "verify", "--against-topic")
+    replay = await peak_bytes(real_command, "replay")
+
+    assert max(verify, replay) - little < 60 * MIB, (little // MIB, verify // MIB, replay // MIB)

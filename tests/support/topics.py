@@ -1,0 +1,85 @@
+"""What happens to a topic from outside: retention, compaction, deletion."""
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic, RecordsToDelete
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+from aiokafka.errors import UnknownTopicOrPartitionError
+
+from consumer.kafka import require_topic
+from consumer.settings import WorkerSettings
+from tests.support.waiting import eventually
+
+COMPACTED = {"cleanup.policy": "compact", "segment.ms": "100", "min.cleanable.dirty.ratio": "0.001"}
+"""Of a topic that is compacted as soon as the broker can."""
+
+KEPT = {"cleanup.policy": "delete"}
+"""Of a topic of which nothing is removed while a test lasts."""
+
+
+@asynccontextmanager
+async def administering(settings: WorkerSettings) -> AsyncIterator[AIOKafkaAdminClient]:
+    admin = AIOKafkaAdminClient(bootstrap_servers=settings.kafka_bootstrap_servers)
+    await admin.start()
+    try:
+        yield admin
+    finally:
+        await admin.close()
+
+
+async def delete_records_before(settings: WorkerSettings, offset: int) -> None:
+    async with administering(settings) as admin:
+        await admin.delete_records(
+            {TopicPartition(settings.kafka_topic, 0): RecordsToDelete(before_offset=offset)}
+        )
+
+
+async def configure(settings: WorkerSettings, configs: Mapping[str, str]) -> None:
+    """Give the topic these configs, and the defaults of all others."""
+    async with administering(settings) as admin:
+        await admin.alter_configs(
+            [ConfigResource(ConfigResourceType.TOPIC, settings.kafka_topic, dict(configs))]
+        )
+
+
+async def make_topic_anew(
+    settings: WorkerSettings, *, partitions: int, configs: Mapping[str, str] | None = None
+) -> None:
+    """Delete the topic, and create another one under its name."""
+    async with administering(settings) as admin:
+        await admin.delete_topics([settings.kafka_topic])
+        await eventually(lambda: _is_gone(settings))
+        await admin.create_topics([NewTopic(settings.kafka_topic, partitions, 1, topic_configs=configs)])
+        await eventually(lambda: _is_there(settings, partitions))
+
+
+async def _is_there(settings: WorkerSettings, partitions: int) -> bool:
+    return await require_topic(settings) == partitions
+
+
+async def _is_gone(settings: WorkerSettings) -> bool:
+    try:
+        await require_topic(settings)
+    except UnknownTopicOrPartitionError:
+        return True
+    return False
+
+
+async def readable(settings: WorkerSettings) -> tuple[int, int]:
+    """How many records the first partition has for a reader of what is committed, and where it ends."""
+    consumer = AIOKafkaConsumer(
+        bootstrap_servers=settings.kafka_bootstrap_servers, isolation_level="read_committed"
+    )
+    async with consumer:
+        partition = TopicPartition(settings.kafka_topic, 0)
+        consumer.assign([partition])
+        [end] = (await consumer.end_offsets([partition])).values()
+        consumer.seek(partition, 0)
+        count, position = 0, 0
+        while position < end:
+            for records in (await consumer.getmany(timeout_ms=500)).values():
+                count += len(records)
+            position = await consumer.position(partition)
+    return count, end
