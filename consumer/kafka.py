@@ -113,14 +113,12 @@ async def require_rights(settings: WorkerSettings) -> None:
     """
     topic, group = settings.kafka_topic, settings.kafka_group_id
     fetched = await _ask(settings, FetchRequest(0, 0, 1, 1, [(topic, [(0, 0, 1)])]))
-    if _is(fetched["topics"][0]["partitions"][0], TopicAuthorizationFailedError):
+    partitions = [partition for topics in fetched["topics"] for partition in topics["partitions"]]
+    if any(for_code(partition["error_code"]) is TopicAuthorizationFailedError for partition in partitions):
         raise TopicAuthorizationFailedError(topic)
-    if _is(await _ask(settings, HeartbeatRequest(group, -1, "nobody")), GroupAuthorizationFailedError):
+    beat = await _ask(settings, HeartbeatRequest(group, -1, "nobody"))
+    if for_code(beat["error_code"]) is GroupAuthorizationFailedError:
         raise GroupAuthorizationFailedError(group)
-
-
-def _is(answer: dict[str, Any], error: type[KafkaError]) -> bool:
-    return for_code(answer["error_code"]) is error
 
 
 async def _metadata_of(

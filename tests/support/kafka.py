@@ -162,6 +162,13 @@ def _libraries() -> Path:
     return libraries
 
 
+def require_apache(request: pytest.FixtureRequest) -> None:
+    """For a test that needs an Apache Kafka of its own."""
+    if request.config.getoption("--kafka") not in {"auto", "apache"}:
+        pytest.skip("needs an Apache Kafka of its own: --kafka=apache")
+    _skip_without_java()
+
+
 def _skip_without_java() -> None:
     lacking = [program for program in ("java", "mvn") if shutil.which(program) is None]
     if not lacking:
@@ -206,9 +213,7 @@ def broker(request: pytest.FixtureRequest) -> Broker:
 
 @pytest.fixture(scope="module")
 def module_apache_kafka(request: pytest.FixtureRequest) -> Iterator[ApacheKafka]:
-    if request.config.getoption("--kafka") not in {"auto", "apache"}:
-        pytest.skip("needs an Apache Kafka of its own: --kafka=apache")
-    _skip_without_java()
+    require_apache(request)
     with ApacheKafka() as server:
         yield server
 
