@@ -12,8 +12,14 @@ import asyncpg
 import pytest
 
 from consumer.embedded import HOST, PostgresServer
+from consumer.settings import WorkerSettings
+from publisher import ScorePublisher
+from schemas.pattern_scored import PatternScored
 from tests.support.certificates import Authority, Certificate
-from tests.support.kafka import ApacheKafka, Listener, require_apache
+from tests.support.command import SECONDS_MAX, CommandLine
+from tests.support.kafka import ApacheKafka, Listener, create_topic, require_apache
+from tests.support.pipeline import an_event, expected_table, table, worker_settings
+from tests.support.waiting import eventually
 
 USER = "worker"
 STRANGER = "stranger"
@@ -47,6 +53,7 @@ class SecuredKafka:
 
     def __init__(self, directory: Path, authorities: Authorities) -> None:
         self._authorities = authorities
+        self._is_changed = False
         self._keystore = directory / "broker.pem"
         self._truststore = directory / "clients.pem"
         self._write(authorities.known.sign("broker"), authorities.known)
@@ -64,6 +71,7 @@ class SecuredKafka:
             {
                 "TLS": Listener("SSL", tls),
                 "MUTUAL": Listener("SSL", {**tls, **trust, "ssl.client.auth": "required"}),
+                "MISNAMED": Listener("SSL", tls, advertised_host="localhost"),
                 "SASL": self._sasl_listener(PASSWORD),
             },
             {
@@ -77,6 +85,11 @@ class SecuredKafka:
         plain = f'{_MODULES}.plain.PlainLoginModule required user_{USER}="{password}";'
         return Listener("SASL_SSL", {**self._sasl, "plain.sasl.jaas.config": plain})
 
+    async def be_right(self) -> None:
+        """Undo what the test before has changed."""
+        if self._is_changed:
+            await self.begin_anew()
+
     def _write(self, certificate: Certificate, trusted: Authority) -> None:
         self._keystore.write_text(certificate.keystore)
         shutil.copy(trusted.certificate, self._truststore)
@@ -88,6 +101,7 @@ class SecuredKafka:
         password: str = PASSWORD,
     ) -> None:
         """Restart it with another certificate, other clients' authority, or another password for PLAIN."""
+        self._is_changed = certificate is not None or password != PASSWORD
         known = self._authorities.known
         self._write(certificate or known.sign("broker"), trusted or known)
         self.server.listeners["SASL"] = self._sasl_listener(password)
@@ -136,14 +150,17 @@ class Credentials:
         self.ca, self._own = directory / "ca.pem", directory / "own"
         self.password = directory / "password"
         self.subject = directory / "subject"
+        (directory / "tokens.py").write_text(_TOKEN_PROVIDER)
+        self.mend(authorities)
+
+    def mend(self, authorities: Authorities) -> None:
         self.trust(authorities.known)
         self.use(authorities.known.sign(USER))
-        self.password.write_text(f"{PASSWORD}\n")
-        self.subject.write_text(USER)
-        (directory / "tokens.py").write_text(_TOKEN_PROVIDER)
+        self._replace(self.password, f"{PASSWORD}\n")
+        self._replace(self.subject, USER)
 
     def trust(self, authority: Authority) -> None:
-        shutil.copy(authority.certificate, self.ca)
+        self._replace(self.ca, authority.certificate.read_text())
 
     def use(self, certificate: Certificate) -> None:
         """Replace certificate and key both at once, as Kubernetes does: by a symbolic link."""
@@ -153,8 +170,13 @@ class Credentials:
         (version / "link").symlink_to(version)
         (version / "link").replace(self._own)
 
+    def _replace(self, path: Path, text: str) -> None:
+        new = self.directory / "new"
+        new.write_text(text)
+        new.replace(path)
+
     def environment(self, kafka: SecuredKafka, way: str, user: str = USER) -> dict[str, str]:
-        """The settings of one way in: TLS, MUTUAL, or a SASL mechanism."""
+        """The settings of one way in: TLS, MUTUAL, MISNAMED, or a SASL mechanism."""
         sasl = {"KAFKA_SECURITY_PROTOCOL": "SASL_SSL", "KAFKA_SASL_MECHANISM": way}
         tls = {"KAFKA_SECURITY_PROTOCOL": "SSL"}
         own = {
@@ -166,8 +188,8 @@ class Credentials:
             "KAFKA_SASL_OAUTH_TOKEN_PROVIDER": "tokens:Tokens",
             "PYTHONPATH": str(self.directory),
         }
-        ways = {"TLS": tls, "MUTUAL": {**tls, **own}, "OAUTHBEARER": {**sasl, **hook}}
-        listener = way if way in kafka.server.listeners else "SASL"
+        ways = {"TLS": tls, "MISNAMED": tls, "MUTUAL": {**tls, **own}, "OAUTHBEARER": {**sasl, **hook}}
+        listener = way if way in kafka.server.listeners else "SASL"  # one listener for all mechanisms
         return {
             "KAFKA_BOOTSTRAP_SERVERS": kafka.server.bootstrap_servers_of(listener),
             "KAFKA_SSL_CAFILE": str(self.ca),
@@ -178,6 +200,15 @@ class Credentials:
 @pytest.fixture
 def credentials(tmp_path: Path, authorities: Authorities) -> Credentials:
     return Credentials(tmp_path / "credentials", authorities)
+
+
+@pytest.fixture
+async def kafka_settings(secured_kafka: SecuredKafka, migrated_database_url: str) -> WorkerSettings:
+    """Of the listener without security, by which the test itself publishes."""
+    await secured_kafka.be_right()
+    bootstrap_servers = secured_kafka.server.bootstrap_servers
+    topic = await create_topic(bootstrap_servers)
+    return worker_settings(bootstrap_servers, topic, migrated_database_url, kafka_enable_idempotence=True)
 
 
 # PostgreSQL
@@ -229,3 +260,30 @@ def secured_postgres(authorities: Authorities) -> Iterator[SecuredPostgres]:
         postgres = SecuredPostgres(server, authorities)
         asyncio.run(postgres.begin())
         yield postgres
+
+
+# What every test asks
+
+
+async def publish(settings: WorkerSettings) -> PatternScored:
+    async with ScorePublisher(settings) as publisher:
+        await publisher.publish(event := an_event())
+    return event
+
+
+async def wait_until_written(settings: WorkerSettings, event: PatternScored) -> None:
+    """Wait for the row; a client may have to be built anew before."""
+
+    async def is_written() -> bool:
+        return await table(settings) == expected_table([event])
+
+    await eventually(is_written, deadline_seconds=2 * SECONDS_MAX)
+
+
+async def assert_check_refuses(command: CommandLine, told: str) -> None:
+    checked = await command.run("consume", "--check")
+
+    assert told in checked.stderr
+    assert len(checked.stderr.splitlines()) == 1, checked.stderr
+    assert "hunter2" not in checked.stderr
+    assert checked.code == 2

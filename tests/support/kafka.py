@@ -35,10 +35,12 @@ class Listener:
     Attributes:
         protocol: SSL, SASL_PLAINTEXT or SASL_SSL.
         settings: the listener's own, by their names without the listener's prefix.
+        advertised_host: the name that it tells its clients.
     """
 
     protocol: str
     settings: Mapping[str, str] = field(default_factory=dict)
+    advertised_host: str = HOST
 
 
 class ApacheKafka(EmbeddedServer):
@@ -113,8 +115,12 @@ class ApacheKafka(EmbeddedServer):
 
     def _properties(self) -> dict[str, str]:
         controller = f"{HOST}:{self._controller_port}"
-        client_listeners = [f"PLAINTEXT://{self.bootstrap_servers}"]
-        client_listeners += [f"{name}://{self.bootstrap_servers_of(name)}" for name in self.listeners]
+        plain = f"PLAINTEXT://{self.bootstrap_servers}"
+        secured = [f"{name}://{self.bootstrap_servers_of(name)}" for name in self.listeners]
+        advertised = [
+            f"{name}://{listener.advertised_host}:{self._ports[name]}"
+            for name, listener in self.listeners.items()
+        ]
         protocols = {name: listener.protocol for name, listener in self.listeners.items()}
         protocols |= {"PLAINTEXT": "PLAINTEXT", "CONTROLLER": "PLAINTEXT"}
         return {
@@ -122,8 +128,8 @@ class ApacheKafka(EmbeddedServer):
             "node.id": "1",
             "controller.quorum.bootstrap.servers": controller,
             "controller.listener.names": "CONTROLLER",
-            "listeners": ",".join([*client_listeners, f"CONTROLLER://{controller}"]),
-            "advertised.listeners": ",".join(client_listeners),
+            "listeners": ",".join([plain, *secured, f"CONTROLLER://{controller}"]),
+            "advertised.listeners": ",".join([plain, *advertised]),
             "listener.security.protocol.map": ",".join(":".join(pair) for pair in protocols.items()),
             "log.dirs": str(self.directory / "data"),
             "auto.create.topics.enable": "false",
