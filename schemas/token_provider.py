@@ -39,8 +39,15 @@ class TokenProvider(AbstractTokenProvider):  # type: ignore[misc]  # aiokafka ha
 
     @override
     def extensions(self) -> dict[str, str]:
-        """What goes with the token."""
-        extensions: dict[str, str] = self._provider.extensions()
+        """What goes with the token.
+
+        Raises:
+            TokenProviderError: the provider raised an error.
+        """
+        try:
+            extensions: dict[str, str] = self._provider.extensions()
+        except Exception as error:  # noqa: BLE001 - it is not our code
+            raise TokenProviderError(f"{SETTING} raised {type(error).__name__}") from None
         return extensions
 
 

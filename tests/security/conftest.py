@@ -19,7 +19,7 @@ from tests.support.certificates import Authority, Certificate
 from tests.support.command import SECONDS_MAX, CommandLine
 from tests.support.kafka import ApacheKafka, Listener, create_topic, missing, require_apache
 from tests.support.pipeline import an_event, expected_table, table, worker_settings
-from tests.support.postgres import NO_DURABILITY, system_binaries
+from tests.support.postgres import NO_DURABILITY, Templates, system_binaries
 from tests.support.waiting import eventually
 
 USER = "worker"
@@ -154,6 +154,10 @@ class Credentials:
         (directory / "tokens.py").write_text(_TOKEN_PROVIDER)
         self.mend(authorities)
 
+    @property
+    def key(self) -> Path:
+        return self._own / "tls.key"
+
     def mend(self, authorities: Authorities) -> None:
         self.trust(authorities.known)
         self.use(authorities.known.sign(USER))
@@ -182,7 +186,7 @@ class Credentials:
         tls = {"KAFKA_SECURITY_PROTOCOL": "SSL"}
         own = {
             "KAFKA_SSL_CERTFILE": str(self._own / "tls.crt"),
-            "KAFKA_SSL_KEYFILE": str(self._own / "tls.key"),
+            "KAFKA_SSL_KEYFILE": str(self.key),
         }
         login = {"KAFKA_SASL_USERNAME": user, "KAFKA_SASL_PASSWORD_FILE": str(self.password)}
         hook = {
@@ -268,6 +272,11 @@ def secured_postgres(authorities: Authorities) -> Iterator[SecuredPostgres]:
         postgres = SecuredPostgres(server, authorities)
         asyncio.run(postgres.begin())
         yield postgres
+
+
+@pytest.fixture
+def secured_template(secured_postgres: SecuredPostgres, migrated_template: Templates) -> str:
+    return migrated_template(secured_postgres.server)
 
 
 # What every test asks

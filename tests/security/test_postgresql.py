@@ -22,7 +22,7 @@ from tests.security.conftest import (
 from tests.support.command import CommandLine, environment_of
 from tests.support.kafka import create_topic
 from tests.support.pipeline import expected_table, table, worker_settings
-from tests.support.postgres import Templates, new_database
+from tests.support.postgres import new_database
 
 LINES_MAX = 15
 LOGINS_MAX = 30
@@ -62,19 +62,14 @@ class Scene:
 
 
 @pytest.fixture
-def template(secured_postgres: SecuredPostgres, migrated_template: Templates) -> str:
-    return migrated_template(secured_postgres.server)
-
-
-@pytest.fixture
 async def scene(
     secured_postgres: SecuredPostgres,
-    template: str,
+    secured_template: str,
     authorities: Authorities,
     embedded_broker: EmbeddedBroker,
     tmp_path: Path,
 ) -> AsyncIterator[Scene]:
-    async with new_database(secured_postgres.server, template) as database_url:
+    async with new_database(secured_postgres.server, secured_template) as database_url:
         servers = embedded_broker.bootstrap_servers
         settings = worker_settings(servers, await create_topic(servers), database_url)
         scene = Scene(secured_postgres, authorities, settings, tmp_path)
