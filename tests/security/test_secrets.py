@@ -83,8 +83,8 @@ class Site:
         return f"postgresql://{USER}:{password}@{HOST}:{self.postgres.server.port}/{database}?{tls}"
 
     def login(self, password: str = PASSWORD) -> dict[str, str]:
-        """By SCRAM, with the password in a variable."""
-        login = self.credentials.environment(self.kafka, "SCRAM-SHA-512")
+        """By PLAIN, which sends the password, from a variable."""
+        login = self.credentials.environment(self.kafka, "PLAIN")
         del login["KAFKA_SASL_PASSWORD_FILE"]
         return login | {"KAFKA_SASL_PASSWORD": password}
 
