@@ -235,7 +235,7 @@ class SecuredPostgres:
         await self.change()
 
     async def change(self, certificate: Certificate | None = None, password: str = PASSWORD) -> None:
-        """Give it another certificate or password, and end all sessions, so that they have to begin anew."""
+        """Give it another certificate or password, for the sessions to come."""
         used = certificate or self._authorities.known.sign("postgresql")
         for source, name in ((used.certificate, "server.crt"), (used.key, "server.key")):
             target = self._data / name
@@ -245,9 +245,9 @@ class SecuredPostgres:
             target.chmod(0o600)
         await self.execute(f"ALTER ROLE {USER} PASSWORD '{password}'")
         await self.execute("SELECT pg_reload_conf()")
-        await self.end_sessions()
 
     async def end_sessions(self) -> None:
+        """Make every client begin anew."""
         await self.execute(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = '{USER}'")
 
     async def execute(self, statement: str) -> None:

@@ -159,6 +159,7 @@ async def test_what_was_rotated_is_used_without_a_restart(scene: Scene) -> None:
         scene.trust(new.certificate)
         scene.use("rotated")
         await scene.postgres.change(new.sign("postgresql"), password="rotated")
+        await scene.postgres.end_sessions()
         await wait_until_written(scene.settings, await publish(scene.settings))
         assert worker.is_running
 
