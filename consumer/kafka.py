@@ -17,7 +17,7 @@ from aiokafka.errors import (
     TopicAuthorizationFailedError,
     for_code,
 )
-from aiokafka.protocol.api import Request
+from aiokafka.protocol.api import Request, Response
 from aiokafka.protocol.fetch import FetchRequest
 from aiokafka.protocol.group import HeartbeatRequest
 from aiokafka.protocol.metadata import MetadataRequest
@@ -113,18 +113,19 @@ async def require_rights(settings: WorkerSettings) -> None:
     """
     topic, group = settings.kafka_topic, settings.kafka_group_id
     fetched = await _ask(settings, FetchRequest(0, 0, 1, 1, [(topic, [(0, 0, 1)])]))
-    partitions = [partition for topics in fetched["topics"] for partition in topics["partitions"]]
-    if any(for_code(partition["error_code"]) is TopicAuthorizationFailedError for partition in partitions):
+    codes = [code for _, partitions in fetched.topics for _, code, *_ in partitions]
+    if TopicAuthorizationFailedError in map(for_code, codes):
         raise TopicAuthorizationFailedError(topic)
     beat = await _ask(settings, HeartbeatRequest(group, -1, "nobody"))
-    if for_code(beat["error_code"]) is GroupAuthorizationFailedError:
+    if for_code(beat.error_code) is GroupAuthorizationFailedError:
         raise GroupAuthorizationFailedError(group)
 
 
 async def _metadata_of(
     settings: KafkaSettings, topics: list[str], brokers: Iterable[tuple[str, int]] = ()
 ) -> dict[str, Any]:
-    answer = await _ask(settings, MetadataRequest(topics, allow_auto_topic_creation=False), brokers)
+    request = MetadataRequest(topics, allow_auto_topic_creation=False)
+    answer: dict[str, Any] = (await _ask(settings, request, brokers)).to_object()
     if not answer["brokers"]:
         # aiokafka 0.14 takes any OAUTHBEARER login for accepted; a broker that refused it names no broker.
         raise SaslAuthenticationFailed
@@ -133,7 +134,7 @@ async def _metadata_of(
 
 async def _ask(
     settings: KafkaSettings, request: Request, brokers: Iterable[tuple[str, int]] = ()
-) -> dict[str, Any]:
+) -> Response:
     """Ask over a connection of its own: the client hides why it does not get through.
 
     Args:
@@ -155,7 +156,7 @@ async def _ask(
             failures.append(error)
             continue
         try:
-            answer: dict[str, Any] = (await connection.send(request)).to_object()
+            answer = await connection.send(request)
         except (KafkaError, TimeoutError) as error:
             failures.append(error)
         else:
