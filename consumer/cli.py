@@ -117,11 +117,12 @@ def consume(
 
 
 def _check(settings: WorkerSettings) -> None:
-    from consumer.kafka import require_topic
+    from consumer.kafka import require_rights, require_topic
     from consumer.migration import migration_status
 
     start_logging()
     run(require_topic(settings), KAFKA)
+    run(require_rights(settings), KAFKA)
     status = _migrate(migration_status)
     if not status.up_to_date:
         fail(f"error: {POSTGRESQL}: lacks revisions {', '.join(status.pending)}; run migrate up", 2)

@@ -11,6 +11,9 @@ from typing import Final
 import asyncpg
 from aiokafka import errors as kafka_errors
 
+from schemas.kafka_settings import SettingFileError
+from schemas.token_provider import TokenProviderError
+
 
 class Fault(Enum):
     """What an error says about who has to act."""
@@ -74,18 +77,66 @@ _SETUP_CLASSES: Final = {
     "42": "the schema is not the one this version needs: see `pattern-metrics migrate status`",
 }
 
+_LOGIN_REFUSED: Final = "the login was refused: check the user and the password or token (KAFKA_SASL_*)"
 _KAFKA_SETUP_HINTS: Final[dict[type[Exception], str]] = {
     kafka_errors.UnknownTopicOrPartitionError: "the topic of KAFKA_TOPIC does not exist (or may not be "
     "described): run `pattern-metrics topic create`",
     kafka_errors.InvalidTopicError: "KAFKA_TOPIC is no valid topic name",
-    kafka_errors.TopicAuthorizationFailedError: "grant READ and DESCRIBE on the topic",
-    kafka_errors.GroupAuthorizationFailedError: "grant READ on the consumer group",
+    kafka_errors.TopicAuthorizationFailedError: "an ACL denies the topic of KAFKA_TOPIC: grant this user "
+    "DESCRIBE and READ (to publish: WRITE) on it",
+    kafka_errors.GroupAuthorizationFailedError: "an ACL denies the group of KAFKA_GROUP_ID: grant this user "
+    "READ on it",
     kafka_errors.ClusterAuthorizationFailedError: "the broker denies this user: check its ACLs",
-    kafka_errors.AuthenticationFailedError: "the login was refused: check KAFKA_SASL_*",
-    kafka_errors.SaslAuthenticationFailed: "the login was refused: check KAFKA_SASL_*",
+    kafka_errors.AuthenticationFailedError: _LOGIN_REFUSED,
+    kafka_errors.SaslAuthenticationFailed: _LOGIN_REFUSED,
+    TokenProviderError: "KAFKA_SASL_OAUTH_TOKEN_PROVIDER gave no token: mend it, or what it asks",
     kafka_errors.AuthenticationMethodNotSupported: "check KAFKA_SASL_MECHANISM",
     kafka_errors.IllegalSaslStateError: "the listener takes no SASL login: check KAFKA_SECURITY_PROTOCOL",
     kafka_errors.UnsupportedSaslMechanismError: "check KAFKA_SASL_MECHANISM",
+}
+
+_HOST_NAME: Final = (
+    "the server's certificate is for another host name: check KAFKA_BOOTSTRAP_SERVERS and "
+    "advertised.listeners, or the host in DATABASE_URL"
+)
+_AUTHORITY: Final = (
+    "the server's certificate is signed by an unknown CA: check KAFKA_SSL_CAFILE, or sslrootcert in "
+    "DATABASE_URL"
+)
+_CERTIFICATE_HINTS: Final = {  # X509_V_ERR_…, by number
+    9: "the server's certificate is not valid yet: check its dates, and the clocks",
+    10: "the server's certificate has expired: renew it",
+    18: _AUTHORITY,
+    19: _AUTHORITY,
+    20: _AUTHORITY,
+    21: _AUTHORITY,
+    62: _HOST_NAME,
+    64: _HOST_NAME,
+}
+_NO_TLS: Final = "the server does not speak TLS there: check KAFKA_SECURITY_PROTOCOL, or the port"
+_OWN_CERTIFICATE_REFUSED: Final = (
+    "the server refused our certificate (expired, or of a CA unknown to it): check KAFKA_SSL_CERTFILE, or "
+    "sslcert in DATABASE_URL"
+)
+_OWN_CERTIFICATE_MISSING: Final = (
+    "the server wants a client's certificate: set KAFKA_SSL_CERTFILE and KAFKA_SSL_KEYFILE, or sslcert "
+    "and sslkey in DATABASE_URL"
+)
+_OWN_FILES: Final = (
+    "a certificate or key file holds something else, or the two do not match: check sslrootcert, sslcert and "
+    "sslkey in DATABASE_URL"
+)
+_TLS_HINTS: Final = {  # OpenSSL's own symbols
+    "WRONG_VERSION_NUMBER": _NO_TLS,
+    "SSLV3_ALERT_BAD_CERTIFICATE": _OWN_CERTIFICATE_MISSING,  # what Java says of none
+    "TLSV13_ALERT_CERTIFICATE_REQUIRED": _OWN_CERTIFICATE_MISSING,
+    "SSLV3_ALERT_CERTIFICATE_EXPIRED": _OWN_CERTIFICATE_REFUSED,
+    "SSLV3_ALERT_CERTIFICATE_REVOKED": _OWN_CERTIFICATE_REFUSED,
+    "SSLV3_ALERT_CERTIFICATE_UNKNOWN": _OWN_CERTIFICATE_REFUSED,  # what Java says of all others
+    "SSLV3_ALERT_UNSUPPORTED_CERTIFICATE": _OWN_CERTIFICATE_REFUSED,
+    "TLSV1_ALERT_UNKNOWN_CA": _OWN_CERTIFICATE_REFUSED,
+    "NO_CERTIFICATE_OR_CRL_FOUND": _OWN_FILES,
+    "KEY_VALUES_MISMATCH": _OWN_FILES,
 }
 
 
@@ -95,10 +146,10 @@ def diagnose(error: BaseException) -> Diagnosis:
         return _diagnose_sqlstate(error.sqlstate or "")
     if isinstance(error, kafka_errors.KafkaError):
         return _diagnose_kafka(error)
-    if isinstance(error, ssl.SSLCertVerificationError):
-        return Diagnosis(
-            Fault.SETUP, "the server's certificate is not trusted: check the CA and the host name"
-        )
+    if isinstance(error, SettingFileError):
+        return Diagnosis(Fault.SETUP, str(error))
+    if isinstance(error, ssl.SSLError):
+        return _diagnose_tls(error)
     if isinstance(error, (OSError, TimeoutError)):
         return Diagnosis(Fault.WEATHER, _UNREACHABLE)
     return _diagnose_client(error)
@@ -119,7 +170,18 @@ def _diagnose_sqlstate(sqlstate: str) -> Diagnosis:
     return Diagnosis(Fault.UNKNOWN, f"unexpected SQLSTATE {sqlstate}")
 
 
+def _diagnose_tls(error: ssl.SSLError) -> Diagnosis:
+    if isinstance(error, ssl.SSLCertVerificationError):
+        code = getattr(error, "verify_code", 0)
+        return Diagnosis(Fault.SETUP, _CERTIFICATE_HINTS.get(code, "the server's certificate is not trusted"))
+    if hint := _TLS_HINTS.get(getattr(error, "reason", "")):
+        return Diagnosis(Fault.SETUP, hint)
+    return Diagnosis(Fault.WEATHER, _UNREACHABLE)
+
+
 def _diagnose_kafka(error: kafka_errors.KafkaError) -> Diagnosis:
+    if isinstance(error.__cause__, ssl.SSLError):  # what a server thinks of our certificate comes late
+        return _diagnose_tls(error.__cause__)
     for kind, hint in _KAFKA_SETUP_HINTS.items():
         if isinstance(error, kind):
             return Diagnosis(Fault.SETUP, hint)

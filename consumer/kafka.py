@@ -1,14 +1,28 @@
 """The Kafka clients of the worker's side: every option that matters is said here, aloud."""
 
+from collections.abc import Iterable
 from typing import Any, Final
 
 import structlog
 from aiokafka import AIOKafkaConsumer
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.conn import collect_hosts, create_conn
-from aiokafka.errors import KafkaConnectionError, KafkaError, NoError, TopicAlreadyExistsError, for_code
+from aiokafka.errors import (
+    GroupAuthorizationFailedError,
+    KafkaError,
+    LeaderNotAvailableError,
+    NoError,
+    SaslAuthenticationFailed,
+    TopicAlreadyExistsError,
+    TopicAuthorizationFailedError,
+    for_code,
+)
+from aiokafka.protocol.api import Request, Response
+from aiokafka.protocol.fetch import FetchRequest
+from aiokafka.protocol.group import HeartbeatRequest
 from aiokafka.protocol.metadata import MetadataRequest
 
+from consumer.faults import Fault, diagnose
 from consumer.header_names import tolerate_header_names
 from consumer.settings import WorkerSettings
 from schemas.kafka_settings import KafkaSettings
@@ -68,43 +82,89 @@ def _create_consumer(
 async def require_topic(settings: KafkaSettings) -> int:
     """Ask a broker for the topic, without creating it, and return the number of its partitions.
 
+    The leader of each partition must answer, too: it may be away, or advertise a name that its certificate
+    does not have.
+
     Raises:
-        KafkaError: the topic does not exist or may not be described; as `_metadata_of`.
-        OSError: as `_metadata_of`.
+        KafkaError: the topic does not exist or may not be described; as `_ask`.
+        OSError: as `_ask`.
     """
     metadata = await _metadata_of(settings, [settings.kafka_topic])
-    (answer,) = metadata["topics"]
-    error = for_code(answer["error_code"])
+    (topic,) = metadata["topics"]
+    error = for_code(topic["error_code"])
     if error is not NoError:
         raise error(settings.kafka_topic)
-    return len(answer["partitions"])
+    brokers = {broker["node_id"]: (broker["host"], broker["port"]) for broker in metadata["brokers"]}
+    for leader in {partition["leader"] for partition in topic["partitions"]}:
+        if leader not in brokers:
+            raise LeaderNotAvailableError(settings.kafka_topic)
+        await _metadata_of(settings, [], [brokers[leader]])
+    return len(topic["partitions"])
 
 
-async def _metadata_of(settings: KafkaSettings, topics: list[str]) -> dict[str, Any]:
-    """Ask for metadata over a connection of its own: the client's bootstrap hides why a login was refused.
+async def require_rights(settings: WorkerSettings) -> None:
+    """Ask a broker what it answers only to who may read the topic, and be a member of the group.
 
     Raises:
-        KafkaError: the login was refused, or no broker of KAFKA_BOOTSTRAP_SERVERS answers.
+        TopicAuthorizationFailedError: the topic is denied.
+        GroupAuthorizationFailedError: the group is denied.
+        KafkaError: as `_ask`.
+        OSError: as `_ask`.
+    """
+    topic, group = settings.kafka_topic, settings.kafka_group_id
+    fetched = await _ask(settings, FetchRequest(0, 0, 1, 1, [(topic, [(0, 0, 1)])]))
+    codes = [code for _, partitions in fetched.topics for _, code, *_ in partitions]
+    if TopicAuthorizationFailedError in map(for_code, codes):
+        raise TopicAuthorizationFailedError(topic)
+    beat = await _ask(settings, HeartbeatRequest(group, -1, "nobody"))
+    if for_code(beat.error_code) is GroupAuthorizationFailedError:
+        raise GroupAuthorizationFailedError(group)
+
+
+async def _metadata_of(
+    settings: KafkaSettings, topics: list[str], brokers: Iterable[tuple[str, int]] = ()
+) -> dict[str, Any]:
+    request = MetadataRequest(topics, allow_auto_topic_creation=False)
+    answer: dict[str, Any] = (await _ask(settings, request, brokers)).to_object()
+    if not answer["brokers"]:
+        # aiokafka 0.14 takes any OAUTHBEARER login for accepted; a broker that refused it names no broker.
+        raise SaslAuthenticationFailed
+    return answer
+
+
+async def _ask(
+    settings: KafkaSettings, request: Request, brokers: Iterable[tuple[str, int]] = ()
+) -> Response:
+    """Ask over a connection of its own: the client hides why it does not get through.
+
+    Args:
+        settings: how to get through.
+        request: what to ask.
+        brokers: whom, until one answers; without any, those of KAFKA_BOOTSTRAP_SERVERS.
+
+    Raises:
+        KafkaError: the login was refused, or no broker answers.
         OSError: no broker is reachable, or TLS failed.
     """
     options = settings.client_options()
-    failure: Exception = KafkaConnectionError("KAFKA_BOOTSTRAP_SERVERS names no broker")
-    for host, port, _ in collect_hosts(options.pop("bootstrap_servers")):
+    named = [(host, port) for host, port, _ in collect_hosts(options.pop("bootstrap_servers"))]
+    failures: list[Exception] = []
+    for host, port in brokers or named:
         try:
             connection = await create_conn(host, port, request_timeout_ms=10_000, **options)
         except (OSError, KafkaError, TimeoutError) as error:
-            failure = error
+            failures.append(error)
             continue
         try:
-            response = await connection.send(MetadataRequest(topics, allow_auto_topic_creation=False))
+            answer = await connection.send(request)
         except (KafkaError, TimeoutError) as error:
-            failure = error
-            continue
+            failures.append(error)
+        else:
+            return answer
         finally:
             connection.close()
-        answer: dict[str, Any] = response.to_object()
-        return answer
-    raise failure
+    telling = (failure for failure in failures if diagnose(failure).fault is Fault.SETUP)
+    raise next(telling, failures[-1])
 
 
 async def create_topic(settings: KafkaSettings, *, partitions: int, replication_factor: int | None) -> bool:
@@ -119,8 +179,8 @@ async def create_topic(settings: KafkaSettings, *, partitions: int, replication_
         Whether it was created now.
 
     Raises:
-        KafkaError: the broker refused; as `_metadata_of`.
-        OSError: as `_metadata_of`.
+        KafkaError: the broker refused; as `_ask`.
+        OSError: as `_ask`.
     """
     brokers = (await _metadata_of(settings, []))["brokers"]
     admin = AIOKafkaAdminClient(**settings.client_options(), request_timeout_ms=REQUEST_TIMEOUT_MS)

@@ -75,4 +75,5 @@ def configure_logging(settings: LogSettings, *, library_level: int = logging.WAR
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(settings.log_level)
+    logging.captureWarnings(True)  # such as asyncpg's, of a password file that others may read
     logging.getLogger("aiokafka").setLevel(max(library_level, root.level))

@@ -8,7 +8,7 @@ from typing import Final
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 
-from consumer.faults import diagnose
+from consumer.faults import Fault, diagnose
 from consumer.health import Health
 from consumer.kafka import require_topic
 from consumer.settings import WorkerSettings
@@ -18,6 +18,10 @@ SILENCE_SECONDS: Final = 10.0
 
 STALL_SECONDS: Final = 60.0
 """Lag without a record for so long is a stall."""
+
+
+CLIENT_FAILURES_MAX: Final = 2
+"""Probes in a row in which a fresh connection gets through and the client does not."""
 
 
 class StalledError(Exception):
@@ -33,6 +37,7 @@ class Watch:
         self._health = health
         self._targets: dict[TopicPartition, int] = {}
         self._active_at = self._looked_at = time.monotonic()
+        self._client_failures = 0
 
     def touch(self) -> None:
         """Say that the client got somewhere: a silence is measured from here."""
@@ -73,15 +78,23 @@ class Watch:
         """Ask the broker by a fresh connection whether it is there, and whether there is lag.
 
         Raises:
-            StalledError: the broker has records for us, and the client does not deliver them.
+            StalledError: the broker has records for us, and the client does not deliver them; or a fresh
+                connection gets through, and the client does not.
+            KafkaError: the set-up does not let us through; a new client will use what was mended.
+            OSError: likewise.
         """
         try:
             async with asyncio.timeout(SILENCE_SECONDS):
                 await require_topic(self._settings)
-                ends = await self._consumer.end_offsets(list(partitions))
         except (KafkaError, OSError, TimeoutError) as error:
-            self._health.report("kafka", error, diagnose(error))
+            diagnosis = diagnose(error)
+            if diagnosis.fault is Fault.SETUP:
+                raise
+            self._health.report("kafka", error, diagnosis)
             self.touch()  # an outage is no stall: the client gets its time once the broker is back
+            return
+        ends = await self._ends(partitions)
+        if ends is None:
             return
         self._health.recover("kafka")
         assigned = self._consumer.assignment()
@@ -92,3 +105,20 @@ class Watch:
         ]
         if behind and time.monotonic() - self._active_at > STALL_SECONDS:
             raise StalledError(f"{len(behind)} partitions have lag, and no record arrives")
+
+    async def _ends(self, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, int] | None:
+        """Ask the client itself; None where it fails for the first time.
+
+        It keeps the password and the certificates that it was built with, which may have been replaced since.
+        """
+        try:
+            async with asyncio.timeout(SILENCE_SECONDS):
+                ends: dict[TopicPartition, int] = await self._consumer.end_offsets(list(partitions))
+        except (KafkaError, OSError, TimeoutError) as error:
+            self._health.report("kafka", error, diagnose(error))
+            self._client_failures += 1
+            if self._client_failures == CLIENT_FAILURES_MAX:
+                raise StalledError("a fresh connection gets through, and the client's does not") from None
+            return None
+        self._client_failures = 0
+        return ends

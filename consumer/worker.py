@@ -11,7 +11,7 @@ from aiokafka.errors import KafkaError
 from consumer.faults import diagnose
 from consumer.health import Health
 from consumer.ingestion import Accounting, Breaker
-from consumer.kafka import require_topic
+from consumer.kafka import require_rights, require_topic
 from consumer.retrying import WEATHER_AND_SETUP, persevere
 from consumer.session import Session
 from consumer.settings import WorkerSettings
@@ -73,7 +73,7 @@ class Worker:
 
     async def _run_sessions(self, store: Store, *, until_caught_up: bool) -> None:
         failures = rebuilds = 0
-        while await self._stop.interrupt(self._wait_for_topic()):
+        while await self._stop.interrupt(self._wait_for_kafka()):
             try:
                 self._session = Session(self._settings, store, self.health, self._stop, self.breaker)
                 await self._session.run(until_caught_up=until_caught_up)
@@ -89,9 +89,14 @@ class Worker:
             finally:
                 self._earlier, self._session = self.accounting, None
 
-    async def _wait_for_topic(self) -> int:
-        # Ready again is only who has been given records: to be able to describe the topic is not enough.
-        return await persevere("kafka", lambda: require_topic(self._settings), self.health, recovers=False)
+    async def _wait_for_kafka(self) -> bool:
+        async def require_all() -> bool:
+            await require_topic(self._settings)
+            await require_rights(self._settings)
+            return True
+
+        # Ready again is only who has been given records: that one may read them is not enough.
+        return await persevere("kafka", require_all, self.health, recovers=False)
 
     def _judge(self, error: Exception, rebuilds: int) -> int:
         """Report why a session ended; 1 where neither the weather nor the set-up explains it.

@@ -7,9 +7,15 @@ from urllib.parse import urlsplit
 from pydantic import Field, FilePath, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from schemas import token_provider
+
 SecurityProtocol = Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"]
 
-SaslMechanism = Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"]
+SaslMechanism = Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER"]
+
+
+class SettingFileError(OSError):
+    """A file that a setting names cannot be read, or holds something else; the message names the setting."""
 
 
 _NO_HOSTS: Final = "is no list of host:port"
@@ -51,6 +57,14 @@ class KafkaSettings(BaseSettings):
     kafka_sasl_mechanism: SaslMechanism | None = Field(default=None, description="With SASL_*: mechanism.")
     kafka_sasl_username: str | None = Field(default=None, description="With SASL_*: the user.")
     kafka_sasl_password: SecretStr | None = Field(default=None, description="With SASL_*: the password.")
+    kafka_sasl_password_file: FilePath | None = Field(
+        default=None,
+        description="In place of KAFKA_SASL_PASSWORD: a file that holds it, read anew for each new client.",
+    )
+    kafka_sasl_oauth_token_provider: Annotated[str, Field(pattern=r"^[\w.]+:\w+$")] | None = Field(
+        default=None,
+        description="With OAUTHBEARER: module:factory, which returns an aiokafka.abc.AbstractTokenProvider.",
+    )
     kafka_ssl_cafile: FilePath | None = Field(
         default=None, description="CA certificates that sign the brokers'; without it, the system's."
     )
@@ -74,36 +88,36 @@ class KafkaSettings(BaseSettings):
 
     @model_validator(mode="after")
     def _require_what_the_protocol_needs(self) -> Self:
-        if self.kafka_security_protocol.startswith("SASL"):
-            for name in ("kafka_sasl_mechanism", "kafka_sasl_username", "kafka_sasl_password"):
-                if getattr(self, name) is None:
-                    raise ValueError(f"{name.upper()} is needed with {self.kafka_security_protocol}")
-        if self.kafka_security_protocol.endswith("SSL"):
-            try:
+        try:
+            if self.kafka_security_protocol.endswith("SSL"):
                 self._ssl_context()
-            except ssl.SSLError as error:
-                raise ValueError(error.args[0]) from None
+            if self.kafka_security_protocol.startswith("SASL"):
+                self._require_a_login()
+        except SettingFileError as error:
+            raise ValueError(str(error)) from None
         return self
 
-    def _ssl_context(self) -> ssl.SSLContext:
-        """TLS as the settings say; read from the files each time, so that they may be rotated."""
-        try:
-            context = ssl.create_default_context(cafile=self.kafka_ssl_cafile)
-        except ssl.SSLError:
-            raise ssl.SSLError("KAFKA_SSL_CAFILE holds no certificate in PEM form") from None
-        if self.kafka_ssl_certfile is not None:
-            try:
-                context.load_cert_chain(self.kafka_ssl_certfile, self.kafka_ssl_keyfile)
-            except ssl.SSLError:
-                names = "KAFKA_SSL_CERTFILE and KAFKA_SSL_KEYFILE"
-                raise ssl.SSLError(f"{names} hold no certificate with its key in PEM form") from None
-        return context
+    def _require_a_login(self) -> None:
+        needed = ["kafka_sasl_mechanism"]
+        if self.kafka_sasl_mechanism == "OAUTHBEARER":
+            needed += ["kafka_sasl_oauth_token_provider"]
+        else:
+            needed += ["kafka_sasl_username"]
+            needed += ["kafka_sasl_password"] if self.kafka_sasl_password_file is None else []
+        for name in needed:
+            if getattr(self, name) is None:
+                raise ValueError(f"{name.upper()} is needed with {self.kafka_security_protocol}")
+        if self.kafka_sasl_mechanism == "OAUTHBEARER" and self.kafka_sasl_oauth_token_provider is not None:
+            token_provider.find_factory(self.kafka_sasl_oauth_token_provider)
+        else:
+            self._password()
 
     def client_options(self) -> dict[str, Any]:
-        """The options that every aiokafka client shares.
+        """The options that every aiokafka client shares; all files are read anew: they may be rotated.
 
         Raises:
-            OSError: a certificate or key file cannot be read (`ssl.SSLError`: it holds something else).
+            SettingFileError: a file of certificates, a key or a password cannot be read.
+            TokenProviderError: the factory of KAFKA_SASL_OAUTH_TOKEN_PROVIDER failed.
         """
         options: dict[str, Any] = {
             "bootstrap_servers": self.kafka_bootstrap_servers,
@@ -111,8 +125,34 @@ class KafkaSettings(BaseSettings):
         }
         if self.kafka_security_protocol.endswith("SSL"):
             options["ssl_context"] = self._ssl_context()
-        if self.kafka_sasl_mechanism is not None and self.kafka_sasl_password is not None:
+        if self.kafka_security_protocol.startswith("SASL"):
             options["sasl_mechanism"] = self.kafka_sasl_mechanism
-            options["sasl_plain_username"] = self.kafka_sasl_username
-            options["sasl_plain_password"] = self.kafka_sasl_password.get_secret_value()
+            options |= self._login()
         return options
+
+    def _ssl_context(self) -> ssl.SSLContext:
+        try:
+            context = ssl.create_default_context(cafile=self.kafka_ssl_cafile)
+        except OSError:
+            raise SettingFileError("KAFKA_SSL_CAFILE holds no certificate in PEM form") from None
+        if self.kafka_ssl_certfile is not None:
+            try:
+                context.load_cert_chain(self.kafka_ssl_certfile, self.kafka_ssl_keyfile)
+            except OSError:
+                names = "KAFKA_SSL_CERTFILE and KAFKA_SSL_KEYFILE"
+                raise SettingFileError(f"{names} hold no certificate with its key in PEM form") from None
+        return context
+
+    def _login(self) -> dict[str, Any]:
+        if self.kafka_sasl_oauth_token_provider is not None and self.kafka_sasl_mechanism == "OAUTHBEARER":
+            provider = token_provider.token_provider(self.kafka_sasl_oauth_token_provider)
+            return {"sasl_oauth_token_provider": provider}
+        return {"sasl_plain_username": self.kafka_sasl_username, "sasl_plain_password": self._password()}
+
+    def _password(self) -> str:
+        if self.kafka_sasl_password_file is not None:
+            try:
+                return self.kafka_sasl_password_file.read_text(encoding="utf-8").rstrip("\r\n")
+            except (OSError, UnicodeDecodeError):
+                raise SettingFileError("KAFKA_SASL_PASSWORD_FILE cannot be read as UTF-8") from None
+        return self.kafka_sasl_password.get_secret_value() if self.kafka_sasl_password else ""

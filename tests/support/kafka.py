@@ -6,9 +6,10 @@ import os
 import shutil
 import subprocess
 import uuid
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
@@ -28,11 +29,41 @@ class Broker:
     bootstrap_servers: str
 
 
-class ApacheKafka(EmbeddedServer):
-    """Apache Kafka 4.4.0, one node in KRaft mode; keeps its data over a restart."""
+@dataclass(frozen=True)
+class Listener:
+    """Where clients come in by another way than the plain one.
 
-    def __init__(self) -> None:
+    Attributes:
+        protocol: SSL, SASL_PLAINTEXT or SASL_SSL.
+        settings: the listener's own, by their names without the listener's prefix.
+        advertised_host: the name that it tells its clients.
+    """
+
+    protocol: str
+    settings: Mapping[str, str] = field(default_factory=dict)
+    advertised_host: str = HOST
+
+
+class ApacheKafka(EmbeddedServer):
+    """Apache Kafka 4.4.0, one node in KRaft mode; keeps its data over a restart.
+
+    Args:
+        listeners: name → what there is beside the plain listener; a change takes effect at the next start.
+        settings: server settings that differ from the ones here, by name.
+        scram_users: name → password, for each SCRAM mechanism.
+    """
+
+    def __init__(
+        self,
+        listeners: Mapping[str, Listener] | None = None,
+        settings: Mapping[str, str] | None = None,
+        scram_users: Mapping[str, str] | None = None,
+    ) -> None:
         super().__init__()
+        self.listeners = dict(listeners or {})
+        self._ports: dict[str, int] = {}
+        self._settings = dict(settings or {})
+        self._scram_users = dict(scram_users or {})
         self._libraries = _libraries()
         self._controller_port = 0
         self._cluster_id = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
@@ -43,14 +74,28 @@ class ApacheKafka(EmbeddedServer):
 
     def _prepare(self) -> None:
         self._controller_port = free_port()
-        properties = "".join(f"{name}={value}\n" for name, value in self._properties().items())
-        self._properties_file.write_text(properties)
+        self._ports = {name: free_port() for name in self.listeners}
+        self._write_properties()
         # With an equals sign: the id may begin with a dash.
         options = [f"--cluster-id={self._cluster_id}", "--standalone", f"--config={self._properties_file}"]
+        options += [
+            f"--add-scram={mechanism}=[name={name},password={password}]"
+            for name, password in self._scram_users.items()
+            for mechanism in ("SCRAM-SHA-256", "SCRAM-SHA-512")
+        ]
         self._run(self._java("kafka.tools.StorageTool", "format", *options))
 
+    def bootstrap_servers_of(self, listener: str) -> str:
+        """Where clients of a listener begin."""
+        return f"{HOST}:{self._ports[listener]}"
+
     def _command(self) -> Sequence[str | Path]:
+        self._write_properties()
         return [*self._java("kafka.Kafka"), self._properties_file]
+
+    def _write_properties(self) -> None:
+        properties = "".join(f"{name}={value}\n" for name, value in self._properties().items())
+        self._properties_file.write_text(properties)
 
     def _is_ready(self) -> bool:
         return kafka_answers(self.port, self._cluster_id)
@@ -61,20 +106,32 @@ class ApacheKafka(EmbeddedServer):
 
     def _java(self, main_class: str, *arguments: str) -> list[str | Path]:
         java = shutil.which("java") or "java"
-        options = ["-Xmx512m", "-XX:+UseSerialGC", "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn"]
+        options = [
+            "-Xmx512m",
+            "-XX:+UseSerialGC",
+            "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn",
+            "-Dorg.slf4j.simpleLogger.log.org.apache.kafka.common.network.Selector=info",
+        ]
         return [java, *options, "-cp", f"{self._libraries}/*", main_class, *arguments]
 
     def _properties(self) -> dict[str, str]:
         controller = f"{HOST}:{self._controller_port}"
-        client_listener = f"PLAINTEXT://{self.bootstrap_servers}"
+        plain = f"PLAINTEXT://{self.bootstrap_servers}"
+        secured = [f"{name}://{self.bootstrap_servers_of(name)}" for name in self.listeners]
+        advertised = [
+            f"{name}://{listener.advertised_host}:{self._ports[name]}"
+            for name, listener in self.listeners.items()
+        ]
+        protocols = {name: listener.protocol for name, listener in self.listeners.items()}
+        protocols |= {"PLAINTEXT": "PLAINTEXT", "CONTROLLER": "PLAINTEXT"}
         return {
             "process.roles": "broker,controller",
             "node.id": "1",
             "controller.quorum.bootstrap.servers": controller,
             "controller.listener.names": "CONTROLLER",
-            "listeners": f"{client_listener},CONTROLLER://{controller}",
-            "advertised.listeners": client_listener,
-            "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT",
+            "listeners": ",".join([plain, *secured, f"CONTROLLER://{controller}"]),
+            "advertised.listeners": ",".join([plain, *advertised]),
+            "listener.security.protocol.map": ",".join(":".join(pair) for pair in protocols.items()),
             "log.dirs": str(self.directory / "data"),
             "auto.create.topics.enable": "false",
             "group.initial.rebalance.delay.ms": "0",
@@ -88,6 +145,12 @@ class ApacheKafka(EmbeddedServer):
             "transaction.state.log.num.partitions": "5",
             "share.coordinator.state.topic.replication.factor": "1",
             "share.coordinator.state.topic.min.isr": "1",
+            **{
+                f"listener.name.{name.lower()}.{key}": value
+                for name, listener in self.listeners.items()
+                for key, value in listener.settings.items()
+            },
+            **self._settings,
         }
 
 
@@ -106,11 +169,21 @@ def _libraries() -> Path:
     return libraries
 
 
+def require_apache(request: pytest.FixtureRequest) -> None:
+    """For a test that needs an Apache Kafka of its own."""
+    if request.config.getoption("--kafka") not in {"auto", "apache"}:
+        pytest.skip("needs an Apache Kafka of its own: --kafka=apache")
+    _skip_without_java()
+
+
 def _skip_without_java() -> None:
     lacking = [program for program in ("java", "mvn") if shutil.which(program) is None]
-    if not lacking:
-        return
-    reason = f"Apache Kafka needs {' and '.join(lacking)}"
+    if lacking:
+        missing(f"Apache Kafka needs {' and '.join(lacking)}")
+
+
+def missing(reason: str) -> NoReturn:
+    """Leave a test out; in CI, which has everything, fail."""
     if os.environ.get("CI"):
         pytest.fail(f"{reason}; in CI no ring may be left out")
     pytest.skip(reason)
@@ -150,9 +223,7 @@ def broker(request: pytest.FixtureRequest) -> Broker:
 
 @pytest.fixture(scope="module")
 def module_apache_kafka(request: pytest.FixtureRequest) -> Iterator[ApacheKafka]:
-    if request.config.getoption("--kafka") not in {"auto", "apache"}:
-        pytest.skip("needs an Apache Kafka of its own: --kafka=apache")
-    _skip_without_java()
+    require_apache(request)
     with ApacheKafka() as server:
         yield server
 

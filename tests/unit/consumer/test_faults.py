@@ -9,6 +9,7 @@ from aiokafka import errors as kafka_errors
 from asyncpg.exceptions._base import DataError as EncodingError
 
 from consumer.faults import Fault, diagnose
+from schemas.kafka_settings import SettingFileError
 
 SECRET = "hunter2"
 
@@ -154,3 +155,56 @@ def test_an_sqlstate_that_only_an_operator_can_have_made_is_the_records_fault(sq
 
 def test_a_listener_without_sasl_is_the_operators_to_mend() -> None:
     assert diagnose(kafka_errors.IllegalSaslStateError()).fault is Fault.SETUP
+
+
+def refused_certificate(code: int) -> ssl.SSLCertVerificationError:
+    """As Python's ssl makes it."""
+    error = ssl.SSLCertVerificationError(1, SECRET)
+    error.verify_code = code
+    return error
+
+
+@pytest.mark.parametrize(
+    ("code", "told"),
+    [
+        (9, "not valid yet"),
+        (10, "has expired"),
+        (18, "unknown CA"),
+        (19, "unknown CA"),
+        (20, "unknown CA"),
+        (21, "unknown CA"),
+        (62, "another host name"),
+        (64, "another host name"),
+        (7, "not trusted"),
+    ],
+)
+def test_a_servers_certificate_is_told_by_what_is_wrong_with_it(code: int, told: str) -> None:
+    diagnosis = diagnose(refused_certificate(code))
+
+    assert diagnosis.fault is Fault.SETUP
+    assert told in diagnosis.hint
+    assert SECRET not in diagnosis.hint
+
+
+def test_a_servers_late_refusal_of_our_certificate_is_found_behind_the_clients_error() -> None:
+    refusal = ssl.SSLError(1, SECRET)
+    refusal.reason = "SSLV3_ALERT_CERTIFICATE_EXPIRED"
+    error = kafka_errors.KafkaConnectionError(SECRET)
+    error.__cause__ = refusal
+
+    assert "KAFKA_SSL_CERTFILE" in diagnose(error).hint
+    assert diagnose(error).fault is Fault.SETUP
+
+
+def test_a_broken_tls_connection_is_weather() -> None:
+    error = kafka_errors.KafkaConnectionError(SECRET)
+    error.__cause__ = ssl.SSLEOFError(8, SECRET)
+
+    assert diagnose(error).fault is Fault.WEATHER
+
+
+def test_a_file_that_a_setting_names_is_the_operators_to_mend() -> None:
+    diagnosis = diagnose(SettingFileError("KAFKA_SSL_CAFILE holds no certificate"))
+
+    assert diagnosis.fault is Fault.SETUP
+    assert "KAFKA_SSL_CAFILE" in diagnosis.hint

@@ -6,8 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from aiokafka.abc import AbstractTokenProvider
 from pydantic_settings import BaseSettings
 
+from consumer.faults import Fault, diagnose
 from consumer.settings import (
     DatabaseSettings,
     InvalidSettingError,
@@ -17,6 +19,7 @@ from consumer.settings import (
 )
 from schemas.clock_settings import ClockSettings
 from schemas.kafka_settings import KafkaSettings
+from schemas.token_provider import TokenProviderError
 
 SECRET = "hunter2"
 DATABASE_URL = f"postgresql://worker:{SECRET}@127.0.0.1:5432/metrics"
@@ -329,6 +332,105 @@ def test_a_certificate_file_that_was_rotated_badly_is_an_error_of_the_system(
         settings.client_options()
 
     assert SECRET not in str(caught.value)
+
+
+def test_a_password_may_come_from_a_file_which_is_read_anew_each_time(
+    clean_environment: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    password = clean_environment / "password"
+    password.write_text(f"{SECRET}\n")
+    set_environment(monkeypatch, **SASL)
+    set_environment(monkeypatch, KAFKA_SASL_PASSWORD="", KAFKA_SASL_PASSWORD_FILE=str(password))
+    settings = load(KafkaSettings)
+    before = settings.client_options()["sasl_plain_password"]
+    password.write_text(" rotated ")
+
+    assert (before, settings.client_options()["sasl_plain_password"]) == (SECRET, " rotated ")
+
+
+def test_a_password_file_that_is_no_text_is_told_as_a_wrong_setting(
+    clean_environment: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (clean_environment / "password").write_bytes(b"hunter2\xff")
+    set_environment(monkeypatch, **SASL, KAFKA_SASL_PASSWORD_FILE="password")
+    error = refusal(KafkaSettings)
+
+    assert "KAFKA_SASL_PASSWORD_FILE" in str(error)
+    assert SECRET not in "".join(traceback.format_exception(error))
+
+
+TOKENS = """
+from aiokafka.abc import AbstractTokenProvider
+
+class Tokens(AbstractTokenProvider):
+    async def token(self):
+        raise RuntimeError("hunter2")
+    def extensions(self):
+        raise RuntimeError("hunter2")
+
+class NoText(AbstractTokenProvider):
+    async def token(self):
+        return b"hunter2"
+
+def failing():
+    raise RuntimeError("hunter2")
+"""
+
+
+@pytest.fixture
+def tokens(clean_environment: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A module of the operator's, and OAUTHBEARER in the environment; its name."""
+    name = f"tokens_{clean_environment.name}".replace("-", "_")
+    (clean_environment / f"{name}.py").write_text(TOKENS)
+    monkeypatch.syspath_prepend(clean_environment)
+    set_environment(monkeypatch, KAFKA_SECURITY_PROTOCOL="SASL_SSL", KAFKA_SASL_MECHANISM="OAUTHBEARER")
+    return name
+
+
+def test_tokens_come_from_the_one_provider_of_the_process(
+    tokens: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    set_environment(monkeypatch, KAFKA_SASL_OAUTH_TOKEN_PROVIDER=f"{tokens}:Tokens")
+    settings = load(KafkaSettings)
+    first, second = (settings.client_options()["sasl_oauth_token_provider"] for _ in range(2))
+
+    assert isinstance(first, AbstractTokenProvider)
+    assert first is second
+
+
+@pytest.mark.parametrize("name", ["", "{}", "{}:", "{}:missing", "missing:Tokens"])
+def test_a_token_provider_that_is_not_there_is_told_as_a_wrong_setting(
+    name: str, tokens: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    set_environment(monkeypatch, KAFKA_SASL_OAUTH_TOKEN_PROVIDER=name.format(tokens))
+
+    assert "KAFKA_SASL_OAUTH_TOKEN_PROVIDER" in str(refusal(KafkaSettings))
+
+
+@pytest.mark.parametrize("factory", ["Tokens", "NoText", "failing"])
+async def test_an_error_of_a_token_provider_is_the_operators_to_mend_and_repeats_nothing(
+    factory: str, tokens: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    set_environment(monkeypatch, KAFKA_SASL_OAUTH_TOKEN_PROVIDER=f"{tokens}:{factory}")
+    settings = load(KafkaSettings)
+
+    with pytest.raises(TokenProviderError) as caught:
+        await settings.client_options()["sasl_oauth_token_provider"].token()
+
+    assert SECRET not in "".join(traceback.format_exception(caught.value))
+    assert diagnose(caught.value).fault is Fault.SETUP
+
+
+def test_an_error_of_a_token_providers_extensions_repeats_nothing(
+    tokens: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    set_environment(monkeypatch, KAFKA_SASL_OAUTH_TOKEN_PROVIDER=f"{tokens}:Tokens")
+    provider = load(KafkaSettings).client_options()["sasl_oauth_token_provider"]
+
+    with pytest.raises(TokenProviderError) as caught:
+        provider.extensions()
+
+    assert SECRET not in "".join(traceback.format_exception(caught.value))
 
 
 def test_the_latest_acceptable_time_is_now_and_the_skew(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,78 @@
+"""OAUTHBEARER: the operator's own way to a token, named by KAFKA_SASL_OAUTH_TOKEN_PROVIDER."""
+
+from collections.abc import Callable
+from functools import cache
+from importlib import import_module
+from typing import Any, Final
+
+from aiokafka.abc import AbstractTokenProvider
+from aiokafka.errors import KafkaError
+from typing_extensions import override
+
+SETTING: Final = "KAFKA_SASL_OAUTH_TOKEN_PROVIDER"
+
+
+class TokenProviderError(KafkaError):  # type: ignore[misc]  # aiokafka has no types
+    """The operator's code gave no token; the message says with which error, and nothing of its text."""
+
+
+class TokenProvider(AbstractTokenProvider):  # type: ignore[misc]  # aiokafka has no types
+    """Asks the operator's provider, whose errors may hold secrets and must not end the process."""
+
+    def __init__(self, provider: AbstractTokenProvider) -> None:
+        self._provider = provider
+
+    @override
+    async def token(self) -> str:
+        """The token for one login.
+
+        Raises:
+            TokenProviderError: the provider raised an error, or gave no text.
+        """
+        try:
+            token = await self._provider.token()
+        except Exception as error:  # noqa: BLE001 - it is not our code
+            raise TokenProviderError(f"{SETTING} raised {type(error).__name__}") from None
+        if not isinstance(token, str):
+            raise TokenProviderError(f"{SETTING} gave a {type(token).__name__}, which is no token")
+        return token
+
+    @override
+    def extensions(self) -> dict[str, str]:
+        """What goes with the token.
+
+        Raises:
+            TokenProviderError: the provider raised an error.
+        """
+        try:
+            extensions: dict[str, str] = self._provider.extensions()
+        except Exception as error:  # noqa: BLE001 - it is not our code
+            raise TokenProviderError(f"{SETTING} raised {type(error).__name__}") from None
+        return extensions
+
+
+def find_factory(path: str) -> Callable[[], Any]:
+    """Import what `module:factory` names.
+
+    Raises:
+        ValueError: it cannot be imported; the message holds no more than the error's name.
+    """
+    module, _, name = path.partition(":")
+    try:
+        factory: Callable[[], Any] = getattr(import_module(module), name)
+    except Exception as error:  # noqa: BLE001 - to import is to run the operator's code
+        raise ValueError(f"{SETTING} cannot be imported ({type(error).__name__})") from None
+    return factory
+
+
+@cache
+def token_provider(path: str) -> TokenProvider:
+    """The process's one provider: it may keep a token for the next login.
+
+    Raises:
+        TokenProviderError: the factory failed.
+    """
+    try:
+        return TokenProvider(find_factory(path)())
+    except Exception as error:  # noqa: BLE001 - it is not our code
+        raise TokenProviderError(f"{SETTING} raised {type(error).__name__}") from None

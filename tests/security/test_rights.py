@@ -1,0 +1,102 @@
+"""A right that an ACL denies: told with the setting and what to grant, and used once it is granted."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from enum import IntEnum
+from pathlib import Path
+
+import pytest
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.protocol.admin import CreateAclsRequest
+
+from consumer.settings import WorkerSettings
+from tests.security.conftest import (
+    STRANGER,
+    Credentials,
+    SecuredKafka,
+    assert_check_refuses,
+    publish,
+    wait_until_written,
+)
+from tests.support.command import CommandLine, environment_of
+
+
+class Resource(IntEnum):
+    """What a right is for, by Kafka's own numbers."""
+
+    TOPIC = 2
+    GROUP = 3
+
+
+class Operation(IntEnum):
+    """What a right allows, by Kafka's own numbers."""
+
+    READ = 3
+    DESCRIBE = 8
+
+
+Right = tuple[Resource, Operation]
+
+RIGHTS: set[Right] = {(Resource.TOPIC, Operation.READ), (Resource.GROUP, Operation.READ)}
+"""All that the worker needs; Kafka takes READ for DESCRIBE, too."""
+
+_LITERAL, _ALLOW = 3, 3
+
+
+@asynccontextmanager
+async def administering(settings: WorkerSettings) -> AsyncIterator[AIOKafkaAdminClient]:
+    admin = AIOKafkaAdminClient(bootstrap_servers=settings.kafka_bootstrap_servers)
+    await admin.start()
+    try:
+        yield admin
+    finally:
+        await admin.close()
+
+
+async def grant(settings: WorkerSettings, rights: set[Right]) -> None:
+    names = {Resource.TOPIC: settings.kafka_topic, Resource.GROUP: settings.kafka_group_id}
+    async with administering(settings) as admin:
+        for resource, operation in rights:
+            wanted = (resource, names[resource], _LITERAL, f"User:{STRANGER}", "*", operation, _ALLOW)
+            response = await admin._send_request(CreateAclsRequest(*wanted))
+            assert [code for code, _ in response.creation_responses] == [0]
+
+
+@pytest.mark.parametrize(
+    ("granted", "told"),
+    [
+        ({(Resource.GROUP, Operation.READ)}, ["KAFKA_TOPIC", "DESCRIBE and READ"]),
+        (
+            {(Resource.GROUP, Operation.READ), (Resource.TOPIC, Operation.DESCRIBE)},
+            ["KAFKA_TOPIC", "DESCRIBE and READ"],
+        ),
+        ({(Resource.TOPIC, Operation.READ)}, ["KAFKA_GROUP_ID", "READ"]),
+        (
+            {(Resource.TOPIC, Operation.READ), (Resource.GROUP, Operation.DESCRIBE)},
+            ["KAFKA_GROUP_ID", "READ"],
+        ),
+    ],
+    ids=["topic", "reading the topic", "group", "reading the group"],
+)
+async def test_a_denied_right_is_told_once_and_used_once_it_is_granted(
+    granted: set[Right],
+    told: list[str],
+    secured_kafka: SecuredKafka,
+    credentials: Credentials,
+    kafka_settings: WorkerSettings,
+    tmp_path: Path,
+) -> None:
+    environment = credentials.environment(secured_kafka, "SCRAM-SHA-256", STRANGER)
+    command = CommandLine(tmp_path, environment_of(kafka_settings) | environment)
+    await grant(kafka_settings, granted)
+    event = await publish(kafka_settings)
+    for words in told:
+        await assert_check_refuses(command, words)
+
+    async with command.worker() as worker:
+        first = await worker.wait_for_event("not_ready", component="kafka")
+        await grant(kafka_settings, RIGHTS)
+        await wait_until_written(kafka_settings, event)
+        assert [words for words in told if words in first["hint"]] == told
+        assert worker.is_running
+        assert worker.events("not_ready") == [first]
