@@ -50,6 +50,8 @@ COMMANDS: dict[str, tuple[list[str], bytes]] = {
     "dead-letters discard": (["--all", "--because", "x"], b""),
     "dead-letters export": (["-"], b""),
     "dead-letters prune": (["--older-than", "1d"], b""),
+    "export": ([], b""),
+    "history prune": (["--older-than", "1d"], b""),
 }
 
 WITHOUT_SETTINGS = {"score", "schema", "migrate sql", "demo"}
