@@ -9,6 +9,7 @@ import uuid
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
@@ -28,11 +29,23 @@ class Broker:
     bootstrap_servers: str
 
 
-class ApacheKafka(EmbeddedServer):
-    """Apache Kafka 4.4.0, one node in KRaft mode; keeps its data over a restart."""
+class Detour(NamedTuple):
+    """A listener behind a proxy: whoever begins with the advertised port stays with it."""
 
-    def __init__(self) -> None:
+    port: int
+    advertised_port: int
+
+
+class ApacheKafka(EmbeddedServer):
+    """Apache Kafka 4.4.0, one node in KRaft mode; keeps its data over a restart.
+
+    Args:
+        detours: how many listeners it has that advertise the port of a proxy.
+    """
+
+    def __init__(self, detours: int = 0) -> None:
         super().__init__()
+        self.detours = [Detour(free_port(), free_port()) for _ in range(detours)]
         self._libraries = _libraries()
         self._controller_port = 0
         self._cluster_id = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
@@ -66,15 +79,22 @@ class ApacheKafka(EmbeddedServer):
 
     def _properties(self) -> dict[str, str]:
         controller = f"{HOST}:{self._controller_port}"
+        names = {detour: f"DETOUR{number}" for number, detour in enumerate(self.detours)}
         client_listener = f"PLAINTEXT://{self.bootstrap_servers}"
+        listeners = [client_listener, *(f"{name}://{HOST}:{detour.port}" for detour, name in names.items())]
+        advertised = [
+            client_listener,
+            *(f"{name}://{HOST}:{detour.advertised_port}" for detour, name in names.items()),
+        ]
+        protocols = ("PLAINTEXT", "CONTROLLER", *names.values())
         return {
             "process.roles": "broker,controller",
             "node.id": "1",
             "controller.quorum.bootstrap.servers": controller,
             "controller.listener.names": "CONTROLLER",
-            "listeners": f"{client_listener},CONTROLLER://{controller}",
-            "advertised.listeners": client_listener,
-            "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT",
+            "listeners": ",".join([*listeners, f"CONTROLLER://{controller}"]),
+            "advertised.listeners": ",".join(advertised),
+            "listener.security.protocol.map": ",".join(f"{name}:PLAINTEXT" for name in protocols),
             "log.dirs": str(self.directory / "data"),
             "auto.create.topics.enable": "false",
             "group.initial.rebalance.delay.ms": "0",
