@@ -168,11 +168,16 @@ def broker(request: pytest.FixtureRequest) -> Broker:
             return Broker("external", address)
 
 
-@pytest.fixture(scope="module")
-def module_apache_kafka(request: pytest.FixtureRequest) -> Iterator[ApacheKafka]:
+def require_own_apache_kafka(request: pytest.FixtureRequest) -> None:
+    """Skip, or in CI fail, where an Apache Kafka cannot be brought up, or may not by `--kafka`."""
     if request.config.getoption("--kafka") not in {"auto", "apache"}:
         pytest.skip("needs an Apache Kafka of its own: --kafka=apache")
     _skip_without_java()
+
+
+@pytest.fixture(scope="module")
+def module_apache_kafka(request: pytest.FixtureRequest) -> Iterator[ApacheKafka]:
+    require_own_apache_kafka(request)
     with ApacheKafka() as server:
         yield server
 

@@ -3,6 +3,7 @@
 import asyncio
 import socket
 import struct
+from contextlib import suppress
 from typing import Self
 
 from consumer.embedded import HOST
@@ -27,6 +28,7 @@ class Proxy:
         self._target_port = target_port
         self._server: asyncio.Server | None = None
         self._links = set[_Link]()
+        self._forgotten = set[_Link]()
         self._tasks = set[asyncio.Task[None]]()
         self._is_cut = False
         self._is_frozen = False
@@ -40,8 +42,9 @@ class Proxy:
     async def __aexit__(self, *_: object) -> None:
         if self._server is not None:
             self._server.close()
-        for task in self._tasks:
-            task.cancel()
+        for link in self._links | self._forgotten:
+            link.reset()
+            link.flowing.set()
         if self._tasks:
             await asyncio.wait(self._tasks)
 
@@ -65,6 +68,7 @@ class Proxy:
         """Half-open for good, as by a firewall that forgot them: the connections of now, and no new one."""
         for link in self._links:
             link.flowing.clear()
+        self._forgotten |= self._links
         self._links.clear()
 
     def restore(self) -> None:
@@ -102,7 +106,8 @@ class Proxy:
             pass  # the target is away: so is the proxy, for this client
         finally:
             self._links.discard(link)
-            link.close()
+            self._forgotten.discard(link)
+            await link.close()
 
     async def _pump(self, link: "_Link", reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Forward one direction to its end; either end's end is the other's."""
@@ -133,6 +138,9 @@ class _Link:
             raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
             writer.transport.abort()
 
-    def close(self) -> None:
+    async def close(self) -> None:
         for writer in self.writers:
             writer.close()
+        for writer in self.writers:
+            with suppress(OSError):
+                await writer.wait_closed()
