@@ -1,8 +1,12 @@
 """Where reading starts and what may be committed. Pure; offsets have holes: nothing counts by subtraction."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TypeVar
 
 from consumer.records import Record
+
+PartitionT = TypeVar("PartitionT", bound=tuple[str, int])
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +33,17 @@ class Start:
 def next_offset(record: Record) -> int:
     """The offset to commit once the record is accounted for: the only place that adds one."""
     return record.offset + 1
+
+
+def cut(ranges: Mapping[PartitionT, OffsetRange], last: Record | None) -> dict[PartitionT, OffsetRange]:
+    """The ranges up to the last record that was decoded: all of them, unless the breaker opened before."""
+    kept = {}
+    for partition, offsets in ranges.items():
+        if last is not None and partition == (last.topic, last.partition):
+            kept[partition] = OffsetRange(offsets.start, next_offset(last))
+            break
+        kept[partition] = offsets
+    return kept
 
 
 def choose_start(*, committed: int | None, progress: int | None, beginning: int) -> Start:

@@ -20,13 +20,13 @@ from consumer.faults import diagnose
 from consumer.health import Health
 from consumer.ingestion import Accounting, Batch, Breaker, decode_batch, store_batch
 from consumer.kafka import REBALANCE_TIMEOUT_MS, create_consumer
-from consumer.offsets import OffsetRange, Start, choose_start, next_offset, restart_out_of_range
+from consumer.offsets import OffsetRange, Start, choose_start, cut, restart_out_of_range
 from consumer.records import Record
 from consumer.retrying import persevere
 from consumer.settings import WorkerSettings
 from consumer.stopping import Stop, cancel, end_within
 from consumer.store import ProgressLostError, Store
-from consumer.watching import StalledError, Watch
+from consumer.watching import SILENCE_SECONDS, StalledError, Watch, has_lost
 
 logger = structlog.get_logger()
 
@@ -71,6 +71,7 @@ class Session(ConsumerRebalanceListener):
         self._settled = asyncio.Event()
         self._settled.set()
         self._writing: asyncio.Task[None] | None = None
+        self._verified_at = time.monotonic()
         self._watch = Watch(settings, self._consumer, health)
 
     # The life of the session
@@ -133,6 +134,7 @@ class Session(ConsumerRebalanceListener):
             await self._finish_writing()
         if self._in_hand == 0:
             await self._commit()
+            await self._stop.interrupt(self._look_for_lost_progress())
         await self._stop.interrupt(self._watch.look_for_a_stall(self._ends_of_batches))
 
     async def _pause(self) -> None:
@@ -212,7 +214,7 @@ class Session(ConsumerRebalanceListener):
         accepted_until = self._settings.accepted_until()
         batch = decode_batch(polled.records, accepted_until=accepted_until, breaker=self._breaker)
         is_whole = batch.last is polled.records[-1]
-        return batch, polled.ranges if is_whole else _cut(polled.ranges, batch.last)
+        return batch, polled.ranges if is_whole else cut(polled.ranges, batch.last)
 
     async def _write(self, batch: Batch, ranges: Mapping[TopicPartition, OffsetRange]) -> None:
         """Write, then commit: the first invariant."""
@@ -249,10 +251,22 @@ class Session(ConsumerRebalanceListener):
         try:
             await self._stop.finish(writing)
         except ProgressLostError:
-            logger.warning("database_went_back", hint="reading again from where the database is")
-            self._ends_of_batches.clear()
+            self._go_back()
             return False
         return True
+
+    async def _look_for_lost_progress(self) -> None:
+        """While nothing is read, no batch would notice that the database went back in time."""
+        if time.monotonic() - self._verified_at < SILENCE_SECONDS:
+            return
+        epoch, ends = self._epoch, dict(self._ends_of_batches)
+        if await has_lost(ends, self._settings, self._store, self._health) and epoch == self._epoch:
+            self._go_back()
+        self._verified_at = time.monotonic()
+
+    def _go_back(self) -> None:
+        logger.warning("database_went_back", hint="reading again from where the database is")
+        self._ends_of_batches.clear()
 
     def _put_down(self) -> None:
         self._in_hand -= 1
@@ -358,17 +372,6 @@ class Session(ConsumerRebalanceListener):
         for partition, start in starts.items():
             _log_start(partition, start, self._out_of_range.get(partition))
         return starts
-
-
-def _cut(ranges: dict[TopicPartition, OffsetRange], last: Record | None) -> dict[TopicPartition, OffsetRange]:
-    """The ranges up to the last record that was decoded: all of them, unless the breaker opened before."""
-    cut = {}
-    for partition, offsets in ranges.items():
-        if last is not None and partition == (last.topic, last.partition):
-            cut[partition] = OffsetRange(offsets.start, next_offset(last))
-            break
-        cut[partition] = offsets
-    return cut
 
 
 def _log_start(partition: TopicPartition, start: Start, out_of_range: int | None) -> None:

@@ -1,4 +1,4 @@
-"""Where the log ends, how far behind we are, and whether the client still delivers."""
+"""Where the log ends, how far behind we are, and whether client and database still do what they should."""
 
 import asyncio
 import time
@@ -11,7 +11,9 @@ from aiokafka.errors import KafkaError
 from consumer.faults import diagnose
 from consumer.health import Health
 from consumer.kafka import require_topic
+from consumer.retrying import persevere
 from consumer.settings import WorkerSettings
+from consumer.store import Store
 
 SILENCE_SECONDS: Final = 10.0
 """Without a record for so long, the broker is asked whether it is there and whether there are any."""
@@ -86,5 +88,26 @@ class Watch:
             for partition, end in ends.items()
             if partition in assigned and await self._consumer.position(partition) < end
         ]
-        if behind and now - self._active_at > STALL_SECONDS:
+        if not behind:
+            self.touch()  # a record that comes at this very moment has not been waiting since the last one
+        elif now - self._active_at > STALL_SECONDS:
             raise StalledError(f"{len(behind)} partitions have lag, and no record arrives")
+
+
+async def has_lost(
+    written: Mapping[TopicPartition, int], settings: WorkerSettings, store: Store, health: Health
+) -> bool:
+    """Whether the database lacks what was written below these offsets; no, where it does not answer."""
+
+    async def look() -> bool:
+        async with store.transaction() as transaction:
+            progress = await transaction.progress(settings.kafka_group_id, settings.kafka_topic)
+        return any(progress.get(partition, -1) < end for partition, end in written.items())
+
+    try:
+        async with asyncio.timeout(SILENCE_SECONDS):
+            return await persevere("postgresql", look, health)
+    except TimeoutError as error:
+        if "postgresql" not in health.conditions:
+            health.report("postgresql", error, diagnose(error))
+        return False

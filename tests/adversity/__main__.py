@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.table import Table
 
 from tests.adversity.faults import FAULTS, Kind
-from tests.adversity.rounds import Figures, draw, end, live_through
+from tests.adversity.rounds import Figures, draw, draw_quiet, end, live_through
 from tests.adversity.world import World, new_world
 
 console = Console(width=220, highlight=False)
@@ -34,7 +34,9 @@ async def torture(directory: Path, seconds: float, seed: int) -> bool:
         try:
             while world.seconds < seconds:
                 rounds += 1
-                console.print(f"{rounds:4}  {await live_through(world, draw(chance, kinds), figures)}")
+                drawn = draw(chance, kinds)
+                is_quiet = draw_quiet(chance, drawn)
+                console.print(f"{rounds:4}  {await live_through(world, drawn, figures, is_quiet=is_quiet)}")
             await end(world)
         except Exception as error:  # noqa: BLE001 - whatever it is, how to repeat it is told
             _tell_failure(world, f"{type(error).__name__}: {error}", seed, rounds)

@@ -79,41 +79,53 @@ class Fault(NamedTuple):
 # Workers
 
 
-async def _kill_worker(world: World, chance: random.Random, seconds: float) -> None:
-    member = chance.choice(world.members)
-    world.tell(Kind.WORKER_KILLED, member.name)
-    require_running(member)
-    await member.worker.kill()
-    require_accounts(member.worker)
+def _one_or_all(world: World, chance: random.Random) -> list[Member]:
+    return chance.choice([*([member] for member in world.members), world.members])
+
+
+def _names(members: list[Member]) -> str:
+    return ", ".join(member.name for member in members)
+
+
+async def _kill_workers(world: World, chance: random.Random, seconds: float) -> None:
+    members = _one_or_all(world, chance)
+    world.tell(Kind.WORKER_KILLED, f"{_names(members)} for {seconds:.1f} s")
+    for member in members:
+        require_running(member)
+        await member.worker.kill()
+        require_accounts(member.worker)
     await hold(seconds)
-    await world.start(member)
+    for member in members:
+        await world.start(member)
 
 
-async def _terminate_worker(world: World, chance: random.Random, seconds: float) -> None:
-    member = chance.choice(world.members)
-    world.tell(Kind.WORKER_TERMINATED, member.name)
-    await terminate(member)
+async def _terminate_workers(world: World, chance: random.Random, seconds: float) -> None:
+    members = _one_or_all(world, chance)
+    world.tell(Kind.WORKER_TERMINATED, f"{_names(members)} for {seconds:.1f} s")
+    await terminate(members)
     await hold(seconds)
-    await world.start(member)
+    for member in members:
+        await world.start(member)
 
 
-async def terminate(member: Member) -> None:
+async def terminate(members: list[Member]) -> None:
     """Send SIGTERM, which has to be obeyed in time, whatever else happens."""
-    require_running(member)
-    try:
-        code = await member.worker.terminate(STOP_SECONDS_MAX)
-    except TimeoutError:
-        raise Violation(f"{member.name} did not obey SIGTERM within {STOP_SECONDS_MAX} s") from None
-    if code != 0:
-        raise Violation(f"{member.name} ended with {code} after SIGTERM")
-    require_accounts(member.worker)
+    for member in members:
+        require_running(member)
+    codes = await asyncio.gather(
+        *(member.worker.terminate(STOP_SECONDS_MAX) for member in members), return_exceptions=True
+    )
+    for member, code in zip(members, codes, strict=True):
+        if code != 0:
+            raise Violation(f"{member.name} answered SIGTERM with {code!r} within {STOP_SECONDS_MAX} s")
+        require_accounts(member.worker)
 
 
-async def _freeze_worker(world: World, chance: random.Random, seconds: float) -> None:
+async def _freeze_workers(world: World, chance: random.Random, seconds: float) -> None:
     """Longer than its session: it wakes up and believes that its partitions are still its own."""
-    member = chance.choice(world.members)
-    world.tell(Kind.WORKER_FROZEN, f"{member.name} for {seconds:.1f} s")
-    await _freeze(member.worker.process.pid, seconds)
+    members = _one_or_all(world, chance)
+    world.tell(Kind.WORKER_FROZEN, f"{_names(members)} for {seconds:.1f} s")
+    await asyncio.gather(*(_freeze(member.worker.process.pid, seconds) for member in members))
 
 
 async def _freeze(pid: int, seconds: float) -> None:
@@ -219,16 +231,18 @@ async def _add_partitions(world: World, chance: random.Random, seconds: float) -
     await hold(seconds)
 
 
-async def _make_topic_anew(world: World, _: random.Random, seconds: float) -> None:
+async def _make_topic_anew(world: World, chance: random.Random, seconds: float) -> None:
     """What was not read before the topic was deleted would be lost, whoever reads: so all is."""
     await world.load.pause()
     await require_settled(world)
-    world.tell(Kind.TOPIC_MADE_ANEW, f"after {seconds:.1f} s")
+    before = await require_topic(world.settings)
+    count = chance.choice((before, PARTITIONS))
+    world.tell(Kind.TOPIC_MADE_ANEW, f"{before} → {count} partitions, after {seconds:.1f} s")
     async with _administering(world) as admin:
         await admin.delete_topics([world.settings.kafka_topic])
     await eventually(lambda: _topic_is_gone(world), deadline_seconds=SECONDS_MAX)
     await hold(seconds)
-    await create_topic(world.settings, partitions=PARTITIONS, replication_factor=1)
+    await create_topic(world.settings, partitions=count, replication_factor=1)
     world.load.resume()
 
 
@@ -309,9 +323,9 @@ async def _set_clock(world: World, chance: random.Random, seconds: float) -> Non
 
 
 FAULTS: Final[Mapping[Kind, Fault]] = {
-    Kind.WORKER_KILLED: Fault(Target.WORKERS, 0, 15, _kill_worker),
-    Kind.WORKER_TERMINATED: Fault(Target.WORKERS, 0, 5, _terminate_worker),
-    Kind.WORKER_FROZEN: Fault(Target.WORKERS, _SESSION_SECONDS + 2, _SESSION_SECONDS + 15, _freeze_worker),
+    Kind.WORKER_KILLED: Fault(Target.WORKERS, 0, 15, _kill_workers),
+    Kind.WORKER_TERMINATED: Fault(Target.WORKERS, 0, 5, _terminate_workers),
+    Kind.WORKER_FROZEN: Fault(Target.WORKERS, _SESSION_SECONDS + 2, _SESSION_SECONDS + 15, _freeze_workers),
     Kind.POSTGRES_STOPPED: Fault(Target.POSTGRES, 1, 15, _stop_postgres),
     Kind.POSTGRES_SESSIONS_TERMINATED: Fault(Target.POSTGRES, 0.3, 2, _terminate_sessions),
     Kind.POSTGRES_DISK_FULL: Fault(Target.POSTGRES, 4, 15, _fill_disk),

@@ -22,6 +22,12 @@ PARTS_AFTER: Final = 5
 """So many parts after the last fault reach every partition, and show that every way is open again."""
 
 
+QUIET_SHARE: Final = 0.3
+
+_NOT_QUIET: Final = {Kind.CLOCKS_OFF, Kind.TOPIC_MADE_ANEW}
+"""What needs a producer."""
+
+
 class Drawn(NamedTuple):
     """A fault to happen."""
 
@@ -66,15 +72,27 @@ def draw(chance: random.Random, kinds: Collection[Kind]) -> list[Drawn]:
     return drawn
 
 
-async def live_through(world: World, drawn: Sequence[Drawn], figures: Figures) -> str:
+def draw_quiet(chance: random.Random, drawn: Sequence[Drawn]) -> bool:
+    """Whether the producer falls silent with the first fault, so that no later record wakes anybody up."""
+    return chance.random() < QUIET_SHARE and _NOT_QUIET.isdisjoint(fault.kind for fault in drawn)
+
+
+async def live_through(
+    world: World, drawn: Sequence[Drawn], figures: Figures, *, is_quiet: bool = False
+) -> str:
     """One round; a line that tells of it.
 
     Raises:
         Violation: a check failed.
     """
+    kinds = [fault.kind for fault in drawn]
+    if is_quiet:
+        await world.load.pause()
+        world.tell("quiet", "the producer pauses")
     await _happen(world, drawn)
     ended_at = time.monotonic()
-    await _publish_more(world)
+    if not is_quiet:
+        await _publish_more(world)
     published_at = time.monotonic()
     await require_held(world, dict(world.load.fold))
     recovered_at = time.monotonic()
@@ -82,7 +100,7 @@ async def live_through(world: World, drawn: Sequence[Drawn], figures: Figures) -
     await check(world)
     world.load.resume()
 
-    kinds = [fault.kind for fault in drawn]
+    shown = [*kinds, *(["quiet"] if is_quiet else [])]
     recovery_seconds, publish_seconds = recovered_at - ended_at, published_at - ended_at
     figures.faults.update(kinds)
     figures.recovery_seconds.append(recovery_seconds)
@@ -91,7 +109,7 @@ async def live_through(world: World, drawn: Sequence[Drawn], figures: Figures) -
         figures.by_kind.setdefault(kinds[0], []).append(recovery_seconds)
     figures.peak_bytes = max(figures.peak_bytes, *(peak_bytes(member.worker) for member in world.members))
     return (
-        f"{world.seconds:6.0f} s  {' + '.join(kinds):60}  published again after {publish_seconds:5.1f} s, "
+        f"{world.seconds:6.0f} s  {' + '.join(shown):60}  published again after {publish_seconds:5.1f} s, "
         f"recovered after {recovery_seconds:5.1f} s  {world.load.events:,} events, "
         f"{world.load.letters.total():,} dead letters, at most {figures.peak_bytes >> 20} MiB"
     )
@@ -126,5 +144,4 @@ async def _publish_more(world: World) -> None:
 
 async def end(world: World) -> None:
     """Stop the workers as their supervisor would, and let their logs be the last thing that is checked."""
-    for member in world.members:
-        await terminate(member)
+    await terminate(world.members)

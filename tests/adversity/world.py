@@ -31,8 +31,14 @@ GRACE_SECONDS = 8
 BATCH_RECORDS_MAX = 500
 DATABASE = "metrics"
 
-# A machine that crashes is not among the faults; a server that forgets its last commits when it crashes is.
-_POSTGRES_SETTINGS = {"fsync": "off", "full_page_writes": "off", "synchronous_commit": "off"}
+# A machine that crashes is not among the faults. A server that forgets its last seconds when it crashes is: a
+# standby does so that is promoted before it has all.
+_POSTGRES_SETTINGS = {
+    "fsync": "off",
+    "full_page_writes": "off",
+    "synchronous_commit": "off",
+    "wal_writer_delay": "10s",
+}
 
 _SMALL_DISK_BYTES = 256 * 1024 * 1024
 

@@ -6,8 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from consumer.ingestion import Accounting, Batch, Breaker, decode_batch
-from consumer.offsets import OffsetRange
-from consumer.session import _cut
+from consumer.offsets import OffsetRange, cut
 from tests.support.events import ACCEPTED_UNTIL, TopicRecord, value
 
 verdicts = st.lists(st.booleans(), max_size=40)
@@ -102,10 +101,10 @@ RANGES = {
 def test_progress_goes_as_far_as_what_was_decoded_and_not_further(
     partition: int, offset: int, expected: list[tuple[int, int]]
 ) -> None:
-    cut = _cut(dict(RANGES), TopicRecord(topic="t", partition=partition, offset=offset))
+    kept = cut(dict(RANGES), TopicRecord(topic="t", partition=partition, offset=offset))
 
-    assert [(offsets.start, offsets.end) for offsets in cut.values()] == expected
-    assert list(cut) == list(RANGES)[: len(expected)]
+    assert [(offsets.start, offsets.end) for offsets in kept.values()] == expected
+    assert list(kept) == list(RANGES)[: len(expected)]
 
 
 def test_the_markers_after_the_last_record_count_as_decoded_unless_the_breaker_is_open() -> None:
@@ -115,13 +114,13 @@ def test_the_markers_after_the_last_record_count_as_decoded_unless_the_breaker_i
     ranges = {partition: OffsetRange(0, 15)}
 
     open_breaker = decode_batch(records, accepted_until=ACCEPTED_UNTIL, breaker=Breaker(1))
-    cut = _cut(ranges, open_breaker.last)
+    kept = cut(ranges, open_breaker.last)
 
-    assert cut == {partition: OffsetRange(0, 11)}
+    assert kept == {partition: OffsetRange(0, 11)}
 
 
 def test_without_any_record_the_ranges_stay_as_they_are() -> None:
-    assert _cut(dict(RANGES), None) == RANGES
+    assert cut(dict(RANGES), None) == RANGES
 
 
 counts = st.builds(Accounting, st.integers(0), st.integers(0), st.integers(0))
