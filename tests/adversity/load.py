@@ -89,7 +89,9 @@ class Load:
     async def _publish(self) -> None:
         async with (
             ScorePublisher(self._settings) as publisher,
-            producing(self._settings, enable_idempotence=True, acks="all") as producer,
+            producing(
+                self._settings, enable_idempotence=True, acks="all", request_timeout_ms=10_000
+            ) as producer,
         ):
             while True:
                 self._is_idle.set()

@@ -108,6 +108,7 @@ class World:
         """Start a worker, or its next process."""
         running = member.command.worker(batch_max_records=BATCH_RECORDS_MAX)
         member.processes.append(await self._stack.enter_async_context(running))
+        await member.worker.wait_for_event("worker_started")  # from now on it listens to signals
 
     async def execute(self, *statements: str, database: str = DATABASE) -> None:
         """Run statements as an administrator would."""
