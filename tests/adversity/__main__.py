@@ -15,6 +15,7 @@ import structlog
 from rich.console import Console
 from rich.table import Table
 
+from tests.adversity.checks import Violation
 from tests.adversity.faults import FAULTS, Kind
 from tests.adversity.rounds import Figures, draw, draw_quiet, end, live_through
 from tests.adversity.world import World, new_world
@@ -40,7 +41,8 @@ async def torture(directory: Path, seconds: float, seed: int) -> bool:
             await end(world)
         except Exception as error:  # noqa: BLE001 - whatever it is, how to repeat it is told
             _tell_failure(world, f"{type(error).__name__}: {error}", seed, rounds)
-            console.print_exception()
+            if not isinstance(error, Violation):
+                console.print_exception()
             return False
     console.print(_report(world, figures, seed))
     return True

@@ -77,7 +77,7 @@ async def _require_eventually(world: World, condition: Callable[[], Awaitable[bo
         differing = sum(rows.get(pattern) != row for pattern, row in world.load.fold.items())
         raise Violation(
             f"not within {RECOVERY_SECONDS_MAX:g} s: of {len(world.load.fold)} rows {differing} differ, "
-            f"{len(_behind(world.load.fold, rows))} are missing or older; {error}"
+            f"{len(_behind(world.load.fold, rows))} are missing or older"
         ) from error
     for member in world.members:
         require_running(member)
