@@ -5,8 +5,10 @@ SHELL := /bin/bash
 PYTHON ?= python3
 BIN := .venv/bin
 PYTEST_ARGS ?=
+SECONDS ?= 600
+SEED ?=
 
-.PHONY: help install demo check format test lock schemas
+.PHONY: help install demo check format test torture lock schemas
 
 help: ## Show this list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "make %-9s %s\n", $$1, $$2 }'
@@ -35,6 +37,9 @@ format: install ## Format the code and mend what ruff can
 
 test: check ## Check, then every test on both brokers (PYTEST_ARGS="-k name" for some)
 	$(BIN)/pytest --numprocesses 3 --dist worksteal $(PYTEST_ARGS)
+
+torture: install ## Faults drawn from a seed, several at a time: does the table stay the fold? (SECONDS=… SEED=…)
+	$(BIN)/python -m tests.adversity --seconds $(SECONDS) $(if $(SEED),--seed $(SEED))
 
 lock: install ## Renew requirements.lock from pyproject.toml
 	$(BIN)/pip-compile --quiet --generate-hashes --no-emit-index-url --no-emit-find-links \

@@ -42,6 +42,17 @@ def next_offset(record: Record) -> int:
     return record.offset + 1
 
 
+def cut(ranges: Mapping[PartitionT, OffsetRange], last: Record | None) -> dict[PartitionT, OffsetRange]:
+    """The ranges up to the last record that was decoded: all of them, unless the breaker opened before."""
+    kept = {}
+    for partition, offsets in ranges.items():
+        if last is not None and partition == (last.topic, last.partition):
+            kept[partition] = OffsetRange(offsets.start, next_offset(last))
+            break
+        kept[partition] = offsets
+    return kept
+
+
 def choose_start(*, committed: int | None, progress: int | None, beginning: int) -> Start:
     """Where to start reading a partition: every doubt is settled by reading more.
 
@@ -66,14 +77,3 @@ def restart_out_of_range(*, position: int, beginning: int) -> Start:
     """
     gap = OffsetRange(position, beginning) if position < beginning else None
     return Start(beginning, gap)
-
-
-def cut(ranges: Mapping[PartitionT, OffsetRange], last: Record | None) -> dict[PartitionT, OffsetRange]:
-    """The ranges up to the last record that was decoded: all of them, unless the breaker opened before."""
-    decoded = {}
-    for partition, offsets in ranges.items():
-        if last is not None and partition == (last.topic, last.partition):
-            decoded[partition] = OffsetRange(offsets.start, next_offset(last))
-            break
-        decoded[partition] = offsets
-    return decoded

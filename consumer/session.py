@@ -22,11 +22,11 @@ from consumer.ingestion import Accounting, Batch, Breaker, decode_batch, store_b
 from consumer.kafka import REBALANCE_TIMEOUT_MS, create_consumer
 from consumer.offsets import OffsetRange, Start, choose_start, cut, restart_out_of_range
 from consumer.records import Record
-from consumer.retrying import WEATHER_AND_SETUP, persevere
+from consumer.retrying import persevere
 from consumer.settings import WorkerSettings
 from consumer.stopping import Stop, cancel, end_within
 from consumer.store import ProgressLostError, Store
-from consumer.watching import SILENCE_SECONDS, StalledError, Watch
+from consumer.watching import SILENCE_SECONDS, StalledError, Watch, has_lost
 
 logger = structlog.get_logger()
 
@@ -71,6 +71,7 @@ class Session(ConsumerRebalanceListener):
         self._settled = asyncio.Event()
         self._settled.set()
         self._writing: asyncio.Task[None] | None = None
+        self._verified_at = time.monotonic()
         self._watch = Watch(settings, self._consumer, health)
 
     # The life of the session
@@ -133,10 +134,8 @@ class Session(ConsumerRebalanceListener):
             await self._finish_writing()
         if self._in_hand == 0:
             await self._commit()
-        if self._watch.is_silent():
-            await self._stop.interrupt(self._watch.look_for_a_stall(self._ends_of_batches))
-            if self._in_hand == 0:
-                await self._stop.interrupt(self._look_at_the_database())
+            await self._stop.interrupt(self._look_for_lost_progress())
+        await self._stop.interrupt(self._watch.look_for_a_stall(self._ends_of_batches))
 
     async def _pause(self) -> None:
         """The breaker is open: stay in the group, not ready, until somebody restarts the worker."""
@@ -256,30 +255,22 @@ class Session(ConsumerRebalanceListener):
         try:
             await self._stop.finish(writing)
         except ProgressLostError:
-            self._read_again()
+            self._go_back()
             return False
         return True
 
-    def _read_again(self) -> None:
+    async def _look_for_lost_progress(self) -> None:
+        """While nothing is read, no batch would notice that the database went back in time."""
+        if time.monotonic() - self._verified_at < SILENCE_SECONDS:
+            return
+        epoch, ends = self._epoch, dict(self._ends_of_batches)
+        if await has_lost(ends, self._settings, self._store, self._health) and epoch == self._epoch:
+            self._go_back()
+        self._verified_at = time.monotonic()
+
+    def _go_back(self) -> None:
         logger.warning("database_went_back", hint="reading again from where the database is")
         self._ends_of_batches.clear()
-
-    async def _look_at_the_database(self) -> None:
-        """In a silence no batch would notice that the database is away, or was restored."""
-        epoch, settings = self._epoch, self._settings
-        try:
-            async with asyncio.timeout(SILENCE_SECONDS), self._store.transaction() as transaction:
-                progress = await transaction.progress(settings.kafka_group_id, settings.kafka_topic)
-        except Exception as error:
-            diagnosis = diagnose(error)
-            if diagnosis.fault not in WEATHER_AND_SETUP:
-                raise
-            self._health.report("postgresql", error, diagnosis)
-            return
-        self._health.recover("postgresql")
-        is_behind = any(progress.get(partition, -1) < end for partition, end in self._ends_of_batches.items())
-        if is_behind and epoch == self._epoch:
-            self._read_again()
 
     def _put_down(self) -> None:
         self._in_hand -= 1

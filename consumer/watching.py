@@ -1,4 +1,4 @@
-"""Where the log ends, how far behind we are, and whether the client still delivers."""
+"""Where the log ends, how far behind we are, and whether client and database still do what they should."""
 
 import asyncio
 import time
@@ -11,7 +11,9 @@ from aiokafka.errors import KafkaError
 from consumer.faults import Fault, diagnose
 from consumer.health import Health
 from consumer.kafka import require_topic
+from consumer.retrying import persevere
 from consumer.settings import WorkerSettings
+from consumer.store import Store
 
 SILENCE_SECONDS: Final = 10.0
 """Without a record for so long, the broker is asked whether it is there and whether there are any."""
@@ -36,20 +38,12 @@ class Watch:
         self._consumer = consumer
         self._health = health
         self._targets: dict[TopicPartition, int] = {}
-        self._active_at = self._looked_at = time.monotonic()
+        self._active_at = self._probed_at = time.monotonic()
         self._client_failures = 0
 
     def touch(self) -> None:
         """Say that the client got somewhere: a silence is measured from here."""
         self._active_at = time.monotonic()
-
-    def is_silent(self) -> bool:
-        """Whether it is time to look around: no record for `SILENCE_SECONDS`, and no look since."""
-        now = time.monotonic()
-        if now - max(self._active_at, self._looked_at) < SILENCE_SECONDS:
-            return False
-        self._looked_at = now
-        return True
 
     async def is_at_the_end(self, partitions: Iterable[TopicPartition]) -> bool:
         """Whether each partition was read to its end as of its first fetch.
@@ -75,7 +69,7 @@ class Watch:
         )
 
     async def look_for_a_stall(self, partitions: Iterable[TopicPartition]) -> None:
-        """Ask the broker by a fresh connection whether it is there, and whether there is lag.
+        """In a silence, ask the broker by a fresh connection whether it is there, and whether there is lag.
 
         Raises:
             StalledError: the broker has records for us, and the client does not deliver them; or a fresh
@@ -83,6 +77,10 @@ class Watch:
             KafkaError: the set-up does not let us through; a new client will use what was mended.
             OSError: likewise.
         """
+        now = time.monotonic()
+        if now - max(self._active_at, self._probed_at) < SILENCE_SECONDS:
+            return
+        self._probed_at = now
         try:
             async with asyncio.timeout(SILENCE_SECONDS):
                 await require_topic(self._settings)
@@ -103,7 +101,9 @@ class Watch:
             for partition, end in ends.items()
             if partition in assigned and await self._consumer.position(partition) < end
         ]
-        if behind and time.monotonic() - self._active_at > STALL_SECONDS:
+        if not behind:
+            self.touch()  # a record that comes at this very moment has not been waiting since the last one
+        elif now - self._active_at > STALL_SECONDS:
             raise StalledError(f"{len(behind)} partitions have lag, and no record arrives")
 
     async def _ends(self, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, int] | None:
@@ -122,3 +122,22 @@ class Watch:
             return None
         self._client_failures = 0
         return ends
+
+
+async def has_lost(
+    written: Mapping[TopicPartition, int], settings: WorkerSettings, store: Store, health: Health
+) -> bool:
+    """Whether the database lacks what was written below these offsets; no, where it does not answer."""
+
+    async def look() -> bool:
+        async with store.transaction() as transaction:
+            progress = await transaction.progress(settings.kafka_group_id, settings.kafka_topic)
+        return any(progress.get(partition, -1) < end for partition, end in written.items())
+
+    try:
+        async with asyncio.timeout(SILENCE_SECONDS):
+            return await persevere("postgresql", look, health)
+    except TimeoutError as error:
+        if "postgresql" not in health.conditions:
+            health.report("postgresql", error, diagnose(error))
+        return False

@@ -14,13 +14,16 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import NewPartitions
 from aiokafka.structs import OffsetAndMetadata
 
+from consumer import watching
+from consumer.health import Health
 from consumer.ingestion import Accounting
-from consumer.kafka import require_topic
+from consumer.kafka import create_reader, require_topic
 from consumer.replay import replay
 from consumer.settings import WorkerSettings
 from consumer.status import read_status
 from consumer.topic import WHOLE_TOPIC
 from consumer.verification import compare_with_topic
+from consumer.watching import StalledError, Watch
 from consumer.worker import Worker
 from publisher import ScorePublisher
 from schemas.pattern_scored import PatternScored
@@ -46,7 +49,7 @@ from tests.support.topics import (
     make_topic_anew,
     readable,
 )
-from tests.support.waiting import eventually
+from tests.support.waiting import eventually, hold
 
 
 @pytest.fixture
@@ -331,6 +334,29 @@ async def test_partitions_that_are_added_while_the_worker_runs_are_read_too(sett
         await eventually(lambda: _has_partitions(settings, 3))
         await send(settings, [an_event(6).to_json()], partition=2)
         await eventually(lambda: _is_stored(settings, 6), deadline_seconds=90)
+
+
+async def test_a_record_that_comes_after_a_long_silence_is_no_stall(
+    settings: WorkerSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Stalled is only who has had lag for the whole time, not who has had no record for so long."""
+    monkeypatch.setattr(watching, "SILENCE_SECONDS", 1)
+    monkeypatch.setattr(watching, "STALL_SECONDS", 4)
+    partition = TopicPartition(settings.kafka_topic, 0)
+    async with create_reader(settings) as consumer:
+        consumer.assign([partition])
+        consumer.seek(partition, 0)
+        watch = Watch(settings, consumer, Health())
+        await hold(4.5)
+        await watch.look_for_a_stall([partition])
+
+        await send(settings, [an_event().to_json()])
+        await hold(1.5)
+        await watch.look_for_a_stall([partition])
+
+        await hold(4.5)
+        with pytest.raises(StalledError):
+            await watch.look_for_a_stall([partition])
 
 
 async def _has_partitions(settings: WorkerSettings, count: int) -> bool:

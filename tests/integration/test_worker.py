@@ -208,6 +208,28 @@ async def test_a_database_that_is_restored_under_a_running_worker_is_caught_up(
     assert await table(settings) == expected_table(first + second + third)
 
 
+async def test_a_database_that_is_restored_under_an_idle_worker_is_caught_up(
+    settings_for: SettingsFactory,
+) -> None:
+    """Nothing is published any more: no batch is there to notice."""
+    settings = settings_for()
+    first, second = (
+        [an_event(pattern) for pattern in range(50)],
+        [an_event(pattern) for pattern in range(50, 90)],
+    )
+    async with ScorePublisher(settings) as publisher:
+        await publisher.publish_many(first)
+        await catch_up(settings)
+        await execute(settings, "CREATE TABLE backup AS TABLE ingest_progress")
+        async with running(settings):
+            await publisher.publish_many(second)
+            await eventually(lambda: _count_is(settings, 90))
+            await _go_back_in_time(settings)
+            await eventually(lambda: _count_is(settings, 90))
+
+    assert await table(settings) == expected_table(first + second)
+
+
 async def _go_back_in_time(settings: WorkerSettings) -> None:
     await execute(
         settings,

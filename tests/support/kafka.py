@@ -34,14 +34,16 @@ class Listener:
     """Where clients come in by another way than the plain one.
 
     Attributes:
-        protocol: SSL, SASL_PLAINTEXT or SASL_SSL.
+        protocol: PLAINTEXT, SSL, SASL_PLAINTEXT or SASL_SSL.
         settings: the listener's own, by their names without the listener's prefix.
         advertised_host: the name that it tells its clients.
+        advertised_port: the port that it tells its clients, a proxy's; None for its own.
     """
 
     protocol: str
     settings: Mapping[str, str] = field(default_factory=dict)
     advertised_host: str = HOST
+    advertised_port: int | None = None
 
 
 class ApacheKafka(EmbeddedServer):
@@ -85,9 +87,13 @@ class ApacheKafka(EmbeddedServer):
         ]
         self._run(self._java("kafka.tools.StorageTool", "format", *options))
 
+    def port_of(self, listener: str) -> int:
+        """The listener's own port."""
+        return self._ports[listener]
+
     def bootstrap_servers_of(self, listener: str) -> str:
         """Where clients of a listener begin."""
-        return f"{HOST}:{self._ports[listener]}"
+        return f"{HOST}:{self.port_of(listener)}"
 
     def _command(self) -> Sequence[str | Path]:
         self._write_properties()
@@ -119,7 +125,7 @@ class ApacheKafka(EmbeddedServer):
         plain = f"PLAINTEXT://{self.bootstrap_servers}"
         secured = [f"{name}://{self.bootstrap_servers_of(name)}" for name in self.listeners]
         advertised = [
-            f"{name}://{listener.advertised_host}:{self._ports[name]}"
+            f"{name}://{listener.advertised_host}:{listener.advertised_port or self._ports[name]}"
             for name, listener in self.listeners.items()
         ]
         protocols = {name: listener.protocol for name, listener in self.listeners.items()}

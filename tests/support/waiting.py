@@ -43,3 +43,8 @@ async def eventually(
         if time.monotonic() > deadline:
             raise AssertionError(f"not within {deadline_seconds} s; last: {last!r}") from failure
         await asyncio.sleep(poll_seconds)
+
+
+async def hold(seconds: float) -> None:
+    """Let something last for a time: for what is a matter of time itself, never to wait for a condition."""
+    await asyncio.sleep(seconds)

@@ -1,0 +1,152 @@
+"""What must be true after each round."""
+
+from collections import Counter
+from collections.abc import Awaitable, Callable, Mapping
+from pathlib import Path
+from typing import Final
+from uuid import UUID
+
+from aiokafka import TopicPartition
+
+from consumer.kafka import create_reader, require_topic
+from consumer.settings import WorkerSettings
+from tests.adversity.load import Letter, Load, Row
+from tests.adversity.world import Member, World
+from tests.support.command import WorkerProcess
+from tests.support.pipeline import fetch, table
+from tests.support.waiting import eventually
+
+RECOVERY_SECONDS_MAX: Final = 180.0
+"""A call that does not return is given up after two minutes; the next client comes within thirty seconds."""
+
+RESIDENT_BYTES_MAX: Final = 256 * 1024 * 1024
+"""The most that a worker with batches of this size may hold, however many rounds it lives through."""
+
+_ACCOUNTS: Final = ("applied", "superseded", "dead_letters")
+
+_LETTERS: Final = "SELECT coalesce(md5(value), ''), reason, count(*) FROM dead_letters GROUP BY 1, 2"
+
+
+class Violation(Exception):  # noqa: N818 - the error is in what is checked
+    """What must always be true is not."""
+
+
+async def check(world: World) -> None:
+    """Check everything, while the producer pauses.
+
+    Raises:
+        Violation: says what is not true.
+    """
+    await require_settled(world)
+    require_letters(await _letters(world.settings), world.load)
+    await require_empty(world.settings, "steps_back")
+    await require_empty(world.settings, "ingest_gaps")  # nothing was ever removed before it was read
+    for member in world.members:
+        require_bounded_memory(member)
+
+
+async def require_settled(world: World) -> None:
+    """The table comes to be the fold of all that was acknowledged, and progress to be at the log's end."""
+
+    async def is_settled() -> bool:
+        is_equal = await table(world.settings) == world.load.fold
+        return is_equal and await _progress_is_at_the_end(world.settings)
+
+    await _require_eventually(world, is_settled)
+
+
+async def require_held(world: World, rows: Mapping[UUID, Row]) -> None:
+    """The table comes to hold these rows, or newer ones; the producer may go on."""
+
+    async def is_held() -> bool:
+        return not _behind(rows, await table(world.settings))
+
+    await _require_eventually(world, is_held)
+
+
+async def _require_eventually(world: World, condition: Callable[[], Awaitable[bool]]) -> None:
+    """Wait for a condition of the table, as long as all workers run."""
+
+    async def is_true() -> bool:
+        return any(not member.worker.is_running for member in world.members) or await condition()
+
+    try:
+        await eventually(is_true, deadline_seconds=RECOVERY_SECONDS_MAX, poll_seconds=0.2)
+    except AssertionError as error:
+        rows = await table(world.settings)
+        differing = sum(rows.get(pattern) != row for pattern, row in world.load.fold.items())
+        raise Violation(
+            f"not within {RECOVERY_SECONDS_MAX:g} s: of {len(world.load.fold)} rows {differing} differ, "
+            f"{len(_behind(world.load.fold, rows))} are missing or older"
+        ) from error
+    for member in world.members:
+        require_running(member)
+
+
+def _behind(rows: Mapping[UUID, Row], present: Mapping[UUID, Row]) -> list[UUID]:
+    return [pattern for pattern, row in rows.items() if pattern not in present or present[pattern] < row]
+
+
+async def _progress_is_at_the_end(settings: WorkerSettings) -> bool:
+    rows = await fetch(settings, "SELECT partition, next_offset FROM ingest_progress")
+    async with create_reader(settings) as reader:
+        count = await require_topic(settings)
+        ends = await reader.end_offsets([TopicPartition(settings.kafka_topic, n) for n in range(count)])
+    at = {row["partition"]: row["next_offset"] for row in rows}
+    return all(at.get(partition.partition) == end for partition, end in ends.items())
+
+
+async def _letters(settings: WorkerSettings) -> Counter[Letter]:
+    return Counter({(md5, reason): count for md5, reason, count in await fetch(settings, _LETTERS)})
+
+
+def require_letters(found: Mapping[Letter, int], load: Load) -> None:
+    """Each dead letter is there once: none is missing, none is there twice, none was not sent."""
+    for letter in found.keys() | load.letters.keys():
+        least = load.letters[letter]
+        most = least + load.letters_maybe[letter]
+        if not least <= found.get(letter, 0) <= most:
+            raise Violation(f"dead letter {letter}: {found.get(letter, 0)}, not {least} to {most}")
+
+
+async def require_empty(settings: WorkerSettings, name: str) -> None:
+    """Nothing was recorded in this table."""
+    rows = await fetch(settings, f"SELECT * FROM {name} LIMIT 3")
+    if rows:
+        raise Violation(f"{name} holds {[dict(row) for row in rows]}")
+
+
+def require_running(member: Member) -> None:
+    """It did not end by itself."""
+    if not member.worker.is_running:
+        code = member.worker.process.returncode
+        raise Violation(f"{member.name} ended by itself with {code}; see {member.worker.log}")
+
+
+def require_bounded_memory(member: Member) -> None:
+    """It never held more than it may."""
+    peak = peak_bytes(member.worker)
+    if peak > RESIDENT_BYTES_MAX:
+        raise Violation(f"{member.name} held {peak:,} bytes")
+
+
+def peak_bytes(worker: WorkerProcess) -> int:
+    """The most that a running worker had resident at any moment."""
+    status = Path(f"/proc/{worker.process.pid}/status").read_text()
+    [kibibytes] = [line.split()[1] for line in status.splitlines() if line.startswith("VmHWM:")]
+    return int(kibibytes) * 1024
+
+
+def require_accounts(worker: WorkerProcess) -> None:
+    """Of a worker that has ended: in each line of its log, and in the last, the numbers add up.
+
+    A batch that was written has no line where the commit after it was given up; the last line counts it.
+    """
+    batches, ends = worker.events("batch_written"), worker.events("worker_stopped")
+    for line in (*batches, *ends):
+        if line["read"] != sum(line[name] for name in _ACCOUNTS):
+            raise Violation(f"{worker.log} does not add up: {line}")
+    for end in ends:
+        for name in ("read", *_ACCOUNTS):
+            if end[name] < sum(line[name] for line in batches):
+                raise Violation(f"{worker.log}: batches say more {name} than the end: {end}")

@@ -1,0 +1,156 @@
+"""A producer that never stops, and the fold of all that was acknowledged to it."""
+
+import asyncio
+import random
+import uuid
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from hashlib import md5
+
+from aiokafka import AIOKafkaProducer
+from aiokafka.errors import KafkaError
+
+from consumer.settings import WorkerSettings
+from publisher.publisher import PublishError, ScorePublisher
+from schemas.dead_letter import RejectReason
+from schemas.pattern_scored import PatternScored
+from tests.support.hostile import HOSTILE
+from tests.support.pipeline import producing
+from tests.support.waiting import hold
+
+PATTERNS = 500
+PART = 50
+PAUSE_SECONDS = 0.15
+LATE_SECONDS_MAX = 120.0
+"""Measurements arrive in no order: each up to so late."""
+
+Row = tuple[datetime, uuid.UUID, float]
+Letter = tuple[str, str]
+"""The MD5 of a value (empty for a tombstone), and the reason."""
+
+
+class Load:
+    """Publishes measurements and hostile records, one part after the other, each until it is acknowledged.
+
+    Attributes:
+        fold: the law of the table: pattern → its greatest (measurement_timestamp, event_id), with its score.
+        letters: the dead letters to be, and how many of each.
+        letters_maybe: how often one was sent without an acknowledgement: it may be there once more.
+        clock: how far the agents' clock is off.
+        parts: how many parts are acknowledged.
+        events: how many events are.
+        failures: how many times the publisher said that some were not.
+    """
+
+    def __init__(self, settings: WorkerSettings, chance: random.Random) -> None:
+        self.fold: dict[uuid.UUID, Row] = {}
+        self.letters = Counter[Letter]()
+        self.letters_maybe = Counter[Letter]()
+        self.clock = timedelta()
+        self.parts = self.events = self.failures = 0
+        self._settings = settings
+        self._chance = chance
+        self._may_go_on = asyncio.Event()
+        self._is_idle = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Publish meanwhile."""
+        self._may_go_on.set()
+        self._task = asyncio.create_task(self._publish())
+        try:
+            yield
+        finally:
+            self._task.cancel()
+            await asyncio.wait({self._task})
+
+    async def pause(self) -> None:
+        """Publish no further part, and wait until the one in hand is acknowledged."""
+        self._may_go_on.clear()
+        await self._is_idle.wait()
+
+    def resume(self) -> None:
+        """Go on."""
+        self._may_go_on.set()
+
+    @property
+    def has_failed(self) -> bool:
+        """Whether something ended the publishing."""
+        return self._task is not None and self._task.done()
+
+    def require_alive(self) -> None:
+        """Raise what ended the publishing, if something did."""
+        if self._task is not None and self._task.done():
+            self._task.result()
+
+    async def _publish(self) -> None:
+        async with (
+            ScorePublisher(self._settings) as publisher,
+            producing(
+                self._settings, enable_idempotence=True, acks="all", request_timeout_ms=10_000
+            ) as producer,
+        ):
+            while True:
+                self._is_idle.set()
+                await self._may_go_on.wait()
+                self._is_idle.clear()
+                await self._publish_events(publisher, [self._event() for _ in range(PART)])
+                await self._publish_hostile(producer)
+                self.parts += 1
+                await hold(PAUSE_SECONDS)
+
+    def _event(self) -> PatternScored:
+        late = timedelta(seconds=self._chance.uniform(0, LATE_SECONDS_MAX))
+        return PatternScored(
+            event_id=uuid.UUID(int=self._chance.getrandbits(128)),
+            pattern_id=uuid.UUID(int=self._chance.randrange(PATTERNS)),
+            quality_score=self._chance.random(),
+            confidence=0.5,
+            measurement_timestamp=datetime.now(UTC) + self.clock - late,
+        )
+
+    async def _publish_events(self, publisher: ScorePublisher, events: list[PatternScored]) -> None:
+        """To publish what was not acknowledged again is a retry: the event's id says that it is the same."""
+        while events:
+            failed: tuple[PatternScored, ...] = ()
+            try:
+                await publisher.publish_many(events)
+            except PublishError as error:
+                self.failures += 1
+                failed = error.unacknowledged
+            again = {event.event_id for event in failed}
+            for event in events:
+                self._note(event, is_acknowledged=event.event_id not in again)
+            events = list(failed)
+
+    def _note(self, event: PatternScored, *, is_acknowledged: bool) -> None:
+        if event.measurement_timestamp > self._settings.accepted_until():
+            letters = self.letters if is_acknowledged else self.letters_maybe
+            letters[_letter(event.to_json(), RejectReason.TIMESTAMP_IN_FUTURE)] += 1
+        elif is_acknowledged:
+            row = (event.measurement_timestamp, event.event_id, event.quality_score)
+            self.fold[event.pattern_id] = max(row, self.fold.get(event.pattern_id, row))
+        self.events += is_acknowledged
+
+    async def _publish_hostile(self, producer: AIOKafkaProducer) -> None:
+        hostile = self._chance.choice(HOSTILE)
+        letter = _letter(hostile.value, hostile.reason)
+        while True:
+            try:
+                await producer.send_and_wait(
+                    self._settings.kafka_topic, hostile.value, hostile.key, headers=list(hostile.headers)
+                )
+            except KafkaError:
+                self.failures += 1
+                self.letters_maybe[letter] += 1
+                await hold(PAUSE_SECONDS)
+            else:
+                self.letters[letter] += 1
+                return
+
+
+def _letter(value: bytes | None, reason: RejectReason) -> Letter:
+    return ("" if value is None else md5(value, usedforsecurity=False).hexdigest(), reason)

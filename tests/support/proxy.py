@@ -1,0 +1,146 @@
+"""A TCP proxy that does to connections what networks do: between any two parties, at one's command."""
+
+import asyncio
+import socket
+import struct
+from contextlib import suppress
+from typing import Self
+
+from consumer.embedded import HOST
+from tests.support.waiting import hold
+
+_CHUNK_BYTES = 64 * 1024
+
+_RESET_ON_CLOSE = struct.pack("ii", 1, 0)
+"""SO_LINGER: on, for no time."""
+
+
+class Proxy:
+    """Forwards connections of `port` on 127.0.0.1 to `target_port`; an asynchronous context manager.
+
+    Args:
+        target_port: where connections are forwarded to.
+        port: where they are taken; by default any that is free.
+    """
+
+    def __init__(self, target_port: int, port: int = 0) -> None:
+        self.port = port
+        self._target_port = target_port
+        self._server: asyncio.Server | None = None
+        self._links = set[_Link]()
+        self._forgotten = set[_Link]()
+        self._tasks = set[asyncio.Task[None]]()
+        self._is_cut = False
+        self._is_frozen = False
+        self._delay_seconds = 0.0
+
+    async def __aenter__(self) -> Self:
+        self._server = await asyncio.start_server(self._accept, HOST, self.port)
+        self.port = self._server.sockets[0].getsockname()[1]
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        if self._server is not None:
+            self._server.close()
+        for link in self._links | self._forgotten:
+            link.reset()
+            link.flowing.set()
+        if self._tasks:
+            await asyncio.wait(self._tasks)
+
+    def cut(self) -> None:
+        """Reset all connections, and from now on each new one."""
+        self._is_cut = True
+        for link in self._links:
+            link.reset()
+
+    def slow(self, seconds: float) -> None:
+        """Hold each chunk of at most 64 KiB back for so long."""
+        self._delay_seconds = seconds
+
+    def freeze(self) -> None:
+        """Half-open: connections are neither forwarded nor closed, new ones are taken and not answered."""
+        self._is_frozen = True
+        for link in self._links:
+            link.flowing.clear()
+
+    def forget(self) -> None:
+        """Half-open for good, as by a firewall that forgot them: the connections of now, and no new one."""
+        for link in self._links:
+            link.flowing.clear()
+        self._forgotten |= self._links
+        self._links.clear()
+
+    def restore(self) -> None:
+        """Forward again, at full speed: also what frozen connections were sent meanwhile."""
+        self._is_cut = self._is_frozen = False
+        self._delay_seconds = 0.0
+        for link in self._links:
+            link.flowing.set()
+
+    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.get_running_loop().create_task(self._serve(reader, writer))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        link = _Link(writer)
+        self._links.add(link)
+        if self._is_cut:
+            link.reset()
+        if not self._is_frozen:
+            link.flowing.set()
+        try:
+            await link.flowing.wait()
+            far_reader, far_writer = await asyncio.open_connection(HOST, self._target_port)
+            link.writers.append(far_writer)
+            directions = ((reader, far_writer), (far_reader, writer))
+            pumps = [asyncio.ensure_future(self._pump(link, *direction)) for direction in directions]
+            try:
+                await asyncio.wait(pumps, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                for pump in pumps:
+                    pump.cancel()
+                await asyncio.wait(pumps)
+        except OSError:
+            pass  # the target is away: so is the proxy, for this client
+        finally:
+            self._links.discard(link)
+            self._forgotten.discard(link)
+            await link.close()
+
+    async def _pump(self, link: "_Link", reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Forward one direction to its end; either end's end is the other's."""
+        try:
+            while chunk := await reader.read(_CHUNK_BYTES):
+                if self._delay_seconds:
+                    await hold(self._delay_seconds)
+                await link.flowing.wait()
+                writer.write(chunk)
+                await writer.drain()
+        except OSError:
+            pass  # reset by either side
+        await link.flowing.wait()
+
+
+class _Link:
+    """One client's connection, and ours to the target."""
+
+    def __init__(self, writer: asyncio.StreamWriter) -> None:
+        self.flowing = asyncio.Event()
+        self.writers = [writer]
+
+    def reset(self) -> None:
+        for writer in self.writers:
+            if writer.transport.is_closing():
+                continue
+            raw: socket.socket = writer.get_extra_info("socket")
+            raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
+            writer.transport.abort()
+
+    async def close(self) -> None:
+        for writer in self.writers:
+            writer.close()
+        for writer in self.writers:
+            with suppress(OSError):
+                await writer.wait_closed()
