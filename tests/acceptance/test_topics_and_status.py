@@ -5,6 +5,7 @@ import json
 
 from aiokafka import AIOKafkaProducer
 
+from consumer.migration import HEAD_REVISION
 from consumer.settings import WorkerSettings
 from schemas.pattern_scored import PatternScored
 from tests.support.command import SECONDS_MAX, CommandLine
@@ -144,7 +145,7 @@ async def test_status_tells_lag_rows_dead_letters_gaps_and_where_each_partition_
     )
     assert tuple(row) == (settings.kafka_group_id, settings.kafka_topic, 0, 7, 10, True)
     assert (after["lag"], after["patterns"], after["dead_letters"]) == (4, 8, 2)
-    assert (after["gaps"], after["gap_offsets"], after["revision"]) == (1, 4, "016")
+    assert (after["gaps"], after["gap_offsets"], after["revision"]) == (1, 4, HEAD_REVISION)
     assert after["dead_letters_by_reason"] == {"invalid_json": 1, "invalid_utf8": 1}
     assert after["partitions"] == [
         {"partition": 0, "next_offset": 13, "end": 13, "lag": 0},
