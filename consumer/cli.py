@@ -119,6 +119,7 @@ def consume(
 def _check(settings: WorkerSettings) -> None:
     from consumer.kafka import require_rights, require_topic
     from consumer.migration import migration_status
+    from consumer.store import missing_rights
 
     start_logging()
     run(require_topic(settings), KAFKA)
@@ -126,6 +127,10 @@ def _check(settings: WorkerSettings) -> None:
     status = _migrate(migration_status)
     if not status.up_to_date:
         fail(f"error: {POSTGRESQL}: lacks revisions {', '.join(status.pending)}; run migrate up", 2)
+    missing = run(missing_rights(settings.database_url.get_secret_value()), POSTGRESQL)
+    if missing:
+        hint = "make the login a member of pattern_metrics_worker"
+        fail(f"error: {POSTGRESQL}: lacks the right to {', '.join(missing)}; {hint}", 2)
     typer.echo("ok: Kafka, topic, database and revision are as the worker needs them", err=True)
 
 

@@ -87,6 +87,8 @@ def run(work: Coroutine[Any, Any, T], about: str) -> T:
         diagnosis = diagnose(error)
         if diagnosis.fault is Fault.UNKNOWN:
             raise
+        if isinstance(error, (asyncpg.PostgresError, asyncpg.InterfaceError)):
+            about = POSTGRESQL
         detail, hint = _told(error)
         if diagnosis.fault is Fault.SETUP:
             hint = hint if hint and diagnosis.is_general else diagnosis.hint

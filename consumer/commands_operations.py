@@ -5,6 +5,7 @@ import json
 import os
 import time
 from collections.abc import Iterator
+from contextlib import nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -20,6 +21,7 @@ from consumer.command_line import (
     POSTGRESQL,
     TIME_FORMS,
     JsonOption,
+    fail,
     input_size,
     load_settings,
     parse_time,
@@ -63,7 +65,7 @@ def replay(
     ] = 0,
     partition: Annotated[int | None, typer.Option(min=0, help="Records of this partition.")] = None,
     pattern: Annotated[
-        UUID | None, typer.Option(metavar="ID", help="Records with this pattern's key.")
+        UUID | None, typer.Option(metavar="ID", help="Records of this pattern, whatever their keys.")
     ] = None,
     dry_run: DryRunOption = False,
     as_json: JsonOption = False,
@@ -74,13 +76,20 @@ def replay(
     point.
     """
     from consumer.replay import replay as replay_slice
-    from consumer.topic import Slice
+    from consumer.topic import InvalidSliceError, Slice
+
+    if since is not None and until is not None and since >= until:
+        raise typer.BadParameter("is not before --to", param_hint="--from")
 
     settings = load_settings(WorkerSettings)
     start_logging()
-    which = Slice(partition=partition, from_offset=from_offset, since=since, until=until, pattern_id=pattern)
+    which = Slice(partition=partition, from_offset=from_offset, since=since, until=until)
     with progress_bar("replaying") as bar:
-        accounting = run(replay_slice(settings, which, dry_run=dry_run, advance=bar.reach), KAFKA)
+        work = replay_slice(settings, which, dry_run=dry_run, advance=bar.reach, pattern_id=pattern)
+        try:
+            accounting = run(work, KAFKA)
+        except InvalidSliceError as error:
+            fail(f"error: {error}", 2)
     typer.echo(json.dumps(accounting.as_dict()) if as_json else _sentence(accounting, dry_run=dry_run))
 
 
@@ -94,7 +103,8 @@ def verify(
         bool, typer.Option("--against-topic", help="Prove the table: fold the topic, and compare.")
     ] = False,
     strict: Annotated[
-        bool, typer.Option("--strict", help="Fail also for rows that the topic does not explain.")
+        bool,
+        typer.Option("--strict", help="Fail also for rows the topic does not explain; stop workers first."),
     ] = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -104,13 +114,16 @@ def verify(
     on. Rows that are newer than the topic, or absent in it, may come from a backfill, or from before
     retention: they are told, and fail only with --strict.
     """
-    from consumer.verification import check_table, compare_with_topic
+    from consumer.verification import Check, check_table, compare_with_topic
 
     settings = load_settings(WorkerSettings)
     start_logging()
     checks = run(check_table(settings), POSTGRESQL)
     report: dict[str, object] = {}
-    if against_topic and all(check.passed for check in checks):
+    is_sound = all(check.passed for check in checks)
+    if against_topic and not is_sound:
+        checks.append(Check("the table is the fold of the topic", passed=False, detail="was not compared"))
+    elif against_topic:
         with progress_bar("folding the topic") as bar:
             comparison = run(compare_with_topic(settings, bar.reach), KAFKA)
         report = comparison.accounting.as_dict() | {"differences": comparison.counts}
@@ -148,7 +161,7 @@ def backfill(
     Run twice, it leaves the same table. A line that holds no valid measurement becomes a dead letter of topic
     file:NAME, is reported by its number, and makes the exit code 1.
     """
-    from consumer.backfill import BackfillRules, Source, csv_lines, json_lines
+    from consumer.backfill import BackfillRules, InvalidSourceError, Source, csv_lines, is_csv, json_lines
     from consumer.backfill import backfill as backfill_source
     from consumer.shadow import open_store
 
@@ -162,7 +175,7 @@ def backfill(
     with progress_bar("backfilling", total=total) as bar:
 
         def lines() -> Iterator[tuple[int, bytes]]:
-            for number, line in (csv_lines if path.suffix.lower() == ".csv" else json_lines)(file):
+            for number, line in (csv_lines if is_csv(path.name, file.peek()) else json_lines)(file):
                 bar.advance(len(line))
                 yield number, line
 
@@ -172,12 +185,13 @@ def backfill(
             lines=lines(),
         )
         store = open_store(settings, dry_run=dry_run)
-        report = run(
-            backfill_source(
-                store, source, rules, lambda line, why: typer.echo(f"line {line}: {why}", err=True)
-            ),
-            POSTGRESQL,
+        work = backfill_source(
+            store, source, rules, lambda line, why: typer.echo(f"line {line}: {why}", err=True)
         )
+        try:
+            report = run(work, POSTGRESQL)
+        except InvalidSourceError as error:
+            fail(f"error: {file.name}: {error}", 2)
     typer.echo(json.dumps(report.as_dict()) if as_json else _sentence(report, dry_run=dry_run))
     if report.accounting.dead_letters:
         raise typer.Exit(1)
@@ -193,17 +207,25 @@ def status(
 
     settings = load_settings(WorkerSettings)
     start_logging()
-    if not watch:
+    console = Console()
+
+    def show(live: Live | None) -> None:
         found = run(read_status(settings), _BOTH)
         if as_json:
             typer.echo(json.dumps(found.as_dict()))
+        elif live is not None:
+            live.update(_screen(found), refresh=True)
         else:
-            Console().print(_screen(found))
+            console.print(_screen(found))
+
+    if not watch:
+        show(None)
         return
-    with Live(screen=True, auto_refresh=False) as live:
+    on_screen = console.is_terminal and not as_json
+    with Live(screen=True, auto_refresh=False) if on_screen else nullcontext() as live:
         try:
             while True:
-                live.update(_screen(run(read_status(settings), _BOTH)), refresh=True)
+                show(live)
                 time.sleep(_REFRESH_SECONDS)
         except KeyboardInterrupt:
             return

@@ -1,6 +1,8 @@
 """Replays the topic, or a slice of it, into the table, through the same ingestion as the worker."""
 
 from collections.abc import Iterable, Sequence
+from contextlib import aclosing
+from uuid import UUID
 
 from typing_extensions import override
 
@@ -47,7 +49,14 @@ class _ReplayTransaction(StoreTransaction):
             await self.connection.executemany(statement("update_replayed_dead_letter"), redriven)
 
 
-async def replay(settings: WorkerSettings, which: Slice, *, dry_run: bool, advance: Advance) -> Accounting:
+async def replay(
+    settings: WorkerSettings,
+    which: Slice,
+    *,
+    dry_run: bool,
+    advance: Advance,
+    pattern_id: UUID | None = None,
+) -> Accounting:
     """Bring the records of a slice into the table; safe beside workers, and to interrupt at any point.
 
     Args:
@@ -55,29 +64,43 @@ async def replay(settings: WorkerSettings, which: Slice, *, dry_run: bool, advan
         which: the slice.
         dry_run: tell what would be applied, by the same statements, and write nothing.
         advance: told of the progress.
+        pattern_id: only this pattern's records, whatever their keys; of what does not decode, those with its
+            key.
 
     Returns:
         What became of the slice's records, or would.
 
     Raises:
         KafkaError: the topic cannot be read.
+        InvalidSliceError: the topic has no such partition.
         ShadowLostError: the connection broke during a dry run; run it again.
         asyncpg.PostgresError: a statement failed, and waiting does not help.
     """
     health, total = Health(), Accounting()
     store = open_store(settings, dry_run=dry_run)
     try:
-        async for records in read_topic(settings, which, advance=advance):
-            batch = decode_batch(records, accepted_until=settings.accepted_until(), breaker=None)
+        async with aclosing(read_topic(settings, which, advance=advance)) as batches:
+            async for records in batches:
+                batch = decode_batch(records, accepted_until=settings.accepted_until(), breaker=None)
+                if pattern_id is not None:
+                    batch = _of_pattern(batch, pattern_id)
 
-            async def write(batch: Batch = batch) -> Accounting:
-                async with store.transaction() as transaction:
-                    if dry_run:
-                        return await store_batch(transaction, batch)
-                    replaying = _ReplayTransaction(transaction, batch.accepted)
-                    return await store_batch(replaying, batch)
+                async def write(batch: Batch = batch) -> Accounting:
+                    async with store.transaction() as transaction:
+                        if dry_run:
+                            return await store_batch(transaction, batch)
+                        replaying = _ReplayTransaction(transaction, batch.accepted)
+                        return await store_batch(replaying, batch)
 
-            total += await persevere("postgresql", write, health, waits_out=WEATHER)
+                total += await persevere("postgresql", write, health, waits_out=WEATHER)
     finally:
         await store.close()
     return total
+
+
+def _of_pattern(batch: Batch, pattern_id: UUID) -> Batch:
+    return Batch(
+        [accepted for accepted in batch.accepted if accepted.event.pattern_id == pattern_id],
+        [rejected for rejected in batch.rejected if rejected.record.key == str(pattern_id).encode()],
+        batch.last,
+    )

@@ -5,13 +5,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from aiokafka import TopicPartition
-
-from consumer.kafka import create_reader, require_topic
 from consumer.migration import MigrationStatus, migration_status
 from consumer.settings import WorkerSettings
 from consumer.sql import statement
-from consumer.store import Store
+from consumer.store import StoreTransaction, connected
+from consumer.topic import read_bounds
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,15 +88,12 @@ async def read_status(settings: WorkerSettings) -> Status:
     """
     database_url = settings.database_url.get_secret_value()
     revision = await migration_status(database_url)
-    beginnings, ends = await _offsets(settings)
-    store = Store(database_url)
-    try:
-        async with store.transaction() as transaction:
-            group, topic = settings.kafka_group_id, settings.kafka_topic
-            progress = await transaction.progress(group, topic)
-            [row] = await transaction.connection.fetch(statement("select_status"), group, topic)
-    finally:
-        await store.close()
+    beginnings, ends = await read_bounds(settings)
+    group, topic = settings.kafka_group_id, settings.kafka_topic
+    # A reader may lack the right to what a store prepares.
+    async with connected(database_url) as connection:
+        progress = await StoreTransaction(connection, keeps_history=False).progress(group, topic)
+        [row] = await connection.fetch(statement("select_status"), group, topic)
     partitions = []
     for tp, end in sorted(ends.items()):
         next_offset = progress.get(tp)
@@ -113,14 +108,3 @@ async def read_status(settings: WorkerSettings) -> Status:
         gap_offsets=int(row["gap_offsets"]),
         revision=revision,
     )
-
-
-async def _offsets(settings: WorkerSettings) -> tuple[dict[TopicPartition, int], dict[TopicPartition, int]]:
-    numbers = range(await require_topic(settings))
-    partitions = [TopicPartition(settings.kafka_topic, number) for number in numbers]
-    consumer = create_reader(settings)
-    try:
-        await consumer.start()
-        return await consumer.beginning_offsets(partitions), await consumer.end_offsets(partitions)
-    finally:
-        await consumer.stop()

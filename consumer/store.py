@@ -137,6 +137,13 @@ async def connected(database_url: str) -> AsyncIterator[Connection]:
     await connection.close()
 
 
+async def missing_rights(database_url: str) -> list[str]:
+    """What a worker needs to do in the migrated database, and its login may not."""
+    async with connected(database_url) as connection:
+        rows = await connection.fetch(statement("select_missing_rights"))
+    return [row[0] for row in rows]
+
+
 class StoreTransaction:
     """What can be done inside one transaction.
 

@@ -1,10 +1,9 @@
 """Reads the topic, or a slice of it, to its end as of now, without a consumer group."""
 
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
-from uuid import UUID
 
 import structlog
 from aiokafka import AIOKafkaConsumer, TopicPartition
@@ -26,6 +25,10 @@ Advance = Callable[[int, int], None]
 """Told how many offsets are done with, and of how many."""
 
 
+class InvalidSliceError(Exception):
+    """The topic has no such partition."""
+
+
 @dataclass(frozen=True, slots=True)
 class Slice:
     """Which records of the topic.
@@ -35,14 +38,24 @@ class Slice:
         from_offset: from this offset on, in each partition.
         since: written at this time or later, by the record's own timestamp.
         until: written before this time.
-        pattern_id: of this pattern, by the key: its canonical lower-case form.
     """
 
     partition: int | None = None
     from_offset: int = 0
     since: datetime | None = None
     until: datetime | None = None
-    pattern_id: UUID | None = None
+
+    def partitions(self, count: int) -> list[int]:
+        """Those of a topic that has so many.
+
+        Raises:
+            InvalidSliceError: it does not have the one that is asked for.
+        """
+        if self.partition is None:
+            return list(range(count))
+        if self.partition >= count:
+            raise InvalidSliceError(f"the topic has no partition {self.partition}, only 0 to {count - 1}")
+        return [self.partition]
 
     def holds(self, record: Record) -> bool:
         """Whether a record belongs to the slice. A broker's search by time may be inexact; this is not."""
@@ -51,11 +64,29 @@ class Slice:
             record.offset >= self.from_offset
             and (self.since is None or written_at >= self.since.timestamp())
             and (self.until is None or written_at < self.until.timestamp())
-            and (self.pattern_id is None or record.key == str(self.pattern_id).encode())
         )
 
 
 WHOLE_TOPIC = Slice()
+
+
+async def read_bounds(
+    settings: WorkerSettings,
+) -> tuple[dict[TopicPartition, int], dict[TopicPartition, int]]:
+    """Where each partition's log begins and ends.
+
+    Raises:
+        KafkaError: as `kafka.require_topic`.
+        OSError: as `kafka.require_topic`.
+    """
+    numbers = range(await require_topic(settings))
+    partitions = [TopicPartition(settings.kafka_topic, number) for number in numbers]
+    consumer = create_reader(settings)
+    try:
+        await consumer.start()
+        return await consumer.beginning_offsets(partitions), await consumer.end_offsets(partitions)
+    finally:
+        await end_within(STOP_SECONDS_MAX, consumer.stop())
 
 
 async def read_topic(
@@ -65,7 +96,7 @@ async def read_topic(
     ends: Mapping[int, int] | None = None,
     on_short: Callable[[int, int], None] = lambda _partition, _position: None,
     advance: Advance,
-) -> AsyncIterator[list[Record]]:
+) -> AsyncGenerator[list[Record], None]:
     """Read a slice, one partition after the other, touching nobody's offsets.
 
     Yields `batch_max_records` records of one partition at a time, fewer only at its end: as long as the topic
@@ -82,12 +113,12 @@ async def read_topic(
     Raises:
         KafkaError: as `kafka.require_topic`.
         OSError: as `kafka.require_topic`.
+        InvalidSliceError: the topic has no such partition.
         StalledError: the broker has records and the client does not deliver them.
     """
-    numbers = range(await require_topic(settings))
-    wanted = [number for number in numbers if which.partition in {None, number}]
+    numbers = which.partitions(await require_topic(settings))
     partitions = [
-        TopicPartition(settings.kafka_topic, number) for number in wanted if ends is None or number in ends
+        TopicPartition(settings.kafka_topic, number) for number in numbers if ends is None or number in ends
     ]
     if not partitions:
         return

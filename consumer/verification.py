@@ -1,6 +1,7 @@
 """`verify`: is the table what it claims to be, by itself and against the topic?"""
 
 import uuid
+from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
@@ -14,7 +15,7 @@ from consumer.settings import WorkerSettings
 from consumer.shadow import COMPARE_SECONDS_MAX, ShadowStore
 from consumer.sql import statement
 from consumer.store import Store
-from consumer.topic import Advance, read_topic
+from consumer.topic import Advance, read_bounds, read_topic
 from schemas.dead_letter import RejectReason
 from schemas.pattern_scored import PatternScored
 
@@ -139,6 +140,7 @@ class Comparison:
         examples: the first wrong ones.
         progress: partition → the offset up to which the group had written it.
         short_logs: partition → where its log ends, where that is before the progress.
+        unknown: the partitions with records of which the group has written nothing: they are not compared.
     """
 
     accounting: Accounting
@@ -146,12 +148,20 @@ class Comparison:
     examples: list[dict[str, Any]]
     progress: dict[int, int]
     short_logs: dict[int, int]
+    unknown: list[int]
 
     def check_progress(self) -> Check:
-        """Whether the log has all that the group has written: one that was made anew has not."""
+        """Whether what the group has written is a part of the log, and each partition has one.
+
+        A log that was made anew lacks some; of a partition without progress nothing could be compared.
+        """
         beyond = [
             f"partition {partition} is written up to {self.progress[partition]:,}, its log ends at {end:,}"
             for partition, end in self.short_logs.items()
+        ]
+        beyond += [
+            f"partition {partition} has records, and this group (KAFKA_GROUP_ID) no progress"
+            for partition in self.unknown
         ]
         detail = "; ".join(beyond) or f"{len(self.progress):,} partitions"
         return Check("the progress lies within the log", not beyond, detail, "pattern-metrics consume")
@@ -161,9 +171,15 @@ class Comparison:
         counted = (*WRONG, *TOLD) if strict else WRONG
         passed = not any(self.counts.get(finding, 0) for finding in counted)
         found = [f"{self.counts.get(finding, 0):,} {finding}" for finding in (*WRONG, *TOLD)]
-        shown = [f"{example['pattern_id']} {example['finding']}" for example in self.examples]
+        shown = [
+            f"{example['pattern_id']} {example['finding']}"
+            for example in self.examples
+            if example["finding"] in counted
+        ]
         detail = "; ".join([str(self.accounting), ", ".join(found), *shown])
-        mend = "pattern-metrics replay" if any(self.counts.get(finding, 0) for finding in WRONG) else ""
+        mend = "pattern-metrics replay"
+        if not any(self.counts.get(finding, 0) for finding in WRONG):
+            mend = "deleting the rows that no backfill, and no record that retention took, explains"
         if self.counts.get("different", 0):
             mend = (
                 f"deleting the rows that are different, then {mend} (it alone supersedes no row of the same "
@@ -189,18 +205,25 @@ async def compare_with_topic(settings: WorkerSettings, advance: Advance) -> Comp
         async with store.transaction() as transaction:
             progress = await transaction.progress(group, topic)
         ends = {partition: offset for (_, partition), offset in progress.items()}
-        async for records in read_topic(
-            settings, ends=ends, on_short=short_logs.__setitem__, advance=advance
-        ):
-            batch = decode_batch(records, accepted_until=settings.accepted_until(), breaker=None)
-            batch = await _without_dead_letters(store, batch)
-            async with store.transaction() as transaction:
-                total += await store_batch(transaction, batch)
+        beginnings, log_ends = await read_bounds(settings)
+        reading = read_topic(settings, ends=ends, on_short=short_logs.__setitem__, advance=advance)
+        async with aclosing(reading) as batches:
+            async for records in batches:
+                batch = decode_batch(records, accepted_until=settings.accepted_until(), breaker=None)
+                batch = await _without_dead_letters(store, batch)
+                async with store.transaction() as transaction:
+                    total += await store_batch(transaction, batch)
         counts = await store.count_differences()
-        examples = await store.differences(WRONG, DIFFERENCES_SHOWN) if any(map(counts.get, WRONG)) else []
+        examples = [
+            example
+            for findings in (WRONG, TOLD)
+            if any(map(counts.get, findings))
+            for example in await store.differences(findings, DIFFERENCES_SHOWN)
+        ]
     finally:
         await store.close()
-    return Comparison(total, counts, examples, ends, short_logs)
+    unknown = [tp.partition for tp in log_ends if tp.partition not in ends and log_ends[tp] > beginnings[tp]]
+    return Comparison(total, counts, examples, ends, short_logs, sorted(unknown))
 
 
 async def _without_dead_letters(store: ShadowStore, batch: Batch) -> Batch:

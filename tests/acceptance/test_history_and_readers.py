@@ -71,6 +71,7 @@ async def test_a_worker_runs_as_a_member_of_its_role_and_a_reader_exports_as_one
     assert (await command.run("publish", "-", stdin=lines)).code == 1
 
     (await command.run("consume", "--check", database_url=as_worker)).succeeded()
+    checked = await command.run("consume", "--check", database_url=as_reader)
     consumed = (
         await command.run(
             "consume", "--until-caught-up", "--json", database_url=as_worker, history_enabled=True
@@ -82,6 +83,9 @@ async def test_a_worker_runs_as_a_member_of_its_role_and_a_reader_exports_as_one
     exported = (await command.run("export", database_url=as_reader)).succeeded()
     refused = await command.run("backfill", "-", stdin=an_event(2).to_json(), database_url=as_reader)
 
+    assert checked.code == 2
+    assert "INSERT on dead_letters" in checked.stderr
+    assert "pattern_metrics_worker" in checked.stderr
     assert consumed.json["applied"] == 1
     assert exported.json["pattern_id"] == str(an_event(1).pattern_id)
     assert refused.code == 2

@@ -232,3 +232,22 @@ async def test_each_check_of_the_table_fails_where_it_does_not_hold_and_leaves_n
     assert finished.code == 1
     assert f"FAILED {check}" in finished.stdout.decode()
     assert await rows(migrated_database_url, ROWS) == before
+
+
+@pytest.mark.parametrize("damage", ["the progress is gone", "the group is another"])
+async def test_a_topic_of_which_nothing_was_compared_proves_no_table(
+    real_command: CommandLine, real_settings: WorkerSettings, damage: str
+) -> None:
+    lines = b"\n".join(an_event(number).to_json() for number in range(9))
+    (await real_command.run("publish", "-", stdin=lines)).succeeded()
+    (await real_command.run("consume", "--until-caught-up")).succeeded()
+    group = "another"
+    if damage == "the progress is gone":
+        group = real_settings.kafka_group_id
+        await execute(real_settings, "TRUNCATE pattern_quality_metrics, ingest_progress")
+
+    finished = await real_command.run("verify", "--against-topic", kafka_group_id=group)
+
+    assert finished.code == 1
+    assert b"no progress" in finished.stdout
+    assert b"mend it with: pattern-metrics consume" in finished.stdout

@@ -8,7 +8,7 @@ from aiokafka import AIOKafkaProducer
 from consumer.migration import HEAD_REVISION
 from consumer.settings import WorkerSettings
 from schemas.pattern_scored import PatternScored
-from tests.support.command import SECONDS_MAX, CommandLine
+from tests.support.command import PROGRAM, SECONDS_MAX, CommandLine
 from tests.support.pipeline import an_event, dead_letters, expected_table, fetch, producing, send, table
 from tests.support.topics import (
     COMPACTED,
@@ -173,3 +173,10 @@ async def test_status_is_refreshed_while_it_is_watched(
         code = await status.press_ctrl_c()
 
     assert code == 0
+
+
+async def test_status_that_is_watched_by_a_program_comes_as_lines(real_command: CommandLine) -> None:
+    watched = await real_command.run_program("/bin/sh", "-c", f"{PROGRAM} status --watch --json | head -n 2")
+
+    assert [json.loads(line)["lag"] for line in watched.succeeded().stdout.splitlines()] == [0, 0]
+    assert watched.stderr == ""

@@ -4,6 +4,7 @@ import asyncio
 import io
 import json
 from datetime import UTC, datetime, timedelta
+from uuid import UUID
 
 import pytest
 from aiokafka import AIOKafkaConsumer, TopicPartition
@@ -113,9 +114,9 @@ async def test_a_slice_holds_exactly_its_records(settings_for: SettingsFactory) 
                 timestamp_ms=int((start + timedelta(minutes=number)).timestamp() * 1000),
             )
 
-    async def replayed(which: Slice) -> set[int]:
+    async def replayed(which: Slice = WHOLE_TOPIC, pattern_id: UUID | None = None) -> set[int]:
         await execute(settings, "TRUNCATE pattern_quality_metrics")
-        await run_replay(settings, which)
+        await replay(settings, which, dry_run=False, advance=ignore, pattern_id=pattern_id)
         return {pattern_id.int for pattern_id in await table(settings)}
 
     assert await replayed(Slice(partition=1)) == {1, 3, 5, 7, 9}
@@ -125,7 +126,25 @@ async def test_a_slice_holds_exactly_its_records(settings_for: SettingsFactory) 
     since, until = start + timedelta(minutes=3), start + timedelta(minutes=6)
     assert await replayed(Slice(since=since, until=until)) == {3, 4, 5}
     assert await replayed(Slice(since=start + timedelta(days=1))) == set()
-    assert await replayed(Slice(pattern_id=an_event(7).pattern_id)) == {7}
+    assert await replayed(pattern_id=an_event(7).pattern_id) == {7}
+
+
+async def test_a_replay_of_a_pattern_takes_its_records_whatever_their_keys(
+    settings_for: SettingsFactory,
+) -> None:
+    """The consumer needs no key, so that a slice by key alone could bring an older measurement back."""
+    settings, pattern = settings_for(), an_event(1).pattern_id
+    keys = [str(pattern).encode(), None, str(pattern).upper().encode(), b"another"]
+    events = [an_event(1, seconds=number, score=number / 10) for number in range(len(keys))]
+    async with producing(settings) as producer:
+        for key, event in zip(keys, events, strict=True):
+            await producer.send_and_wait(settings.kafka_topic, event.to_json(), key=key)
+    await send(settings, [an_event(2).to_json()])
+
+    accounting = await replay(settings, WHOLE_TOPIC, dry_run=False, advance=ignore, pattern_id=pattern)
+
+    assert accounting.read == len(events)
+    assert await table(settings) == expected_table(events)
 
 
 async def test_a_replay_touches_no_groups_offsets(settings_for: SettingsFactory) -> None:
