@@ -129,7 +129,7 @@ READY = Metric("pattern_metrics_ready", "gauge", "Whether /readyz says yes.")
 NOT_READY = Metric(
     "pattern_metrics_not_ready",
     "gauge",
-    "Whether this keeps the worker from being ready.",
+    "Whether this keeps the worker from being ready: kafka, postgresql, breaker or assignment.",
     {"component": COMPONENTS},
 )
 BUILD_INFO = Metric(
