@@ -6,6 +6,7 @@ Everything is observed by the batch, never by the record.
 
 import math
 import platform
+import threading
 import time
 from collections import Counter as CountOf
 from collections.abc import Iterator, Mapping
@@ -184,6 +185,7 @@ class Metrics:
             self._register(metric)
         self._gauges[LAST_COMMIT.name].set(time.time())
         self._gauges[BUILD_INFO.name].labels(*next(_closed_values(BUILD_INFO))).set(1)
+        self._lags_lock = threading.Lock()  # a rendering must not bring back what was given up
         self._lags: dict[Partition, int] = {}
         self._waiting_since: dict[Partition, float] = {}
         self._oldest_dead_letter_at = math.nan
@@ -258,17 +260,18 @@ class Metrics:
 
     def lag_observed(self, lags: Mapping[Partition, int]) -> None:
         """How far each partition that is ours is behind; others are no more."""
-        for partition in self._lags.keys() - lags.keys():
-            self._gauges[LAG.name].remove(*map(str, partition))
-            self._gauges[LAG_SECONDS.name].remove(*map(str, partition))
-            self._waiting_since.pop(partition, None)
-        for partition, lag in lags.items():
-            self._gauges[LAG.name].labels(*partition).set(lag)
-            if lag:
-                self._waiting_since.setdefault(partition, time.time())
-            else:
+        with self._lags_lock:
+            for partition in self._lags.keys() - lags.keys():
+                self._gauges[LAG.name].remove(*partition)
+                self._gauges[LAG_SECONDS.name].remove(*partition)
                 self._waiting_since.pop(partition, None)
-        self._lags = dict(lags)
+            for partition, lag in lags.items():
+                self._gauges[LAG.name].labels(*partition).set(lag)
+                if lag:
+                    self._waiting_since.setdefault(partition, time.time())
+                else:
+                    self._waiting_since.pop(partition, None)
+            self._lags = dict(lags)
 
     def oldest_dead_letter_observed(self, seconds: float | None) -> None:
         """How old the oldest open dead letter is; None where there is none."""
@@ -287,10 +290,11 @@ class Metrics:
             self._gauges[NOT_READY.name].labels(component).set(component in obstacles)
         age = time.monotonic() - self._oldest_dead_letter_at
         self._gauges[OLDEST_DEAD_LETTER.name].set(max(0.0, age) if not math.isnan(age) else math.nan)
-        now, waiting_since = time.time(), dict(self._waiting_since)
-        for partition in self._lags:
-            seconds = max(0.0, now - waiting_since.get(partition, now))
-            self._gauges[LAG_SECONDS.name].labels(*partition).set(seconds)
+        now = time.time()
+        with self._lags_lock:
+            for partition in self._lags:
+                seconds = max(0.0, now - self._waiting_since.get(partition, now))
+                self._gauges[LAG_SECONDS.name].labels(*partition).set(seconds)
         return generate_latest(self._registry)
 
 

@@ -20,6 +20,8 @@ DEAD_LETTERS_SECONDS: Final = 60.0
 """How often the database is asked for its oldest open dead letter, which reads all of them."""
 
 ANSWER_SECONDS_MAX: Final = 10.0
+STATEMENT_SECONDS_MAX: Final = 2.0
+"""How long that may take of the worker's one connection, whatever the number of dead letters."""
 
 
 class Observer:
@@ -68,6 +70,8 @@ class Observer:
         )
 
     async def _ask_for_the_ends(self) -> None:
+        if not self._written:
+            return
         try:
             async with asyncio.timeout(ANSWER_SECONDS_MAX):
                 ends = await self._consumer.end_offsets(list(self._written))
@@ -81,7 +85,9 @@ class Observer:
         self._asked_at = time.monotonic()
         try:
             async with asyncio.timeout(ANSWER_SECONDS_MAX), self._store.transaction() as transaction:
-                seconds = await transaction.connection.fetchval(statement("select_oldest_dead_letter"))
+                seconds = await transaction.connection.fetchval(
+                    statement("select_oldest_dead_letter"), timeout=STATEMENT_SECONDS_MAX
+                )
         except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError):
             return  # whatever the worker writes next reports it
         self._metrics.oldest_dead_letter_observed(None if seconds is None else float(seconds))

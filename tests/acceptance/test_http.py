@@ -5,7 +5,6 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 
 import pytest
-from pydantic import SecretStr
 
 from consumer.embedded import HOST, PostgresServer, free_port
 from consumer.metrics import TABLE
@@ -23,8 +22,6 @@ IDLE_CONNECTIONS = 1000
 DEAF_SCRAPERS = 100
 GRACE_SECONDS = 5
 SLACK_SECONDS = 15
-
-SECRET = "hunter2"
 
 
 @pytest.fixture
@@ -234,32 +231,6 @@ def never_reading(port: int) -> socket.socket:
     deaf.connect((HOST, port))
     deaf.sendall(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n")
     return deaf
-
-
-async def test_no_answer_holds_a_secret(tmp_path: Path, scraper: Scraper) -> None:
-    nobody = f"{HOST}:{free_port()}"
-    settings = worker_settings(
-        nobody,
-        "scores",
-        f"postgresql://worker:{SECRET}@{nobody}/metrics",
-        kafka_security_protocol="SASL_PLAINTEXT",
-        kafka_sasl_mechanism="PLAIN",
-        kafka_sasl_username="worker",
-        kafka_sasl_password=SecretStr(SECRET),
-    )
-
-    async with CommandLine(tmp_path, environment_of(settings)).worker(http_port=scraper.port) as worker:
-        await worker.wait_for_event("http_started")
-        await scraper.wait_for_obstacles("kafka", "assignment")
-        paths = ("/livez", "/readyz", "/metrics", "/", f"/{SECRET}", f"/metrics?{SECRET}")
-        answers = [
-            await scraper.send(f"{method} {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
-            for path in paths
-            for method in ("GET", "POST")
-        ]
-
-    assert all(answers)
-    assert not [answer for answer in answers if SECRET.encode() in answer]
 
 
 async def test_a_port_that_is_taken_is_told_in_one_line(
