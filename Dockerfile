@@ -19,7 +19,9 @@ RUN pip wheel --no-cache-dir --no-index --find-links /wheels --no-deps --wheel-d
 FROM python:3.11-slim
 RUN useradd --system --no-create-home pattern-metrics
 COPY --from=build /opt/pattern-metrics /opt/pattern-metrics
-ENV PATH=/opt/pattern-metrics/bin:$PATH
+# Loopback would be the container's own.
+ENV PATH=/opt/pattern-metrics/bin:$PATH HTTP_HOST=0.0.0.0
+EXPOSE 8080
 USER pattern-metrics
 WORKDIR /tmp
 ENTRYPOINT ["pattern-metrics"]

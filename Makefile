@@ -8,7 +8,7 @@ PYTEST_ARGS ?=
 SECONDS ?= 600
 SEED ?=
 
-.PHONY: help install demo check format test torture lock schemas
+.PHONY: help install demo check format test torture lock schemas metrics
 
 help: ## Show this list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "make %-9s %s\n", $$1, $$2 }'
@@ -48,3 +48,6 @@ lock: install ## Renew requirements.lock from pyproject.toml
 
 schemas: install ## Generate the JSON Schema and the AsyncAPI document from the model
 	$(BIN)/python -m schemas.generate
+
+metrics: install ## Write the table of metrics into the README
+	$(BIN)/python -m consumer.metrics

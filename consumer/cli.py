@@ -31,7 +31,7 @@ from consumer.commands_dead_letters import dead_letters_app
 from consumer.commands_operations import operations_app
 from consumer.commands_readers import readers_app
 from consumer.logs import configure_logging
-from consumer.settings import DatabaseSettings, LogSettings, WorkerSettings
+from consumer.settings import DatabaseSettings, InvalidSettingError, LogSettings, WorkerSettings
 from schemas.clock_settings import ClockSettings
 from schemas.kafka_settings import KafkaSettings
 
@@ -92,7 +92,9 @@ def consume(
     """Read the topic and keep one current row per pattern: the worker to deploy.
 
     SIGTERM or Ctrl-C: write and commit the batch in hand, leave the group, exit 0. A second one: at once.
+    Meanwhile /livez, /readyz and /metrics are served at HTTP_HOST and HTTP_PORT.
     """
+    from consumer.serving import listen, serving
     from consumer.worker import Worker, run_until_signal
 
     settings = load_settings(WorkerSettings)
@@ -100,10 +102,15 @@ def consume(
         _check(settings)
         return
     configure_logging(load_settings(LogSettings))
+    try:
+        listener = None if until_caught_up else listen(settings)  # what ends by itself is no service to watch
+    except InvalidSettingError as error:
+        fail(f"error: {error}", 2)
 
     async def work() -> Worker:
         worker = Worker(settings)
-        await run_until_signal(worker, until_caught_up=until_caught_up)
+        async with serving(listener, worker.health, worker.metrics):
+            await run_until_signal(worker, until_caught_up=until_caught_up)
         return worker
 
     worker = run(work(), KAFKA)

@@ -1,11 +1,12 @@
 """What keeps the worker from being ready, and a log that stays readable while it does."""
 
 import time
+from collections.abc import Callable
 from typing import Final
 
 import structlog
 
-from consumer.faults import Diagnosis
+from consumer.faults import Diagnosis, Fault
 
 logger = structlog.get_logger()
 
@@ -14,17 +15,32 @@ REMINDER_SECONDS: Final = 30.0
 
 
 class Health:
-    """The conditions under which the worker is not ready; each is logged when it begins, lasts and ends."""
+    """The conditions under which the worker is not ready; each is logged when it begins, lasts and ends.
 
-    def __init__(self) -> None:
+    Args:
+        on_failure: told the component and whose fault it is, each time that one is reported.
+
+    Attributes:
+        is_assigned: whether the group has given this worker its partitions, and it knows where to read them.
+    """
+
+    def __init__(self, on_failure: Callable[[str, Fault], None] = lambda _component, _fault: None) -> None:
+        self.is_assigned = False
+        self._on_failure = on_failure
         self._conditions: dict[str, str] = {}
         self._since: dict[str, float] = {}
         self._logged: dict[str, float] = {}
 
     @property
     def conditions(self) -> dict[str, str]:
-        """Component → what is wrong with it; empty when the worker is ready."""
+        """Component → what is wrong with it; empty when everything works."""
         return dict(self._conditions)
+
+    @property
+    def obstacles(self) -> dict[str, str]:
+        """Component → why the worker is not ready; empty when it is."""
+        unassigned = {} if self.is_assigned else {"assignment": "the group has assigned no partitions yet"}
+        return self.conditions | unassigned
 
     def fail(self, component: str, error: BaseException | str, hint: str) -> None:
         """Say that a component keeps the worker from working; logged at once, then as a reminder."""
@@ -39,7 +55,8 @@ class Health:
             logger.warning("not_ready", component=component, error=name, hint=hint, seconds=seconds)
 
     def report(self, component: str, error: BaseException, diagnosis: Diagnosis) -> None:
-        """As `fail`, for an error that was diagnosed."""
+        """As `fail`, for an error that was diagnosed, and after which it is tried again."""
+        self._on_failure(component, diagnosis.fault)
         sqlstate = getattr(error, "sqlstate", None)
         name = f"{type(error).__name__} ({sqlstate})" if sqlstate else type(error).__name__
         self.fail(component, name, diagnosis.hint)

@@ -20,6 +20,8 @@ from consumer.faults import diagnose
 from consumer.health import Health
 from consumer.ingestion import Accounting, Batch, Breaker, decode_batch, store_batch
 from consumer.kafka import REBALANCE_TIMEOUT_MS, create_consumer
+from consumer.metrics import Metrics, Span
+from consumer.observing import Observer
 from consumer.offsets import OffsetRange, Start, choose_start, cut, restart_out_of_range
 from consumer.records import Record
 from consumer.retrying import persevere
@@ -46,13 +48,20 @@ class Polled:
 
     records: list[Record]
     ranges: dict[TopicPartition, OffsetRange]
+    spans: dict[TopicPartition, Span]
 
 
 class Session(ConsumerRebalanceListener):
     """A member of the consumer group, from joining to leaving."""
 
     def __init__(
-        self, settings: WorkerSettings, store: Store, health: Health, stop: Stop, breaker: Breaker
+        self,
+        settings: WorkerSettings,
+        store: Store,
+        health: Health,
+        stop: Stop,
+        breaker: Breaker,
+        metrics: Metrics,
     ) -> None:
         self.accounting = Accounting()
         self._settings = settings
@@ -60,6 +69,7 @@ class Session(ConsumerRebalanceListener):
         self._health = health
         self._stop = stop
         self._breaker = breaker
+        self._metrics = metrics
         self._consumer = create_consumer(settings)
         self._epoch = 0
         self._assigned: frozenset[TopicPartition] = frozenset()
@@ -67,12 +77,14 @@ class Session(ConsumerRebalanceListener):
         self._ends_of_batches: dict[TopicPartition, int] = {}
         self._out_of_range: dict[TopicPartition, int] = {}
         self._uncommitted: dict[TopicPartition, int] = {}
+        self._written: dict[TopicPartition, int] = {}
         self._in_hand = 0
         self._settled = asyncio.Event()
         self._settled.set()
         self._writing: asyncio.Task[None] | None = None
         self._verified_at = time.monotonic()
         self._watch = Watch(settings, self._consumer, health)
+        self._observer = Observer(self._consumer, store, metrics, self._written)
 
     # The life of the session
 
@@ -84,6 +96,7 @@ class Session(ConsumerRebalanceListener):
             KafkaError: likewise, where the client says so by itself.
             GraceExpiredError: a stop could not finish what was in hand.
         """
+        observing = asyncio.create_task(self._observer.run())
         try:
             self._consumer.subscribe([self._settings.kafka_topic], listener=self)
             await self._join()
@@ -99,6 +112,8 @@ class Session(ConsumerRebalanceListener):
             await self._finish_writing()
             await self._commit()
         finally:
+            self._health.is_assigned = False
+            await cancel(observing)
             if self._writing is not None:
                 await cancel(self._writing)
             await self._leave()
@@ -119,7 +134,7 @@ class Session(ConsumerRebalanceListener):
             return
         batch, ranges = self._decode(polled)
         if await self._finish_writing():
-            self._writing = asyncio.create_task(self._write(batch, ranges))
+            self._writing = asyncio.create_task(self._write(batch, ranges, polled.spans))
         else:
             self._put_down()
 
@@ -192,7 +207,13 @@ class Session(ConsumerRebalanceListener):
         self._settled.clear()
         self._watch.touch()
         self._health.recover("kafka")
-        return Polled(records, ranges)
+        spans = {
+            partition: Span(part[0].timestamp / 1000, part[-1].timestamp / 1000)
+            for partition, part in by_partition.items()
+            if part
+        }
+        self._metrics.spans_read(spans)
+        return Polled(records, ranges, spans)
 
     async def _fill(self) -> dict[TopicPartition, list[Record]]:
         """One poll, or several within BATCH_MAX_WAIT_MS until the batch is full."""
@@ -214,15 +235,24 @@ class Session(ConsumerRebalanceListener):
     # Ingest
 
     def _decode(self, polled: Polled) -> tuple[Batch, dict[TopicPartition, OffsetRange]]:
-        accepted_until = self._settings.accepted_until()
+        accepted_until, began_at = self._settings.accepted_until(), time.monotonic()
         batch = decode_batch(polled.records, accepted_until=accepted_until, breaker=self._breaker)
+        self._metrics.batch_decoded(batch, time.monotonic() - began_at)
         is_whole = not polled.records or batch.last is polled.records[-1]
         return batch, polled.ranges if is_whole else cut(polled.ranges, batch.last)
 
-    async def _write(self, batch: Batch, ranges: Mapping[TopicPartition, OffsetRange]) -> None:
+    async def _write(
+        self,
+        batch: Batch,
+        ranges: Mapping[TopicPartition, OffsetRange],
+        spans: Mapping[TopicPartition, Span],
+    ) -> None:
         """Write, then commit: the first invariant."""
+        attempted_at = 0.0
 
         async def write() -> Accounting:
+            nonlocal attempted_at
+            attempted_at = time.monotonic()
             async with self._store.transaction() as transaction:
                 return await store_batch(
                     transaction, batch, group=self._settings.kafka_group_id, ranges=ranges
@@ -235,7 +265,11 @@ class Session(ConsumerRebalanceListener):
             self._watch.touch()
             self.accounting += accounting
             self._breaker.observe_written(accounting)
-            self._uncommitted |= {partition: offsets.end for partition, offsets in ranges.items()}
+            ends = {partition: offsets.end for partition, offsets in ranges.items()}
+            self._uncommitted |= ends
+            self._written.update(ends)
+            self._metrics.batch_written(batch, accounting, spans, written_at - attempted_at)
+            self._observer.observe_lag()
             await self._commit()
         finally:
             self._put_down()
@@ -286,6 +320,7 @@ class Session(ConsumerRebalanceListener):
         self._uncommitted = dict(offsets)
         if not offsets:
             return
+        began_at = time.monotonic()
         try:
             async with asyncio.timeout(min(COMMIT_SECONDS_MAX, self._stop.seconds_left)):
                 await self._consumer.commit(offsets)
@@ -294,6 +329,8 @@ class Session(ConsumerRebalanceListener):
         except (KafkaError, TimeoutError) as error:
             self._health.report("kafka", error, diagnose(error))
             return
+        else:
+            self._metrics.offsets_committed(time.monotonic() - began_at)
         for partition, end in offsets.items():
             if self._uncommitted.get(partition) == end:
                 del self._uncommitted[partition]
@@ -310,16 +347,20 @@ class Session(ConsumerRebalanceListener):
                 logger.warning("revoked_with_a_batch_in_hand", hint="its records will be read again")
         self._epoch += 1
         self._assigned = frozenset()
+        self._health.is_assigned = False
         self._reassigned.clear()
         self._ends_of_batches.clear()
         self._out_of_range.clear()
         self._uncommitted.clear()
+        self._written.clear()
+        self._observer.observe_lag()
 
     async def on_partitions_assigned(self, assigned: list[TopicPartition]) -> None:
         """Note the partitions; where they start is found out by the session, not inside the rebalance."""
         self._epoch += 1
         self._assigned = frozenset(assigned)
         self._reassigned.set()
+        self._metrics.partitions_assigned()
         logger.info("partitions_assigned", partitions=sorted(partition.partition for partition in assigned))
 
     async def _position(self) -> None:
@@ -331,6 +372,7 @@ class Session(ConsumerRebalanceListener):
             raise StalledError("the group did not assign any partitions") from None
         epoch = self._epoch
         missing = self._assigned - self._ends_of_batches.keys()
+        self._health.is_assigned = not missing
         if not missing or self._stop.is_requested:
             return
         starts = await self._stop.interrupt(self._choose_starts(missing))
@@ -340,8 +382,12 @@ class Session(ConsumerRebalanceListener):
             self._consumer.seek(partition, start.offset)
             self._ends_of_batches[partition] = start.offset
             self._out_of_range.pop(partition, None)
+            self._written[partition] = start.offset
             if start.gap is not None:
                 self._uncommitted[partition] = start.offset
+        self._health.is_assigned = True
+        self._metrics.reading_started(starts)
+        self._observer.observe_lag()
         self._watch.touch()
 
     async def _choose_starts(self, partitions: frozenset[TopicPartition]) -> dict[TopicPartition, Start]:

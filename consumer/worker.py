@@ -8,10 +8,11 @@ from typing import Final
 import structlog
 from aiokafka.errors import KafkaError
 
-from consumer.faults import diagnose
+from consumer.faults import Fault, diagnose
 from consumer.health import Health
 from consumer.ingestion import Accounting, Breaker
 from consumer.kafka import require_rights, require_topic
+from consumer.metrics import Metrics
 from consumer.retrying import WEATHER_AND_SETUP, persevere
 from consumer.session import Session
 from consumer.settings import WorkerSettings
@@ -32,7 +33,8 @@ class Worker:
     """Reads the topic as a member of its consumer group and keeps the table equal to the fold of it."""
 
     def __init__(self, settings: WorkerSettings) -> None:
-        self.health = Health()
+        self.metrics = Metrics()
+        self.health = Health(self.metrics.failed)
         self.breaker = Breaker(settings.dead_letter_max_consecutive)
         self._settings = settings
         self._stop = Stop(settings.shutdown_grace_seconds)
@@ -75,7 +77,9 @@ class Worker:
         failures = rebuilds = 0
         while await self._stop.interrupt(self._wait_for_kafka()):
             try:
-                self._session = Session(self._settings, store, self.health, self._stop, self.breaker)
+                self._session = Session(
+                    self._settings, store, self.health, self._stop, self.breaker, self.metrics
+                )
                 await self._session.run(until_caught_up=until_caught_up)
             except (KafkaError, OSError, StalledError) as error:
                 if self._session is not None and self._session.accounting.read:
@@ -110,6 +114,7 @@ class Worker:
             return 0
         if rebuilds == REBUILDS_MAX:
             raise error
+        self.metrics.failed("kafka", Fault.UNKNOWN)
         logger.warning("client_rebuilt", error=type(error).__name__, detail=str(error), rebuilds=rebuilds + 1)
         return 1
 

@@ -10,6 +10,7 @@ import typer
 from pydantic_core import PydanticUndefined
 
 from consumer.cli import app
+from consumer.metrics import with_table
 from consumer.settings import LogSettings, WorkerSettings
 from schemas.kafka_settings import KafkaSettings
 
@@ -43,6 +44,10 @@ def test_a_row_of_the_readme_holds_the_setting_and_its_default(name: str) -> Non
     if default not in (None, PydanticUndefined):
         whole = re.compile(rf"(?<!\w){re.escape(text_of(default))}(?!\w)")
         assert any(whole.search(row.replace(",", "")) for row in rows)
+
+
+def test_the_readme_lists_the_metrics_of_the_code() -> None:
+    assert with_table(README) == README, "run `make metrics`"
 
 
 @pytest.mark.parametrize("command", list(commands(typer.main.get_command(app), "pattern-metrics")))

@@ -26,6 +26,7 @@ from tests.support.command import PROGRAM, SECONDS_MAX, CommandLine, environment
 from tests.support.kafka import create_topic
 from tests.support.pipeline import an_event, worker_settings
 from tests.support.postgres import new_database
+from tests.support.scraping import Scraper
 from tests.support.waiting import eventually
 
 MARKER = "hunter2"
@@ -155,6 +156,9 @@ WRONG: list[Callable[[Site], dict[str, str]]] = [
     garbled,
 ]
 
+WAITED_OUT = [wrong_passwords, unknown_authority, nobody_there, failing_token_provider]
+"""In which a worker stays up."""
+
 
 @pytest.fixture
 async def site(
@@ -234,6 +238,27 @@ async def test_a_worker_that_writes_logs_no_secret(site: Site, tmp_path: Path) -
 
         assert "batch_written" in consumed.stderr
         assert not site.printed(consumed.stdout.decode() + consumed.stderr)
+
+
+@pytest.mark.parametrize("situation", [*RIGHT, *WAITED_OUT], ids=lambda one: one.__name__)
+async def test_no_answer_by_http_holds_a_secret(
+    situation: Callable[[Site], dict[str, str]], site: Site, tmp_path: Path
+) -> None:
+    scraper = Scraper(free_port())
+    environment = situation(site) | {"HTTP_PORT": str(scraper.port)}
+
+    async with command_of(site, tmp_path, environment, "json").worker() as worker:
+        await worker.wait_for_event("http_started")
+        await worker.wait_for_event("reading_from" if situation in RIGHT else "not_ready")
+        requests = [
+            f"{method} {path} HTTP/1.1\r\nHost: x\r\nX: {PASSWORD}\r\n\r\n".encode()
+            for path in ("/livez", "/readyz", "/metrics", "/", f"/{PASSWORD}", f"/metrics?{PASSWORD}")
+            for method in ("GET", "POST")
+        ]
+        answers = [(await scraper.send(request)).decode() for request in requests]
+
+    assert all(answers)
+    assert not site.printed("\n".join(answers))
 
 
 def test_settings_do_not_show_their_secrets(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -41,6 +41,7 @@ def worker_settings(bootstrap_servers: str, topic: str, database_url: str, **cha
             "kafka_group_id": f"group-{uuid.uuid4()}",
             "kafka_enable_idempotence": False,
             "database_url": SecretStr(database_url),
+            "http_port": 0,
             **changes,
         }
     )

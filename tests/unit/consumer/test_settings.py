@@ -58,6 +58,8 @@ def refusal(settings_class: type[BaseSettings] = WorkerSettings) -> InvalidSetti
         ("max_clock_skew_seconds", 300),
         ("dead_letter_max_consecutive", 10_000),
         ("shutdown_grace_seconds", 25),
+        ("http_host", "127.0.0.1"),
+        ("http_port", 8080),
     ],
 )
 def test_a_setting_has_its_default(field: str, default: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,188 @@
+"""HTTP in the worker: whether it is alive, whether it is ready, and what it counts. Read-only.
+
+Served by a thread with a loop of its own: a batch that is being decoded does not keep a probe waiting, and
+what a scraper does not take, or takes slowly, is no work of the worker's loop.
+"""
+
+import asyncio
+import errno
+import socket
+import threading
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any, Final
+
+import structlog
+import uvicorn
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route, Router
+from typing_extensions import override
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from consumer.health import Health
+from consumer.metrics import CONTENT_TYPE, Metrics
+from consumer.settings import InvalidSettingError, WorkerSettings
+from consumer.stopping import cancel
+
+logger = structlog.get_logger()
+
+PULSE_SECONDS: Final = 1.0
+PULSE_SECONDS_MAX: Final = 60.0
+"""A loop that did not run for so long is stuck: no batch takes as long to decode."""
+
+CONNECTIONS_MAX: Final = 64
+"""How many connections there may be; the next one takes the oldest one's place: no probe is shut out."""
+
+CONNECTION_SECONDS_MAX: Final = 10.0
+"""How long a connection may take for its one request and answer."""
+
+HEADER_BYTES_MAX: Final = 8192
+STOP_SECONDS_MAX: Final = 2.0
+
+HEADERS: Final = [
+    ("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'"),
+    ("X-Content-Type-Options", "nosniff"),
+    ("Referrer-Policy", "no-referrer"),
+    ("Cache-Control", "no-store"),
+    ("Connection", "close"),
+]
+"""Of every answer."""
+
+
+def listen(settings: WorkerSettings) -> socket.socket | None:
+    """Take HTTP_PORT; None where that is 0.
+
+    The default port may be another program's, or another worker's: nobody asked for it, so that is a warning.
+
+    Raises:
+        InvalidSettingError: the port that was asked for cannot be had.
+    """
+    host, port = settings.http_host, settings.http_port
+    if port == 0:
+        return None
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family)
+    except (OSError, UnicodeError) as error:
+        number = getattr(error, "errno", None)
+        setting = "HTTP_PORT" if number in {errno.EADDRINUSE, errno.EACCES} else "HTTP_HOST"
+        reason = errno.errorcode.get(number or 0, type(error).__name__)
+        told = f"cannot listen on {host} port {port} ({reason}); 0 turns HTTP off"
+        if settings.model_fields_set & {"http_host", "http_port"}:
+            raise InvalidSettingError(f"{setting}: {told}") from None
+        logger.warning("http_is_off", setting=setting, hint=f"{told}; another one turns it on")
+        return None
+
+
+@asynccontextmanager
+async def serving(listener: socket.socket | None, health: Health, metrics: Metrics) -> AsyncIterator[None]:
+    """Serve from the listener, if there is one, until the end of the block; which no client keeps waiting."""
+    if listener is None:
+        yield
+        return
+    pulse = _Pulse()
+    server = _Server(
+        uvicorn.Config(
+            _application(pulse, health, metrics),
+            http=_Connection,
+            ws="none",
+            lifespan="off",
+            interface="asgi3",
+            headers=HEADERS,
+            server_header=False,
+            proxy_headers=False,
+            access_log=False,
+            log_config=None,
+            log_level="error",  # below it, uvicorn tells of each request that is no HTTP
+            h11_max_incomplete_event_size=HEADER_BYTES_MAX,
+        )
+    )
+    thread = threading.Thread(target=_serve, args=(server, listener), name="http", daemon=True)
+    thread.start()
+    beating = asyncio.create_task(pulse.beat())
+    try:
+        yield
+    finally:
+        await cancel(beating)
+        server.should_exit = server.force_exit = True
+        await asyncio.to_thread(thread.join, STOP_SECONDS_MAX)
+
+
+def _serve(server: uvicorn.Server, listener: socket.socket) -> None:
+    address, port, *_ = listener.getsockname()
+    logger.info("http_started", address=address, port=port)
+    try:
+        server.run(sockets=[listener])
+    except Exception:  # the outermost place of its thread; the worker goes on without it
+        logger.exception("http_failed")
+
+
+class _Pulse:
+    """Whether the worker's loop still runs, for another thread to see."""
+
+    def __init__(self) -> None:
+        self._beat_at = time.monotonic()
+
+    async def beat(self) -> None:
+        while True:
+            self._beat_at = time.monotonic()
+            await asyncio.sleep(PULSE_SECONDS)
+
+    @property
+    def is_there(self) -> bool:
+        return time.monotonic() - self._beat_at < PULSE_SECONDS_MAX
+
+
+def _application(pulse: _Pulse, health: Health, metrics: Metrics) -> Router:
+    async def livez(_: Request) -> Response:
+        return JSONResponse({"alive": pulse.is_there}, 200 if pulse.is_there else 503)
+
+    async def readyz(_: Request) -> Response:
+        obstacles = health.obstacles
+        return JSONResponse({"ready": not obstacles, "obstacles": obstacles}, 503 if obstacles else 200)
+
+    async def scrape(_: Request) -> Response:
+        return Response(metrics.render(health.obstacles), media_type=CONTENT_TYPE)
+
+    routes = [Route("/livez", livez), Route("/readyz", readyz), Route("/metrics", scrape)]
+    return Router(routes, redirect_slashes=False)
+
+
+class _Connection(H11Protocol):
+    """One request and one answer, within a time, and among so many others.
+
+    uvicorn's own limits turn away the newcomer, which may be the probe, and do not end one that says nothing.
+    """
+
+    opened_at: float
+
+    @override
+    def connection_made(self, transport: Any) -> None:
+        self.opened_at = self.loop.time()
+        super().connection_made(transport)
+        self._ending = self.loop.call_later(CONNECTION_SECONDS_MAX, transport.abort)
+        if len(self.connections) > CONNECTIONS_MAX:
+            oldest = min(self.connections, key=lambda one: getattr(one, "opened_at", 0.0))
+            self.connections.discard(oldest)
+            oldest.transport.abort()
+
+    @override
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._ending.cancel()
+        super().connection_lost(exc)
+
+    @override
+    def send_400_response(self, msg: str) -> None:
+        self.transport.abort()  # what is no HTTP gets no answer
+
+
+class _Server(uvicorn.Server):
+    """Ends at once: no answer is worth waiting for."""
+
+    @override
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        for connection in list(self.server_state.connections):
+            connection.transport.abort()
+        await super().shutdown(sockets)

@@ -1,0 +1,167 @@
+"""What is served by HTTP, whoever asks: without a worker behind it, as that makes no difference here."""
+
+import socket
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+
+import pytest
+from pydantic import SecretStr
+
+from consumer import serving as module
+from consumer.embedded import HOST, free_port
+from consumer.health import Health
+from consumer.metrics import Metrics
+from consumer.serving import CONNECTIONS_MAX, HEADER_BYTES_MAX, HEADERS, listen, serving
+from consumer.settings import InvalidSettingError, WorkerSettings
+from tests.support.scraping import Scraper
+
+PATHS = {"/livez": 200, "/readyz": 503, "/metrics": 200}
+ELSEWHERE = ("/", "/livez/", "/metrics/x", "//livez", "/%2e%2e/livez", "/docs", "/livez%00")
+
+
+@pytest.fixture
+def health() -> Health:
+    return Health()
+
+
+@pytest.fixture
+async def scraper(health: Health) -> AsyncIterator[Scraper]:
+    with socket.create_server((HOST, 0)) as listener:
+        port = listener.getsockname()[1]
+        async with serving(listener, health, Metrics()):
+            yield Scraper(port)
+
+
+async def test_every_answer_carries_the_security_headers(scraper: Scraper) -> None:
+    answers = [await scraper.ask(path) for path in (*PATHS, *ELSEWHERE)]
+    answers += [await scraper.ask(path, "POST") for path in PATHS]
+
+    assert [answer.status for answer in answers] == [*PATHS.values(), *[404] * len(ELSEWHERE), 405, 405, 405]
+    for answer in answers:
+        assert {(name.lower(), value) for name, value in HEADERS} <= answer.headers.items()
+        assert "server" not in answer.headers
+    assert ("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'") in HEADERS
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT", "BREW"])
+@pytest.mark.parametrize("path", PATHS)
+async def test_nothing_can_be_done_but_to_read(scraper: Scraper, path: str, method: str) -> None:
+    answer = await scraper.ask(path, method)
+
+    assert answer.status == 405
+    assert set(answer.headers["allow"].split(", ")) == {"GET", "HEAD"}
+
+
+@pytest.mark.parametrize("path", PATHS)
+async def test_the_head_of_an_answer_can_be_had_alone(scraper: Scraper, path: str) -> None:
+    answer = await scraper.ask(path, "HEAD")
+
+    assert answer.status == PATHS[path]
+    assert answer.body == b""
+
+
+@pytest.mark.parametrize(
+    "request_bytes",
+    [
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03 no HTTP\r\n\r\n",
+        b"GET /livez HTTP/1.1\r\n\r\n",  # names no host
+        b"GET /livez HTTP/1.1\r\nHost: x\r\nX: " + b"x" * 2 * HEADER_BYTES_MAX,
+    ],
+    ids=["tls", "no-host", "endless-header"],
+)
+async def test_what_is_no_request_gets_no_answer(scraper: Scraper, request_bytes: bytes) -> None:
+    assert await scraper.send(request_bytes) == b""
+    assert (await scraper.ask("/livez")).status == 200
+
+
+async def test_a_connection_answers_once(scraper: Scraper) -> None:
+    answers = await scraper.send(b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n" * 3)
+
+    assert answers.count(b"HTTP/1.1 ") == 1
+
+
+async def test_a_connection_that_asks_for_nothing_is_ended(
+    scraper: Scraper, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "CONNECTION_SECONDS_MAX", 0.2)
+
+    assert await scraper.send(b"GET /livez HTTP/1.1\r\nHost:") == b""
+
+
+async def test_beyond_its_limit_the_oldest_connection_makes_room_for_the_newest(scraper: Scraper) -> None:
+    async with AsyncExitStack() as idle:
+        connections = [await idle.enter_async_context(scraper.connected()) for _ in range(CONNECTIONS_MAX)]
+        assert (await scraper.ask("/livez")).status == 200  # one more
+
+        oldest, second = connections[0][0], connections[1]
+        assert await oldest.read() == b""
+        second[1].write(b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert (await second[0].read()).startswith(b"HTTP/1.1 200 ")
+
+
+async def test_a_loop_that_is_stuck_is_not_alive(scraper: Scraper, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert (await scraper.ask("/livez")).json == {"alive": True}
+
+    monkeypatch.setattr(module, "PULSE_SECONDS_MAX", 0.0)
+
+    answer = await scraper.ask("/livez")
+    assert answer.status == 503
+    assert answer.json == {"alive": False}
+
+
+async def test_each_obstacle_is_named_until_there_is_none(scraper: Scraper, health: Health) -> None:
+    health.fail("postgresql", "Broken", "mend it")
+    told = await scraper.wait_for_obstacles("assignment", "postgresql")
+    blocked = await scraper.samples()
+    health.is_assigned = True
+    health.recover("postgresql")
+    ready = await scraper.ask("/readyz")
+    freed = await scraper.samples()
+
+    assert told["postgresql"] == "mend it"
+    assert blocked["pattern_metrics_ready", ()] == 0
+    assert blocked["pattern_metrics_not_ready", ("postgresql",)] == 1
+    assert blocked["pattern_metrics_not_ready", ("kafka",)] == 0
+    assert ready.status == 200
+    assert ready.json == {"ready": True, "obstacles": {}}
+    assert freed["pattern_metrics_ready", ()] == 1
+    assert freed["pattern_metrics_not_ready", ("postgresql",)] == 0
+
+
+# The port
+
+
+def a_worker(**changes: object) -> WorkerSettings:
+    return WorkerSettings.model_validate({"database_url": SecretStr("postgresql://"), **changes})
+
+
+def test_port_zero_turns_http_off() -> None:
+    assert listen(a_worker(http_port=0)) is None
+
+
+@pytest.mark.parametrize(
+    ("host", "named"), [(HOST, "HTTP_PORT"), ("192.0.2.1", "HTTP_HOST"), ("a..b", "HTTP_HOST")]
+)
+def test_a_port_that_was_asked_for_and_cannot_be_had_is_told_by_its_setting(host: str, named: str) -> None:
+    with socket.create_server((HOST, 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(InvalidSettingError, match=f"^{named}: cannot listen on {host} port {port}"):
+            listen(a_worker(http_host=host, http_port=port))
+
+
+def test_a_default_port_that_is_taken_is_no_reason_not_to_work() -> None:
+    """Two workers on one machine, or somebody else's server: nobody has asked for this port."""
+    with socket.create_server((HOST, 0)) as taken:
+        unset = WorkerSettings.model_construct(
+            {"database_url"}, http_host=HOST, http_port=taken.getsockname()[1]
+        )
+        assert listen(unset) is None
+
+
+def test_the_port_is_taken_on_ipv6_as_well() -> None:
+    if not socket.has_ipv6:
+        pytest.skip("this machine has no IPv6")
+    listener = listen(a_worker(http_host="::1", http_port=free_port()))
+    assert listener is not None
+    with listener:
+        assert listener.family is socket.AF_INET6

@@ -1,0 +1,92 @@
+"""What a probe and a scraper do: ask a worker by HTTP, with nothing between them and the bytes."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from prometheus_client.parser import text_string_to_metric_families
+
+from consumer.embedded import HOST
+from tests.support.command import SECONDS_MAX
+from tests.support.waiting import eventually
+
+Samples = dict[tuple[str, tuple[str, ...]], float]
+"""Name, and values of the labels in the alphabetical order of these → value."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """An answer, taken apart."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+    @property
+    def samples(self) -> Samples:
+        return {
+            (sample.name, tuple(value for _, value in sorted(sample.labels.items()))): sample.value
+            for family in text_string_to_metric_families(self.body.decode())
+            for sample in family.samples
+        }
+
+
+@dataclass(frozen=True)
+class Scraper:
+    """Asks at a port of this machine."""
+
+    port: int
+
+    async def send(self, request: bytes) -> bytes:
+        """All that comes back until the connection ends."""
+        async with asyncio.timeout(SECONDS_MAX), self.connected() as (reader, writer):
+            writer.write(request)
+            try:
+                return await reader.read()
+            except ConnectionError:
+                return b""
+
+    async def ask(self, path: str, method: str = "GET") -> Answer:
+        head, _, body = (await self.send(f"{method} {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode())).partition(
+            b"\r\n\r\n"
+        )
+        status, *lines = head.decode().split("\r\n")
+        headers = dict(line.split(": ", 1) for line in lines)
+        return Answer(int(status.split()[1]), {name.lower(): text for name, text in headers.items()}, body)
+
+    async def samples(self) -> Samples:
+        return (await self.ask("/metrics")).samples
+
+    async def wait_until_ready(self) -> None:
+        async def is_ready() -> bool:
+            return (await self.ask("/readyz")).status == 200
+
+        await eventually(is_ready, deadline_seconds=SECONDS_MAX)
+
+    async def wait_for_obstacles(self, *components: str) -> dict[str, str]:
+        """Wait until exactly these keep the worker from being ready, and return what is said of each."""
+
+        async def obstacles() -> dict[str, str] | None:
+            answer = await self.ask("/readyz")
+            told: dict[str, str] = answer.json["obstacles"]
+            return told if answer.status == 503 and told.keys() == set(components) else None
+
+        found = await eventually(obstacles, deadline_seconds=SECONDS_MAX)
+        assert found is not None
+        return found
+
+    @asynccontextmanager
+    async def connected(self) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
+        """A connection that asks for nothing yet."""
+        reader, writer = await asyncio.open_connection(HOST, self.port)
+        try:
+            yield reader, writer
+        finally:
+            writer.transport.abort()
