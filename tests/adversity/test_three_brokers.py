@@ -141,8 +141,8 @@ async def test_no_broker_that_goes_costs_a_record_or_the_worker_its_life(
 
     number, since = await cluster.leader(), time.monotonic()
     await asyncio.to_thread(nodes[number].kill)
+    await cluster.recover("leader killed", since=since)
     async with waiting_for_a_leader(sole_copy):
-        await cluster.recover("leader killed", since=since)
         await cluster.start(number)
     await cluster.require_whole()
 
