@@ -1,10 +1,12 @@
 """Connections that are neither alive nor closed: whatever waits for one, the worker gets over it in time."""
 
 import asyncio
+import struct
+import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
@@ -15,11 +17,12 @@ from consumer.embedded import PostgresServer, free_port
 from consumer.kafka import create_topic
 from consumer.session import LEAVE_SECONDS_MAX
 from consumer.settings import WorkerSettings
+from consumer.worker import REBUILDS_MAX
 from publisher import ScorePublisher
 from schemas.pattern_scored import PatternScored
-from tests.support.command import SECONDS_MAX, CommandLine, environment_of
+from tests.support.command import SECONDS_MAX, CommandLine, WorkerProcess, environment_of
 from tests.support.kafka import ApacheKafka, Listener, require_apache
-from tests.support.pipeline import an_event, expected_table, table, worker_settings
+from tests.support.pipeline import an_event, committed_offsets, expected_table, table, worker_settings
 from tests.support.postgres import new_database
 from tests.support.proxy import CHUNK_BYTES, Proxy
 from tests.support.waiting import eventually
@@ -38,13 +41,16 @@ _COMMIT: Final = 8
 _JOIN: Final = 11
 _LEAVE: Final = 13
 
-_CLIENT = b"pattern-metrics"
-"""What the client of the group calls itself; connections that only look whether there is a broker do not."""
+_HEADER: Final = struct.Struct(">ihhih")
+"""Length, kind, version, number, and the length of the client's name, which comes next."""
+
+_FETCH_BEFORE_PARTITIONS: Final = struct.Struct(">iiiibii")
 
 _IMPATIENT = """
 import consumer.session, consumer.watching, consumer.worker
-consumer.session.SILENCE_SECONDS = consumer.watching.SILENCE_SECONDS = 2.0
-consumer.session.ANSWER_SECONDS_MAX = consumer.watching.STALL_SECONDS = 6.0
+consumer.session.SILENCE_SECONDS = consumer.watching.SILENCE_SECONDS = 1.0
+consumer.session.ANSWER_SECONDS_MAX = consumer.watching.STALL_SECONDS = 5.0
+consumer.session.COMMIT_SECONDS_MAX = consumer.session.LEAVE_SECONDS_MAX = 1.0
 consumer.worker.BACKOFF_SECONDS_MAX = 1.0
 from consumer.cli import main
 main()
@@ -103,12 +109,12 @@ async def new_ways(
     template_name: str,
     tmp_path: Path,
 ) -> AsyncIterator[Ways]:
-    async with AsyncExitStack() as stack:
+    async with AsyncExitStack() as databases, AsyncExitStack() as proxies:
 
         async def new_way(listener: str, port: int) -> Way:
-            database_url = await stack.enter_async_context(new_database(postgres_server, template_name))
-            to_kafka = await stack.enter_async_context(Proxy(kafka.port_of(listener), port))
-            to_postgres = await stack.enter_async_context(Proxy(postgres_server.port))
+            database_url = await databases.enter_async_context(new_database(postgres_server, template_name))
+            to_kafka = await proxies.enter_async_context(Proxy(kafka.port_of(listener), port))
+            to_postgres = await proxies.enter_async_context(Proxy(postgres_server.port))
             directory = tmp_path / listener
             directory.mkdir()
             settings = worker_settings(
@@ -152,9 +158,53 @@ def forget_once(way: Proxy, is_unwanted: Callable[[bytes], bool]) -> list[float]
     return moments
 
 
+def forget_each(way: Proxy, kind: int) -> list[float]:
+    """Forget each connection of the group's client on which this kind of request comes; the moments."""
+    moments = list[float]()
+
+    def censor(chunk: bytes) -> bytes | None:
+        if not any(is_of_the_group(request, kind) for request in requests_of(chunk)):
+            return chunk
+        moments.append(time.monotonic())
+        return None
+
+    way.censor(censor)
+    return moments
+
+
+def requests_of(chunk: bytes) -> Iterator[bytes]:
+    """Kafka's requests, each with its length before it."""
+    while chunk:
+        end = 4 + int.from_bytes(chunk[:4])
+        yield chunk[:end]
+        chunk = chunk[end:]
+
+
+def is_of_the_group(request: bytes, kind: int) -> bool:
+    """Whether it is of this kind, and from the worker's client, not from one that only looks for a broker."""
+    _, key, _, _, client_length = _HEADER.unpack_from(request)
+    client = request[_HEADER.size : _HEADER.size + client_length]
+    return key == kind and client == b"pattern-metrics"
+
+
+def starve(chunk: bytes) -> bytes:
+    """Ask for nothing where records are asked for: Fetch, version 11, of no partitions."""
+    starved = b""
+    for request in requests_of(chunk):
+        if is_of_the_group(request, _FETCH):
+            _, _, version, _, client_length = _HEADER.unpack_from(request)
+            assert version == 11
+            body = request[4 : _HEADER.size + client_length + _FETCH_BEFORE_PARTITIONS.size]
+            body += bytes(4 + 4 + 2)  # no partitions, none to forget, no rack
+            starved += len(body).to_bytes(4) + body
+        else:
+            starved += request
+    return starved
+
+
 def is_copy(chunk: bytes) -> bool:
-    """Whether it is an early part of much that is copied to PostgreSQL."""
-    return chunk.startswith(b"d") and len(chunk) == CHUNK_BYTES
+    """Whether it is a part of much that is copied to PostgreSQL."""
+    return len(chunk) == CHUNK_BYTES
 
 
 def is_commit(chunk: bytes) -> bool:
@@ -199,3 +249,119 @@ async def test_a_forgotten_connection_is_replaced_within_a_minute_by_the_same_pr
 
     print(seconds)  # noqa: T201 - shown where the test fails, and by -s
     assert max(seconds) < NOTICE_SECONDS_MAX
+
+
+# A stop
+
+
+async def test_a_stop_is_obeyed_within_the_grace_time_whatever_hangs(new_ways: Ways) -> None:
+    async def stop(worker: WorkerProcess) -> float:
+        began_at = time.monotonic()
+        assert await worker.terminate() == 0
+        return time.monotonic() - began_at
+
+    async def stop_where(way: Way, *frozen: Proxy) -> float:
+        async with way.command.worker() as worker:
+            await way.publish(measured(1))
+            await way.wait_until_written()
+            for proxy in frozen:
+                proxy.freeze()
+            await way.publish(measured(2))
+            return await stop(worker)
+
+    async def stop_in_a_copy(way: Way) -> float:
+        await way.publish(measured(1, 500, "a" * 60_000))
+        moments = forget_once(way.to_postgres, is_copy)
+        async with way.command.worker() as worker:
+            await eventually(lambda: moments, deadline_seconds=SECONDS_MAX)
+            return await stop(worker)
+
+    async def stop_at(way: Way, kind: int) -> float:
+        """Where one request of Kafka does not return."""
+        await way.publish(measured(1))
+        moments = forget_each(way.to_kafka, kind)
+        async with way.command.worker() as worker:
+            await eventually(lambda: moments, deadline_seconds=SECONDS_MAX)
+            return await stop(worker)
+
+    async def leave(way: Way) -> float:
+        await way.publish(measured(1))
+        moments = forget_each(way.to_kafka, _LEAVE)
+        async with way.command.worker() as worker:
+            await way.wait_until_written()
+            seconds = await stop(worker)
+            assert moments
+        return seconds
+
+    both, copying, joining, committing, leaving = await new_ways(5)
+    seconds = await asyncio.gather(
+        stop_where(both, both.to_kafka, both.to_postgres),
+        stop_in_a_copy(copying),
+        stop_at(joining, _JOIN),
+        stop_at(committing, _COMMIT),
+        leave(leaving),
+    )
+
+    print(seconds)  # noqa: T201 - shown where the test fails, and by -s
+    assert max(seconds) < STOP_SECONDS_MAX
+
+
+# Repeated failure
+
+
+async def test_only_a_client_that_stalls_again_and_again_ends_the_process_and_no_outage(
+    new_ways: Ways,
+) -> None:
+    async def require_end(way: Way, detail: str) -> None:
+        await way.publish(measured(1))
+        async with impatient(way).worker() as worker:
+            async with asyncio.timeout(2 * SECONDS_MAX):
+                assert await worker.process.wait() == 1
+            rebuilt = [line["detail"] for line in worker.events("client_rebuilt")]
+        assert rebuilt == [detail] * REBUILDS_MAX
+
+    async def require_patience(way: Way, others: Awaitable[object]) -> None:
+        async with impatient(way).worker() as worker:
+            await way.publish(measured(1))
+            await way.wait_until_written()
+            way.to_kafka.freeze()
+            await others
+            assert not worker.events("client_rebuilt")
+            way.to_kafka.restore()
+            await way.publish(measured(2))
+            await way.wait_until_written()
+            assert len(worker.events("worker_started")) == 1
+
+    fetching, starved, joining, frozen, committing = await new_ways(5)
+    forget_each(fetching.to_kafka, _FETCH)
+    forget_each(joining.to_kafka, _JOIN)
+    starved.to_kafka.censor(starve)
+    starved.to_kafka.slow(0.1)
+    ends = asyncio.gather(
+        require_end(fetching, "a fresh connection gets through, and the client's does not"),
+        require_end(starved, "1 partitions have lag, and no record arrives"),
+        require_end(joining, "the client could not join the group"),
+    )
+    await asyncio.gather(require_patience(frozen, ends), ends, require_writing_without_commits(committing))
+
+
+async def require_writing_without_commits(way: Way) -> None:
+    """A commit that does not return holds no batch up for longer than its bound."""
+    moments = forget_each(way.to_kafka, _COMMIT)
+    async with impatient(way).worker() as worker:
+        for seconds in range(3):
+            await way.publish(measured(seconds))
+            await way.wait_until_written()
+        assert moments
+        assert not await committed_offsets(way.settings)
+        way.to_kafka.restore()
+        await eventually(lambda: has_committed(way), deadline_seconds=SECONDS_MAX)
+        assert len(worker.events("worker_started")) == 1
+
+
+async def has_committed(way: Way) -> bool:
+    return (await committed_offsets(way.settings)).get(0) == len(way.events)
+
+
+def impatient(way: Way) -> CommandLine:
+    return replace(way.command, program=(sys.executable, "-c", _IMPATIENT))
