@@ -24,6 +24,10 @@ _SERVER_SETTINGS: Final = {
     # The server gives up a little before the client does, so that no lock outlives a client that is gone.
     "statement_timeout": "40s",
     "idle_in_transaction_session_timeout": "30s",
+    # It does not count a COPY whose client is gone: only the network can tell.
+    "tcp_keepalives_idle": "10",
+    "tcp_keepalives_interval": "5",
+    "tcp_keepalives_count": "3",
 }
 
 _STAGE_COLUMNS: Final = (

@@ -1,8 +1,10 @@
 """A TCP proxy that does to connections what networks do: between any two parties, at one's command."""
 
 import asyncio
+import ctypes
 import socket
 import struct
+import sys
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Self
@@ -17,6 +19,11 @@ Censor = Callable[[bytes], bytes | None]
 
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 """SO_LINGER: on, for no time."""
+
+_SO_ATTACH_FILTER = 26
+_DROP = ctypes.create_string_buffer(struct.pack("HBBI", 6, 0, 0, 0))
+_DROP_ALL = struct.pack("HP", 1, ctypes.addressof(_DROP))
+"""A socket filter of one instruction: what arrives is dropped, and not even acknowledged (Linux)."""
 
 
 class Proxy:
@@ -79,7 +86,7 @@ class Proxy:
         self._censor = censor
 
     def _forget(self, link: "_Link") -> None:
-        link.flowing.clear()
+        link.forget()
         self._forgotten.add(link)
         self._links.discard(link)
 
@@ -165,6 +172,13 @@ class _Link:
             raw: socket.socket = writer.get_extra_info("socket")
             raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
             writer.transport.abort()
+
+    def forget(self) -> None:
+        self.flowing.clear()
+        for writer in self.writers:
+            raw: socket.socket = writer.get_extra_info("socket")
+            if sys.platform == "linux" and not writer.transport.is_closing():
+                raw.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, _DROP_ALL)
 
     async def close(self) -> None:
         for writer in self.writers:
