@@ -53,7 +53,8 @@ _HEADER: Final = struct.Struct(">ihhih")
 _FETCH_BEFORE_PARTITIONS: Final = struct.Struct(">iiiibii")
 
 _IMPATIENT = """
-import consumer.session, consumer.watching, consumer.worker
+import consumer.kafka, consumer.session, consumer.watching, consumer.worker
+consumer.kafka.REQUEST_TIMEOUT_MS = 10_000
 consumer.session.SILENCE_SECONDS = consumer.watching.SILENCE_SECONDS = 1.0
 consumer.session.ANSWER_SECONDS_MAX = 5.0
 consumer.watching.STALL_SECONDS = 3.0
