@@ -16,14 +16,18 @@ from schemas.dead_letter import RejectReason
 
 CONNECT_SECONDS_MAX: Final = 10
 CLOSE_SECONDS_MAX: Final = 2
-STATEMENT_SECONDS_MAX: Final = 60
+STATEMENT_SECONDS_MAX: Final = 45
 """A statement that takes longer is given up, with its connection: it may be half-open."""
 
 _SERVER_SETTINGS: Final = {
     "application_name": "pattern-metrics",
     # The server gives up a little before the client does, so that no lock outlives a client that is gone.
-    "statement_timeout": "55s",
-    "idle_in_transaction_session_timeout": "60s",
+    "statement_timeout": "40s",
+    "idle_in_transaction_session_timeout": "30s",
+    # It does not count a COPY whose client is gone: only the network can tell.
+    "tcp_keepalives_idle": "10",
+    "tcp_keepalives_interval": "5",
+    "tcp_keepalives_count": "3",
 }
 
 _STAGE_COLUMNS: Final = (
@@ -217,9 +221,11 @@ class StoreTransaction:
         savepoint = self.connection.transaction()
         await savepoint.start()
         try:
-            await self.connection.copy_records_to_table(
-                "pattern_metrics_stage", records=rows, columns=_STAGE_COLUMNS
-            )
+            # asyncpg's own limit does not count while a connection takes no more of the records.
+            async with asyncio.timeout(STATEMENT_SECONDS_MAX):
+                await self.connection.copy_records_to_table(
+                    "pattern_metrics_stage", records=rows, columns=_STAGE_COLUMNS
+                )
             if self._before_upsert is not None:
                 await self.connection.execute(self._before_upsert)
             status = await self.connection.execute(upsert)

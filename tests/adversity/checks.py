@@ -38,9 +38,7 @@ async def check(world: World) -> None:
         Violation: says what is not true.
     """
     await require_settled(world)
-    require_letters(await _letters(world.settings), world.load)
-    await require_empty(world.settings, "steps_back")
-    await require_empty(world.settings, "ingest_gaps")  # nothing was ever removed before it was read
+    await require_nothing_lost(world.settings, world.load)
     for member in world.members:
         require_bounded_memory(member)
 
@@ -48,20 +46,23 @@ async def check(world: World) -> None:
 async def require_settled(world: World) -> None:
     """The table comes to be the fold of all that was acknowledged, and progress to be at the log's end."""
 
-    async def is_settled() -> bool:
-        is_equal = await table(world.settings) == world.load.fold
-        return is_equal and await _progress_is_at_the_end(world.settings)
+    await _require_eventually(world, lambda: is_settled(world.settings, world.load))
 
-    await _require_eventually(world, is_settled)
+
+async def is_settled(settings: WorkerSettings, load: Load) -> bool:
+    """Whether the table is the fold, and progress at the log's end."""
+    return await table(settings) == load.fold and await _progress_is_at_the_end(settings)
+
+
+async def is_held(rows: Mapping[UUID, Row], settings: WorkerSettings) -> bool:
+    """Whether the table holds these rows, or newer ones."""
+    return not _behind(rows, await table(settings))
 
 
 async def require_held(world: World, rows: Mapping[UUID, Row]) -> None:
     """The table comes to hold these rows, or newer ones; the producer may go on."""
 
-    async def is_held() -> bool:
-        return not _behind(rows, await table(world.settings))
-
-    await _require_eventually(world, is_held)
+    await _require_eventually(world, lambda: is_held(rows, world.settings))
 
 
 async def _require_eventually(world: World, condition: Callable[[], Awaitable[bool]]) -> None:
@@ -94,6 +95,13 @@ async def _progress_is_at_the_end(settings: WorkerSettings) -> bool:
         ends = await reader.end_offsets([TopicPartition(settings.kafka_topic, n) for n in range(count)])
     at = {row["partition"]: row["next_offset"] for row in rows}
     return all(at.get(partition.partition) == end for partition, end in ends.items())
+
+
+async def require_nothing_lost(settings: WorkerSettings, load: Load) -> None:
+    """Of what is settled: each dead letter is there once, and no row went backwards."""
+    require_letters(await _letters(settings), load)
+    await require_empty(settings, "steps_back")
+    await require_empty(settings, "ingest_gaps")  # nothing was ever removed before it was read
 
 
 async def _letters(settings: WorkerSettings) -> Counter[Letter]:

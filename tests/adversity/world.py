@@ -42,7 +42,7 @@ _POSTGRES_SETTINGS = {
 
 _SMALL_DISK_BYTES = 256 * 1024 * 1024
 
-_WATCH_FOR_STEPS_BACK = """
+WATCH_FOR_STEPS_BACK = """
 CREATE TABLE steps_back (pattern_id uuid);
 CREATE FUNCTION note_step_back() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
@@ -187,7 +187,7 @@ async def _prepare(kafka: ApacheKafka, postgres: PostgresServer, small_disk: Pat
     await migrate_up(postgres.dsn(DATABASE))
     administrator = await asyncpg.connect(postgres.dsn(DATABASE))
     try:
-        await administrator.execute(_WATCH_FOR_STEPS_BACK)
+        await administrator.execute(WATCH_FOR_STEPS_BACK)
         if small_disk is not None:
             for table in ("pattern_quality_metrics", "dead_letters"):
                 await administrator.execute(f"ALTER TABLE {table} SET TABLESPACE small_disk")

@@ -6,7 +6,7 @@ import os
 import re
 import signal
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -56,10 +56,17 @@ class Finished:
 
 @dataclass(frozen=True)
 class CommandLine:
-    """Runs `pattern-metrics` in a directory, with an environment that holds nothing else."""
+    """Runs `pattern-metrics` in a directory, with an environment that holds nothing else.
+
+    Attributes:
+        directory: where.
+        environment: that.
+        program: what `worker` runs.
+    """
 
     directory: Path
     environment: Mapping[str, str] = field(default_factory=dict)
+    program: Sequence[str | Path] = (PROGRAM,)
 
     async def run(self, *arguments: str | Path, stdin: bytes = b"", **settings: object) -> Finished:
         """Run a command to its end; `settings` by their names in lower case."""
@@ -120,7 +127,7 @@ class CommandLine:
         log = self.directory / f"worker-{len(list(self.directory.glob('worker-*')))}.log"
         with log.open("wb") as stderr:
             process = await asyncio.create_subprocess_exec(
-                PROGRAM,
+                *self.program,
                 "consume",
                 *arguments,
                 cwd=self.directory,

@@ -7,15 +7,19 @@ import shutil
 import subprocess
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NoReturn
+from typing import Final, NoReturn, Self
 
 import pytest
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
 from consumer.embedded import HOST, EmbeddedBroker, EmbeddedServer, free_port, kafka_answers
 from tests.support.waiting import eventually
+
+NODES: Final = (1, 2, 3)
+"""Of a cluster."""
 
 _POM = Path(__file__).with_name("kafka_pom.xml")
 _CACHE = Path(__file__).parents[2] / ".cache" / "kafka-4.4.0"
@@ -68,24 +72,32 @@ class ApacheKafka(EmbeddedServer):
         self._scram_users = dict(scram_users or {})
         self._libraries = _libraries()
         self._controller_port = 0
-        self._cluster_id = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+        self._cluster_id = _new_cluster_id()
+        self._java_options = ["-Xmx512m"]
 
     @property
     def bootstrap_servers(self) -> str:
         return f"{HOST}:{self.port}"
 
     def _prepare(self) -> None:
-        self._controller_port = free_port()
+        self._controller_port = self._choose_controller_port()
         self._ports = {name: free_port() for name in self.listeners}
         self._write_properties()
         # With an equals sign: the id may begin with a dash.
-        options = [f"--cluster-id={self._cluster_id}", "--standalone", f"--config={self._properties_file}"]
+        options = [f"--cluster-id={self._cluster_id}", f"--config={self._properties_file}"]
+        options += self._format_options()
         options += [
             f"--add-scram={mechanism}=[name={name},password={password}]"
             for name, password in self._scram_users.items()
             for mechanism in ("SCRAM-SHA-256", "SCRAM-SHA-512")
         ]
         self._run(self._java("kafka.tools.StorageTool", "format", *options))
+
+    def _choose_controller_port(self) -> int:
+        return free_port()
+
+    def _format_options(self) -> list[str]:
+        return ["--standalone"]
 
     def port_of(self, listener: str) -> int:
         """The listener's own port."""
@@ -113,7 +125,7 @@ class ApacheKafka(EmbeddedServer):
     def _java(self, main_class: str, *arguments: str) -> list[str | Path]:
         java = shutil.which("java") or "java"
         options = [
-            "-Xmx512m",
+            *self._java_options,
             "-XX:+UseSerialGC",
             "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn",
             "-Dorg.slf4j.simpleLogger.log.org.apache.kafka.common.network.Selector=info",
@@ -158,6 +170,73 @@ class ApacheKafka(EmbeddedServer):
             },
             **self._settings,
         }
+
+
+class _Node(ApacheKafka):
+    """One of a cluster: broker and controller."""
+
+    def __init__(self, number: int, controller_ports: Mapping[int, int], cluster_id: str) -> None:
+        super().__init__()
+        self._number = number
+        self._controller_ports = controller_ports
+        self._cluster_id = cluster_id
+        self._java_options = ["-Xmx256m", "-XX:TieredStopAtLevel=1"]  # little memory, and up sooner
+
+    def _choose_controller_port(self) -> int:
+        return self._controller_ports[self._number]
+
+    def _format_options(self) -> list[str]:
+        return []  # the voters are named in the settings
+
+    def _properties(self) -> dict[str, str]:
+        voters = ",".join(f"{number}@{HOST}:{port}" for number, port in self._controller_ports.items())
+        properties = super()._properties() | {
+            "node.id": str(self._number),
+            "controller.quorum.voters": voters,
+            "default.replication.factor": "3",
+            "min.insync.replicas": "2",
+            "unclean.leader.election.enable": "false",
+            "offsets.topic.replication.factor": "3",
+            "transaction.state.log.replication.factor": "3",
+            "transaction.state.log.min.isr": "2",
+        }
+        del properties["controller.quorum.bootstrap.servers"]
+        return properties
+
+
+class KafkaCluster:
+    """Three nodes of Apache Kafka 4.4.0: each partition on all of them, and two needed to write.
+
+    Attributes:
+        nodes: each by its id; may be stopped, killed and started again.
+    """
+
+    def __init__(self) -> None:
+        controller_ports = {number: free_port() for number in NODES}
+        cluster_id = _new_cluster_id()
+        self.nodes = {number: _Node(number, controller_ports, cluster_id) for number in NODES}
+
+    @property
+    def bootstrap_servers(self) -> str:
+        return ",".join(node.bootstrap_servers for node in self.nodes.values())
+
+    def __enter__(self) -> Self:
+        try:
+            with ThreadPoolExecutor() as pool:  # none is ready before most are there
+                list(pool.map(_Node.__enter__, self.nodes.values()))
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for node in self.nodes.values():
+            node.kill()  # the last ones would look for a quorum to take their leave of
+            node.__exit__()
+
+
+def _new_cluster_id() -> str:
+    return base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
 
 
 def _libraries() -> Path:

@@ -1,18 +1,29 @@
 """A TCP proxy that does to connections what networks do: between any two parties, at one's command."""
 
 import asyncio
+import ctypes
 import socket
 import struct
+import sys
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Self
 
 from consumer.embedded import HOST
 from tests.support.waiting import hold
 
-_CHUNK_BYTES = 64 * 1024
+CHUNK_BYTES = 64 * 1024
+
+Censor = Callable[[bytes], bytes | None]
+"""What is forwarded in place of a chunk that a client sends; None: its connection is forgotten."""
 
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 """SO_LINGER: on, for no time."""
+
+_SO_ATTACH_FILTER = 26
+_DROP = ctypes.create_string_buffer(struct.pack("HBBI", 6, 0, 0, 0))
+_DROP_ALL = struct.pack("HP", 1, ctypes.addressof(_DROP))
+"""A socket filter of one instruction: what arrives is dropped, and not even acknowledged (Linux)."""
 
 
 class Proxy:
@@ -33,6 +44,7 @@ class Proxy:
         self._is_cut = False
         self._is_frozen = False
         self._delay_seconds = 0.0
+        self._censor: Censor | None = None
 
     async def __aenter__(self) -> Self:
         self._server = await asyncio.start_server(self._accept, HOST, self.port)
@@ -66,15 +78,23 @@ class Proxy:
 
     def forget(self) -> None:
         """Half-open for good, as by a firewall that forgot them: the connections of now, and no new one."""
-        for link in self._links:
-            link.flowing.clear()
-        self._forgotten |= self._links
-        self._links.clear()
+        for link in list(self._links):
+            self._forget(link)
+
+    def censor(self, censor: Censor) -> None:
+        """Read what clients send, and change it, or forget the connection on which it comes."""
+        self._censor = censor
+
+    def _forget(self, link: "_Link") -> None:
+        link.forget()
+        self._forgotten.add(link)
+        self._links.discard(link)
 
     def restore(self) -> None:
         """Forward again, at full speed: also what frozen connections were sent meanwhile."""
         self._is_cut = self._is_frozen = False
         self._delay_seconds = 0.0
+        self._censor = None
         for link in self._links:
             link.flowing.set()
 
@@ -94,8 +114,10 @@ class Proxy:
             await link.flowing.wait()
             far_reader, far_writer = await asyncio.open_connection(HOST, self._target_port)
             link.writers.append(far_writer)
-            directions = ((reader, far_writer), (far_reader, writer))
-            pumps = [asyncio.ensure_future(self._pump(link, *direction)) for direction in directions]
+            pumps = [
+                asyncio.ensure_future(self._pump(link, reader, far_writer, self._read_by_censor)),
+                asyncio.ensure_future(self._pump(link, far_reader, writer)),
+            ]
             try:
                 await asyncio.wait(pumps, return_when=asyncio.FIRST_COMPLETED)
             finally:
@@ -109,10 +131,23 @@ class Proxy:
             self._forgotten.discard(link)
             await link.close()
 
-    async def _pump(self, link: "_Link", reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def _read_by_censor(self, chunk: bytes) -> bytes | None:
+        return chunk if self._censor is None else self._censor(chunk)
+
+    async def _pump(
+        self,
+        link: "_Link",
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        censor: Censor = bytes,
+    ) -> None:
         """Forward one direction to its end; either end's end is the other's."""
         try:
-            while chunk := await reader.read(_CHUNK_BYTES):
+            while sent := await reader.read(CHUNK_BYTES):
+                chunk = censor(sent)
+                if chunk is None:
+                    self._forget(link)
+                    break
                 if self._delay_seconds:
                     await hold(self._delay_seconds)
                 await link.flowing.wait()
@@ -137,6 +172,13 @@ class _Link:
             raw: socket.socket = writer.get_extra_info("socket")
             raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
             writer.transport.abort()
+
+    def forget(self) -> None:
+        self.flowing.clear()
+        for writer in self.writers:
+            raw: socket.socket = writer.get_extra_info("socket")
+            if sys.platform == "linux" and not writer.transport.is_closing():
+                raw.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, _DROP_ALL)
 
     async def close(self) -> None:
         for writer in self.writers:

@@ -1,0 +1,383 @@
+"""Connections that are neither alive nor closed: whatever waits for one, the worker gets over it in time."""
+
+import asyncio
+import struct
+import sys
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Final
+
+import pytest
+from pydantic import SecretStr
+
+from consumer.embedded import PostgresServer, free_port
+from consumer.kafka import create_topic
+from consumer.session import LEAVE_SECONDS_MAX
+from consumer.settings import WorkerSettings
+from consumer.worker import REBUILDS_MAX
+from publisher import ScorePublisher
+from schemas.pattern_scored import PatternScored
+from tests.support.command import SECONDS_MAX, CommandLine, WorkerProcess, environment_of
+from tests.support.kafka import ApacheKafka, Listener, require_apache
+from tests.support.pipeline import an_event, committed_offsets, expected_table, table, worker_settings
+from tests.support.postgres import new_database
+from tests.support.proxy import Proxy
+from tests.support.waiting import eventually
+
+WAYS = 5
+
+NOTICE_SECONDS_MAX = 60.0
+
+GRACE_SECONDS = 4
+
+STOP_SECONDS_MAX = GRACE_SECONDS + LEAVE_SECONDS_MAX + 5
+"""Its grace, to leave the group, and what a busy machine takes to close down."""
+
+PATTERNS: Final = 500
+TEXT: Final = "a" * 60_000
+"""One event of each pattern with this text is more than the sockets on the way hold."""
+MIDDLE_PARTS: Final = 100
+"""So many parts of at most 64 KiB on their way are the middle of these events."""
+
+_FETCH: Final = 1
+_COMMIT: Final = 8
+_JOIN: Final = 11
+_LEAVE: Final = 13
+
+_HEADER: Final = struct.Struct(">ihhih")
+"""Length, kind, version, number, and the length of the client's name, which comes next."""
+
+_FETCH_BEFORE_PARTITIONS: Final = struct.Struct(">iiiibii")
+
+_IMPATIENT = """
+import consumer.kafka, consumer.session, consumer.watching, consumer.worker
+consumer.kafka.REQUEST_TIMEOUT_MS = 10_000
+consumer.session.SILENCE_SECONDS = consumer.watching.SILENCE_SECONDS = 1.0
+consumer.session.ANSWER_SECONDS_MAX = 5.0
+consumer.watching.STALL_SECONDS = 3.0
+consumer.session.COMMIT_SECONDS_MAX = consumer.session.LEAVE_SECONDS_MAX = 1.0
+consumer.worker.BACKOFF_SECONDS_MAX = 1.0
+from consumer.cli import main
+main()
+"""
+"""The worker itself, which only waits for less time."""
+
+
+@dataclass
+class Way:
+    """A worker with a topic and a database of its own, and its ways there; `settings` go round them."""
+
+    settings: WorkerSettings
+    command: CommandLine
+    to_kafka: Proxy
+    to_postgres: Proxy
+    events: list[PatternScored] = field(default_factory=list)
+
+    async def publish(self, events: Iterable[PatternScored]) -> None:
+        async with ScorePublisher(self.settings) as publisher:
+            await publisher.publish_many(published := list(events))
+        self.events += published
+
+    async def is_written(self) -> bool:
+        return await table(self.settings) == expected_table(self.events)
+
+    async def wait_until_written(self, seconds_max: float = SECONDS_MAX) -> float:
+        """How long it took."""
+        began_at = time.monotonic()
+        await eventually(self.is_written, deadline_seconds=seconds_max)
+        return time.monotonic() - began_at
+
+
+Ways = Callable[[int], Awaitable[list[Way]]]
+
+
+@pytest.fixture(scope="module")
+def ports() -> dict[str, int]:
+    """Where the proxies to Kafka are, by the name of its listener behind."""
+    return {f"WAY{number}": free_port() for number in range(WAYS)}
+
+
+@pytest.fixture(scope="module")
+def kafka(request: pytest.FixtureRequest, ports: dict[str, int]) -> Iterator[ApacheKafka]:
+    require_apache(request)
+    with ApacheKafka(
+        {name: Listener("PLAINTEXT", advertised_port=port) for name, port in ports.items()}
+    ) as kafka:
+        yield kafka
+
+
+@pytest.fixture
+async def new_ways(
+    kafka: ApacheKafka,
+    ports: dict[str, int],
+    postgres_server: PostgresServer,
+    template_name: str,
+    tmp_path: Path,
+) -> AsyncIterator[Ways]:
+    async with AsyncExitStack() as databases, AsyncExitStack() as proxies:
+
+        async def new_way(listener: str, port: int) -> Way:
+            database_url = await databases.enter_async_context(new_database(postgres_server, template_name))
+            to_kafka = await proxies.enter_async_context(Proxy(kafka.port_of(listener), port))
+            to_postgres = await proxies.enter_async_context(Proxy(postgres_server.port))
+            directory = tmp_path / listener
+            directory.mkdir()
+            settings = worker_settings(
+                kafka.bootstrap_servers,
+                f"{tmp_path.name}-{listener}",
+                database_url,
+                kafka_enable_idempotence=True,
+                shutdown_grace_seconds=GRACE_SECONDS,
+            )
+            await create_topic(settings, partitions=1, replication_factor=1)
+            by_detour = database_url.replace(f":{postgres_server.port}/", f":{to_postgres.port}/")
+            detour = {
+                "kafka_bootstrap_servers": f"127.0.0.1:{port}",
+                "database_url": SecretStr(by_detour),
+            }
+            environment = environment_of(settings.model_copy(update=detour))
+            return Way(settings, CommandLine(directory, environment), to_kafka, to_postgres)
+
+        async def new_ways(count: int) -> list[Way]:
+            return [await new_way(*named) for named, _ in zip(ports.items(), range(count), strict=False)]
+
+        yield new_ways
+
+
+def measured(seconds: float, patterns: int = 3, text: str = "") -> list[PatternScored]:
+    """One event of each pattern."""
+    return [an_event(number, seconds, metadata={"text": text}) for number in range(patterns)]
+
+
+def forget_once(way: Proxy, is_unwanted: Callable[[bytes], bool]) -> list[float]:
+    """Forget the first connection on which this comes; where it did, that moment."""
+    moments = list[float]()
+
+    def censor(chunk: bytes) -> bytes | None:
+        if moments or not is_unwanted(chunk):
+            return chunk
+        moments.append(time.monotonic())
+        return None
+
+    way.censor(censor)
+    return moments
+
+
+def forget_each(way: Proxy, kind: int) -> list[float]:
+    """Forget each connection of the group's client on which this kind of request comes; the moments."""
+    moments = list[float]()
+
+    def censor(chunk: bytes) -> bytes | None:
+        if not any(is_of_the_group(request, kind) for request in requests_of(chunk)):
+            return chunk
+        moments.append(time.monotonic())
+        return None
+
+    way.censor(censor)
+    return moments
+
+
+def requests_of(chunk: bytes) -> Iterator[bytes]:
+    """Kafka's requests, each with its length before it."""
+    while chunk:
+        end = 4 + int.from_bytes(chunk[:4])
+        yield chunk[:end]
+        chunk = chunk[end:]
+
+
+def is_of_the_group(request: bytes, kind: int) -> bool:
+    """Whether it is of this kind, and from the worker's client, not from one that only looks for a broker."""
+    _, key, _, _, client_length = _HEADER.unpack_from(request)
+    client = request[_HEADER.size : _HEADER.size + client_length]
+    return key == kind and client == b"pattern-metrics"
+
+
+def starve(chunk: bytes) -> bytes:
+    """Ask for nothing where records are asked for: Fetch, version 11, of no partitions."""
+    starved = b""
+    for request in requests_of(chunk):
+        if is_of_the_group(request, _FETCH):
+            _, _, version, _, client_length = _HEADER.unpack_from(request)
+            assert version == 11
+            body = request[4 : _HEADER.size + client_length + _FETCH_BEFORE_PARTITIONS.size]
+            body += bytes(4 + 4 + 2)  # no partitions, none to forget, no rack
+            starved += len(body).to_bytes(4) + body
+        else:
+            starved += request
+    return starved
+
+
+def in_a_copy(number: int) -> Callable[[bytes], bool]:
+    """Whether it comes in the middle of what is copied to PostgreSQL, for the time of this number."""
+    copies = parts = 0
+
+    def is_unwanted(chunk: bytes) -> bool:
+        nonlocal copies, parts
+        copies += b"FROM STDIN" in chunk
+        parts += copies == number
+        return parts == MIDDLE_PARTS
+
+    return is_unwanted
+
+
+def is_commit(chunk: bytes) -> bool:
+    """Whether it commits a transaction of PostgreSQL."""
+    return b"COMMIT" in chunk
+
+
+# A connection that a firewall forgot
+
+
+async def test_a_forgotten_connection_is_replaced_within_a_minute_by_the_same_process(
+    new_ways: Ways,
+) -> None:
+    async def forget(way: Way, *forgotten: Proxy) -> float:
+        async with way.command.worker() as worker:
+            await way.publish(measured(1))
+            await way.wait_until_written()
+            for proxy in forgotten:
+                proxy.forget()
+            await way.publish(measured(2))
+            seconds = await way.wait_until_written(2 * NOTICE_SECONDS_MAX)
+            assert len(worker.events("worker_started")) == 1
+        return seconds
+
+    async def forget_where(way: Way, is_unwanted: Callable[[bytes], bool], text: str = "") -> float:
+        """In the middle of a write."""
+        await way.publish(measured(1, PATTERNS, text))
+        moments = forget_once(way.to_postgres, is_unwanted)
+        async with way.command.worker(history_enabled=True) as worker:
+            await way.wait_until_written(3 * NOTICE_SECONDS_MAX)
+            assert len(worker.events("worker_started")) == 1
+        return time.monotonic() - moments[0]
+
+    kafka, postgres, both, copying, committing = await new_ways(5)
+    seconds = await asyncio.gather(
+        forget(kafka, kafka.to_kafka),
+        forget(postgres, postgres.to_postgres),
+        forget(both, both.to_kafka, both.to_postgres),
+        forget_where(copying, in_a_copy(2), TEXT),
+        forget_where(committing, is_commit),
+    )
+
+    print(seconds)  # noqa: T201 - shown where the test fails, and by -s
+    assert max(seconds) < NOTICE_SECONDS_MAX
+
+
+# A stop
+
+
+async def test_a_stop_is_obeyed_within_the_grace_time_whatever_hangs(new_ways: Ways) -> None:
+    async def stop(worker: WorkerProcess) -> float:
+        began_at = time.monotonic()
+        assert await worker.terminate() == 0
+        return time.monotonic() - began_at
+
+    async def stop_where(way: Way, *frozen: Proxy) -> float:
+        async with way.command.worker() as worker:
+            await way.publish(measured(1))
+            await way.wait_until_written()
+            for proxy in frozen:
+                proxy.freeze()
+            await way.publish(measured(2))
+            return await stop(worker)
+
+    async def stop_in_a_copy(way: Way) -> float:
+        await way.publish(measured(1, PATTERNS, TEXT))
+        moments = forget_once(way.to_postgres, in_a_copy(1))
+        async with way.command.worker() as worker:
+            await eventually(lambda: moments, deadline_seconds=SECONDS_MAX)
+            return await stop(worker)
+
+    async def stop_at(way: Way, kind: int) -> float:
+        """Where one request of Kafka does not return."""
+        await way.publish(measured(1))
+        moments = forget_each(way.to_kafka, kind)
+        async with way.command.worker() as worker:
+            await eventually(lambda: moments, deadline_seconds=SECONDS_MAX)
+            return await stop(worker)
+
+    async def leave(way: Way) -> float:
+        await way.publish(measured(1))
+        moments = forget_each(way.to_kafka, _LEAVE)
+        async with way.command.worker() as worker:
+            await way.wait_until_written()
+            seconds = await stop(worker)
+            assert moments
+        return seconds
+
+    both, copying, joining, committing, leaving = await new_ways(5)
+    seconds = await asyncio.gather(
+        stop_where(both, both.to_kafka, both.to_postgres),
+        stop_in_a_copy(copying),
+        stop_at(joining, _JOIN),
+        stop_at(committing, _COMMIT),
+        leave(leaving),
+    )
+
+    print(seconds)  # noqa: T201 - shown where the test fails, and by -s
+    assert max(seconds) < STOP_SECONDS_MAX
+
+
+# Repeated failure
+
+
+async def test_only_a_client_that_stalls_again_and_again_ends_the_process_and_no_outage(
+    new_ways: Ways,
+) -> None:
+    async def require_end(way: Way, detail: str) -> None:
+        await way.publish(measured(1))
+        async with impatient(way).worker() as worker:
+            async with asyncio.timeout(2 * SECONDS_MAX):
+                assert await worker.process.wait() == 1
+            rebuilt = [line["detail"] for line in worker.events("client_rebuilt")]
+        assert rebuilt == [detail] * REBUILDS_MAX
+
+    async def require_patience(way: Way, others: Awaitable[object]) -> None:
+        async with impatient(way).worker() as worker:
+            await way.publish(measured(1))
+            await way.wait_until_written()
+            way.to_kafka.freeze()
+            await others
+            assert not worker.events("client_rebuilt")
+            way.to_kafka.restore()
+            await way.publish(measured(2))
+            await way.wait_until_written()
+            assert len(worker.events("worker_started")) == 1
+
+    fetching, starved, joining, frozen, committing = await new_ways(5)
+    forget_each(fetching.to_kafka, _FETCH)
+    forget_each(joining.to_kafka, _JOIN)
+    starved.to_kafka.censor(starve)
+    starved.to_kafka.slow(0.02)  # or it would ask all the time
+    ends = asyncio.gather(
+        require_end(fetching, "a fresh connection gets through, and the client's does not"),
+        require_end(starved, "1 partitions have lag, and no record arrives"),
+        require_end(joining, "the client could not join the group"),
+    )
+    await asyncio.gather(require_patience(frozen, ends), ends, require_writing_without_commits(committing))
+
+
+async def require_writing_without_commits(way: Way) -> None:
+    """A commit that does not return holds no batch up for longer than its bound."""
+    moments = forget_each(way.to_kafka, _COMMIT)
+    async with impatient(way).worker() as worker:
+        for seconds in range(3):
+            await way.publish(measured(seconds))
+            await way.wait_until_written()
+        assert moments
+        assert not await committed_offsets(way.settings)
+        way.to_kafka.restore()
+        await eventually(lambda: has_committed(way), deadline_seconds=SECONDS_MAX)
+        assert len(worker.events("worker_started")) == 1
+
+
+async def has_committed(way: Way) -> bool:
+    return (await committed_offsets(way.settings)).get(0) == len(way.events)
+
+
+def impatient(way: Way) -> CommandLine:
+    return replace(way.command, program=(sys.executable, "-c", _IMPATIENT))
