@@ -28,7 +28,7 @@ from consumer.retrying import persevere
 from consumer.settings import WorkerSettings
 from consumer.stopping import Stop, cancel, end_within
 from consumer.store import ProgressLostError, Store
-from consumer.watching import SILENCE_SECONDS, StalledError, Watch, has_lost
+from consumer.watching import SILENCE_SECONDS, StalledError, Watch, has_lost, log_start
 
 logger = structlog.get_logger()
 
@@ -420,30 +420,5 @@ class Session(ConsumerRebalanceListener):
 
         starts = await persevere("postgresql", write_down, self._health)
         for partition, start in starts.items():
-            _log_start(partition, start, self._out_of_range.get(partition))
+            log_start(partition, start, self._out_of_range.get(partition))
         return starts
-
-
-def _log_start(partition: TopicPartition, start: Start, out_of_range: int | None) -> None:
-    if start.gap is not None:
-        logger.warning(
-            "gap",
-            partition=partition.partition,
-            first_offset=start.gap.start,
-            last_offset=start.gap.last,
-            hint="retention removed these records before they were read; see table ingest_gaps",
-        )
-    elif out_of_range is not None:
-        logger.warning(
-            "position_beyond_the_log",
-            partition=partition.partition,
-            position=out_of_range,
-            hint="the topic is not the one we knew; reading it from its beginning",
-        )
-    elif start.was_forgotten:
-        logger.warning(
-            "group_offset_forgotten",
-            partition=partition.partition,
-            hint="the topic was made anew, or the offset has expired; reading it from its beginning",
-        )
-    logger.info("reading_from", partition=partition.partition, offset=start.offset)

@@ -1,19 +1,23 @@
-"""Where the log ends, how far behind we are, and whether client and database still do what they should."""
+"""Where the log begins and ends, and whether client and database still do what they should."""
 
 import asyncio
 import time
 from collections.abc import Iterable, Mapping
 from typing import Final
 
+import structlog
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 
 from consumer.faults import Fault, diagnose
 from consumer.health import Health
 from consumer.kafka import require_topic
+from consumer.offsets import Start
 from consumer.retrying import persevere
 from consumer.settings import WorkerSettings
 from consumer.store import Store
+
+logger = structlog.get_logger()
 
 SILENCE_SECONDS: Final = 10.0
 """Without a record for so long, the broker is asked whether it is there and whether there are any."""
@@ -141,3 +145,29 @@ async def has_lost(
         if "postgresql" not in health.conditions:
             health.report("postgresql", error, diagnose(error))
         return False
+
+
+def log_start(partition: TopicPartition, start: Start, out_of_range: int | None) -> None:
+    """Say where a partition is read from, and why, where that is not simply where we were."""
+    if start.gap is not None:
+        logger.warning(
+            "gap",
+            partition=partition.partition,
+            first_offset=start.gap.start,
+            last_offset=start.gap.last,
+            hint="retention removed these records before they were read; see table ingest_gaps",
+        )
+    elif out_of_range is not None:
+        logger.warning(
+            "position_beyond_the_log",
+            partition=partition.partition,
+            position=out_of_range,
+            hint="the topic is not the one we knew; reading it from its beginning",
+        )
+    elif start.was_forgotten:
+        logger.warning(
+            "group_offset_forgotten",
+            partition=partition.partition,
+            hint="the topic was made anew, or the offset has expired; reading it from its beginning",
+        )
+    logger.info("reading_from", partition=partition.partition, offset=start.offset)
