@@ -39,6 +39,8 @@ def _to_file(path: Path) -> Iterator[Callable[[bytes], None]]:
     unfinished = final if is_device else final.with_name(f"{final.name}.part")
     with _naming(path):
         output = unfinished.open("wb")
+        if final.exists():
+            unfinished.chmod(final.stat().st_mode)  # who may read it, may read the new one
     try:
 
         def write_to_file(data: bytes) -> None:

@@ -69,8 +69,8 @@ async def check_table(settings: WorkerSettings) -> list[Check]:
             Check(
                 "the constraint of 014 is there",
                 row["has_constraint"],
-                "pattern_quality_metrics_pattern_id_unique",
-                "pattern-metrics migrate up",
+                "pattern_quality_metrics_pattern_id_unique: UNIQUE (pattern_id)",
+                "dropping another of that name, if there is one, and pattern-metrics migrate up",
             ),
             Check(
                 "no pattern occurs twice",
@@ -78,7 +78,13 @@ async def check_table(settings: WorkerSettings) -> list[Check]:
                 f"{row['rows']:,} rows, {row['patterns']:,} patterns",
                 "pattern-metrics migrate up",
             ),
-            Check("scores are from 0 to 1", row["out_of_range"] == 0, f"{row['out_of_range']:,} are not"),
+            Check(
+                "scores are from 0 to 1",
+                row["out_of_range"] == 0,
+                f"{row['out_of_range']:,} are not",
+                "deleting WHERE quality_score NOT BETWEEN 0 AND 1 OR confidence NOT BETWEEN 0 AND 1, and "
+                "pattern-metrics replay",
+            ),
             await _check_upsert(store),
         ]
     finally:
@@ -122,6 +128,9 @@ async def _check_upsert(store: Store) -> Check:
                 applied += merged
             count = await transaction.connection.fetchval(statement("select_pattern_count"), pattern_id)
             raise _RollBackError  # noqa: TRY301 - it is the transaction that has to see it
+    except asyncpg.InsufficientPrivilegeError as error:
+        mend = "making the login a member of pattern_metrics_worker"
+        return Check(name, passed=False, detail=error.args[0], mend=mend)
     except asyncpg.PostgresError as error:
         return Check(name, passed=False, detail=error.args[0], mend="pattern-metrics migrate up")
     except _RollBackError:

@@ -7,5 +7,6 @@ SELECT
         SELECT FROM pg_constraint
         WHERE conrelid = 'pattern_quality_metrics'::regclass AND contype = 'u' AND convalidated
           AND conname = 'pattern_quality_metrics_pattern_id_unique'
+          AND pg_get_constraintdef(oid) = 'UNIQUE (pattern_id)'
     ) AS has_constraint
 FROM pattern_quality_metrics

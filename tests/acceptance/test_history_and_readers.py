@@ -115,6 +115,7 @@ async def test_an_export_is_selected_formatted_and_whole_or_absent(
     whole = (await command.run("export")).succeeded()
     good = (await command.run("export", "--format", "csv", "--band", "good")).succeeded()
     best = (await command.run("export", "--min-quality", "0.9", "-")).succeeded()
+    (tmp_path / "all.parquet").touch(mode=0o600)
     (await command.run("export", "--format", "parquet", tmp_path / "all.parquet")).succeeded()
     piped = (await command.run("export", "--format", "parquet")).succeeded()
     absent = await command.run("export", tmp_path / "no such directory" / "x")
@@ -127,6 +128,7 @@ async def test_an_export_is_selected_formatted_and_whole_or_absent(
     assert [line.split(b",")[3] for line in good.stdout.splitlines()] == [b"band", b"good", b"good"]
     assert best.json["band"] == "excellent"
     assert (tmp_path / "all.parquet").read_bytes() == piped.stdout
+    assert (tmp_path / "all.parquet").stat().st_mode & 0o777 == 0o600
     assert piped.stdout[:4] == piped.stdout[-4:] == b"PAR1"
     assert (absent.code, unreachable.code) == (1, 1)
     assert [absent.stderr.count("\n"), unreachable.stderr.count("\n")] == [1, 1]

@@ -251,3 +251,23 @@ async def test_a_topic_of_which_nothing_was_compared_proves_no_table(
     assert finished.code == 1
     assert b"no progress" in finished.stdout
     assert b"mend it with: pattern-metrics consume" in finished.stdout
+
+
+async def test_another_constraint_under_the_name_of_014_is_not_taken_for_it(
+    database_command: CommandLine, migrated_database_url: str
+) -> None:
+    name = "pattern_quality_metrics_pattern_id_unique"
+    await run_sql(
+        migrated_database_url,
+        f"ALTER TABLE pattern_quality_metrics DROP CONSTRAINT {name}, "
+        f"ADD CONSTRAINT {name} UNIQUE (pattern_id, measurement_timestamp)",
+    )
+
+    refused = await database_command.run("verify")
+    await run_sql(migrated_database_url, f"ALTER TABLE pattern_quality_metrics DROP CONSTRAINT {name}")
+    (await database_command.run("migrate", "up")).succeeded()
+
+    assert refused.code == 1
+    assert b"FAILED the constraint of 014 is there" in refused.stdout
+    assert b"mend it with: dropping another of that name" in refused.stdout
+    (await database_command.run("verify")).succeeded()
