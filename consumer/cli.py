@@ -57,8 +57,8 @@ app.add_typer(dead_letters_app, name="dead-letters")
 
 def main() -> None:
     """The entry point; an error that nobody expected is logged with its traceback, and the exit code is 1."""
-    configure_logging(LogSettings.model_construct())  # until a command does as the settings say
     open_closed_streams()
+    configure_logging(LogSettings.model_construct())  # until a command does as the settings say
     sys.exit(end_output(_run_command()))
 
 

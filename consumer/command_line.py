@@ -116,7 +116,7 @@ def input_size(file: IO[bytes]) -> int | None:
 
 
 def open_closed_streams() -> None:
-    """Put a stream that fails in the place of a standard one that is closed.
+    """Put a stream that fails in the place of a standard one that is closed; errors go nowhere then.
 
     Python has None there, to which some write in silence, and its number would be the next socket's.
     """
@@ -124,6 +124,8 @@ def open_closed_streams() -> None:
         sys.stdin = os.fdopen(os.open(os.devnull, os.O_WRONLY), "r")
     if sys.stdout is None:
         sys.stdout = os.fdopen(os.open(os.devnull, os.O_RDONLY), "w")
+    if sys.stderr is None:
+        sys.stderr = os.fdopen(os.open(os.devnull, os.O_WRONLY), "w")
 
 
 def end_output(code: int) -> int:

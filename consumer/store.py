@@ -80,6 +80,7 @@ class Store:
                 connection = await self._connected()
                 transaction = connection.transaction()
                 await transaction.start()
+                await connection.execute(statement("set_constraints_immediate"))
                 yield StoreTransaction(
                     connection, keeps_history=self._keeps_history, before_upsert=self._before_upsert
                 )

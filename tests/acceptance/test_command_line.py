@@ -201,3 +201,9 @@ async def test_a_wrong_parameter_of_the_database_url_is_named_in_one_line(
     assert told in refused.stderr
     assert "DATABASE_URL" in refused.stderr
     assert "migrate" not in refused.stderr
+
+
+async def test_a_command_does_its_work_where_standard_error_is_closed(command: CommandLine) -> None:
+    ended = await command.run_program("/bin/sh", "-c", f"{PROGRAM} schema 2>&-")
+
+    assert b"pattern_id" in ended.succeeded().stdout
