@@ -80,7 +80,6 @@ class Store:
                 connection = await self._connected()
                 transaction = connection.transaction()
                 await transaction.start()
-                await connection.execute(statement("set_constraints_immediate"))
                 yield StoreTransaction(
                     connection, keeps_history=self._keeps_history, before_upsert=self._before_upsert
                 )
