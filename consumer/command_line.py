@@ -5,9 +5,10 @@ import os
 import re
 import stat
 import sys
-from collections.abc import Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import IO, Annotated, Any, Final, NoReturn, TypeVar
 
 import asyncpg
@@ -28,7 +29,8 @@ from typing_extensions import override
 
 from consumer.faults import Fault, diagnose
 from consumer.logs import configure_logging
-from consumer.settings import InvalidSettingError, LogSettings, SettingsT, load
+from consumer.output import OutputError, writing
+from consumer.settings import DatabaseSettings, InvalidSettingError, LogSettings, SettingsT, load
 
 T = TypeVar("T")
 
@@ -75,6 +77,23 @@ def load_settings(settings_class: type[SettingsT]) -> SettingsT:
 def start_logging() -> None:
     """For commands that do one thing: what aiokafka would log, their own last line says better."""
     configure_logging(load_settings(LogSettings), library_level=logging.CRITICAL)
+
+
+def load_database_url() -> str:
+    """For commands that need the database alone: begins the logging as well."""
+    settings = load_settings(DatabaseSettings)
+    start_logging()
+    return settings.database_url.get_secret_value()
+
+
+@contextmanager
+def writing_output(path: Path) -> Iterator[Callable[[bytes], None]]:
+    """What takes the next bytes of a command's data (see `output.writing`); a failure is told in one line."""
+    try:
+        with writing(path) as write:
+            yield write
+    except OutputError as error:
+        fail(f"error: {error}", 1)
 
 
 def run(work: Coroutine[Any, Any, T], about: str) -> T:

@@ -18,11 +18,12 @@ from consumer.command_line import (
     TIME_FORMS,
     JsonOption,
     fail,
+    load_database_url,
     load_settings,
     parse_time,
     progress_bar,
     run,
-    start_logging,
+    writing_output,
 )
 from consumer.dead_letter_text import letter_fields, letter_text, safe_text, time_text
 from consumer.dead_letters import (
@@ -42,7 +43,7 @@ from consumer.dead_letters import (
 from consumer.dead_letters import discard as discard_letters
 from consumer.dead_letters import prune as prune_letters
 from consumer.dead_letters import redrive as redrive_letters
-from consumer.output import STANDARD_OUTPUT, OutputError, writing
+from consumer.output import STANDARD_OUTPUT
 from consumer.settings import DatabaseSettings
 from consumer.shadow import open_store
 from schemas.clock_settings import ClockSettings
@@ -85,12 +86,6 @@ SinceOption = Annotated[
 AllOption = Annotated[bool, typer.Option("--all", help="All open letters.")]
 
 
-def _database_url() -> str:
-    settings = load_settings(DatabaseSettings)
-    start_logging()
-    return settings.database_url.get_secret_value()
-
-
 def _run(work: Coroutine[Any, Any, T]) -> T:
     return run(work, POSTGRESQL)
 
@@ -109,11 +104,8 @@ def _require_selection(url: str, selection: Selection, *, everything: bool) -> N
 
 @contextmanager
 def _writing_lines(path: Path) -> Iterator[Callable[[bytes], None]]:
-    try:
-        with writing(path) as write:
-            yield lambda line: write(line + b"\n")
-    except OutputError as error:
-        fail(f"error: {error}", 1)
+    with writing_output(path) as write:
+        yield lambda line: write(line + b"\n")
 
 
 def _json(content: dict[str, Any]) -> bytes:
@@ -140,7 +132,7 @@ def list_command(
             f"{status!r} is none of {OPEN}, {REDRIVEN}, {DISCARDED}, all", param_hint="--status"
         )
     selection = Selection(None if status == "all" else status, reason, topic, since)
-    url = _database_url()
+    url = load_database_url()
     if as_json:
         with _writing_lines(STANDARD_OUTPUT) as write:
             _run(list_letters(url, selection, limit, lambda row: write(_json(row))))
@@ -183,7 +175,7 @@ def show(
     """
     found = list[DeadLetter]()
     selection = Selection(status=None, coordinates=[coordinates])
-    _run(read_letters(_database_url(), selection, found.append, lambda _done, _total: None))
+    _run(read_letters(load_database_url(), selection, found.append, lambda _done, _total: None))
     for letter in found:
         typer.echo(_json(letter_fields(letter)) if as_json else "\n".join(letter_text(letter)))
     if not found:
@@ -204,7 +196,7 @@ def redrive(
     What is stored, or superseded by now, is marked; nothing is deleted. What is refused again stays open,
     with today's reason. Safe beside workers, to run twice, and to interrupt.
     """
-    url, clock = _database_url(), load_settings(ClockSettings)
+    url, clock = load_database_url(), load_settings(ClockSettings)
     selection = Selection(OPEN, reason, topic, since, coordinates or ())
     _require_selection(url, selection, everything=everything)
     store = open_store(load_settings(DatabaseSettings), dry_run=False)
@@ -230,7 +222,7 @@ def discard(  # noqa: PLR0913, PLR0917 - a command has as many parameters as it 
     """Mark open letters as discarded: nobody has to look at them any more. All or none."""
     if not because.strip():
         raise typer.BadParameter("say why", param_hint="--because")
-    url = _database_url()
+    url = load_database_url()
     selection = Selection(OPEN, reason, topic, since, coordinates or ())
     _require_selection(url, selection, everything=everything)
     count = _run(discard_letters(url, selection, because))
@@ -249,7 +241,7 @@ def prune(
 
     A replay of a topic that still holds such a record sets it aside again.
     """
-    count = _run(prune_letters(_database_url(), older_than))
+    count = _run(prune_letters(load_database_url(), older_than))
     typer.echo(json.dumps({"pruned": count}) if as_json else f"pruned {count:,} dead letters")
 
 
@@ -270,7 +262,7 @@ def export(
 
     pattern-metrics dead-letters discard TOPIC/PARTITION/OFFSET... --because "published anew"
     """
-    url, counts = _database_url(), [0, 0]
+    url, counts = load_database_url(), [0, 0]
     selection = Selection(OPEN, reason, topic, since, coordinates or ())
     visible = file != STANDARD_OUTPUT or not sys.stdout.isatty()
     with _writing_lines(file) as write, progress_bar("exporting", visible=visible) as bar:

@@ -15,28 +15,21 @@ from consumer.command_line import (
     TIME_FORMS,
     JsonOption,
     fail,
-    load_settings,
+    load_database_url,
     parse_time,
     progress_bar,
     run,
-    start_logging,
+    writing_output,
 )
 from consumer.export import WRITERS, Band, Column, Format, WriteRows, export_rows
 from consumer.history import prune_history
-from consumer.output import STANDARD_OUTPUT, OutputError, writing
-from consumer.settings import DatabaseSettings
+from consumer.output import STANDARD_OUTPUT
 
 readers_app = typer.Typer()
 history_app = typer.Typer(
     no_args_is_help=True, help="The measurements that HISTORY_ENABLED keeps in pattern_quality_history."
 )
 readers_app.add_typer(history_app, name="history")
-
-
-def _database_url() -> str:
-    settings = load_settings(DatabaseSettings)
-    start_logging()
-    return settings.database_url.get_secret_value()
 
 
 @readers_app.command()
@@ -53,26 +46,21 @@ def export(
     It reads one snapshot, so that workers may write meanwhile, and keeps little in memory. JSON Lines and CSV
     are what backfill takes. A FILE is there whole, or not at all.
     """
-    url = _database_url()
+    url = load_database_url()
     is_terminal = file == STANDARD_OUTPUT and sys.stdout.isatty()
     if output_format is Format.PARQUET:
         if is_terminal:
             fail("error: Parquet is not for a terminal: give a FILE", 2)
         _require_pyarrow()
-    try:
-        with writing(file) as write, progress_bar("exporting", visible=not is_terminal) as bar:
+    with writing_output(file) as write, progress_bar("exporting", visible=not is_terminal) as bar:
 
-            def open_writer(columns: Sequence[Column]) -> AbstractContextManager[WriteRows]:
-                return WRITERS[output_format](columns, write)
+        def open_writer(columns: Sequence[Column]) -> AbstractContextManager[WriteRows]:
+            return WRITERS[output_format](columns, write)
 
-            rows = run(
-                export_rows(
-                    url, min_quality=min_quality, band=band, open_writer=open_writer, advance=bar.reach
-                ),
-                POSTGRESQL,
-            )
-    except OutputError as error:
-        fail(f"error: {error}", 1)
+        rows = run(
+            export_rows(url, min_quality=min_quality, band=band, open_writer=open_writer, advance=bar.reach),
+            POSTGRESQL,
+        )
     typer.echo(f"exported {rows:,} patterns", err=True)
 
 
@@ -97,5 +85,5 @@ def prune(
     such a measurement brings it back.
     """
     with progress_bar("pruning") as bar:
-        count = run(prune_history(_database_url(), older_than, bar.reach), POSTGRESQL)
+        count = run(prune_history(load_database_url(), older_than, bar.reach), POSTGRESQL)
     typer.echo(json.dumps({"pruned": count}) if as_json else f"pruned {count:,} measurements")
