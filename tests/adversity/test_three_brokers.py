@@ -18,9 +18,9 @@ from consumer.watching import SILENCE_SECONDS
 from tests.adversity.checks import is_held, is_settled, require_nothing_lost
 from tests.adversity.load import Load
 from tests.adversity.rounds import PARTS_AFTER
-from tests.adversity.world import WATCH_FOR_STEPS_BACK
 from tests.support.command import CommandLine, WorkerProcess, environment_of
 from tests.support.kafka import NODES, KafkaCluster, require_apache
+from tests.support.load import WATCH_FOR_STEPS_BACK
 from tests.support.pipeline import execute, worker_settings
 from tests.support.postgres import new_database
 from tests.support.waiting import eventually, hold

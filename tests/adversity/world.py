@@ -22,6 +22,7 @@ from consumer.settings import WorkerSettings
 from tests.adversity.load import Load
 from tests.support.command import CommandLine, WorkerProcess, environment_of
 from tests.support.kafka import ApacheKafka, Listener
+from tests.support.load import WATCH_FOR_STEPS_BACK
 from tests.support.pipeline import worker_settings
 from tests.support.proxy import Proxy
 
@@ -41,18 +42,6 @@ _POSTGRES_SETTINGS = {
 }
 
 _SMALL_DISK_BYTES = 256 * 1024 * 1024
-
-WATCH_FOR_STEPS_BACK = """
-CREATE TABLE steps_back (pattern_id uuid);
-CREATE FUNCTION note_step_back() RETURNS trigger LANGUAGE plpgsql AS $$
-BEGIN
-    INSERT INTO steps_back VALUES (NEW.pattern_id);
-    RETURN NULL;
-END $$;
-CREATE TRIGGER note_step_back AFTER UPDATE ON pattern_quality_metrics FOR EACH ROW
-WHEN (((NEW.measurement_timestamp, NEW.event_id) > (OLD.measurement_timestamp, OLD.event_id)) IS NOT TRUE)
-EXECUTE FUNCTION note_step_back();
-"""
 
 
 class Happening(NamedTuple):

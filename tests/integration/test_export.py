@@ -19,10 +19,9 @@ import pytest
 
 from consumer.backfill import BackfillRules, Source, backfill, csv_lines, json_lines
 from consumer.export import ROWS_IN_MEMORY, WRITERS, Band, Format, export_rows
-from consumer.ingestion import store_batch
 from consumer.store import Store
 from publisher.scorer import BANDS, WEIGHTS, band_of
-from tests.integration.test_store import a_batch
+from tests.support.batches import a_batch, write
 from tests.support.pipeline import BASE_TIME, an_event
 from tests.support.postgres import new_database
 
@@ -32,8 +31,7 @@ EVERYTHING: dict[str, Any] = {"min_quality": None, "band": None}
 async def insert(url: str, *events: Any) -> None:
     store = Store(url)
     try:
-        async with store.transaction() as transaction:
-            assert (await store_batch(transaction, a_batch(events))).dead_letters == 0
+        assert (await write(store, a_batch(events))).dead_letters == 0
     finally:
         await store.close()
 

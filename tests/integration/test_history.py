@@ -4,18 +4,17 @@ import random
 from collections.abc import AsyncIterator
 from typing import Any
 
-import asyncpg
 import pytest
 
 from consumer.folding import by_measurement, fold
 from consumer.history import prune_history
-from consumer.ingestion import Accounting, Batch, store_batch
+from consumer.ingestion import Accounting, store_batch
 from consumer.records import Accepted
 from consumer.shadow import ShadowStore
 from consumer.sql import statement
 from consumer.store import Store
 from schemas.pattern_scored import PatternScored
-from tests.integration.test_store import a_batch
+from tests.support.batches import a_batch, write
 from tests.support.pipeline import BASE_TIME, an_event
 
 HISTORY = "SELECT pattern_id, measurement_timestamp, event_id, quality_score FROM pattern_quality_history"
@@ -26,18 +25,6 @@ async def store(any_migrated_database_url: str) -> AsyncIterator[Store]:
     store = Store(any_migrated_database_url, keeps_history=True)
     yield store
     await store.close()
-
-
-@pytest.fixture
-async def database(any_migrated_database_url: str) -> AsyncIterator["asyncpg.Connection[Any]"]:
-    connection = await asyncpg.connect(any_migrated_database_url)
-    yield connection
-    await connection.close()
-
-
-async def write(store: Store, batch: Batch) -> Accounting:
-    async with store.transaction() as transaction:
-        return await store_batch(transaction, batch)
 
 
 def rows_of(accepted: list[Accepted]) -> set[tuple[object, ...]]:

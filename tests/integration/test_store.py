@@ -1,41 +1,19 @@
 """One batch, one transaction: on each PostgreSQL at hand."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator
 from typing import Any
 
-import asyncpg
 import pytest
 
 from consumer.faults import Fault, diagnose
-from consumer.ingestion import Accounting, Batch, decode_batch, store_batch
+from consumer.ingestion import Accounting, decode_batch, store_batch
 from consumer.offsets import OffsetRange, Start
 from consumer.store import ProgressLostError, Store
 from schemas.dead_letter import RejectReason
-from schemas.pattern_scored import PatternScored
+from tests.support.batches import FUTURE, a_batch, write
+from tests.support.events import TopicRecord
 from tests.support.pipeline import BASE_TIME, an_event
-
-FUTURE = BASE_TIME.replace(year=2100)
-
-
-@dataclass(frozen=True)
-class StoredRecord:
-    offset: int
-    value: bytes | None
-    topic: str = "t"
-    partition: int = 0
-    timestamp: int = 1_767_225_600_000
-    key: bytes | None = None
-    headers: list[tuple[str, bytes | None]] = field(default_factory=list)
-
-
-def a_batch(values: Iterable[PatternScored | bytes | None], first_offset: int = 0) -> Batch:
-    records = [
-        StoredRecord(offset, value.to_json() if isinstance(value, PatternScored) else value)
-        for offset, value in enumerate(values, start=first_offset)
-    ]
-    return decode_batch(records, accepted_until=FUTURE, breaker=None)
 
 
 @pytest.fixture
@@ -43,18 +21,6 @@ async def store(any_migrated_database_url: str) -> AsyncIterator[Store]:
     store = Store(any_migrated_database_url)
     yield store
     await store.close()
-
-
-@pytest.fixture
-async def database(any_migrated_database_url: str) -> AsyncIterator["asyncpg.Connection[Any]"]:
-    connection = await asyncpg.connect(any_migrated_database_url)
-    yield connection
-    await connection.close()
-
-
-async def write(store: Store, batch: Batch) -> Accounting:
-    async with store.transaction() as transaction:
-        return await store_batch(transaction, batch)
 
 
 async def test_an_older_measurement_that_arrives_later_changes_no_row(store: Store, database: Any) -> None:
@@ -205,11 +171,12 @@ async def test_where_the_latest_event_of_a_pattern_is_refused_its_next_latest_ta
 async def test_a_dead_letter_keeps_its_exact_bytes_and_a_replay_adds_none(
     store: Store, database: Any
 ) -> None:
-    record = StoredRecord(
-        7,
+    record = TopicRecord(
         b"\x00\xff poison \x00",
         key=b"\xfe\x00",
-        headers=[("plain", b"text"), ("bin\0ary", b"\xff\x00"), ("plain", None), ("\\xff", b"")],
+        headers=(("plain", b"text"), ("bin\0ary", b"\xff\x00"), ("plain", None), ("\\xff", b"")),
+        offset=7,
+        topic="t",
     )
     batch = decode_batch([record], accepted_until=FUTURE, breaker=None)
 
@@ -228,7 +195,7 @@ async def test_a_topic_made_anew_under_the_same_name_hides_no_dead_letter(
     store: Store, database: Any
 ) -> None:
     for timestamp in (1, 2):
-        record = StoredRecord(0, b"poison", timestamp=timestamp)
+        record = TopicRecord(b"poison", timestamp=timestamp)
         await write(store, decode_batch([record], accepted_until=FUTURE, breaker=None))
 
     assert await database.fetchval("SELECT count(*) FROM dead_letters") == 2

@@ -161,19 +161,20 @@ async def test_an_open_breaker_keeps_the_worker_in_its_group_and_not_ready(
     assert worker.accounting == Accounting(dead_letters=2)
 
 
+FIRST = [an_event(pattern) for pattern in range(50)]
+"""What the backup has."""
+
+SECOND = [an_event(pattern) for pattern in range(50, 90)]
+"""What it lacks."""
+
+
 async def test_a_restored_database_is_caught_up_although_the_group_is_ahead_of_it(
     settings_for: SettingsFactory,
 ) -> None:
     settings = settings_for()
-    first, second = (
-        [an_event(pattern) for pattern in range(50)],
-        [an_event(pattern) for pattern in range(50, 90)],
-    )
     async with ScorePublisher(settings) as publisher:
-        await publisher.publish_many(first)
-        await catch_up(settings)
-        await execute(settings, "CREATE TABLE backup AS TABLE ingest_progress")
-        await publisher.publish_many(second)
+        await _publish_and_back_up(publisher, settings)
+        await publisher.publish_many(SECOND)
         await catch_up(settings)
     assert len(await table(settings)) == 90
     await _go_back_in_time(settings)
@@ -181,7 +182,7 @@ async def test_a_restored_database_is_caught_up_although_the_group_is_ahead_of_i
     accounting = await catch_up(settings)
 
     assert accounting == Accounting(applied=40)
-    assert await table(settings) == expected_table(first + second)
+    assert await table(settings) == expected_table(FIRST + SECOND)
 
 
 async def test_a_database_that_is_restored_under_a_running_worker_is_caught_up(
@@ -189,23 +190,17 @@ async def test_a_database_that_is_restored_under_a_running_worker_is_caught_up(
 ) -> None:
     """The worker's next batch must not be written past the hole."""
     settings = settings_for()
-    first, second = (
-        [an_event(pattern) for pattern in range(50)],
-        [an_event(pattern) for pattern in range(50, 90)],
-    )
     third = [an_event(pattern) for pattern in range(90, 95)]
     async with ScorePublisher(settings) as publisher:
-        await publisher.publish_many(first)
-        await catch_up(settings)
-        await execute(settings, "CREATE TABLE backup AS TABLE ingest_progress")
+        await _publish_and_back_up(publisher, settings)
         async with running(settings):
-            await publisher.publish_many(second)
+            await publisher.publish_many(SECOND)
             await eventually(lambda: _count_is(settings, 90))
             await _go_back_in_time(settings)
             await publisher.publish_many(third)
             await eventually(lambda: _count_is(settings, 95))
 
-    assert await table(settings) == expected_table(first + second + third)
+    assert await table(settings) == expected_table(FIRST + SECOND + third)
 
 
 async def test_a_database_that_is_restored_under_an_idle_worker_is_caught_up(
@@ -213,21 +208,21 @@ async def test_a_database_that_is_restored_under_an_idle_worker_is_caught_up(
 ) -> None:
     """Nothing is published any more: no batch is there to notice."""
     settings = settings_for()
-    first, second = (
-        [an_event(pattern) for pattern in range(50)],
-        [an_event(pattern) for pattern in range(50, 90)],
-    )
     async with ScorePublisher(settings) as publisher:
-        await publisher.publish_many(first)
-        await catch_up(settings)
-        await execute(settings, "CREATE TABLE backup AS TABLE ingest_progress")
+        await _publish_and_back_up(publisher, settings)
         async with running(settings):
-            await publisher.publish_many(second)
+            await publisher.publish_many(SECOND)
             await eventually(lambda: _count_is(settings, 90))
             await _go_back_in_time(settings)
             await eventually(lambda: _count_is(settings, 90))
 
-    assert await table(settings) == expected_table(first + second)
+    assert await table(settings) == expected_table(FIRST + SECOND)
+
+
+async def _publish_and_back_up(publisher: ScorePublisher, settings: WorkerSettings) -> None:
+    await publisher.publish_many(FIRST)
+    await catch_up(settings)
+    await execute(settings, "CREATE TABLE backup AS TABLE ingest_progress")
 
 
 async def _go_back_in_time(settings: WorkerSettings) -> None:

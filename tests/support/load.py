@@ -24,9 +24,10 @@ BEGIN
     RETURN NULL;
 END $$;
 CREATE TRIGGER note_step_back AFTER UPDATE ON pattern_quality_metrics FOR EACH ROW
-WHEN ((NEW.measurement_timestamp, NEW.event_id) < (OLD.measurement_timestamp, OLD.event_id))
+WHEN (((NEW.measurement_timestamp, NEW.event_id) > (OLD.measurement_timestamp, OLD.event_id)) IS NOT TRUE)
 EXECUTE FUNCTION note_step_back();
 """
+"""Notes each update that does not make its row newer."""
 
 
 class Load:
