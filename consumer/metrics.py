@@ -12,6 +12,7 @@ from collections import Counter as CountOf
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import version
+from itertools import product
 from pathlib import Path
 from typing import Final, Literal
 
@@ -300,12 +301,7 @@ class Metrics:
 
 def _closed_values(metric: Metric) -> Iterator[tuple[str, ...]]:
     """All combinations of values of the labels, where these are closed sets."""
-    if not metric.labels or not all(metric.labels.values()):
-        return
-    combinations: list[tuple[str, ...]] = [()]
-    for values in metric.labels.values():
-        combinations = [(*combination, value) for combination in combinations for value in values]
-    yield from combinations
+    return product(*metric.labels.values()) if metric.labels else iter(())
 
 
 # For the README

@@ -12,6 +12,7 @@ from aiokafka.errors import KafkaError
 from consumer.metrics import Metrics
 from consumer.sql import statement
 from consumer.store import Store
+from consumer.watching import lags
 
 LOG_SECONDS: Final = 15.0
 """How often the broker is asked for the log's end: during an outage of PostgreSQL no fetch tells it."""
@@ -56,18 +57,7 @@ class Observer:
 
     def observe_lag(self, ends: Mapping[TopicPartition, int] | None = None) -> None:
         """By the ends that were asked for, or those that the last fetches told, whichever is further."""
-        assigned = self._consumer.assignment()
-        self._metrics.lag_observed(
-            {
-                partition: max(
-                    0,
-                    (self._consumer.highwater(partition) or 0) - written,
-                    (ends or {}).get(partition, 0) - written,
-                )
-                for partition, written in dict(self._written).items()
-                if partition in assigned
-            }
-        )
+        self._metrics.lag_observed(lags(self._consumer, self._written, ends))
 
     async def _ask_for_the_ends(self) -> None:
         if not self._written:

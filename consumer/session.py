@@ -96,7 +96,8 @@ class Session(ConsumerRebalanceListener):
             KafkaError: likewise, where the client says so by itself.
             GraceExpiredError: a stop could not finish what was in hand.
         """
-        observing = asyncio.create_task(self._observer.run())
+        # What ends by itself is watched by nobody: nothing of the database's time goes into its metrics.
+        observing = None if until_caught_up else asyncio.create_task(self._observer.run())
         try:
             self._consumer.subscribe([self._settings.kafka_topic], listener=self)
             await self._join()
@@ -113,9 +114,9 @@ class Session(ConsumerRebalanceListener):
             await self._commit()
         finally:
             self._health.is_assigned = False
-            await cancel(observing)
-            if self._writing is not None:
-                await cancel(self._writing)
+            for task in (observing, self._writing):
+                if task is not None:
+                    await cancel(task)
             await self._leave()
 
     async def _join(self) -> None:

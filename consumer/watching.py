@@ -25,7 +25,6 @@ SILENCE_SECONDS: Final = 10.0
 STALL_SECONDS: Final = 60.0
 """Lag without a record for so long is a stall."""
 
-
 CLIENT_FAILURES_MAX: Final = 2
 """Probes in a row in which a fresh connection gets through and the client does not."""
 
@@ -65,12 +64,7 @@ class Watch:
 
     def lag(self, ends: Mapping[TopicPartition, int]) -> int:
         """Offsets between these and the log's end, as far as the last fetches told."""
-        assigned = self._consumer.assignment()
-        return sum(
-            max(0, (self._consumer.highwater(partition) or 0) - end)
-            for partition, end in ends.items()
-            if partition in assigned
-        )
+        return sum(lags(self._consumer, ends).values())
 
     async def look_for_a_stall(self, partitions: Iterable[TopicPartition]) -> None:
         """In a silence, ask the broker by a fresh connection whether it is there, and whether there is lag.
@@ -126,6 +120,26 @@ class Watch:
             return None
         self._client_failures = 0
         return ends
+
+
+def lags(
+    consumer: AIOKafkaConsumer,
+    positions: Mapping[TopicPartition, int],
+    ends: Mapping[TopicPartition, int] | None = None,
+) -> dict[TopicPartition, int]:
+    """Offsets between these positions and the log's end, of each partition that is still assigned.
+
+    Args:
+        consumer: whose partitions they are; its last fetches told of an end.
+        positions: partition → offset.
+        ends: as the broker was asked for them; the further end counts.
+    """
+    assigned, asked = consumer.assignment(), ends or {}
+    return {
+        partition: max(0, (consumer.highwater(partition) or 0) - position, asked.get(partition, 0) - position)
+        for partition, position in positions.items()
+        if partition in assigned
+    }
 
 
 async def has_lost(
