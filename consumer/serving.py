@@ -11,7 +11,8 @@ import threading
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any, Final
+from itertools import count
+from typing import Any, ClassVar, Final
 
 import structlog
 import uvicorn
@@ -156,15 +157,17 @@ class _Connection(H11Protocol):
     uvicorn's own limits turn away the newcomer, which may be the probe, and do not end one that says nothing.
     """
 
-    opened_at: float
+    _arrivals: ClassVar = count()
+    arrival: int
+    """Which one it is; uvloop's clock has the same time for all that arrive within a millisecond."""
 
     @override
     def connection_made(self, transport: Any) -> None:
-        self.opened_at = self.loop.time()
+        self.arrival = next(self._arrivals)
         super().connection_made(transport)
         self._ending = self.loop.call_later(CONNECTION_SECONDS_MAX, transport.abort)
         if len(self.connections) > CONNECTIONS_MAX:
-            oldest = min(self.connections, key=lambda one: getattr(one, "opened_at", 0.0))
+            oldest = min(self.connections, key=lambda one: getattr(one, "arrival", -1))
             self.connections.discard(oldest)
             oldest.transport.abort()
 
