@@ -3,12 +3,17 @@
 from datetime import datetime
 from typing import Final
 
+from consumer.fast_decoding import decode_fast
 from consumer.records import Accepted, Record, Rejected, storable_text
 from schemas.dead_letter import InvalidEventError, RejectReason
 from schemas.pattern_scored import STRUCTURED_CONTENT_TYPE, parse_event, parse_measurement
 
 FILE_TOPIC_PREFIX: Final = "file:"
 """Begins the topic of what is a line of a file; no Kafka topic can have such a name."""
+
+_CONTENT_TYPE: Final = "content-type"
+_CONTENT_TYPE_CHARACTERS: Final = len(_CONTENT_TYPE)
+_STRUCTURED: Final = STRUCTURED_CONTENT_TYPE.encode()
 
 _REGISTRY_PREFIX_BYTES: Final = 5
 """Schema registry wire format: a zero byte and four bytes of schema id before the JSON."""
@@ -26,13 +31,14 @@ def decode(record: Record, *, accepted_until: datetime) -> Accepted | Rejected:
         return Rejected(record, RejectReason.TOMBSTONE, "the record has no value")
     try:
         if record.topic.startswith(FILE_TOPIC_PREFIX):
-            event = parse_measurement(record.value, accepted_until=accepted_until)
-        else:
-            value = without_registry_prefix(record.value)
-            event = parse_event(value, accepted_until=accepted_until, structured=is_structured(record))
+            return Accepted(record, parse_measurement(record.value, accepted_until=accepted_until))
+        value = without_registry_prefix(record.value)
+        if is_structured(record):
+            return Accepted(record, parse_event(value, accepted_until=accepted_until, structured=True))
+        event = decode_fast(value, accepted_until=accepted_until)
+        return Accepted(record, event or parse_event(value, accepted_until=accepted_until))
     except InvalidEventError as error:
         return Rejected(record, error.reason, storable_text(error.detail))
-    return Accepted(record, event)
 
 
 def without_registry_prefix(value: bytes) -> bytes:
@@ -45,6 +51,6 @@ def without_registry_prefix(value: bytes) -> bytes:
 def is_structured(record: Record) -> bool:
     """Whether the event lies under `data` of a CloudEvents envelope, by the record's headers."""
     for name, value in record.headers:
-        if value is not None and name.lower() == "content-type":
-            return value.lower().startswith(STRUCTURED_CONTENT_TYPE.encode())
+        if value is not None and len(name) == _CONTENT_TYPE_CHARACTERS and name.lower() == _CONTENT_TYPE:
+            return value.lower().startswith(_STRUCTURED)
     return False

@@ -23,7 +23,7 @@ from aiokafka.protocol.group import HeartbeatRequest
 from aiokafka.protocol.metadata import MetadataRequest
 
 from consumer.faults import Fault, diagnose
-from consumer.header_names import tolerate_header_names
+from consumer.fetched_records import unpack_by_these_rules
 from consumer.settings import WorkerSettings
 from schemas.kafka_settings import KafkaSettings
 
@@ -56,7 +56,7 @@ def _create_consumer(
     settings: KafkaSettings, *, group_id: str | None, group_instance_id: str | None
 ) -> AIOKafkaConsumer:
     """A consumer that commits only what it is told to and never jumps by itself."""
-    tolerate_header_names()
+    unpack_by_these_rules()
     return AIOKafkaConsumer(
         **settings.client_options(),
         client_id="pattern-metrics",

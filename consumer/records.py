@@ -2,14 +2,17 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Protocol
+from uuid import UUID
+
+import msgspec
 
 from schemas.dead_letter import RejectReason
-from schemas.pattern_scored import PatternScored
 
 
 class Record(Protocol):
-    """A record as Kafka holds it (aiokafka's `ConsumerRecord` is one)."""
+    """A record as Kafka holds it."""
 
     @property
     def topic(self) -> str:
@@ -40,12 +43,47 @@ class Record(Protocol):
         """Names and values, in order; a name may occur more than once."""
 
 
-@dataclass(frozen=True, slots=True)
-class Accepted:
+class Event(Protocol):
+    """What the table needs of a valid event (`PatternScored` is one)."""
+
+    @property
+    def pattern_id(self) -> UUID:
+        """The pattern that was scored."""
+
+    @property
+    def event_id(self) -> UUID:
+        """Names the measurement."""
+
+    @property
+    def quality_score(self) -> float:
+        """From 0 to 1."""
+
+    @property
+    def confidence(self) -> float:
+        """From 0 to 1."""
+
+    @property
+    def measurement_timestamp(self) -> datetime:
+        """When the pattern was measured, in UTC."""
+
+    @property
+    def version(self) -> str:
+        """The scorer's."""
+
+    @property
+    def metadata_json(self) -> bytes:
+        """The metadata as compact JSON in UTF-8."""
+
+    @property
+    def order(self) -> tuple[datetime, UUID]:
+        """What decides between two events of one pattern (see `schemas.pattern_scored.Ordered`)."""
+
+
+class Accepted(msgspec.Struct, frozen=True, gc=False):
     """A record that holds a valid event."""
 
     record: Record
-    event: PatternScored
+    event: Event
 
 
 @dataclass(frozen=True, slots=True)

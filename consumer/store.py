@@ -8,6 +8,7 @@ from typing import Any, Final, TypeAlias
 import asyncpg
 import orjson
 
+from consumer.copying import COLUMNS, copy_data
 from consumer.faults import Fault, diagnose
 from consumer.offsets import OffsetRange, Start
 from consumer.records import Accepted, Record, Rejected, storable_text
@@ -29,16 +30,6 @@ _SERVER_SETTINGS: Final = {
     "tcp_keepalives_interval": "5",
     "tcp_keepalives_count": "3",
 }
-
-_STAGE_COLUMNS: Final = (
-    "pattern_id",
-    "event_id",
-    "quality_score",
-    "confidence",
-    "measurement_timestamp",
-    "version",
-    "metadata",
-)
 
 Connection: TypeAlias = "asyncpg.Connection[Any]"
 
@@ -177,19 +168,53 @@ class StoreTransaction:
         Returns:
             How many rows were inserted or updated, and the records whose rows were refused.
         """
-        return await self._merge(latest, statement("upsert_patterns"))
+        ordered = _sorted(latest)
+        if self._before_upsert is None and ordered:
+            try:
+                return await self._merge_known(ordered), []
+            except (asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+                # Somebody else inserted a pattern in between, a row is refused, the table takes no COPY (row-level
+                # security): the one statement that knows the law can tell, row by row.
+                if not _is_undone(error):
+                    raise
+        return await self._merge(ordered, statement("upsert_patterns"))
+
+    async def _merge_known(self, ordered: Sequence[Accepted]) -> int:
+        """Merge by what the table holds: new patterns straight into it, newer measurements by the law.
+
+        The measurements that are superseded by now remain so, whatever is written meanwhile.
+        """
+        present = await self._present(ordered)
+        new = [one for place, one in enumerate(ordered, 1) if place not in present]
+        newer = [one for place, one in enumerate(ordered, 1) if present.get(place)]
+        async with self._savepoint():
+            if new:
+                await self._copy("pattern_quality_metrics", new)
+            return len(new) + await self._upsert(newer, statement("upsert_patterns"))
+
+    async def _present(self, ordered: Sequence[Accepted]) -> dict[int, bool]:
+        """The places of the events whose patterns have a row, and whether they supersede it."""
+        events = [one.event for one in ordered]
+        rows = await self.connection.fetch(
+            statement("select_present"),
+            [event.pattern_id for event in events],
+            [event.measurement_timestamp for event in events],
+            [event.event_id for event in events],
+        )
+        return {row[0]: row[1] for row in rows}
 
     async def merge_history(self, measurements: Iterable[Accepted]) -> tuple[int, list[Rejected]]:
         """Keep one event of each pattern and time of measurement, likewise."""
         return await self._merge(measurements, statement("upsert_history"))
 
     async def _merge(self, accepted: Iterable[Accepted], upsert: str) -> tuple[int, list[Rejected]]:
-        parts = [sorted(accepted, key=lambda one: one.event.pattern_id)]
+        parts = [_sorted(accepted)]
         applied, refused = 0, list[Rejected]()
         while parts:
             part = parts.pop()
             try:
-                applied += await self._merge_part(part, upsert)
+                async with self._savepoint():
+                    applied += await self._upsert(part, upsert)
             except (asyncpg.PostgresError, asyncpg.InterfaceError) as error:
                 if diagnose(error).fault is not Fault.RECORD:
                     raise
@@ -200,42 +225,38 @@ class StoreTransaction:
                     parts += [part[middle:], part[:middle]]
         return applied, refused
 
-    async def _merge_part(self, part: Sequence[Accepted], upsert: str) -> int:
+    @asynccontextmanager
+    async def _savepoint(self) -> AsyncIterator[None]:
+        """What is written inside, or none of it where a row is at fault."""
+        savepoint = self.connection.transaction()
+        await savepoint.start()
+        try:
+            yield
+        except (asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+            if _is_undone(error):
+                await savepoint.rollback()
+            raise
+        await savepoint.commit()
+
+    async def _upsert(self, part: Sequence[Accepted], upsert: str) -> int:
         if not part:
             return 0
         if self._is_staged:
             await self.connection.execute(statement("clear_stage"))
             self._is_staged = False
-        rows = [
-            (
-                event.pattern_id,
-                event.event_id,
-                event.quality_score,
-                event.confidence,
-                event.measurement_timestamp,
-                event.version,
-                event.metadata_json,
-            )
-            for event in (accepted.event for accepted in part)
-        ]
-        savepoint = self.connection.transaction()
-        await savepoint.start()
-        try:
-            # asyncpg's own limit does not count while a connection takes no more of the records.
-            async with asyncio.timeout(STATEMENT_SECONDS_MAX):
-                await self.connection.copy_records_to_table(
-                    "pattern_metrics_stage", records=rows, columns=_STAGE_COLUMNS
-                )
-            if self._before_upsert is not None:
-                await self.connection.execute(self._before_upsert)
-            status = await self.connection.execute(upsert)
-        except (asyncpg.PostgresError, asyncpg.InterfaceError) as error:
-            if diagnose(error).fault is Fault.RECORD:
-                await savepoint.rollback()
-            raise
-        await savepoint.commit()
+        await self._copy("pattern_metrics_stage", part)
+        if self._before_upsert is not None:
+            await self.connection.execute(self._before_upsert)
+        status = await self.connection.execute(upsert)
         self._is_staged = True
         return int(status.rpartition(" ")[2])
+
+    async def _copy(self, table: str, part: Sequence[Accepted]) -> None:
+        # asyncpg's own limit does not count while a connection takes no more of the data.
+        async with asyncio.timeout(STATEMENT_SECONDS_MAX):
+            await self.connection.copy_to_table(
+                table, source=copy_data(one.event for one in part), columns=COLUMNS, format="binary"
+            )
 
     async def insert_dead_letters(self, rejected: Iterable[Rejected]) -> None:
         """Set records aside with their exact bytes, coordinates and reason; one already there stays."""
@@ -288,6 +309,16 @@ class StoreTransaction:
         ]
         await self.connection.executemany(statement("set_progress"), progress)
         await self.connection.executemany(statement("insert_gap"), gaps)
+
+
+def _is_undone(error: Exception) -> bool:
+    """Whether the transaction goes on after an error, as if the statement had not been."""
+    return diagnose(error).fault is Fault.RECORD or isinstance(error, asyncpg.FeatureNotSupportedError)
+
+
+def _sorted(accepted: Iterable[Accepted]) -> list[Accepted]:
+    """By pattern, so that writers that meet never deadlock."""
+    return sorted(accepted, key=lambda one: one.event.pattern_id)
 
 
 def _refusal(record: Record, error: Exception) -> Rejected:

@@ -115,6 +115,24 @@ Timestamp = Annotated[
 Text = Annotated[str, AfterValidator(_require_storable_text)]
 
 
+class Ordered:
+    """The order of events: the law of the table, for every class of events."""
+
+    __slots__ = ()
+
+    pattern_id: UUID
+    event_id: UUID
+    measurement_timestamp: datetime
+
+    @property
+    def order(self) -> tuple[datetime, UUID]:
+        """What decides between two events of one pattern: the greater supersedes the other.
+
+        PostgreSQL compares `uuid` by its bytes, as Python does: the same order holds on both sides.
+        """
+        return self.measurement_timestamp, self.event_id
+
+
 class Measurement(BaseModel):
     """What an agent measured, before it has a name of its own (`event_id`).
 
@@ -146,7 +164,7 @@ class Measurement(BaseModel):
     )
 
 
-class PatternScored(Measurement):
+class PatternScored(Ordered, Measurement):
     """One measurement of one pattern's quality."""
 
     event_id: UUID = Field(description="Names the measurement. A retry of one publish repeats it.")
@@ -157,18 +175,10 @@ class PatternScored(Measurement):
         content = json.dumps(measurement.model_dump(mode="json"), sort_keys=True)
         return cls(event_id=uuid5(_EVENT_NAMESPACE, content), **dict(measurement))
 
-    @property
-    def order(self) -> tuple[datetime, UUID]:
-        """What decides between two events of one pattern: the greater supersedes the other.
-
-        PostgreSQL compares `uuid` by its bytes, as Python does: the same order holds on both sides.
-        """
-        return self.measurement_timestamp, self.event_id
-
     @cached_property
-    def metadata_json(self) -> str:
+    def metadata_json(self) -> bytes:
         """The metadata as compact JSON."""
-        return to_json(self.metadata).decode()
+        return to_json(self.metadata)
 
     def to_json(self) -> bytes:
         """The event as it travels: one JSON object in UTF-8."""

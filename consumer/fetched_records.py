@@ -1,14 +1,16 @@
-"""Reads records whose header names are not UTF-8, on which aiokafka 0.14 would stop for good.
+"""How aiokafka 0.14 unpacks fetched records: tolerant of header names, and with less work a record.
 
-Brokers accept such names, and clients such as librdkafka send what they are given. aiokafka decodes header
-names while it unpacks a fetched batch, strictly; one bad name makes every poll of its partition raise, and
-the position never moves. Here such a batch is unpacked a second time, leniently: bytes that are not UTF-8
-appear in the name as backslash escapes, and the record's fate is decided by its value like any other's.
+Brokers accept header names that are not UTF-8, and clients such as librdkafka send what they are given.
+aiokafka decodes them while it unpacks a fetched batch, strictly; one bad name makes every poll of its
+partition raise, and the position never moves. Here such a batch is unpacked a second time, leniently: bytes
+that are not UTF-8 appear in the name as backslash escapes, and the record's fate is decided by its value like
+any other's.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
+import msgspec
 from aiokafka.consumer import fetcher
 from aiokafka.record.default_records import _DefaultRecordBatchPy
 from aiokafka.record.memory_records import _MemoryRecordsPy
@@ -17,9 +19,40 @@ from typing_extensions import override
 _FIRST_MAGIC_WITH_HEADERS = 2
 
 
-def tolerate_header_names() -> None:
-    """Make every consumer of this process tolerant: aiokafka has no other seam than the name it looks up."""
+class FetchedRecord(msgspec.Struct, frozen=True, gc=False):
+    """A record as a consumer delivers it; of aiokafka's own class, what `Record` asks for.
+
+    It is made in a quarter of the time, and the garbage collector has nothing to look for in it.
+    """
+
+    topic: str
+    partition: int
+    offset: int
+    timestamp: int
+    key: bytes | None
+    value: bytes | None
+    headers: Sequence[tuple[str, bytes | None]]
+
+
+def unpack_by_these_rules() -> None:
+    """Set it for every consumer of this process: aiokafka has no other seam than the names it looks up."""
     fetcher.MemoryRecords = _TolerantRecords
+    fetcher.PartitionRecords = _PartitionRecords
+
+
+class _PartitionRecords(fetcher.PartitionRecords):
+    """The records of one partition in one fetch."""
+
+    @override
+    def __iter__(self) -> Iterator[Any]:
+        return self._records_iterator  # type: ignore[no-any-return]
+
+    @override
+    def _consumer_record(self, tp: Any, record: Any) -> FetchedRecord:
+        topic, partition = tp
+        return FetchedRecord(
+            topic, partition, record.offset, record.timestamp, record.key, record.value, record.headers
+        )
 
 
 class _TolerantRecords(_MemoryRecordsPy):
