@@ -1,5 +1,6 @@
 """What all commands share: settings, errors as one line, a progress bar."""
 
+import gc
 import logging
 import os
 import re
@@ -42,6 +43,9 @@ _UNITS: Final = {"d": "days", "h": "hours", "m": "minutes"}
 
 KAFKA = "Kafka (KAFKA_BOOTSTRAP_SERVERS)"
 POSTGRESQL = "PostgreSQL (DATABASE_URL)"
+
+COLLECT_AFTER: Final = 100_000
+"""Containers made and not freed, after which the garbage collector looks at them: more than a batch holds."""
 
 
 def fail(message: str, code: int) -> NoReturn:
@@ -100,6 +104,7 @@ def run(work: Coroutine[Any, Any, T], about: str) -> T:
     """Run a command's work; an error that is not a bug ends it with one line that says what it is about."""
     import uvloop
 
+    _collect_seldom()
     try:
         return uvloop.run(work)
     except Exception as error:
@@ -113,6 +118,17 @@ def run(work: Coroutine[Any, Any, T], about: str) -> T:
             hint = hint if hint and diagnosis.is_general else diagnosis.hint
             fail(f"error: {about}: {detail}; {hint}", 2)
         fail(f"error: {about}: {detail}" + (f"; {hint}" if hint else ""), 1)
+
+
+def _collect_seldom() -> None:
+    """Let the garbage collector look less often, and never at what lives as long as the process.
+
+    Records and events hold no cycles: they go by their reference counts. A full batch of them is alive at any
+    time, so that by default a full collection would look at all of it every few thousand records.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(COLLECT_AFTER)
 
 
 def _told(error: Exception) -> tuple[str, str]:

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -23,6 +23,7 @@ from consumer.kafka import REBALANCE_TIMEOUT_MS, create_consumer
 from consumer.metrics import Metrics, Span
 from consumer.observing import Observer
 from consumer.offsets import OffsetRange, Start, choose_start, cut, restart_out_of_range
+from consumer.portions import Portion, split
 from consumer.records import Record
 from consumer.retrying import persevere
 from consumer.settings import WorkerSettings
@@ -33,6 +34,10 @@ from consumer.watching import SILENCE_SECONDS, StalledError, Watch, has_lost, lo
 logger = structlog.get_logger()
 
 POLL_SECONDS: Final = 0.5
+
+SLICE_RECORDS: Final = 1_000
+"""So many are unpacked and decoded before the loop goes on with what is being written."""
+
 COMMIT_SECONDS_MAX: Final = 10.0
 LEAVE_SECONDS_MAX: Final = 5.0
 REVOKE_SECONDS_MAX: Final = REBALANCE_TIMEOUT_MS / 1000 / 2
@@ -44,9 +49,17 @@ ANSWER_SECONDS_MAX: Final = 2 * REBALANCE_TIMEOUT_MS / 1000
 
 @dataclass(frozen=True, slots=True)
 class Polled:
-    """Records in the order they were read, if any, and the offsets that are read with them."""
+    """What was polled, and when it was published."""
 
-    records: list[Record]
+    portions: list[Portion[TopicPartition]]
+    spans: dict[TopicPartition, Span]
+
+
+@dataclass(frozen=True, slots=True)
+class Decoded:
+    """What one writer writes: a batch, and the offsets that are written with it."""
+
+    batch: Batch
     ranges: dict[TopicPartition, OffsetRange]
     spans: dict[TopicPartition, Span]
 
@@ -57,7 +70,7 @@ class Session(ConsumerRebalanceListener):
     def __init__(
         self,
         settings: WorkerSettings,
-        store: Store,
+        stores: Sequence[Store],
         health: Health,
         stop: Stop,
         breaker: Breaker,
@@ -65,7 +78,8 @@ class Session(ConsumerRebalanceListener):
     ) -> None:
         self.accounting = Accounting()
         self._settings = settings
-        self._store = store
+        self._stores = stores
+        self._store = stores[0]
         self._health = health
         self._stop = stop
         self._breaker = breaker
@@ -84,7 +98,7 @@ class Session(ConsumerRebalanceListener):
         self._writing: asyncio.Task[None] | None = None
         self._verified_at = time.monotonic()
         self._watch = Watch(settings, self._consumer, health)
-        self._observer = Observer(self._consumer, store, metrics, self._written)
+        self._observer = Observer(self._consumer, self._store, metrics, self._written)
 
     # The life of the session
 
@@ -133,9 +147,9 @@ class Session(ConsumerRebalanceListener):
         if polled is None:
             await self._rest()
             return
-        batch, ranges = self._decode(polled)
+        decoded = await self._decode(polled)
         if await self._finish_writing():
-            self._writing = asyncio.create_task(self._write(batch, ranges, polled.spans))
+            self._writing = asyncio.create_task(self._write(decoded))
         else:
             self._put_down()
 
@@ -203,7 +217,6 @@ class Session(ConsumerRebalanceListener):
         if not ranges:
             return None
         self._ends_of_batches |= {partition: offsets.end for partition, offsets in ranges.items()}
-        records = [record for part in by_partition.values() for record in part]
         self._in_hand += 1
         self._settled.clear()
         self._watch.touch()
@@ -214,65 +227,84 @@ class Session(ConsumerRebalanceListener):
             if part
         }
         self._metrics.spans_read(spans)
-        return Polled(records, ranges, spans)
+        return Polled(split(by_partition, ranges, len(self._stores)), spans)
 
     async def _fill(self) -> dict[TopicPartition, list[Record]]:
-        """One poll, or several within BATCH_MAX_WAIT_MS until the batch is full."""
-        limit = self._settings.batch_max_records
+        """What is there, or comes within BATCH_MAX_WAIT_MS, until the batch is full."""
+        filled: dict[TopicPartition, list[Record]] = {}
         partitions = tuple(self._ends_of_batches)
-        filled: dict[TopicPartition, list[Record]] = await self._consumer.getmany(
-            *partitions, timeout_ms=int(POLL_SECONDS * 1000), max_records=limit
-        )
-        deadline = time.monotonic() + self._settings.batch_max_wait_ms / 1000
-        while filled and (room := limit - sum(map(len, filled.values()))) > 0:
-            wait_ms = int((deadline - time.monotonic()) * 1000)
-            if wait_ms <= 0:
-                break
-            more = await self._consumer.getmany(*partitions, timeout_ms=wait_ms, max_records=room)
+        room, wait_ms, deadline = self._settings.batch_max_records, int(POLL_SECONDS * 1000), 0.0
+        while room > 0:
+            asked = min(room, SLICE_RECORDS)
+            try:
+                more = await self._consumer.getmany(*partitions, timeout_ms=wait_ms, max_records=asked)
+            except (NoOffsetForPartitionError, OffsetOutOfRangeError):
+                if filled:
+                    break  # the broker will say so again; what was taken before would be passed over unwritten
+                raise
+            taken = sum(map(len, more.values()))
             for partition, part in more.items():
                 filled.setdefault(partition, []).extend(part)
+            deadline = deadline or time.monotonic() + self._settings.batch_max_wait_ms / 1000
+            wait_ms = max(0, int((deadline - time.monotonic()) * 1000))
+            if not filled or (taken < asked and wait_ms == 0):
+                break
+            room -= taken
+            await asyncio.sleep(0)
         return filled
 
     # Ingest
 
-    def _decode(self, polled: Polled) -> tuple[Batch, dict[TopicPartition, OffsetRange]]:
-        accepted_until, began_at = self._settings.accepted_until(), time.monotonic()
-        batch = decode_batch(polled.records, accepted_until=accepted_until, breaker=self._breaker)
-        self._metrics.batch_decoded(batch, time.monotonic() - began_at)
-        is_whole = not polled.records or batch.last is polled.records[-1]
-        return batch, polled.ranges if is_whole else cut(polled.ranges, batch.last)
+    async def _decode(self, polled: Polled) -> list[Decoded]:
+        """Decode up to the end, or up to the record at which the breaker opens."""
+        decoded = []
+        for portion in polled.portions:
+            if self._breaker.is_open:
+                break
+            batch = await self._decode_in_slices(portion.records)
+            is_whole = not portion.records or batch.last is portion.records[-1]
+            ranges = portion.ranges if is_whole else cut(portion.ranges, batch.last)
+            spans = {one: polled.spans[one] for one in ranges if one in polled.spans}
+            decoded.append(Decoded(batch, ranges, spans))
+        return decoded
 
-    async def _write(
-        self,
-        batch: Batch,
-        ranges: Mapping[TopicPartition, OffsetRange],
-        spans: Mapping[TopicPartition, Span],
-    ) -> None:
+    async def _decode_in_slices(self, records: list[Record]) -> Batch:
+        accepted_until = self._settings.accepted_until()
+        batch, seconds = Batch([], [], None), 0.0
+        for start in range(0, len(records), SLICE_RECORDS):
+            began_at = time.monotonic()
+            part = decode_batch(
+                records[start : start + SLICE_RECORDS], accepted_until=accepted_until, breaker=self._breaker
+            )
+            batch = Batch(batch.accepted + part.accepted, batch.rejected + part.rejected, part.last)
+            seconds += time.monotonic() - began_at
+            if self._breaker.is_open:
+                break
+            await asyncio.sleep(0)
+        self._metrics.batch_decoded(batch, seconds)
+        return batch
+
+    async def _write(self, decoded: Sequence[Decoded]) -> None:
         """Write, then commit: the first invariant."""
-        attempted_at = 0.0
-
-        async def write() -> Accounting:
-            nonlocal attempted_at
-            attempted_at = time.monotonic()
-            async with self._store.transaction() as transaction:
-                return await store_batch(
-                    transaction, batch, group=self._settings.kafka_group_id, ranges=ranges
-                )
-
         began_at = time.monotonic()
+        writers = [
+            asyncio.create_task(self._write_portion(store, one))
+            for store, one in zip(self._stores, decoded, strict=False)
+        ]
         try:
-            accounting = await persevere("postgresql", write, self._health)
+            accounting = sum(await asyncio.gather(*writers), Accounting())
             written_at = time.monotonic()
             self._watch.touch()
             self.accounting += accounting
-            self._breaker.observe_written(accounting)
-            ends = {partition: offsets.end for partition, offsets in ranges.items()}
-            self._uncommitted |= ends
-            self._written.update(ends)
-            self._metrics.batch_written(batch, accounting, spans, written_at - attempted_at)
+            for one in decoded:
+                ends = {partition: offsets.end for partition, offsets in one.ranges.items()}
+                self._uncommitted |= ends
+                self._written.update(ends)
             self._observer.observe_lag()
             await self._commit()
         finally:
+            for writer in writers:
+                await cancel(writer)
             self._put_down()
         logger.info(
             "batch_written",
@@ -281,6 +313,24 @@ class Session(ConsumerRebalanceListener):
             write_ms=round((written_at - began_at) * 1000, 1),
             commit_ms=round((time.monotonic() - written_at) * 1000, 1),
         )
+
+    async def _write_portion(self, store: Store, decoded: Decoded) -> Accounting:
+        attempted_at = 0.0
+
+        async def write() -> Accounting:
+            nonlocal attempted_at
+            attempted_at = time.monotonic()
+            async with store.transaction() as transaction:
+                return await store_batch(
+                    transaction, decoded.batch, group=self._settings.kafka_group_id, ranges=decoded.ranges
+                )
+
+        accounting = await persevere("postgresql", write, self._health)
+        self._breaker.observe_written(accounting)
+        self._metrics.batch_written(
+            decoded.batch, accounting, decoded.spans, time.monotonic() - attempted_at
+        )
+        return accounting
 
     async def _finish_writing(self) -> bool:
         """Wait for the batch that is being written; False where it, and all that was read since, is void."""

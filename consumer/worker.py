@@ -3,6 +3,7 @@
 import asyncio
 import random
 import signal
+from collections.abc import Sequence
 from typing import Final
 
 import structlog
@@ -24,6 +25,9 @@ logger = structlog.get_logger()
 
 BACKOFF_SECONDS_MAX: Final = 30.0
 """The longest wait before a session that failed is followed by another."""
+
+WRITERS: Final = 2
+"""Connections to PostgreSQL that write at once; a backend is busy for longer than a batch takes to decode."""
 
 REBUILDS_MAX: Final = 3
 """Clients built anew without any progress between them, before the supervisor has to restart the process."""
@@ -61,24 +65,24 @@ class Worker:
             KafkaError: likewise.
         """
         logger.info("worker_started", topic=self._settings.kafka_topic, group=self._settings.kafka_group_id)
-        store = Store(
-            self._settings.database_url.get_secret_value(), keeps_history=self._settings.history_enabled
-        )
+        url, keeps_history = self._settings.database_url.get_secret_value(), self._settings.history_enabled
+        stores = [Store(url, keeps_history=keeps_history) for _ in range(WRITERS)]
         try:
-            await self._run_sessions(store, until_caught_up=until_caught_up)
+            await self._run_sessions(stores, until_caught_up=until_caught_up)
         except GraceExpiredError:
             logger.warning("stopped_with_a_batch_in_hand", hint="its records will be read again")
         finally:
-            await store.close()
+            for store in stores:
+                await store.close()
         logger.info("worker_stopped", **self.accounting.as_dict())
         return self.accounting
 
-    async def _run_sessions(self, store: Store, *, until_caught_up: bool) -> None:
+    async def _run_sessions(self, stores: Sequence[Store], *, until_caught_up: bool) -> None:
         failures = rebuilds = 0
         while await self._stop.interrupt(self._wait_for_kafka()):
             try:
                 self._session = Session(
-                    self._settings, store, self.health, self._stop, self.breaker, self.metrics
+                    self._settings, stores, self.health, self._stop, self.breaker, self.metrics
                 )
                 await self._session.run(until_caught_up=until_caught_up)
             except (KafkaError, OSError, StalledError) as error:
