@@ -25,7 +25,7 @@ COLUMNS: Final = (
 _SIGNATURE: Final = b"PGCOPY\n\xff\r\n\0" + struct.pack(">ii", 0, 0)
 _TRAILER: Final = struct.pack(">h", -1)
 
-# The number of fields; then, for each, its length in bytes and itself. Of the texts, this holds the lengths alone.
+# The number of fields; then, for each, its length in bytes and itself; of the texts, the lengths alone.
 _UP_TO_VERSION: Final = struct.Struct(">h i16s i16s id id iq i")
 _UP_TO_METADATA: Final = struct.Struct(">iB")
 _JSONB_VERSION: Final = 1

@@ -1,8 +1,8 @@
 """The common event, decoded fast: accept fast, refuse slowly. Pure.
 
 What is accepted here is what `parse_event` accepts, with the same values; a property test holds the two
-together. Whatever is not accepted here (an unusual spelling as much as a fault) is left to `parse_event`, whose
-verdict and reason stand: this module knows no reasons, and refuses nothing.
+together. Whatever is not accepted here (an unusual spelling as much as a fault) is left to `parse_event`,
+whose verdict and reason stand: this module knows no reasons, and refuses nothing.
 """
 
 import re
@@ -21,7 +21,7 @@ _UUID_GROUPS_ENDS: Final = slice(8, 24, 5)
 """Where a canonical UUID has its four hyphens."""
 
 _COMMON_TIME: Final = re.compile(
-    r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,6})?(?:Z|[+-]\d\d:\d\d)", flags=re.ASCII
+    r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,6})?(?:Z|[+-]\d\d:[0-5]\d)", flags=re.ASCII
 )
 
 _VALUE_BYTES_MAX: Final = 4096
@@ -92,7 +92,8 @@ def decode_fast(value: bytes, *, accepted_until: datetime) -> FastEvent | None:
 def _is_common(value: bytes) -> bool:
     """Whether this is short, UTF-8, and without escapes that may stand for what PostgreSQL cannot hold.
 
-    msgspec passes over metadata that is given twice, where only pydantic sees that a number has too many digits.
+    Of metadata that is given twice msgspec looks at the last; pydantic sees that a number in the other has
+    too many digits, which needs more room than this.
     """
     if len(value) > _VALUE_BYTES_MAX or (b"\\" in value and b"\\u" in value):
         return False

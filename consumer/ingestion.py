@@ -7,9 +7,8 @@ from datetime import datetime
 from consumer.decoding import decode
 from consumer.folding import by_measurement, by_pattern, fold
 from consumer.offsets import OffsetRange
-from consumer.records import Accepted, Record, Rejected
+from consumer.records import Accepted, Event, Record, Rejected
 from consumer.store import Partition, StoreTransaction
-from schemas.pattern_scored import PatternScored
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +137,7 @@ async def store_batch(
 
 async def _merge(
     candidates: list[Accepted],
-    key: Callable[[PatternScored], Hashable],
+    key: Callable[[Event], Hashable],
     merge: Callable[[Iterable[Accepted]], Awaitable[tuple[int, list[Rejected]]]],
 ) -> tuple[int, list[Rejected]]:
     """Merge the latest event of each key or, where it is refused, the latest of the others of that key."""

@@ -17,8 +17,8 @@ WORTH_SPLITTING: Final = 1_000
 class Portion(Generic[PartitionT]):
     """What one writer writes in one transaction: whole partitions of one poll.
 
-    No other portion of the poll has a record of these partitions, so that progress in one of them never passes
-    what another writer has yet to write.
+    No other portion of the poll has a record of these partitions, so that progress in one of them never
+    passes what another writer has yet to write.
     """
 
     records: list[Record] = field(default_factory=list)

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -239,8 +239,9 @@ class Session(ConsumerRebalanceListener):
             try:
                 more = await self._consumer.getmany(*partitions, timeout_ms=wait_ms, max_records=asked)
             except (NoOffsetForPartitionError, OffsetOutOfRangeError):
+                # The broker will say so again; what was taken before would be passed over unwritten.
                 if filled:
-                    break  # the broker will say so again; what was taken before would be passed over unwritten
+                    break
                 raise
             taken = sum(map(len, more.values()))
             for partition, part in more.items():
@@ -327,9 +328,7 @@ class Session(ConsumerRebalanceListener):
 
         accounting = await persevere("postgresql", write, self._health)
         self._breaker.observe_written(accounting)
-        self._metrics.batch_written(
-            decoded.batch, accounting, decoded.spans, time.monotonic() - attempted_at
-        )
+        self._metrics.batch_written(decoded.batch, accounting, decoded.spans, time.monotonic() - attempted_at)
         return accounting
 
     async def _finish_writing(self) -> bool:

@@ -27,7 +27,7 @@ from consumer.migration import migrate_up
 from consumer.records import Accepted, Rejected
 from consumer.store import Connection, Store
 from tests.properties.test_fold_equals_sql import same_json
-from tests.support.events import ACCEPTED_UNTIL, TopicRecord, value, value_with_raw
+from tests.support.events import ACCEPTED_UNTIL, TopicRecord, as_scored, value, value_with_raw
 from tests.support.hostile import HOSTILE, STRUCTURED
 
 FIELDS: Final = (
@@ -133,7 +133,7 @@ class Fuzzer:
         if isinstance(fate, Rejected):
             fate.detail.encode()
             return
-        event = fate.event.model_copy(update={"pattern_id": uuid.uuid4()})
+        event = as_scored(fate.event).model_copy(update={"pattern_id": uuid.uuid4()})
         accepted.append(Accepted(fate.record, event))
         if len(accepted) == STORED_AT_ONCE:
             self._runner.run(self._store_all())
@@ -149,7 +149,7 @@ class Fuzzer:
         assert accounting == Accounting(applied=len(accepted)), [dict(letter) for letter in letters]
         stored = {row["pattern_id"]: row for row in rows}
         for one in accepted:
-            row, event = stored[one.event.pattern_id], one.event
+            row, event = stored[one.event.pattern_id], as_scored(one.event)
             assert same_json(event.metadata, json.loads(row["metadata"])), one.record.value
             assert (row["version"], row["quality_score"], row["measurement_timestamp"]) == (
                 event.version,

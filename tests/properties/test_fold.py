@@ -10,13 +10,21 @@ from hypothesis import strategies as st
 from consumer.folding import by_pattern, fold
 from consumer.records import Accepted
 from schemas.pattern_scored import PatternScored
-from tests.support.events import FEW_IDS, FEW_PATTERNS, FEW_TIMES, accepted, colliding_events, measurement
+from tests.support.events import (
+    FEW_IDS,
+    FEW_PATTERNS,
+    FEW_TIMES,
+    accepted,
+    as_scored,
+    colliding_events,
+    measurement,
+)
 
 histories = st.lists(colliding_events, max_size=20)
 
 
 def table(folded: Mapping[UUID, Accepted]) -> dict[UUID, PatternScored]:
-    return {pattern: one.event for pattern, one in folded.items()}
+    return {pattern: as_scored(one.event) for pattern, one in folded.items()}
 
 
 def fold_events(events: list[PatternScored]) -> dict[UUID, PatternScored]:

@@ -27,6 +27,7 @@ from tests.support.events import (
     FEW_TIMES,
     TopicRecord,
     accepted,
+    as_scored,
     colliding_events,
     events,
     measurement,
@@ -74,7 +75,7 @@ async def begin_anew(connection: Connection, old_rows: dict[UUID, datetime]) -> 
         await connection.execute(
             "INSERT INTO pattern_quality_metrics (pattern_id, quality_score, confidence, "
             "measurement_timestamp, metadata) VALUES ($1, $2, $3, $4, $5)",
-            *(pattern, row.quality_score, row.confidence, time, row.metadata_json),
+            *(pattern, row.quality_score, row.confidence, time, row.metadata_json.decode()),
         )
 
 
@@ -225,7 +226,7 @@ def test_two_writers_at_once_come_to_the_same_table(any_migrated_database_url: s
             everything = [event for history in histories for batch in history for event in batch]
             expected = fold((accepted(event) for event in everything), by_pattern)
             assert await read_table(connection) == {
-                pattern: latest.event for pattern, latest in expected.items()
+                pattern: as_scored(latest.event) for pattern, latest in expected.items()
             }
 
         history = st.lists(st.lists(colliding_events, min_size=1, max_size=10), min_size=1, max_size=4)
@@ -254,7 +255,7 @@ async def assert_stored_as_sent(connection: Connection, store: Store, sent: list
     accounting = await ingest(store, [TopicRecord(event.to_json()) for event in sent])
     stored = await read_table(connection)
 
-    latest = {pattern: one.event for pattern, one in fold(map(accepted, sent), by_pattern).items()}
+    latest = {pattern: as_scored(one.event) for pattern, one in fold(map(accepted, sent), by_pattern).items()}
     assert accounting == Accounting(applied=len(latest), superseded=len(sent) - len(latest))
     assert stored.keys() == latest.keys()
     for pattern, event in latest.items():

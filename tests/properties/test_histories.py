@@ -25,6 +25,7 @@ from hypothesis.stateful import (
 
 from consumer.ingestion import decode_batch, store_batch
 from consumer.offsets import OffsetRange, choose_start, next_offset, restart_out_of_range
+from consumer.records import Event
 from consumer.store import Connection, Partition, ProgressLostError, Store
 from schemas.pattern_scored import PatternScored
 from tests.support.events import ACCEPTED_UNTIL, TopicRecord
@@ -316,7 +317,7 @@ async def _store(
         await store_batch(transaction, batch, group=None if ranges is None else GROUP, ranges=ranges)
 
 
-def _event(record: TopicRecord) -> PatternScored | None:
+def _event(record: TopicRecord) -> Event | None:
     batch = decode_batch([record], accepted_until=ACCEPTED_UNTIL, breaker=None)
     return batch.accepted[0].event if batch.accepted else None
 

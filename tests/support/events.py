@@ -9,7 +9,7 @@ from uuid import UUID
 from hypothesis import strategies as st
 from pydantic_core import to_json
 
-from consumer.records import Accepted
+from consumer.records import Accepted, Event
 from schemas.pattern_scored import METADATA_BYTES_MAX, METADATA_DEPTH_MAX, PatternScored
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -78,6 +78,19 @@ def nested(levels: int) -> dict[str, Any]:
 def event(**changes: Any) -> PatternScored:
     """A valid event."""
     return PatternScored.model_validate_json(value(**changes))
+
+
+def as_scored(decoded: Event) -> PatternScored:
+    """A decoded event as the model has it, whichever way it was decoded."""
+    return PatternScored(
+        event_id=decoded.event_id,
+        pattern_id=decoded.pattern_id,
+        quality_score=decoded.quality_score,
+        confidence=decoded.confidence,
+        measurement_timestamp=decoded.measurement_timestamp,
+        version=decoded.version,
+        metadata=json.loads(decoded.metadata_json),
+    )
 
 
 def accepted(scored: PatternScored, offset: int = 0) -> Accepted:

@@ -1,0 +1,240 @@
+"""Accept fast, refuse slowly: what is accepted fast is what the model accepts, with the same values."""
+
+import json
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from consumer.fast_decoding import FastEvent, decode_fast
+from schemas.pattern_scored import parse_event
+from tests.support.events import ACCEPTED_UNTIL, DIGITS_MAX, NOW, event, events, value, value_with_raw
+from tests.support.hostile import HOSTILE
+
+UUIDS = [
+    '"7d444840-9dc0-41d1-b245-5ffdce74fad2"',
+    '"7D444840-9DC0-41D1-B245-5FFDCE74FAD2"',
+    '"7d4448409dc041d1b2455ffdce74fad2"',
+    '"7d444840-9dc0-41d1-b245-5ffdce74fad"',
+    '"7d44484-09dc0-41d1-b245-5ffdce74fad2"',
+    '"7d4448409dc041d1b2455ffdce74fad2----"',
+    '"7d444840-9dc0-41d1-b245-5ffdce74fad-"',
+    '"7d444840-9dc0-41d1-b245-5ffdce74 ad2"',
+    '"{7d444840-9dc0-41d1-b245-5ffdce74fad2}"',
+    '"urn:uuid:7d444840-9dc0-41d1-b245-5ffdce74fad2"',
+    '"\u0667d444840-9dc0-41d1-b245-5ffdce74fad2"',
+    "7",
+    "null",
+]
+SCORES = [
+    *("0", "1", "-0", "-0.0", "0.0", "1.0", "1e0", "1E0", "10e-1", "0.1e1", "5e-324", "1e-400", "-1e-400"),
+    *("1.0000000000000000000001", "1.0000000000000002", "0.99999999999999999999", "0.30000000000000004"),
+    *("-1e-9", "1.1", "2", "01", "1.", ".5", "+1", "NaN", "Infinity", "1e400", "true", "null", '"0.5"', "[]"),
+    *("0." + "1" * 800, "9" * DIGITS_MAX, "1" + "0" * 400 + "e-400"),
+]
+TIMES = [
+    f'"{text}"'
+    for text in (
+        *("2025-06-01T12:00:00Z", "2025-06-01T12:00:00.5Z", "2025-06-01T12:00:00.123456Z"),
+        *("2025-06-01T12:00:00.1234567Z", "2025-06-01T12:00:00.9999999Z", "2025-06-01T12:00:00,5Z"),
+        *("2025-06-01T14:00:00+02:00", "2025-06-01T12:00:00-00:00", "2025-06-01T12:00:00.25+23:59"),
+        *("2025-06-01T12:00:00+24:00", "2025-06-01T12:00:00+0200", "2025-06-01T12:00:00+02"),
+        *("2025-06-01 12:00:00Z", "2025-06-01t12:00:00z", "2025-06-01T12:00Z", "2025-06-01T12:00:00"),
+        *("2025-06-01T24:00:00Z", "2025-06-01T12:00:60Z", "2025-02-29T12:00:00Z", "2024-02-29T12:00:00Z"),
+        *("20250601T120000.000000Z", "2025-W22-7T12:00:00.000000Z", "2025-06-01T12:00:00 Z", "1748779200"),
+        *(
+            "0001-01-01T00:00:00Z",
+            "0001-01-01T00:00:00+01:00",
+            "0001-01-02T00:00:00Z",
+            "0000-01-01T00:00:00Z",
+        ),
+        *("9999-12-31T23:59:59Z", "2026-01-01T00:05:00Z", "2026-01-01T00:05:00.000001Z", ""),
+        *("\u0662025-06-01T12:00:00Z", "2025-06-01T12:00:00Z\\n", "2025-06-01T12:00:00.000000+00:00:30"),
+    )
+] + ["1748779200", "null"]
+VERSIONS = [
+    '"1.0.0"',
+    '""',
+    f'"{"v" * 64}"',
+    f'"{"v" * 65}"',
+    f'"{"é" * 64}"',
+    f'"{"😀" * 64}"',
+    '"\\n"',
+    "1",
+    "null",
+]
+METADATA = [
+    *(
+        "{}",
+        '{"a": 1}',
+        '{"a":1}',
+        '{"a":1.10}',
+        '{"a":1e3}',
+        '{"a":1E3}',
+        '{"a":-0}',
+        '{"a":-0.0}',
+        "[]",
+        "null",
+    ),
+    *('{"a":0.1234567890123456789}', '{"a":0.30000000000000004}', '{"a":123456789012345678901}'),
+    *('{"a":18446744073709551615}', '{"a":18446744073709551616}', '{"a":-9223372036854775809}'),
+    *(
+        '{"a":100000000000000000000}',
+        '{"a":1e16}',
+        '{"a":1e15}',
+        '{"a":1e999}',
+        '{"a":-1e999}',
+        '{"a":1e-999}',
+    ),
+    *(
+        '{"a":01}',
+        '{"a":NaN}',
+        '{"a":1.}',
+        '{"a":"\\u0000"}',
+        '{"a":"\\ud800"}',
+        '{"\\u0000":1}',
+        '{"a":"\\\\u0000"}',
+    ),
+    *(
+        '{"a":"\0"}',
+        '{"a":"\x7f"}',
+        '{"a":1,"a":2}',
+        '{"a":{"b":1,"b":[]},"a":{}}',
+        '{"a":true,"b":null}',
+        '{"":""}',
+    ),
+    *(
+        '{"a":"é"}',
+        '{"😀":"\\n\\t\\"/"}',
+        '{"a":"\\/"}',
+        '{"a":1,}',
+        '{"a":tru}',
+        '{"a":"x"',
+        '{"a":"\\x"}',
+        '"{}"',
+    ),
+    *('{"a":' + "[" * depth + "]" * depth + "}" for depth in (98, 99, 100, 101, 300)),
+    '{"a":"' + "x" * 5000 + '"}',
+]
+
+SPELLINGS = {
+    "event_id": UUIDS,
+    "quality_score": SCORES,
+    "measurement_timestamp": TIMES,
+    "version": VERSIONS,
+    "metadata": METADATA,
+}
+
+fields = st.fixed_dictionaries(
+    {
+        "event_id": st.sampled_from(UUIDS),
+        "pattern_id": st.sampled_from(UUIDS),
+        "quality_score": st.sampled_from(SCORES) | st.floats(0, 1).map(repr),
+        "confidence": st.sampled_from(SCORES),
+        "measurement_timestamp": st.sampled_from(TIMES),
+    },
+    optional={"version": st.sampled_from(VERSIONS), "metadata": st.sampled_from(METADATA)},
+)
+additions = st.lists(
+    st.sampled_from(
+        [
+            '"x":1',
+            '"x":"\\ud800"',
+            '"quality_score":0.5',
+            '"metadata":{"b":2}',
+            '"metadata":{"b":1e999}',
+            '"version":"2"',
+        ]
+    ),
+    max_size=2,
+)
+
+
+@st.composite
+def spelled(draw: st.DrawFn) -> bytes:
+    """An event whose every field may be spelled in an unusual way, most of them in the usual one."""
+    usual = {name: json.dumps(content) for name, content in json.loads(value()).items()}
+    unusual = draw(fields)
+    names = draw(st.sets(st.sampled_from(sorted(unusual)), max_size=2))
+    members = [f'"{name}":{text}' for name, text in (usual | {name: unusual[name] for name in names}).items()]
+    members = draw(st.permutations(members + draw(additions)))
+    space = draw(st.sampled_from(["", " ", "\n", "\u00a0"]))
+    return f"{space}{{{f',{space}'.join(members)}}}{space}".encode(errors="surrogatepass")
+
+
+@st.composite
+def mutated(draw: st.DrawFn) -> bytes:
+    """An event with some of its bytes replaced."""
+    whole = draw(spelled() | events.map(lambda one: one.to_json()))
+    start, length = draw(st.integers(0, len(whole))), draw(st.integers(0, 4))
+    return whole[:start] + draw(st.binary(max_size=4)) + whole[start + length :]
+
+
+def same(fast: Any, slow: Any) -> bool:
+    """Equal, and of the same types all the way down: to Python, 1 equals 1.0 and True."""
+    if isinstance(fast, dict):
+        return (
+            type(slow) is dict
+            and fast.keys() == slow.keys()
+            and all(same(fast[key], slow[key]) for key in fast)
+        )
+    if isinstance(fast, list):
+        return type(slow) is list and len(fast) == len(slow) and all(map(same, fast, slow))
+    return type(fast) is type(slow) and repr(fast) == repr(slow)
+
+
+def assert_the_model_agrees(sent: bytes) -> FastEvent | None:
+    fast = decode_fast(sent, accepted_until=ACCEPTED_UNTIL)
+    if fast is not None:
+        slow = parse_event(sent, accepted_until=ACCEPTED_UNTIL)
+        assert fast.order == slow.order
+        assert fast.pattern_id == slow.pattern_id
+        assert same(fast.quality_score, slow.quality_score)
+        assert same(fast.confidence, slow.confidence)
+        assert fast.measurement_timestamp.utcoffset() == timedelta(0)
+        assert fast.version == slow.version
+        assert same(json.loads(fast.metadata_json), json.loads(slow.metadata_json))
+    return fast
+
+
+@settings(max_examples=1500, deadline=None)
+@given(spelled() | mutated())
+@example(value_with_raw("metadata", '{"a":1e15}'))
+@example(value(measurement_timestamp="2025-06-01T12:00:00.1234567Z"))
+def test_what_is_accepted_fast_the_model_accepts_with_the_same_values(sent: bytes) -> None:
+    assert_the_model_agrees(sent)
+
+
+@pytest.mark.parametrize("field", SPELLINGS)
+def test_each_unusual_spelling_of_one_field_agrees_with_the_model(field: str) -> None:
+    spellings = SPELLINGS[field]
+
+    accepted = [
+        text for text in spellings if assert_the_model_agrees(value_with_raw(field, text)) is not None
+    ]
+
+    assert accepted, "nothing was compared"
+
+
+@given(events)
+def test_an_event_is_accepted_fast_or_left_alone(sent: Any) -> None:
+    assert_the_model_agrees(sent.to_json())
+
+
+def test_what_agents_publish_is_accepted_fast() -> None:
+    metadata = {"name": "json.loads", "completeness": 0.8166666666666667, "tags": ["é", None, True, 3]}
+    published = event(metadata=metadata, measurement_timestamp=NOW.isoformat())
+
+    assert decode_fast(published.to_json(), accepted_until=ACCEPTED_UNTIL) is not None
+    assert decode_fast(value(metadata=metadata), accepted_until=ACCEPTED_UNTIL) is None, (
+        "json.dumps escapes é"
+    )
+    assert decode_fast(value(metadata={"completeness": 0.25}), accepted_until=ACCEPTED_UNTIL) is not None
+
+
+@pytest.mark.parametrize("hostile", HOSTILE, ids=lambda one: one.name)
+def test_nothing_hostile_is_accepted_fast(hostile: Any) -> None:
+    if hostile.value is not None and not hostile.headers:
+        assert decode_fast(hostile.value, accepted_until=ACCEPTED_UNTIL) is None
