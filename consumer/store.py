@@ -173,8 +173,8 @@ class StoreTransaction:
             try:
                 return await self._merge_known(ordered), []
             except (asyncpg.PostgresError, asyncpg.InterfaceError) as error:
-                # Somebody else inserted a pattern in between, a row is refused, the table takes no COPY (as
-                # with row-level security): the one statement that knows the law can tell, row by row.
+                # Somebody else inserted a pattern in between or holds one, a row is refused, the table takes no
+                # COPY (as with row-level security): the one statement that knows the law can tell, row by row.
                 if not _is_undone(error):
                     raise
         return await self._merge(ordered, statement("upsert_patterns"))
@@ -182,7 +182,9 @@ class StoreTransaction:
     async def _merge_known(self, ordered: Sequence[Accepted]) -> int:
         """Merge by what the table holds: new patterns straight into it, newer measurements by the law.
 
-        The measurements that are superseded by now remain so, whatever is written meanwhile.
+        The measurements that are superseded by now remain so, whatever is written meanwhile. Writers that lock
+        patterns in one order never deadlock; the second of two runs through the patterns is out of that order,
+        and waits for nobody for long.
         """
         present = await self._present(ordered)
         new = [one for place, one in enumerate(ordered, 1) if place not in present]
@@ -190,7 +192,12 @@ class StoreTransaction:
         async with self._savepoint():
             if new:
                 await self._copy("pattern_quality_metrics", new)
-            return len(new) + await self._upsert(newer, statement("upsert_patterns"))
+            if new and newer:
+                await self.connection.execute(statement("set_lock_timeout"))
+            applied = len(new) + await self._upsert(newer, statement("upsert_patterns"))
+            if new and newer:
+                await self.connection.execute(statement("set_lock_timeout_default"))
+            return applied
 
     async def _present(self, ordered: Sequence[Accepted]) -> dict[int, bool]:
         """The places of the events whose patterns have a row, and whether they supersede it."""
@@ -313,7 +320,8 @@ class StoreTransaction:
 
 def _is_undone(error: Exception) -> bool:
     """Whether the transaction goes on after an error, as if the statement had not been."""
-    return diagnose(error).fault is Fault.RECORD or isinstance(error, asyncpg.FeatureNotSupportedError)
+    others = (asyncpg.FeatureNotSupportedError, asyncpg.LockNotAvailableError)
+    return diagnose(error).fault is Fault.RECORD or isinstance(error, others)
 
 
 def _sorted(accepted: Iterable[Accepted]) -> list[Accepted]:
