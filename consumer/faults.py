@@ -43,6 +43,8 @@ class Diagnosis:
     is_general: bool = False
 
 
+SAID_CHARACTERS_MAX: Final = 300
+
 _UNREACHABLE: Final = "not reachable; waiting for it"
 
 _RECORD_CLASSES: Final = {"22", "23", "38", "39", "54", "P0"}  # data, constraint, trigger, a limit of the row
@@ -75,7 +77,12 @@ _SETUP_CLASSES: Final = {
     "3D": "check the database name in DATABASE_URL",
     "3F": "the schema does not exist: check search_path",
     "42": "the schema is not the one this version needs: see `pattern-metrics migrate status`",
+    "XX": "PostgreSQL failed inside: see its log",
 }
+_BEYOND_ROWS: Final = (
+    "a trigger or a constraint refuses what belongs to no event (progress, dead letters, a login, a commit): "
+    "mend it; the log has what PostgreSQL said"
+)
 
 _LOGIN_REFUSED: Final = "the login was refused: check the user and the password or token (KAFKA_SASL_*)"
 _KAFKA_SETUP_HINTS: Final[dict[type[Exception], str]] = {
@@ -153,6 +160,23 @@ def diagnose(error: BaseException) -> Diagnosis:
     if isinstance(error, (OSError, TimeoutError)):
         return Diagnosis(Fault.WEATHER, _UNREACHABLE)
     return _diagnose_client(error)
+
+
+def diagnose_beyond_rows(error: BaseException) -> Diagnosis:
+    """Likewise, of an error that came from outside the statements for rows: then no record is to blame."""
+    diagnosis = diagnose(error)
+    if diagnosis.fault is Fault.RECORD:
+        return Diagnosis(Fault.SETUP, _BEYOND_ROWS, is_general=True)
+    return diagnosis
+
+
+def said_by_server(error: BaseException) -> str:
+    """What PostgreSQL said, and where, in one line; without the detail, which repeats a row's values."""
+    if not isinstance(error, asyncpg.PostgresError):
+        return ""
+    where = (error.context, error.constraint_name, error.table_name)
+    texts = [f"{error.args[0]}"] + [text for text in where if text]
+    return " ".join("; ".join(texts).split())[:SAID_CHARACTERS_MAX]
 
 
 def _diagnose_sqlstate(sqlstate: str) -> Diagnosis:

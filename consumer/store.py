@@ -228,7 +228,8 @@ class StoreTransaction:
                 )
             if self._before_upsert is not None:
                 await self.connection.execute(self._before_upsert)
-            status = await self.connection.execute(upsert)
+            # In one message with the upsert: no round trip more, and undone with it.
+            status = await self.connection.execute(statement("set_constraints_immediate") + upsert)
         except (asyncpg.PostgresError, asyncpg.InterfaceError) as error:
             if diagnose(error).fault is Fault.RECORD:
                 await savepoint.rollback()

@@ -5,8 +5,10 @@ import random
 import uuid
 from functools import partial
 
+import asyncpg
 import pytest
 
+from consumer.faults import diagnose_beyond_rows
 from consumer.ingestion import Accounting
 from consumer.settings import WorkerSettings
 from publisher import ScorePublisher
@@ -159,6 +161,45 @@ async def test_an_open_breaker_keeps_the_worker_in_its_group_and_not_ready(
         await eventually(lambda: "breaker" in worker.health.conditions)
 
     assert worker.accounting == Accounting(dead_letters=2)
+
+
+REFUSE = """
+CREATE FUNCTION refuse() RETURNS {kind} LANGUAGE plpgsql AS $$
+BEGIN RAISE EXCEPTION 'not today' USING ERRCODE = '{sqlstate}'; END $$;
+CREATE {what} EXECUTE FUNCTION refuse();
+SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+WHERE application_name = 'pattern-metrics' AND datname = current_database()
+"""
+BEYOND_THE_ROWS = [
+    (
+        "trigger",
+        "23514",
+        "CONSTRAINT TRIGGER refuse AFTER UPDATE ON ingest_progress "
+        "DEFERRABLE INITIALLY DEFERRED FOR EACH ROW",
+    ),
+    ("trigger", "P0001", "TRIGGER refuse BEFORE INSERT ON dead_letters FOR EACH ROW"),
+    ("trigger", "XX000", "TRIGGER refuse BEFORE INSERT ON pattern_quality_metrics FOR EACH ROW"),
+    ("event_trigger", "P0001", "EVENT TRIGGER refuse ON login"),
+]
+
+HINTS = {diagnose_beyond_rows(error).hint for error in (asyncpg.RaiseError(), asyncpg.InternalServerError())}
+
+
+async def test_what_the_database_refuses_beyond_the_rows_is_waited_out_until_somebody_mends_it(
+    settings_for: SettingsFactory,
+) -> None:
+    settings = settings_for()
+    owner = await asyncpg.connect(settings.database_url.get_secret_value())
+    async with running(settings) as worker:
+        await eventually(lambda: worker.health.is_assigned)
+        for number, (kind, sqlstate, what) in enumerate(BEYOND_THE_ROWS, start=1):
+            await owner.execute(REFUSE.format(kind=kind, sqlstate=sqlstate, what=what))
+            await send(settings, [an_event(number).to_json(), b"poison"])
+            await eventually(lambda: worker.health.conditions.get("postgresql") in HINTS)
+            await owner.execute("DROP FUNCTION refuse CASCADE")
+            await eventually(lambda: not worker.health.conditions)
+            assert worker.accounting == Accounting(applied=number, dead_letters=number)
+    await owner.close()
 
 
 FIRST = [an_event(pattern) for pattern in range(50)]
