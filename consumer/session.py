@@ -195,10 +195,11 @@ class Session(ConsumerRebalanceListener):
         if epoch != self._epoch:
             return None
         ranges = {
-            partition: OffsetRange(start, end)
-            for partition, start in self._ends_of_batches.items()
+            partition: OffsetRange(self._ends_of_batches[partition], end)
+            # In the order of the records, which is that of their arrival: see `cut`.
+            for partition in dict.fromkeys([*by_partition, *self._ends_of_batches])
             # Past markers and holes, also where there is no record before or between them.
-            if (end := await self._consumer.position(partition)) > start
+            if (end := await self._consumer.position(partition)) > self._ends_of_batches[partition]
         }
         if not ranges:
             return None

@@ -32,6 +32,7 @@ from tests.support.pipeline import (
     an_event,
     catch_up,
     dead_letters,
+    execute,
     expected_table,
     fetch,
     producing,
@@ -324,6 +325,25 @@ async def test_a_header_name_that_is_not_utf8_stops_no_partition(settings: Worke
     [letter] = await fetch(settings, "SELECT value, headers FROM dead_letters")
     assert letter["value"] == b"poison"
     assert "na\\\\xffme" in letter["headers"]
+
+
+async def test_what_the_breaker_left_unread_is_read_once_it_is_mended(
+    own_apache_kafka: ApacheKafka, settings: WorkerSettings
+) -> None:
+    """Partitions come in an order of their own: the client asks for them in a random one."""
+    topic = await create_topic(own_apache_kafka.bootstrap_servers, partitions=3)
+    for partition in range(3):
+        await send(settings.model_copy(update={"kafka_topic": topic}), [b"poison"] * 10, partition)
+
+    for attempt in range(5):
+        group = {"kafka_topic": topic, "kafka_group_id": f"{topic}-{attempt}"}
+        opened = await catch_up(settings.model_copy(update=group | {"dead_letter_max_consecutive": 15}))
+        await catch_up(settings.model_copy(update=group))
+        letters = await dead_letters(settings)
+        await execute(settings, "TRUNCATE dead_letters")
+
+        assert opened == Accounting(dead_letters=15)
+        assert len(letters) == 30
 
 
 async def test_partitions_that_are_added_while_the_worker_runs_are_read_too(settings: WorkerSettings) -> None:
