@@ -61,6 +61,8 @@ _WEATHER_STATES: Final = {
 }
 _WEATHER_HINTS: Final = {
     "25006": "the database is read-only, as a demoted primary is; waiting for one that is not",
+    "57014": "a statement took too long, or was cancelled: the database is slow, or somebody holds a lock; "
+    "trying again with fewer records at once",
     "53100": "its disk is full; waiting for room",
     "53300": "it has too many connections; waiting for one",
 }

@@ -23,6 +23,7 @@ from consumer.kafka import REBALANCE_TIMEOUT_MS, create_consumer
 from consumer.metrics import Metrics, Span
 from consumer.observing import Observer
 from consumer.offsets import OffsetRange, Start, choose_start, cut, restart_out_of_range
+from consumer.pacing import Pace, Part
 from consumer.records import Record
 from consumer.retrying import persevere
 from consumer.settings import WorkerSettings
@@ -69,6 +70,7 @@ class Session(ConsumerRebalanceListener):
         self._health = health
         self._stop = stop
         self._breaker = breaker
+        self._pace = Pace()
         self._metrics = metrics
         self._consumer = create_consumer(settings)
         self._epoch = 0
@@ -250,31 +252,41 @@ class Session(ConsumerRebalanceListener):
         spans: Mapping[TopicPartition, Span],
     ) -> None:
         """Write, then commit: the first invariant."""
-        attempted_at = 0.0
-
-        async def write() -> Accounting:
-            nonlocal attempted_at
-            attempted_at = time.monotonic()
-            async with self._store.transaction() as transaction:
-                return await store_batch(
-                    transaction, batch, group=self._settings.kafka_group_id, ranges=ranges
-                )
-
-        began_at = time.monotonic()
+        rest: Part | None = Part(batch, ranges)
         try:
-            accounting = await persevere("postgresql", write, self._health)
-            written_at = time.monotonic()
-            self._watch.touch()
-            self.accounting += accounting
-            self._breaker.observe_written(accounting)
-            ends = {partition: offsets.end for partition, offsets in ranges.items()}
-            self._uncommitted |= ends
-            self._written.update(ends)
-            self._metrics.batch_written(batch, accounting, spans, written_at - attempted_at)
-            self._observer.observe_lag()
-            await self._commit()
+            while rest is not None:
+                rest = await self._write_part(rest, spans)
         finally:
             self._put_down()
+
+    async def _write_part(self, whole: Part, spans: Mapping[TopicPartition, Span]) -> Part | None:
+        """Write and commit as much as the database takes at once, which is nearly always all; the rest."""
+        attempted_at = 0.0
+        part, rest = whole, None
+
+        async def write() -> Accounting:
+            nonlocal attempted_at, part, rest
+            attempted_at = time.monotonic()
+            part, rest = self._pace.take(whole)
+            with self._pace.learn(part):
+                async with self._store.transaction() as transaction:
+                    return await store_batch(
+                        transaction, part.batch, group=self._settings.kafka_group_id, ranges=part.ranges
+                    )
+
+        began_at = time.monotonic()
+        accounting = await persevere("postgresql", write, self._health)
+        written_at = time.monotonic()
+        self._watch.touch()
+        self.accounting += accounting
+        self._breaker.observe_written(accounting)
+        ends = {TopicPartition(*partition): offsets.end for partition, offsets in part.ranges.items()}
+        self._uncommitted |= ends
+        self._written.update(ends)
+        finished = spans if rest is None else {}
+        self._metrics.batch_written(part.batch, accounting, finished, written_at - attempted_at)
+        self._observer.observe_lag()
+        await self._commit()
         logger.info(
             "batch_written",
             **accounting.as_dict(),
@@ -282,6 +294,7 @@ class Session(ConsumerRebalanceListener):
             write_ms=round((written_at - began_at) * 1000, 1),
             commit_ms=round((time.monotonic() - written_at) * 1000, 1),
         )
+        return rest
 
     async def _finish_writing(self) -> bool:
         """Wait for the batch that is being written; False where it, and all that was read since, is void."""

@@ -8,6 +8,7 @@ from functools import partial
 import asyncpg
 import pytest
 
+from consumer import pacing, store
 from consumer.faults import diagnose_beyond_rows
 from consumer.ingestion import Accounting
 from consumer.settings import WorkerSettings
@@ -200,6 +201,45 @@ async def test_what_the_database_refuses_beyond_the_rows_is_waited_out_until_som
             await eventually(lambda: not worker.health.conditions)
             assert worker.accounting == Accounting(applied=number, dead_letters=number)
     await owner.close()
+
+
+SLOW = """
+CREATE FUNCTION be_slow() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN PERFORM pg_sleep(0.05); RETURN NEW; END $$;
+CREATE TRIGGER slow BEFORE INSERT ON pattern_quality_metrics FOR EACH ROW EXECUTE FUNCTION be_slow();
+"""
+WRITTEN = """
+SELECT (SELECT count(*) FROM pattern_quality_metrics) + (SELECT count(*) FROM dead_letters) AS records,
+       coalesce((SELECT sum(next_offset) FROM ingest_progress), 0) AS progress
+"""
+
+
+async def test_a_batch_that_takes_the_database_too_long_is_written_in_parts(
+    settings_for: SettingsFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = settings_for()
+    monkeypatch.setitem(store._SERVER_SETTINGS, "statement_timeout", "1s")
+    monkeypatch.setattr(pacing, "QUICK_SECONDS_MAX", 0.0)  # here, what takes a second is too long
+    await execute(settings, SLOW)
+    values = [b"poison" if number % 8 == 0 else an_event(number).to_json() for number in range(64)]
+    async with producing(settings) as producer:
+        for number, value in enumerate(values):
+            await producer.send(settings.kafka_topic, value, partition=number % 2)
+
+    sizes = set[int]()
+
+    async def is_written() -> bool:
+        [row] = await fetch(settings, WRITTEN)
+        assert row["records"] == row["progress"]
+        sizes.add(row["records"])
+        return len(values) in sizes
+
+    async with running(settings) as worker:
+        await eventually(is_written, deadline_seconds=60)
+        await eventually(lambda: not worker.health.conditions)
+
+    assert len(sizes) > 2
+    assert worker.accounting == Accounting(applied=56, dead_letters=8)
 
 
 FIRST = [an_event(pattern) for pattern in range(50)]
