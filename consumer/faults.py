@@ -3,6 +3,7 @@
 By class and SQLSTATE (PostgreSQL, appendix A), never by the text of a message.
 """
 
+import errno
 import ssl
 from dataclasses import dataclass
 from enum import Enum, auto
@@ -45,6 +46,7 @@ class Diagnosis:
 
 SAID_CHARACTERS_MAX: Final = 300
 
+_NO_FILES: Final = "too many files and connections are open: raise the limit (ulimit -n)"
 _UNREACHABLE: Final = "not reachable; waiting for it"
 
 _RECORD_CLASSES: Final = {"22", "23", "38", "39", "54", "P0"}  # data, constraint, trigger, a limit of the row
@@ -67,7 +69,7 @@ _WEATHER_HINTS: Final = {
     "53300": "it has too many connections; waiting for one",
 }
 _SETUP_HINTS: Final = {
-    "42P01": "a table is missing: run `pattern-metrics migrate up`",
+    "42P01": "a table is missing: run `pattern-metrics migrate up`, or check search_path",
     "42703": "a column is missing: run `pattern-metrics migrate up`",
     "42P10": "the UNIQUE constraint is missing: run `pattern-metrics migrate up`",
     "42501": "the user of DATABASE_URL lacks a right: grant it",
@@ -160,7 +162,8 @@ def diagnose(error: BaseException) -> Diagnosis:
     if isinstance(error, ssl.SSLError):
         return _diagnose_tls(error)
     if isinstance(error, (OSError, TimeoutError)):
-        return Diagnosis(Fault.WEATHER, _UNREACHABLE)
+        has_files = getattr(error, "errno", None) not in {errno.EMFILE, errno.ENFILE}
+        return Diagnosis(Fault.WEATHER, _UNREACHABLE if has_files else _NO_FILES)
     return _diagnose_client(error)
 
 
