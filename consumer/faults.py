@@ -97,6 +97,8 @@ _KAFKA_SETUP_HINTS: Final[dict[type[Exception], str]] = {
     "DESCRIBE and READ (to publish: WRITE) on it",
     kafka_errors.GroupAuthorizationFailedError: "an ACL denies the group of KAFKA_GROUP_ID: grant this user "
     "READ on it",
+    kafka_errors.InconsistentGroupProtocolError: "a client with another partition assignor or "
+    "protocol is in the group of KAFKA_GROUP_ID: end it, or name a group for this worker alone",
     kafka_errors.ClusterAuthorizationFailedError: "the broker denies this user: check its ACLs",
     kafka_errors.AuthenticationFailedError: _LOGIN_REFUSED,
     kafka_errors.SaslAuthenticationFailed: _LOGIN_REFUSED,

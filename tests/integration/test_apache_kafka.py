@@ -5,6 +5,7 @@ import itertools
 import os
 import subprocess
 import sys
+from contextlib import AsyncExitStack
 from functools import partial
 
 import asyncpg
@@ -12,6 +13,7 @@ import pytest
 import structlog
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import NewPartitions
+from aiokafka.coordinator.assignors.sticky.sticky_assignor import StickyPartitionAssignor
 from aiokafka.structs import OffsetAndMetadata
 
 from consumer import watching
@@ -325,6 +327,24 @@ async def test_a_header_name_that_is_not_utf8_stops_no_partition(settings: Worke
     [letter] = await fetch(settings, "SELECT value, headers FROM dead_letters")
     assert letter["value"] == b"poison"
     assert "na\\\\xffme" in letter["headers"]
+
+
+async def test_a_stranger_in_the_group_is_told_and_waited_out(settings: WorkerSettings) -> None:
+    event = an_event(1)
+    stranger = AIOKafkaConsumer(
+        settings.kafka_topic,
+        bootstrap_servers=settings.kafka_bootstrap_servers,
+        group_id=settings.kafka_group_id,
+        partition_assignment_strategy=(StickyPartitionAssignor,),
+    )
+    await send(settings, [event.to_json()])
+    async with AsyncExitStack() as staying:
+        await staying.enter_async_context(stranger)
+        async with running(settings) as worker:
+            await eventually(lambda: "KAFKA_GROUP_ID" in worker.health.conditions.get("kafka", ""))
+            await staying.aclose()
+            await eventually(lambda: worker.accounting.read == 1)
+            assert not worker.health.conditions
 
 
 async def test_what_the_breaker_left_unread_is_read_once_it_is_mended(

@@ -107,6 +107,7 @@ def test_any_other_sqlstate_is_nobodys_known_fault(sqlstate: str) -> None:
         (kafka_errors.InvalidTopicError(SECRET), Fault.SETUP),
         (kafka_errors.TopicAuthorizationFailedError(SECRET), Fault.SETUP),
         (kafka_errors.GroupAuthorizationFailedError(SECRET), Fault.SETUP),
+        (kafka_errors.InconsistentGroupProtocolError(SECRET), Fault.SETUP),
         (kafka_errors.ClusterAuthorizationFailedError(SECRET), Fault.SETUP),
         (kafka_errors.AuthenticationFailedError(SECRET), Fault.SETUP),
         (kafka_errors.SaslAuthenticationFailed(SECRET), Fault.SETUP),
