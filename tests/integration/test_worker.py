@@ -7,6 +7,7 @@ from functools import partial
 
 import asyncpg
 import pytest
+from pydantic import SecretStr
 
 from consumer import pacing, store
 from consumer.faults import diagnose_beyond_rows
@@ -201,6 +202,24 @@ async def test_what_the_database_refuses_beyond_the_rows_is_waited_out_until_som
             await eventually(lambda: not worker.health.conditions)
             assert worker.accounting == Accounting(applied=number, dead_letters=number)
     await owner.close()
+
+
+async def test_a_right_that_is_revoked_under_a_running_worker_is_told_and_used_once_it_is_granted_again(
+    settings_for: SettingsFactory,
+) -> None:
+    login = f"worker_{uuid.uuid4().hex}"
+    owners = settings_for()
+    await execute(owners, f"CREATE ROLE {login} LOGIN IN ROLE pattern_metrics_worker")
+    address = owners.database_url.get_secret_value().replace("postgres@", f"{login}@")
+    event = an_event(1)
+    async with running(owners.model_copy(update={"database_url": SecretStr(address)})) as worker:
+        await eventually(lambda: worker.health.is_assigned)
+        await execute(owners, f"REVOKE pattern_metrics_worker FROM {login}")
+        await send(owners, [event.to_json()])
+        await eventually(lambda: "lacks a right" in worker.health.conditions.get("postgresql", ""))
+        await execute(owners, f"GRANT pattern_metrics_worker TO {login}")
+        await eventually(partial(_is_stored, owners, event.pattern_id))
+    await execute(owners, f"DROP ROLE {login}")
 
 
 SLOW = """
