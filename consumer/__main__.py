@@ -1,5 +1,37 @@
-"""`python -m consumer`: the same as `pattern-metrics`."""
+"""The entry point, `pattern-metrics` or `python -m consumer`: signals are heard before the long imports."""
 
-from consumer.cli import main
+import os
+import signal
+import sys
+from types import FrameType
 
-main()
+INTERRUPTED = 128 + signal.SIGINT
+
+
+def main() -> None:
+    """Run the command; a signal that comes before it has begun ends it at once, and without a traceback.
+
+    A worker has nothing to finish then, which is a clean stop; it hears the next ones by its own handlers.
+    """
+    is_worker = sys.argv[1:2] == ["consume"] and "--check" not in sys.argv
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP) if is_worker else (signal.SIGINT,)
+
+    def end(_number: int, _frame: FrameType | None) -> None:
+        os._exit(0 if is_worker else INTERRUPTED)
+
+    before = {number: signal.getsignal(number) for number in numbers}
+    for number, handler in before.items():
+        if handler is not signal.SIG_IGN:
+            signal.signal(number, end)
+    from consumer.cli import main as run_command_line
+
+    if not is_worker:
+        signal.signal(signal.SIGINT, before[signal.SIGINT])
+    try:
+        run_command_line()
+    except KeyboardInterrupt:
+        sys.exit(INTERRUPTED)
+
+
+if __name__ == "__main__":
+    main()

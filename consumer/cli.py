@@ -24,8 +24,10 @@ from consumer.command_line import (
     load_settings,
     open_closed_streams,
     progress_bar,
+    require_open_files,
     run,
     start_logging,
+    tell,
 )
 from consumer.commands_dead_letters import dead_letters_app
 from consumer.commands_operations import operations_app
@@ -67,10 +69,10 @@ def _run_command() -> int:
         return app(prog_name="pattern-metrics", standalone_mode=False) or 0
     except typer.TyperException as error:  # wrong usage; without a message, the help was shown
         if message := " ".join(error.format_message().split()):
-            typer.echo(f"error: {message}", err=True)
+            tell(f"error: {message}")
         return error.exit_code
     except OSError as error:  # a server's is told by `run`
-        typer.echo(f"error: {'' if error.filename else 'standard output: '}{error}", err=True)
+        tell(f"error: {'' if error.filename else 'standard output: '}{error}")
     except Exception:  # noqa: BLE001 - the outermost place: nothing escapes without being logged
         structlog.get_logger().exception("failed")
     return 1
@@ -91,7 +93,7 @@ def consume(
 ) -> None:
     """Read the topic and keep one current row per pattern: the worker to deploy.
 
-    SIGTERM or Ctrl-C: write and commit the batch in hand, leave the group, exit 0. A second one: at once.
+    SIGTERM, SIGHUP or Ctrl-C: write and commit the batch in hand, leave the group, exit 0. Twice: at once.
     Meanwhile /livez, /readyz and /metrics are served at HTTP_HOST and HTTP_PORT.
     """
     from consumer.serving import listen, serving
@@ -101,7 +103,8 @@ def consume(
     if check:
         _check(settings)
         return
-    configure_logging(load_settings(LogSettings))
+    configure_logging(load_settings(LogSettings), is_patient=True)
+    require_open_files()
     try:
         listener = None if until_caught_up else listen(settings)  # what ends by itself is no service to watch
     except InvalidSettingError as error:
@@ -138,7 +141,7 @@ def _check(settings: WorkerSettings) -> None:
     if missing:
         hint = "make the login a member of pattern_metrics_worker"
         fail(f"error: {POSTGRESQL}: lacks the right to {', '.join(missing)}; {hint}", 2)
-    typer.echo("ok: Kafka, topic, database and revision are as the worker needs them", err=True)
+    tell("ok: Kafka, topic, database and revision are as the worker needs them")
 
 
 # The agents' side
@@ -165,7 +168,7 @@ def score(
             for result in score_file(source, measured_at=measured_at):
                 if isinstance(result, UnreadableFile):
                     skipped += 1
-                    typer.echo(f"skipped {result.path}: {result.reason}", err=True)
+                    tell(f"skipped {result.path}: {result.reason}")
                 else:
                     sys.stdout.buffer.write(result.to_json() + b"\n")
             bar.advance(1)
@@ -200,15 +203,15 @@ def publish(
                     file,
                     accepted_until=accepted_until,
                     report=report,
-                    on_refused=lambda number, error: typer.echo(f"line {number}: {error}", err=True),
+                    on_refused=lambda number, error: tell(f"line {number}: {error}"),
                     advance=bar.advance,
                 ),
                 KAFKA,
             )
     except PublishError as error:
-        typer.echo(f"error: {error}; publish the file again: it is a retry", err=True)
+        tell(f"error: {error}; publish the file again: it is a retry")
     except KeyboardInterrupt:
-        typer.echo("interrupted; publish the file again: it is a retry", err=True)
+        tell("interrupted; publish the file again: it is a retry")
     typer.echo(json.dumps(report.as_dict()) if as_json else str(report))
     if not report.is_complete:
         raise typer.Exit(1)

@@ -4,10 +4,11 @@ import gc
 import logging
 import os
 import re
+import resource
 import stat
 import sys
 from collections.abc import Callable, Coroutine, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import IO, Annotated, Any, Final, NoReturn, TypeVar
@@ -39,6 +40,9 @@ JsonOption = Annotated[bool, typer.Option("--json", help="One JSON object on the
 
 TIME_FORMS: Final = "RFC 3339, or 90d, 12h, 30m ago"
 
+OPEN_FILES_MIN: Final = 128
+"""So many HTTP connections as are served, and as many again for brokers, database and modules."""
+
 _UNITS: Final = {"d": "days", "h": "hours", "m": "minutes"}
 
 KAFKA = "Kafka (KAFKA_BOOTSTRAP_SERVERS)"
@@ -48,9 +52,15 @@ COLLECT_AFTER: Final = 100_000
 """Containers made and not freed, after which the garbage collector looks at them: more than a batch holds."""
 
 
+def tell(message: str) -> None:
+    """Say something to a person, on standard error; what that does not take is lost, and no failure."""
+    with suppress(OSError):
+        typer.echo(message, err=True)
+
+
 def fail(message: str, code: int) -> NoReturn:
     """End the command with one line on standard error."""
-    typer.echo(message, err=True)
+    tell(message)
     raise typer.Exit(code)
 
 
@@ -164,16 +174,35 @@ def open_closed_streams() -> None:
 
 
 def end_output(code: int) -> int:
-    """The exit code of a command, once what it wrote has arrived at standard output, or could not."""
+    """The exit code of a command, once what it wrote has arrived at standard output, or could not.
+
+    What standard error does not take is lost, and changes no exit code.
+    """
+    code = _end_stdout(code)
+    try:
+        sys.stderr.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
+    return code
+
+
+def _end_stdout(code: int) -> int:
     try:
         sys.stdout.flush()
     except OSError as error:
         if code == 0 and not isinstance(error, BrokenPipeError):  # `| head` has seen enough
-            typer.echo(f"error: standard output: {error}", err=True)
+            tell(f"error: standard output: {error}")
         # Python tries the rest once more when it ends.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return code or 1
     return code
+
+
+def require_open_files() -> None:
+    """End a worker that may open hardly any files with one line, not with one of all that fails then."""
+    limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if limit < OPEN_FILES_MIN:
+        fail(f"error: only {limit} files may be open: raise the limit (ulimit -n) to {OPEN_FILES_MIN}", 2)
 
 
 class Bar:

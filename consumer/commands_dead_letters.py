@@ -23,6 +23,7 @@ from consumer.command_line import (
     parse_time,
     progress_bar,
     run,
+    tell,
     writing_output,
 )
 from consumer.dead_letter_text import letter_fields, letter_text, safe_text, time_text
@@ -273,4 +274,4 @@ def export(
             write(line)
 
         _run(read_letters(url, selection, write_letter, bar.reach))
-    typer.echo(f"exported {counts[True]:,} values as they are, {counts[False]:,} that are no JSON", err=True)
+    tell(f"exported {counts[True]:,} values as they are, {counts[False]:,} that are no JSON")

@@ -28,6 +28,7 @@ from consumer.command_line import (
     progress_bar,
     run,
     start_logging,
+    tell,
 )
 from consumer.settings import DatabaseSettings, WorkerSettings
 from schemas.clock_settings import ClockSettings
@@ -185,9 +186,7 @@ def backfill(
             lines=lines(),
         )
         store = open_store(settings, dry_run=dry_run)
-        work = backfill_source(
-            store, source, rules, lambda line, why: typer.echo(f"line {line}: {why}", err=True)
-        )
+        work = backfill_source(store, source, rules, lambda line, why: tell(f"line {line}: {why}"))
         try:
             report = run(work, POSTGRESQL)
         except InvalidSourceError as error:

@@ -19,6 +19,7 @@ from consumer.command_line import (
     parse_time,
     progress_bar,
     run,
+    tell,
     writing_output,
 )
 from consumer.export import WRITERS, Band, Column, Format, WriteRows, export_rows
@@ -61,7 +62,7 @@ def export(
             export_rows(url, min_quality=min_quality, band=band, open_writer=open_writer, advance=bar.reach),
             POSTGRESQL,
         )
-    typer.echo(f"exported {rows:,} patterns", err=True)
+    tell(f"exported {rows:,} patterns")
 
 
 def _require_pyarrow() -> None:

@@ -3,6 +3,7 @@
 By class and SQLSTATE (PostgreSQL, appendix A), never by the text of a message.
 """
 
+import errno
 import ssl
 from dataclasses import dataclass
 from enum import Enum, auto
@@ -43,6 +44,9 @@ class Diagnosis:
     is_general: bool = False
 
 
+SAID_CHARACTERS_MAX: Final = 300
+
+_NO_FILES: Final = "too many files and connections are open: raise the limit (ulimit -n)"
 _UNREACHABLE: Final = "not reachable; waiting for it"
 
 _RECORD_CLASSES: Final = {"22", "23", "38", "39", "54", "P0"}  # data, constraint, trigger, a limit of the row
@@ -59,11 +63,13 @@ _WEATHER_STATES: Final = {
 }
 _WEATHER_HINTS: Final = {
     "25006": "the database is read-only, as a demoted primary is; waiting for one that is not",
+    "57014": "a statement took too long, or was cancelled: the database is slow, or somebody holds a lock; "
+    "trying again with fewer records at once",
     "53100": "its disk is full; waiting for room",
     "53300": "it has too many connections; waiting for one",
 }
 _SETUP_HINTS: Final = {
-    "42P01": "a table is missing: run `pattern-metrics migrate up`",
+    "42P01": "a table is missing: run `pattern-metrics migrate up`, or check search_path",
     "42703": "a column is missing: run `pattern-metrics migrate up`",
     "42P10": "the UNIQUE constraint is missing: run `pattern-metrics migrate up`",
     "42501": "the user of DATABASE_URL lacks a right: grant it",
@@ -75,7 +81,12 @@ _SETUP_CLASSES: Final = {
     "3D": "check the database name in DATABASE_URL",
     "3F": "the schema does not exist: check search_path",
     "42": "the schema is not the one this version needs: see `pattern-metrics migrate status`",
+    "XX": "PostgreSQL failed inside: see its log",
 }
+_BEYOND_ROWS: Final = (
+    "a trigger or a constraint refuses what belongs to no event (progress, dead letters, a login, a commit): "
+    "mend it; the log has what PostgreSQL said"
+)
 
 _LOGIN_REFUSED: Final = "the login was refused: check the user and the password or token (KAFKA_SASL_*)"
 _KAFKA_SETUP_HINTS: Final[dict[type[Exception], str]] = {
@@ -86,6 +97,8 @@ _KAFKA_SETUP_HINTS: Final[dict[type[Exception], str]] = {
     "DESCRIBE and READ (to publish: WRITE) on it",
     kafka_errors.GroupAuthorizationFailedError: "an ACL denies the group of KAFKA_GROUP_ID: grant this user "
     "READ on it",
+    kafka_errors.InconsistentGroupProtocolError: "a client with another partition assignor or "
+    "protocol is in the group of KAFKA_GROUP_ID: end it, or name a group for this worker alone",
     kafka_errors.ClusterAuthorizationFailedError: "the broker denies this user: check its ACLs",
     kafka_errors.AuthenticationFailedError: _LOGIN_REFUSED,
     kafka_errors.SaslAuthenticationFailed: _LOGIN_REFUSED,
@@ -151,8 +164,26 @@ def diagnose(error: BaseException) -> Diagnosis:
     if isinstance(error, ssl.SSLError):
         return _diagnose_tls(error)
     if isinstance(error, (OSError, TimeoutError)):
-        return Diagnosis(Fault.WEATHER, _UNREACHABLE)
+        has_files = getattr(error, "errno", None) not in {errno.EMFILE, errno.ENFILE}
+        return Diagnosis(Fault.WEATHER, _UNREACHABLE if has_files else _NO_FILES)
     return _diagnose_client(error)
+
+
+def diagnose_beyond_rows(error: BaseException) -> Diagnosis:
+    """Likewise, of an error that came from outside the statements for rows: then no record is to blame."""
+    diagnosis = diagnose(error)
+    if diagnosis.fault is Fault.RECORD:
+        return Diagnosis(Fault.SETUP, _BEYOND_ROWS, is_general=True)
+    return diagnosis
+
+
+def said_by_server(error: BaseException) -> str:
+    """What PostgreSQL said, and where, in one line; without the detail, which repeats a row's values."""
+    if not isinstance(error, asyncpg.PostgresError):
+        return ""
+    where = (error.context, error.constraint_name, error.table_name)
+    texts = [f"{error.args[0]}"] + [text for text in where if text]
+    return " ".join("; ".join(texts).split())[:SAID_CHARACTERS_MAX]
 
 
 def _diagnose_sqlstate(sqlstate: str) -> Diagnosis:

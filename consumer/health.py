@@ -6,7 +6,7 @@ from typing import Final
 
 import structlog
 
-from consumer.faults import Diagnosis, Fault
+from consumer.faults import Diagnosis, Fault, said_by_server
 
 logger = structlog.get_logger()
 
@@ -42,8 +42,15 @@ class Health:
         unassigned = {} if self.is_assigned else {"assignment": "the group has assigned no partitions yet"}
         return self.conditions | unassigned
 
-    def fail(self, component: str, error: BaseException | str, hint: str) -> None:
-        """Say that a component keeps the worker from working; logged at once, then as a reminder."""
+    def fail(self, component: str, error: BaseException | str, hint: str, **details: str) -> None:
+        """Say that a component keeps the worker from working; logged at once, then as a reminder.
+
+        Args:
+            component: which one.
+            error: what failed, or its name.
+            hint: what to do; the condition lasts as long as it is the same.
+            details: what the log alone tells.
+        """
         now = time.monotonic()
         name = error if isinstance(error, str) else type(error).__name__
         is_news = self._conditions.get(component) != hint
@@ -52,14 +59,16 @@ class Health:
         if is_news or now - self._logged[component] >= REMINDER_SECONDS:
             self._logged[component] = now
             seconds = round(now - self._since[component], 1)
-            logger.warning("not_ready", component=component, error=name, hint=hint, seconds=seconds)
+            told = {"component": component, "error": name, "hint": hint, "seconds": seconds}
+            logger.warning("not_ready", **told, **details)
 
     def report(self, component: str, error: BaseException, diagnosis: Diagnosis) -> None:
         """As `fail`, for an error that was diagnosed, and after which it is tried again."""
         self._on_failure(component, diagnosis.fault)
         sqlstate = getattr(error, "sqlstate", None)
         name = f"{type(error).__name__} ({sqlstate})" if sqlstate else type(error).__name__
-        self.fail(component, name, diagnosis.hint)
+        said = said_by_server(error) if diagnosis.is_general else ""
+        self.fail(component, name, diagnosis.hint, **({"said": said} if said else {}))
 
     def recover(self, component: str) -> None:
         """Say that a component works (again)."""

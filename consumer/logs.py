@@ -1,8 +1,13 @@
 """Logs: structlog on standard error, one constant event name a line, everything else as fields."""
 
+import atexit
 import logging
+import os
+import queue
 import sys
+import threading
 import time
+from contextlib import suppress
 from typing import Final
 
 import structlog
@@ -12,6 +17,58 @@ from consumer.settings import LogSettings
 
 REPEAT_SECONDS: Final = 30.0
 """How often a library may repeat a message."""
+
+
+LINES_MAX: Final = 1000
+"""How many lines wait for whoever reads the log; the next ones are dropped."""
+
+FLUSH_SECONDS_MAX: Final = 2.0
+"""How long the end of the process waits for whoever reads the log."""
+
+logger = structlog.get_logger()
+
+
+class PatientStream:
+    """Takes each line at once, and writes it in a thread of its own whenever the other side takes it.
+
+    A pipe that nobody reads must not hold up the worker: lines that find no room are dropped, and counted.
+
+    Args:
+        descriptor: of the file. Python's own stream would be locked while a write does not return.
+    """
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+        self._lines = queue.Queue[bytes](LINES_MAX)
+        self._dropped = 0
+        threading.Thread(target=self._write_all, name="log", daemon=True).start()
+        atexit.register(self.flush_within, FLUSH_SECONDS_MAX)
+
+    def write(self, text: str) -> None:
+        """Take a line; called by one thread at a time, as the handler holds its lock."""
+        try:
+            self._lines.put_nowait(text.encode(errors="backslashreplace"))
+        except queue.Full:
+            self._dropped += 1
+
+    def flush(self) -> None:
+        """Nothing: the thread writes as soon as it can."""
+
+    def flush_within(self, seconds: float) -> None:
+        """Wait until all lines are written, and no longer than that."""
+        with self._lines.all_tasks_done:
+            self._lines.all_tasks_done.wait_for(lambda: not self._lines.unfinished_tasks, seconds)
+
+    def _write_all(self) -> None:
+        while True:
+            line = self._lines.get()
+            with suppress(OSError):  # a full disk, a reader that has gone: there is nowhere to tell it
+                while line:
+                    line = line[os.write(self._descriptor, line) :]
+            if self._dropped and self._lines.empty():
+                dropped, self._dropped = self._dropped, 0
+                logger.warning("log_lines_dropped", lines=dropped, hint="whoever reads the log was too slow")
+            self._lines.task_done()
 
 
 class RepeatFilter(logging.Filter):
@@ -39,8 +96,16 @@ class RepeatFilter(logging.Filter):
         return True
 
 
-def configure_logging(settings: LogSettings, *, library_level: int = logging.WARNING) -> None:
-    """Send our events, and what aiokafka has to say from a level on, to standard error, in one form."""
+def configure_logging(
+    settings: LogSettings, *, library_level: int = logging.WARNING, is_patient: bool = False
+) -> None:
+    """Send our events, and what aiokafka has to say from a level on, to standard error, in one form.
+
+    Args:
+        settings: level and form.
+        library_level: from which level on aiokafka is heard.
+        is_patient: whether lines are dropped that nobody reads, rather than waited for.
+    """
     use_console = settings.log_format == "console" or (settings.log_format is None and sys.stderr.isatty())
     shared: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
@@ -64,7 +129,7 @@ def configure_logging(settings: LogSettings, *, library_level: int = logging.WAR
         wrapper_class=structlog.stdlib.BoundLogger,
         cache_logger_on_first_use=True,
     )
-    handler = logging.StreamHandler(sys.stderr)
+    handler = logging.StreamHandler(PatientStream(sys.stderr.fileno()) if is_patient else sys.stderr)
     handler.addFilter(RepeatFilter())
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(

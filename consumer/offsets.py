@@ -43,7 +43,7 @@ def next_offset(record: Record) -> int:
 
 
 def cut(ranges: Mapping[PartitionT, OffsetRange], last: Record | None) -> dict[PartitionT, OffsetRange]:
-    """The ranges up to the last record that was decoded: all of them, unless the breaker opened before."""
+    """The ranges, in the order of their records, up to a record; all of them where there is none."""
     kept = {}
     for partition, offsets in ranges.items():
         if last is not None and partition == (last.topic, last.partition):

@@ -5,7 +5,7 @@ from typing import Final, TypeVar
 
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, wait_random_exponential
 
-from consumer.faults import Fault, diagnose
+from consumer.faults import Fault, diagnose_beyond_rows
 from consumer.health import Health
 
 T = TypeVar("T")
@@ -43,12 +43,12 @@ async def persevere(
     """
 
     def is_passing(error: BaseException) -> bool:
-        return diagnose(error).fault in waits_out
+        return diagnose_beyond_rows(error).fault in waits_out
 
     def report(state: RetryCallState) -> None:
         error = state.outcome.exception() if state.outcome else None
         if error is not None:
-            health.report(component, error, diagnose(error))
+            health.report(component, error, diagnose_beyond_rows(error))
 
     retrying = AsyncRetrying(
         retry=retry_if_exception(is_passing),

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -18,18 +18,20 @@ from aiokafka.errors import (
 
 from consumer.faults import diagnose
 from consumer.health import Health
-from consumer.ingestion import Accounting, Batch, Breaker, decode_batch, store_batch
+from consumer.ingestion import Accounting, Batch, Breaker, decode_batch
 from consumer.kafka import REBALANCE_TIMEOUT_MS, create_consumer
 from consumer.metrics import Metrics, Span
 from consumer.observing import Observer
 from consumer.offsets import OffsetRange, Start, choose_start, cut, restart_out_of_range
+from consumer.pacing import Part
 from consumer.portions import Portion, split
 from consumer.records import Record
 from consumer.retrying import persevere
 from consumer.settings import WorkerSettings
 from consumer.stopping import Stop, cancel, end_within
-from consumer.store import ProgressLostError, Store
+from consumer.store import Partition, ProgressLostError, Store
 from consumer.watching import SILENCE_SECONDS, StalledError, Watch, has_lost, log_start
+from consumer.writing import Writers
 
 logger = structlog.get_logger()
 
@@ -55,15 +57,6 @@ class Polled:
     spans: dict[TopicPartition, Span]
 
 
-@dataclass(frozen=True, slots=True)
-class Decoded:
-    """What one writer writes: a batch, and the offsets that are written with it."""
-
-    batch: Batch
-    ranges: dict[TopicPartition, OffsetRange]
-    spans: dict[TopicPartition, Span]
-
-
 class Session(ConsumerRebalanceListener):
     """A member of the consumer group, from joining to leaving."""
 
@@ -78,12 +71,13 @@ class Session(ConsumerRebalanceListener):
     ) -> None:
         self.accounting = Accounting()
         self._settings = settings
-        self._stores = stores
         self._store = stores[0]
         self._health = health
         self._stop = stop
         self._breaker = breaker
         self._metrics = metrics
+        self._writers = Writers(stores, settings.kafka_group_id, health, breaker, metrics)
+        self._writers_max = len(stores)
         self._consumer = create_consumer(settings)
         self._epoch = 0
         self._assigned: frozenset[TopicPartition] = frozenset()
@@ -147,9 +141,9 @@ class Session(ConsumerRebalanceListener):
         if polled is None:
             await self._rest()
             return
-        decoded = await self._decode(polled)
+        parts = await self._decode(polled)
         if await self._finish_writing():
-            self._writing = asyncio.create_task(self._write(decoded))
+            self._writing = asyncio.create_task(self._write(parts, polled.spans))
         else:
             self._put_down()
 
@@ -209,10 +203,11 @@ class Session(ConsumerRebalanceListener):
         if epoch != self._epoch:
             return None
         ranges = {
-            partition: OffsetRange(start, end)
-            for partition, start in self._ends_of_batches.items()
+            partition: OffsetRange(self._ends_of_batches[partition], end)
+            # In the order of the records, which is that of their arrival: see `cut`.
+            for partition in dict.fromkeys([*by_partition, *self._ends_of_batches])
             # Past markers and holes, also where there is no record before or between them.
-            if (end := await self._consumer.position(partition)) > start
+            if (end := await self._consumer.position(partition)) > self._ends_of_batches[partition]
         }
         if not ranges:
             return None
@@ -227,7 +222,7 @@ class Session(ConsumerRebalanceListener):
             if part
         }
         self._metrics.spans_read(spans)
-        return Polled(split(by_partition, ranges, len(self._stores)), spans)
+        return Polled(split(by_partition, ranges, self._writers_max), spans)
 
     async def _fill(self) -> dict[TopicPartition, list[Record]]:
         """What is there, or comes within BATCH_MAX_WAIT_MS, until the batch is full."""
@@ -256,18 +251,16 @@ class Session(ConsumerRebalanceListener):
 
     # Ingest
 
-    async def _decode(self, polled: Polled) -> list[Decoded]:
+    async def _decode(self, polled: Polled) -> list[Part]:
         """Decode up to the end, or up to the record at which the breaker opens."""
-        decoded = []
+        parts = []
         for portion in polled.portions:
             if self._breaker.is_open:
                 break
             batch = await self._decode_in_slices(portion.records)
             is_whole = not portion.records or batch.last is portion.records[-1]
-            ranges = portion.ranges if is_whole else cut(portion.ranges, batch.last)
-            spans = {one: polled.spans[one] for one in ranges if one in polled.spans}
-            decoded.append(Decoded(batch, ranges, spans))
-        return decoded
+            parts.append(Part(batch, portion.ranges if is_whole else cut(portion.ranges, batch.last)))
+        return parts
 
     async def _decode_in_slices(self, records: list[Record]) -> Batch:
         accepted_until = self._settings.accepted_until()
@@ -285,27 +278,15 @@ class Session(ConsumerRebalanceListener):
         self._metrics.batch_decoded(batch, seconds)
         return batch
 
-    async def _write(self, decoded: Sequence[Decoded]) -> None:
+    async def _write(self, parts: Sequence[Part], spans: Mapping[Partition, Span]) -> None:
         """Write, then commit: the first invariant."""
         began_at = time.monotonic()
-        writers = [
-            asyncio.create_task(self._write_portion(store, one))
-            for store, one in zip(self._stores, decoded, strict=False)
-        ]
         try:
-            accounting = sum(await asyncio.gather(*writers), Accounting())
+            accounting = await self._writers.write(parts, spans, self._note_written)
             written_at = time.monotonic()
-            self._watch.touch()
-            self.accounting += accounting
-            for one in decoded:
-                ends = {partition: offsets.end for partition, offsets in one.ranges.items()}
-                self._uncommitted |= ends
-                self._written.update(ends)
             self._observer.observe_lag()
             await self._commit()
         finally:
-            for writer in writers:
-                await cancel(writer)
             self._put_down()
         logger.info(
             "batch_written",
@@ -315,21 +296,12 @@ class Session(ConsumerRebalanceListener):
             commit_ms=round((time.monotonic() - written_at) * 1000, 1),
         )
 
-    async def _write_portion(self, store: Store, decoded: Decoded) -> Accounting:
-        attempted_at = 0.0
-
-        async def write() -> Accounting:
-            nonlocal attempted_at
-            attempted_at = time.monotonic()
-            async with store.transaction() as transaction:
-                return await store_batch(
-                    transaction, decoded.batch, group=self._settings.kafka_group_id, ranges=decoded.ranges
-                )
-
-        accounting = await persevere("postgresql", write, self._health)
-        self._breaker.observe_written(accounting)
-        self._metrics.batch_written(decoded.batch, accounting, decoded.spans, time.monotonic() - attempted_at)
-        return accounting
+    def _note_written(self, accounting: Accounting, ends: Mapping[Partition, int]) -> None:
+        self._watch.touch()
+        self.accounting += accounting
+        for partition, end in ends.items():
+            self._uncommitted[TopicPartition(*partition)] = end
+            self._written[TopicPartition(*partition)] = end
 
     async def _finish_writing(self) -> bool:
         """Wait for the batch that is being written; False where it, and all that was read since, is void."""

@@ -173,8 +173,8 @@ class StoreTransaction:
             try:
                 return await self._merge_known(ordered), []
             except (asyncpg.PostgresError, asyncpg.InterfaceError) as error:
-                # Somebody else inserted a pattern in between or holds one, a row is refused, the table takes no
-                # COPY (as with row-level security): the one statement that knows the law can tell, row by row.
+                # Somebody else inserted a pattern in between, or holds one; a row is refused; the table takes no
+                # COPY, for its row-level security: the one statement that knows the law tells row by row.
                 if not _is_undone(error):
                     raise
         return await self._merge(ordered, statement("upsert_patterns"))
@@ -182,15 +182,16 @@ class StoreTransaction:
     async def _merge_known(self, ordered: Sequence[Accepted]) -> int:
         """Merge by what the table holds: new patterns straight into it, newer measurements by the law.
 
-        The measurements that are superseded by now remain so, whatever is written meanwhile. Writers that lock
-        patterns in one order never deadlock; the second of two runs through the patterns is out of that order,
-        and waits for nobody for long.
+        The measurements that are superseded by now remain so, whatever is written meanwhile. Writers that
+        lock patterns in one order never deadlock; the second of two runs through the patterns is out of that
+        order, and waits for nobody for long.
         """
         present = await self._present(ordered)
         new = [one for place, one in enumerate(ordered, 1) if place not in present]
         newer = [one for place, one in enumerate(ordered, 1) if present.get(place)]
         async with self._savepoint():
             if new:
+                await self.connection.execute(statement("set_constraints_immediate"))
                 await self._copy("pattern_quality_metrics", new)
             if new and newer:
                 await self.connection.execute(statement("set_lock_timeout"))
@@ -254,7 +255,8 @@ class StoreTransaction:
         await self._copy("pattern_metrics_stage", part)
         if self._before_upsert is not None:
             await self.connection.execute(self._before_upsert)
-        status = await self.connection.execute(upsert)
+        # In one message with the upsert: no round trip more, and undone with it.
+        status = await self.connection.execute(statement("set_constraints_immediate") + upsert)
         self._is_staged = True
         return int(status.rpartition(" ")[2])
 

@@ -124,7 +124,7 @@ class Worker:
 
 
 async def run_until_signal(worker: Worker, *, until_caught_up: bool = False) -> Accounting:
-    """Run the worker; SIGTERM or SIGINT stops it cleanly, a second one at once.
+    """Run the worker; SIGTERM, SIGINT or SIGHUP stops it cleanly, a second one at once.
 
     Raises:
         asyncio.CancelledError: a second signal came.
@@ -143,10 +143,13 @@ async def run_until_signal(worker: Worker, *, until_caught_up: bool = False) -> 
             running.cancel()
 
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
+    numbers = [signal.SIGTERM, signal.SIGINT]
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as nohup ignores it
+        numbers.append(signal.SIGHUP)
+    for number in numbers:
         loop.add_signal_handler(number, handle)
     try:
         return await running
     finally:
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in numbers:
             loop.remove_signal_handler(number)

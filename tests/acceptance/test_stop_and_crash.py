@@ -2,53 +2,52 @@
 
 import asyncio
 import random
-
-import asyncpg
+from urllib.parse import urlsplit
 
 from consumer.settings import WorkerSettings
 from publisher import ScorePublisher
 from schemas.pattern_scored import PatternScored
 from tests.support.command import SECONDS_MAX, CommandLine
-from tests.support.pipeline import an_event, committed_offsets, execute, expected_table, progress, table
+from tests.support.pipeline import an_event, committed_offsets, expected_table, progress, table
+from tests.support.proxy import Proxy
 from tests.support.waiting import eventually
 
 PATTERNS = 40
 
-# COMMIT itself waits for the test: what a constraint trigger deferred to the end of the transaction does.
-HOLD_COMMITS = """
-CREATE FUNCTION wait_for_the_test() RETURNS trigger LANGUAGE plpgsql AS $$
-BEGIN
-    PERFORM pg_advisory_xact_lock(1);
-    RETURN NULL;
-END $$;
-CREATE CONSTRAINT TRIGGER hold_commit AFTER UPDATE ON ingest_progress DEFERRABLE INITIALLY DEFERRED
-FOR EACH ROW EXECUTE FUNCTION wait_for_the_test();
-"""
+UPSERT = b"INTO pattern_quality_metrics"
+"""Of the statement that writes the rows."""
 
 
 async def test_a_kill_between_write_and_commit_loses_nothing_and_writes_nothing_twice(
     real_command: CommandLine, real_settings: WorkerSettings
 ) -> None:
-    command, settings = real_command, real_settings
-    await execute(settings, HOLD_COMMITS)
+    settings = real_settings
     events = [an_event(pattern) for pattern in range(PATTERNS)]
     async with ScorePublisher(settings) as publisher:
         await publisher.publish_many(events)
-    connection = await asyncpg.connect(settings.database_url.get_secret_value())
-    await connection.execute("SELECT pg_advisory_lock(1)")
-    blocked = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
+    database_url = settings.database_url.get_secret_value()
+    port = urlsplit(database_url).port or 0
+    seen = b""
 
-    async with command.worker() as worker:
-        await eventually(lambda: connection.fetchval(blocked), deadline_seconds=SECONDS_MAX)
-        worker.freeze()  # it never learns that its transaction has committed
-        await connection.execute("SELECT pg_advisory_unlock(1)")
-        await eventually(lambda: table(settings), deadline_seconds=SECONDS_MAX)
-        await worker.kill()
-    await connection.close()
+    async with Proxy(port) as proxy:
+        by_detour = database_url.replace(f":{port}/", f":{proxy.port}/")
+        async with real_command.worker(database_url=by_detour) as worker:
+
+            def freeze_at_the_commit(chunk: bytes) -> bytes:
+                """So that it never learns that its transaction has committed."""
+                nonlocal seen
+                seen += chunk
+                if UPSERT in seen and b"COMMIT" in chunk:
+                    worker.freeze()
+                return chunk
+
+            proxy.censor(freeze_at_the_commit)
+            await eventually(lambda: table(settings), deadline_seconds=SECONDS_MAX)
+            await worker.kill()
     written = await table(settings)
     committed = await committed_offsets(settings)
     ahead = {partition for partition, offset in (await progress(settings)).items() if offset}
-    consumed = (await command.run("consume", "--until-caught-up", "--json")).succeeded()
+    consumed = (await real_command.run("consume", "--until-caught-up", "--json")).succeeded()
 
     assert written
     assert ahead

@@ -5,6 +5,7 @@ import itertools
 import os
 import subprocess
 import sys
+from contextlib import AsyncExitStack
 from functools import partial
 
 import asyncpg
@@ -12,6 +13,7 @@ import pytest
 import structlog
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import NewPartitions
+from aiokafka.coordinator.assignors.sticky.sticky_assignor import StickyPartitionAssignor
 from aiokafka.structs import OffsetAndMetadata
 
 from consumer import watching
@@ -32,6 +34,7 @@ from tests.support.pipeline import (
     an_event,
     catch_up,
     dead_letters,
+    execute,
     expected_table,
     fetch,
     producing,
@@ -324,6 +327,43 @@ async def test_a_header_name_that_is_not_utf8_stops_no_partition(settings: Worke
     [letter] = await fetch(settings, "SELECT value, headers FROM dead_letters")
     assert letter["value"] == b"poison"
     assert "na\\\\xffme" in letter["headers"]
+
+
+async def test_a_stranger_in_the_group_is_told_and_waited_out(settings: WorkerSettings) -> None:
+    event = an_event(1)
+    stranger = AIOKafkaConsumer(
+        settings.kafka_topic,
+        bootstrap_servers=settings.kafka_bootstrap_servers,
+        group_id=settings.kafka_group_id,
+        partition_assignment_strategy=(StickyPartitionAssignor,),
+    )
+    await send(settings, [event.to_json()])
+    async with AsyncExitStack() as staying:
+        await staying.enter_async_context(stranger)
+        async with running(settings) as worker:
+            await eventually(lambda: "KAFKA_GROUP_ID" in worker.health.conditions.get("kafka", ""))
+            await staying.aclose()
+            await eventually(lambda: worker.accounting.read == 1)
+            assert not worker.health.conditions
+
+
+async def test_what_the_breaker_left_unread_is_read_once_it_is_mended(
+    own_apache_kafka: ApacheKafka, settings: WorkerSettings
+) -> None:
+    """Partitions come in an order of their own: the client asks for them in a random one."""
+    topic = await create_topic(own_apache_kafka.bootstrap_servers, partitions=3)
+    for partition in range(3):
+        await send(settings.model_copy(update={"kafka_topic": topic}), [b"poison"] * 10, partition)
+
+    for attempt in range(5):
+        group = {"kafka_topic": topic, "kafka_group_id": f"{topic}-{attempt}"}
+        opened = await catch_up(settings.model_copy(update=group | {"dead_letter_max_consecutive": 15}))
+        await catch_up(settings.model_copy(update=group))
+        letters = await dead_letters(settings)
+        await execute(settings, "TRUNCATE dead_letters")
+
+        assert opened == Accounting(dead_letters=15)
+        assert len(letters) == 30
 
 
 async def test_partitions_that_are_added_while_the_worker_runs_are_read_too(settings: WorkerSettings) -> None:

@@ -64,6 +64,26 @@ async def test_a_batch_that_changes_nothing_writes_no_row_and_next_to_no_wal(
     assert wal_bytes < 2000, "a row that does not change must cost less than one byte of WAL"
 
 
+async def test_a_constraint_that_is_deferred_to_the_commit_refuses_its_row_alone_too(
+    store: Store, database: Any
+) -> None:
+    await database.execute(
+        """
+        CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$
+        BEGIN
+            IF NEW.version = 'banned' THEN RAISE EXCEPTION 'banned' USING ERRCODE = '23514'; END IF;
+            RETURN NULL;
+        END $$;
+        CREATE CONSTRAINT TRIGGER refuse AFTER INSERT OR UPDATE ON pattern_quality_metrics
+            DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION refuse()
+        """
+    )
+    events = [an_event(pattern, version="banned" if pattern == 5 else "1") for pattern in range(10)]
+
+    assert await write(store, a_batch(events)) == Accounting(applied=9, dead_letters=1)
+    assert await database.fetchval("SELECT count(*) FROM pattern_quality_metrics") == 9
+
+
 async def test_a_row_that_a_constraint_refuses_becomes_a_dead_letter_and_takes_no_neighbour_along(
     store: Store, database: Any
 ) -> None:

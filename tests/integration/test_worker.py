@@ -5,8 +5,12 @@ import random
 import uuid
 from functools import partial
 
+import asyncpg
 import pytest
+from pydantic import SecretStr
 
+from consumer import pacing, store
+from consumer.faults import diagnose_beyond_rows
 from consumer.ingestion import Accounting
 from consumer.settings import WorkerSettings
 from publisher import ScorePublisher
@@ -159,6 +163,102 @@ async def test_an_open_breaker_keeps_the_worker_in_its_group_and_not_ready(
         await eventually(lambda: "breaker" in worker.health.conditions)
 
     assert worker.accounting == Accounting(dead_letters=2)
+
+
+REFUSE = """
+CREATE FUNCTION refuse() RETURNS {kind} LANGUAGE plpgsql AS $$
+BEGIN RAISE EXCEPTION 'not today' USING ERRCODE = '{sqlstate}'; END $$;
+CREATE {what} EXECUTE FUNCTION refuse();
+SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+WHERE application_name = 'pattern-metrics' AND datname = current_database()
+"""
+BEYOND_THE_ROWS = [
+    (
+        "trigger",
+        "23514",
+        "CONSTRAINT TRIGGER refuse AFTER UPDATE ON ingest_progress "
+        "DEFERRABLE INITIALLY DEFERRED FOR EACH ROW",
+    ),
+    ("trigger", "P0001", "TRIGGER refuse BEFORE INSERT ON dead_letters FOR EACH ROW"),
+    ("trigger", "XX000", "TRIGGER refuse BEFORE INSERT ON pattern_quality_metrics FOR EACH ROW"),
+    ("event_trigger", "P0001", "EVENT TRIGGER refuse ON login"),
+]
+
+HINTS = {diagnose_beyond_rows(error).hint for error in (asyncpg.RaiseError(), asyncpg.InternalServerError())}
+
+
+async def test_what_the_database_refuses_beyond_the_rows_is_waited_out_until_somebody_mends_it(
+    settings_for: SettingsFactory,
+) -> None:
+    settings = settings_for()
+    owner = await asyncpg.connect(settings.database_url.get_secret_value())
+    async with running(settings) as worker:
+        await eventually(lambda: worker.health.is_assigned)
+        for number, (kind, sqlstate, what) in enumerate(BEYOND_THE_ROWS, start=1):
+            await owner.execute(REFUSE.format(kind=kind, sqlstate=sqlstate, what=what))
+            await send(settings, [an_event(number).to_json(), b"poison"])
+            await eventually(lambda: worker.health.conditions.get("postgresql") in HINTS)
+            await owner.execute("DROP FUNCTION refuse CASCADE")
+            await eventually(lambda: not worker.health.conditions)
+            assert worker.accounting == Accounting(applied=number, dead_letters=number)
+    await owner.close()
+
+
+async def test_a_right_that_is_revoked_under_a_running_worker_is_told_and_used_once_it_is_granted_again(
+    settings_for: SettingsFactory,
+) -> None:
+    login = f"worker_{uuid.uuid4().hex}"
+    owners = settings_for()
+    await execute(owners, f"CREATE ROLE {login} LOGIN IN ROLE pattern_metrics_worker")
+    address = owners.database_url.get_secret_value().replace("postgres@", f"{login}@")
+    event = an_event(1)
+    async with running(owners.model_copy(update={"database_url": SecretStr(address)})) as worker:
+        await eventually(lambda: worker.health.is_assigned)
+        await execute(owners, f"REVOKE pattern_metrics_worker FROM {login}")
+        await send(owners, [event.to_json()])
+        await eventually(lambda: "lacks a right" in worker.health.conditions.get("postgresql", ""))
+        await execute(owners, f"GRANT pattern_metrics_worker TO {login}")
+        await eventually(partial(_is_stored, owners, event.pattern_id))
+    await execute(owners, f"DROP ROLE {login}")
+
+
+SLOW = """
+CREATE FUNCTION be_slow() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN PERFORM pg_sleep(0.05); RETURN NEW; END $$;
+CREATE TRIGGER slow BEFORE INSERT ON pattern_quality_metrics FOR EACH ROW EXECUTE FUNCTION be_slow();
+"""
+WRITTEN = """
+SELECT (SELECT count(*) FROM pattern_quality_metrics) + (SELECT count(*) FROM dead_letters) AS records,
+       coalesce((SELECT sum(next_offset) FROM ingest_progress), 0) AS progress
+"""
+
+
+async def test_a_batch_that_takes_the_database_too_long_is_written_in_parts(
+    settings_for: SettingsFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = settings_for()
+    monkeypatch.setitem(store._SERVER_SETTINGS, "statement_timeout", "1s")
+    monkeypatch.setattr(pacing, "QUICK_SECONDS_MAX", 0.0)  # here, what takes a second is too long
+    await execute(settings, SLOW)
+    values = [b"poison" if number % 8 == 0 else an_event(number).to_json() for number in range(64)]
+    async with producing(settings) as producer:
+        for number, value in enumerate(values):
+            await producer.send(settings.kafka_topic, value, partition=number % 2)
+
+    sizes = set[int]()
+
+    async def is_written() -> bool:
+        [row] = await fetch(settings, WRITTEN)
+        assert row["records"] == row["progress"]
+        sizes.add(row["records"])
+        return len(values) in sizes
+
+    async with running(settings) as worker:
+        await eventually(is_written, deadline_seconds=60)
+        await eventually(lambda: not worker.health.conditions)
+
+    assert len(sizes) > 2
+    assert worker.accounting == Accounting(applied=56, dead_letters=8)
 
 
 FIRST = [an_event(pattern) for pattern in range(50)]

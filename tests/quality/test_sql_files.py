@@ -13,7 +13,7 @@ DIRECTORY = Path(consumer.__file__).parent / "sql"
 NAMES = sorted(path.stem for path in DIRECTORY.glob("*.sql"))
 VERBS = {"advance", "clear", "create", "delete", "insert", "select", "set", "update", "upsert"}
 CREATED_FIRST = ("create_stage", "create_shadow")
-UTILITY = re.compile(r"^(CREATE|TRUNCATE)\b", flags=re.MULTILINE)
+UTILITY = re.compile(r"^(CREATE|TRUNCATE|SET CONSTRAINTS)\b", flags=re.MULTILINE)
 
 
 def used_names() -> set[str]:

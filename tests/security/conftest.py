@@ -11,7 +11,7 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from consumer.embedded import HOST, PostgresServer
+from consumer.embedded import HOST, PostgresServer, free_port
 from consumer.settings import WorkerSettings
 from publisher import ScorePublisher
 from schemas.pattern_scored import PatternScored
@@ -73,6 +73,7 @@ class SecuredKafka:
                 "TLS": Listener("SSL", tls),
                 "MUTUAL": Listener("SSL", {**tls, **trust, "ssl.client.auth": "required"}),
                 "MISNAMED": Listener("SSL", tls, advertised_host="localhost"),
+                "DETOUR": Listener("SSL", tls, advertised_port=free_port()),
                 "SASL": self._sasl_listener(PASSWORD),
             },
             {
@@ -181,7 +182,7 @@ class Credentials:
         new.replace(path)
 
     def environment(self, kafka: SecuredKafka, way: str, user: str = USER) -> dict[str, str]:
-        """The settings of one way in: TLS, MUTUAL, MISNAMED, or a SASL mechanism."""
+        """The settings of one way in: TLS, MUTUAL, MISNAMED, DETOUR, or a SASL mechanism."""
         sasl = {"KAFKA_SECURITY_PROTOCOL": "SASL_SSL", "KAFKA_SASL_MECHANISM": way}
         tls = {"KAFKA_SECURITY_PROTOCOL": "SSL"}
         own = {
@@ -193,7 +194,13 @@ class Credentials:
             "KAFKA_SASL_OAUTH_TOKEN_PROVIDER": "tokens:Tokens",
             "PYTHONPATH": str(self.directory),
         }
-        ways = {"TLS": tls, "MISNAMED": tls, "MUTUAL": {**tls, **own}, "OAUTHBEARER": {**sasl, **hook}}
+        ways = {
+            "TLS": tls,
+            "MISNAMED": tls,
+            "DETOUR": tls,
+            "MUTUAL": {**tls, **own},
+            "OAUTHBEARER": {**sasl, **hook},
+        }
         listener = way if way in kafka.server.listeners else "SASL"  # one listener for all mechanisms
         return {
             "KAFKA_BOOTSTRAP_SERVERS": kafka.server.bootstrap_servers_of(listener),

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from aiokafka.admin import AIOKafkaAdminClient
-from aiokafka.protocol.admin import CreateAclsRequest
+from aiokafka.protocol.admin import CreateAclsRequest, DeleteAclsRequest
 
 from consumer.settings import WorkerSettings
 from tests.security.conftest import (
@@ -62,6 +62,16 @@ async def grant(settings: WorkerSettings, rights: set[Right]) -> None:
             assert [code for code, _ in response.creation_responses] == [0]
 
 
+async def revoke(settings: WorkerSettings, rights: set[Right]) -> None:
+    names = {Resource.TOPIC: settings.kafka_topic, Resource.GROUP: settings.kafka_group_id}
+    async with administering(settings) as admin:
+        for resource, operation in rights:
+            unwanted = (resource, names[resource], _LITERAL, f"User:{STRANGER}", "*", operation, _ALLOW)
+            response = await admin._send_request(DeleteAclsRequest(*unwanted))
+            [(code, _, found)] = response.filter_responses
+            assert (code, len(found)) == (0, 1)
+
+
 @pytest.mark.parametrize(
     ("granted", "told"),
     [
@@ -100,3 +110,30 @@ async def test_a_denied_right_is_told_once_and_used_once_it_is_granted(
         assert [words for words in told if words in first["hint"]] == told
         assert worker.is_running
         assert worker.events("not_ready") == [first]
+
+
+@pytest.mark.parametrize(
+    ("revoked", "told"), [(Resource.TOPIC, "KAFKA_TOPIC"), (Resource.GROUP, "KAFKA_GROUP_ID")], ids=str
+)
+async def test_a_right_that_is_revoked_under_a_running_worker_is_told_and_used_once_it_is_granted_again(
+    revoked: Resource,
+    told: str,
+    secured_kafka: SecuredKafka,
+    credentials: Credentials,
+    kafka_settings: WorkerSettings,
+    tmp_path: Path,
+) -> None:
+    environment = credentials.environment(secured_kafka, "SCRAM-SHA-256", STRANGER)
+    command = CommandLine(tmp_path, environment_of(kafka_settings) | environment)
+    await grant(kafka_settings, RIGHTS)
+
+    async with command.worker() as worker:
+        await worker.wait_for_event("reading_from", count=3)
+        await revoke(kafka_settings, {(revoked, Operation.READ)})
+        first = await worker.wait_for_event("not_ready", component="kafka")
+        event = await publish(kafka_settings)
+        await grant(kafka_settings, {(revoked, Operation.READ)})
+        await wait_until_written(kafka_settings, event)
+        assert told in first["hint"]
+        assert worker.is_running
+        assert len(worker.events("worker_started")) == 1

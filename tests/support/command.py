@@ -77,13 +77,17 @@ class CommandLine:
         return await _finish(await self._start(*command, **settings), stdin)
 
     async def interrupt(
-        self, *arguments: str | Path, once: Callable[[], Awaitable[object]], **settings: object
+        self,
+        *arguments: str | Path,
+        once: Callable[[], Awaitable[object]],
+        number: signal.Signals = signal.SIGINT,
+        **settings: object,
     ) -> Finished:
-        """Run a command, press Ctrl-C once that is so, and wait for its end."""
+        """Run a command, press Ctrl-C (or send that signal) once that is so, and wait for its end."""
         process = await self._start(PROGRAM, *arguments, **settings)
         try:
             await eventually(once, deadline_seconds=SECONDS_MAX)
-            process.send_signal(signal.SIGINT)
+            process.send_signal(number)
             return await _finish(process)
         finally:
             await _reap(process)

@@ -8,7 +8,7 @@ import pytest
 from aiokafka import errors as kafka_errors
 from asyncpg.exceptions._base import DataError as EncodingError
 
-from consumer.faults import Fault, diagnose
+from consumer.faults import Fault, diagnose, diagnose_beyond_rows
 from schemas.kafka_settings import SettingFileError
 
 SECRET = "hunter2"
@@ -28,6 +28,7 @@ FAULTS_OF_STATES = {
     "55P03": Fault.WEATHER,  # a lock that could not be had in time
     "25006": Fault.WEATHER,  # a demoted primary
     "3D000": Fault.SETUP,
+    "XX000": Fault.SETUP,  # as a broken index or extension gives it
 }
 
 
@@ -62,7 +63,17 @@ def test_an_sqlstate_that_the_driver_has_no_class_for_counts_by_its_first_two_ch
         assert diagnose(error_of(f"{family}ZZZ")).fault is fault
 
 
-@pytest.mark.parametrize("sqlstate", ["21000", "XX000", "25P01", ""])
+@pytest.mark.parametrize("sqlstate", ["22003", "23514", "P0001", "ZZ001"])
+def test_beyond_the_rows_what_would_be_a_records_fault_is_the_operators_to_mend(sqlstate: str) -> None:
+    assert diagnose_beyond_rows(error_of(sqlstate)).fault is Fault.SETUP
+
+
+@pytest.mark.parametrize("sqlstate", ["21000", "57014", "42P01"])
+def test_beyond_the_rows_every_other_fault_is_what_it_was(sqlstate: str) -> None:
+    assert diagnose_beyond_rows(error_of(sqlstate)) == diagnose(error_of(sqlstate))
+
+
+@pytest.mark.parametrize("sqlstate", ["21000", "25P01", ""])
 def test_any_other_sqlstate_is_nobodys_known_fault(sqlstate: str) -> None:
     assert diagnose(error_of(sqlstate)).fault is Fault.UNKNOWN
 
@@ -96,6 +107,7 @@ def test_any_other_sqlstate_is_nobodys_known_fault(sqlstate: str) -> None:
         (kafka_errors.InvalidTopicError(SECRET), Fault.SETUP),
         (kafka_errors.TopicAuthorizationFailedError(SECRET), Fault.SETUP),
         (kafka_errors.GroupAuthorizationFailedError(SECRET), Fault.SETUP),
+        (kafka_errors.InconsistentGroupProtocolError(SECRET), Fault.SETUP),
         (kafka_errors.ClusterAuthorizationFailedError(SECRET), Fault.SETUP),
         (kafka_errors.AuthenticationFailedError(SECRET), Fault.SETUP),
         (kafka_errors.SaslAuthenticationFailed(SECRET), Fault.SETUP),

@@ -7,7 +7,7 @@ import structlog
 from structlog.testing import LogCapture
 
 import consumer.health
-from consumer.faults import Diagnosis, Fault, diagnose
+from consumer.faults import Diagnosis, Fault, diagnose, diagnose_beyond_rows
 from consumer.health import REMINDER_SECONDS, Health
 
 
@@ -55,6 +55,24 @@ def test_a_condition_is_logged_once_when_it_begins(scene: Scene) -> None:
         }
     ]
     assert health.conditions == {"postgresql": "waiting for it"}
+
+
+def test_the_log_tells_what_postgresql_said_where_the_hint_is_a_general_one(scene: Scene) -> None:
+    told = {
+        "S": "ERROR",
+        "C": "P0001",
+        "M": "not\ntoday",
+        "D": "hunter2",
+        "W": "PL/pgSQL function refuse() line 1 at RAISE",
+    }
+    error = asyncpg.PostgresError.new(told)
+    health = Health()
+    health.report("postgresql", error, diagnose_beyond_rows(error))
+    [line] = scene.lines
+
+    assert line["said"] == "not today; PL/pgSQL function refuse() line 1 at RAISE"
+    assert "refuses" in line["hint"]
+    assert "hunter2" not in str(line)
 
 
 def test_a_condition_that_lasts_is_logged_again_as_a_reminder(scene: Scene) -> None:

@@ -1,5 +1,7 @@
 import json
 import logging
+import os
+import sys
 from collections.abc import Iterator
 from types import SimpleNamespace
 
@@ -7,8 +9,9 @@ import pytest
 import structlog
 
 import consumer.logs
-from consumer.logs import REPEAT_SECONDS, RepeatFilter, configure_logging
+from consumer.logs import LINES_MAX, REPEAT_SECONDS, RepeatFilter, configure_logging
 from consumer.settings import LogSettings
+from tests.support.waiting import eventually
 
 
 class Clock:
@@ -119,3 +122,32 @@ def test_less_than_the_level_is_not_logged(level: str, capsys: pytest.CaptureFix
     told = [json.loads(line)["event"] for line in capsys.readouterr().err.splitlines()]
 
     assert told == (["batch_written", "lost"] if level == "INFO" else ["lost"])
+
+
+@pytest.mark.usefixtures("clean_environment", "logging_as_it_was")
+async def test_lines_that_nobody_reads_are_dropped_and_counted_once_somebody_does(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    reader, writer = os.pipe()
+    monkeypatch.setattr(sys, "stderr", os.fdopen(writer, "w"))
+    configure_logging(LogSettings(log_format="json"), is_patient=True)
+    logger = structlog.get_logger("consumer.somewhere")
+    count = LINES_MAX + 1000  # more than find room with those that the pipe holds
+    for number in range(count):
+        logger.info("batch_written", number=number, padding="x" * 1000)
+
+    os.set_blocking(reader, False)
+    read = b""
+
+    def dropped() -> int:
+        nonlocal read
+        read += os.read(reader, 1_000_000)
+        [line] = [line for line in read.splitlines() if b"log_lines_dropped" in line]
+        lines: int = json.loads(line)["lines"]
+        return lines
+
+    lines = await eventually(dropped)
+    numbers = [json.loads(line)["number"] for line in read.splitlines() if b"batch_written" in line]
+    os.close(reader)
+
+    assert numbers == list(range(count - lines))

@@ -1,0 +1,87 @@
+"""How much is written in one transaction: less, where the database takes too long for it."""
+
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Final
+
+import asyncpg
+
+from consumer.ingestion import Batch
+from consumer.offsets import OffsetRange, cut
+from consumer.records import Accepted, Rejected
+from consumer.store import STATEMENT_SECONDS_MAX, Partition
+
+QUICK_SECONDS_MAX: Final = STATEMENT_SECONDS_MAX / 4
+"""Who wrote so quickly can write twice as much in time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Decoded records, and the offsets that are read with them, in the order of the records."""
+
+    batch: Batch
+    ranges: Mapping[Partition, OffsetRange]
+
+
+class Pace:
+    """At most so many records in one transaction: halved where a statement takes too long, then doubled."""
+
+    def __init__(self) -> None:
+        self._records_max: int | None = None
+
+    def take(self, whole: Part) -> tuple[Part, Part | None]:
+        """What to write next, and what is left for later, if anything."""
+        batch, ranges = whole.batch, whole.ranges
+        if self._records_max is None or _count(batch) <= self._records_max:
+            return whole, None
+        fates = _in_order(whole)
+        now, later = _batch(fates[: self._records_max]), _batch(fates[self._records_max :])
+        written = cut(ranges, now.last)
+        left = {
+            partition: OffsetRange(
+                written[partition].end if partition in written else offsets.start, offsets.end
+            )
+            for partition, offsets in ranges.items()
+        }
+        left = {partition: offsets for partition, offsets in left.items() if offsets.start < offsets.end}
+        return Part(now, written), Part(later, left)
+
+    @contextmanager
+    def learn(self, part: Part) -> Iterator[None]:
+        """See how long it takes to write this.
+
+        Raises:
+            asyncpg.QueryCanceledError: too long; the next one will be smaller.
+        """
+        began_at, count = time.monotonic(), _count(part.batch)
+        try:
+            yield
+        except asyncpg.QueryCanceledError:
+            self._records_max = max(1, count // 2)
+            raise
+        if self._records_max is not None and time.monotonic() - began_at < QUICK_SECONDS_MAX:
+            self._records_max = max(self._records_max, 2 * count)
+
+
+def _count(batch: Batch) -> int:
+    return len(batch.accepted) + len(batch.rejected)
+
+
+def _in_order(whole: Part) -> list[Accepted | Rejected]:
+    places = {partition: place for place, partition in enumerate(whole.ranges)}
+
+    def place(fate: Accepted | Rejected) -> tuple[int, int]:
+        record = fate.record
+        return places[record.topic, record.partition], record.offset
+
+    return sorted([*whole.batch.accepted, *whole.batch.rejected], key=place)
+
+
+def _batch(fates: list[Accepted | Rejected]) -> Batch:
+    return Batch(
+        [fate for fate in fates if isinstance(fate, Accepted)],
+        [fate for fate in fates if isinstance(fate, Rejected)],
+        fates[-1].record,
+    )

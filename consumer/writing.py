@@ -1,0 +1,95 @@
+"""Decoded records → the table, through as many connections at once as there are stores."""
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import TypeAlias
+
+from consumer.health import Health
+from consumer.ingestion import Accounting, Breaker, store_batch
+from consumer.metrics import Metrics, Span
+from consumer.pacing import Pace, Part
+from consumer.retrying import persevere
+from consumer.stopping import cancel
+from consumer.store import Partition, Store
+
+Landed: TypeAlias = Callable[[Accounting, dict[Partition, int]], None]
+"""Told of what is written: what became of the records, and up to where each partition is."""
+
+
+class Writers:
+    """The worker's connections to PostgreSQL, one for each part of what was polled.
+
+    Args:
+        stores: written to at once; no two parts have a partition in common.
+        group: the consumer group whose progress is written with each part.
+        health: told of every failure, after which the same is tried again.
+        breaker: told of what the database alone refuses.
+        metrics: told of all that is written.
+    """
+
+    def __init__(
+        self, stores: Sequence[Store], group: str, health: Health, breaker: Breaker, metrics: Metrics
+    ) -> None:
+        self._stores = stores
+        self._group = group
+        self._health = health
+        self._breaker = breaker
+        self._metrics = metrics
+        self._pace = Pace()
+
+    async def write(
+        self, parts: Sequence[Part], spans: Mapping[Partition, Span], landed: Landed
+    ) -> Accounting:
+        """Write all parts, for as long as it takes.
+
+        Raises:
+            ProgressLostError: the database went back in time; other parts may be written nevertheless.
+        """
+        writing = [
+            asyncio.create_task(self._write(store, part, spans, landed))
+            for store, part in zip(self._stores, parts, strict=False)
+        ]
+        try:
+            return sum(await asyncio.gather(*writing), Accounting())
+        finally:
+            for task in writing:
+                await cancel(task)
+
+    async def _write(
+        self, store: Store, part: Part, spans: Mapping[Partition, Span], landed: Landed
+    ) -> Accounting:
+        """Write as much as the database takes at once, which is nearly always all, until nothing is left."""
+        total, rest = Accounting(), [part]
+        while rest:
+            some = await persevere("postgresql", partial(self._attempt, store, rest[0]), self._health)
+            finished = {one: span for one, span in spans.items() if one in some.finished}
+            self._breaker.observe_written(some.accounting)
+            self._metrics.batch_written(some.part.batch, some.accounting, finished, some.seconds)
+            landed(some.accounting, {one: offsets.end for one, offsets in some.part.ranges.items()})
+            total += some.accounting
+            rest = [some.rest] if some.rest else []
+        return total
+
+    async def _attempt(self, store: Store, whole: Part) -> "_Written":
+        began_at = time.monotonic()
+        part, rest = self._pace.take(whole)
+        with self._pace.learn(part):
+            async with store.transaction() as transaction:
+                accounting = await store_batch(transaction, part.batch, group=self._group, ranges=part.ranges)
+        return _Written(part, rest, accounting, time.monotonic() - began_at)
+
+
+@dataclass(frozen=True, slots=True)
+class _Written:
+    part: Part
+    rest: Part | None
+    accounting: Accounting
+    seconds: float
+
+    @property
+    def finished(self) -> set[Partition]:
+        """Partitions of which nothing is left."""
+        return self.part.ranges.keys() - (self.rest.ranges.keys() if self.rest else set())
