@@ -173,8 +173,8 @@ class StoreTransaction:
             try:
                 return await self._merge_known(ordered), []
             except (asyncpg.PostgresError, asyncpg.InterfaceError) as error:
-                # Somebody else inserted a pattern in between, or holds one; a row is refused; the table takes no
-                # COPY, for its row-level security: the one statement that knows the law tells row by row.
+                # Somebody else inserted a pattern in between, or holds one; a row is refused; the table takes
+                # no COPY, for its row-level security: the one statement that knows the law tells row by row.
                 if not _is_undone(error):
                     raise
         return await self._merge(ordered, statement("upsert_patterns"))

@@ -14,8 +14,8 @@ from tests.support.waiting import eventually
 
 PATTERNS = 40
 
-UPSERT = b"INTO pattern_quality_metrics"
-"""Of the statement that writes the rows."""
+COPY = b'COPY "pattern_quality_metrics"'
+"""Of the statement that writes the rows of new patterns."""
 
 
 async def test_a_kill_between_write_and_commit_loses_nothing_and_writes_nothing_twice(
@@ -37,7 +37,7 @@ async def test_a_kill_between_write_and_commit_loses_nothing_and_writes_nothing_
                 """So that it never learns that its transaction has committed."""
                 nonlocal seen
                 seen += chunk
-                if UPSERT in seen and b"COMMIT" in chunk:
+                if COPY in seen and b"COMMIT" in chunk:
                     worker.freeze()
                 return chunk
 

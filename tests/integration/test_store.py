@@ -3,17 +3,19 @@
 import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
+from uuid import uuid4
 
 import pytest
 
 from consumer.faults import Fault, diagnose
 from consumer.ingestion import Accounting, decode_batch, store_batch
 from consumer.offsets import OffsetRange, Start
-from consumer.store import ProgressLostError, Store
+from consumer.store import ProgressLostError, Store, connected
 from schemas.dead_letter import RejectReason
 from tests.support.batches import FUTURE, a_batch, write
 from tests.support.events import TopicRecord
 from tests.support.pipeline import BASE_TIME, an_event
+from tests.support.waiting import eventually
 
 
 @pytest.fixture
@@ -316,6 +318,57 @@ async def test_two_writers_of_the_same_patterns_neither_deadlock_nor_let_a_row_g
     assert await database.fetchval("SELECT min(measurement_timestamp) FROM pattern_quality_metrics") == (
         an_event(1, seconds=19).measurement_timestamp
     )
+
+
+async def test_a_writer_in_whose_way_another_stands_steps_back_before_the_two_deadlock(
+    store: Store, database: Any, any_migrated_database_url: str
+) -> None:
+    """The other one locks in another order: the old pattern first, though it sorts behind the new one."""
+    await write(store, a_batch([an_event(2)]))
+    newer = a_batch([an_event(1, seconds=5), an_event(2, seconds=5)])
+    async with connected(any_migrated_database_url) as other:
+        begun = other.transaction()
+        await begun.start()
+        await other.execute(
+            "SELECT 1 FROM pattern_quality_metrics WHERE pattern_id = $1 FOR UPDATE", an_event(2).pattern_id
+        )
+        writing = asyncio.create_task(write(store, newer))
+        waits = "SELECT EXISTS (SELECT 1 FROM pg_locks WHERE NOT granted)"
+        await eventually(lambda: database.fetchval(waits))
+
+        await other.execute(
+            "INSERT INTO pattern_quality_metrics "
+            "(pattern_id, quality_score, confidence, measurement_timestamp) "
+            "VALUES ($1, 0.1, 1, $2)",
+            an_event(1).pattern_id,
+            BASE_TIME,
+        )
+        await begun.commit()
+
+    assert await writing == Accounting(applied=2)
+    assert await database.fetchval("SELECT min(measurement_timestamp) FROM pattern_quality_metrics") == (
+        an_event(1, seconds=5).measurement_timestamp
+    )
+
+
+async def test_a_table_that_takes_no_copy_takes_its_rows_nevertheless(
+    any_migrated_database_url: str, database: Any
+) -> None:
+    login = f"writer_{uuid4().hex[:8]}"
+    await database.execute(
+        f"""
+        CREATE ROLE {login} LOGIN;
+        GRANT SELECT, INSERT, UPDATE ON ALL TABLES IN SCHEMA public TO {login};
+        ALTER TABLE pattern_quality_metrics ENABLE ROW LEVEL SECURITY;
+        CREATE POLICY everything ON pattern_quality_metrics TO {login} USING (true) WITH CHECK (true)
+        """
+    )
+    store = Store(any_migrated_database_url.replace("postgres@", f"{login}@"))
+    try:
+        assert await write(store, a_batch([an_event(1), an_event(2)])) == Accounting(applied=2)
+    finally:
+        await store.close()
+        await database.execute(f"DROP OWNED BY {login}; DROP ROLE {login}")
 
 
 async def test_a_connection_that_the_server_ended_is_replaced_by_the_next_transaction(
