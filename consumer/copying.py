@@ -20,13 +20,18 @@ COLUMNS: Final = (
     "version",
     "metadata",
 )
-"""Of the table and of its stage, in the order in which they are sent."""
+"""Of the stage, in the order in which they are sent."""
+
+COLUMNS_OF_NEW_ROWS: Final = ("id", *COLUMNS)
+"""Of the table: with the surrogate key, see `first_id`."""
 
 _SIGNATURE: Final = b"PGCOPY\n\xff\r\n\0" + struct.pack(">ii", 0, 0)
 _TRAILER: Final = struct.pack(">h", -1)
 
 # The number of fields; then, for each, its length in bytes and itself; of the texts, the lengths alone.
-_UP_TO_VERSION: Final = struct.Struct(">h i16s i16s id id iq i")
+_COUNT: Final = struct.Struct(">h")
+_COUNT_AND_ID: Final = struct.Struct(">h i16s")
+_UP_TO_VERSION: Final = struct.Struct(">i16s i16s id id iq i")
 _UP_TO_METADATA: Final = struct.Struct(">iB")
 _JSONB_VERSION: Final = 1
 
@@ -36,14 +41,35 @@ _MICROSECOND: Final = timedelta(microseconds=1)
 _CHUNK_BYTES: Final = 256 * 1024
 
 
-async def copy_data(events: Iterable[Event]) -> AsyncIterator[bytes]:
-    """What to send for these rows, in chunks, so that memory does not depend on the size of the metadata."""
+def first_id(unix_milliseconds: int, randomness: int) -> int:
+    """The first of a series of surrogate keys, each one more than the one before: UUID version 7 (RFC 9562).
+
+    Keys that grow with time are added at the right edge of their index, and not all over it.
+
+    Args:
+        unix_milliseconds: now.
+        randomness: 73 bits.
+    """
+    high, low = divmod(randomness, 1 << 61)
+    return unix_milliseconds << 80 | 7 << 76 | high << 64 | 2 << 62 | low
+
+
+async def copy_data(events: Iterable[Event], *, first_id: int | None = None) -> AsyncIterator[bytes]:
+    """What to send for these rows, in chunks, so that memory does not depend on the size of the metadata.
+
+    Args:
+        events: the rows.
+        first_id: the first row's surrogate key, where the rows have one.
+    """
     chunk = bytearray(_SIGNATURE)
-    for event in events:
+    for place, event in enumerate(events):
         version = event.version.encode()
         metadata = event.metadata_json
+        if first_id is None:
+            chunk += _COUNT.pack(len(COLUMNS))
+        else:
+            chunk += _COUNT_AND_ID.pack(len(COLUMNS_OF_NEW_ROWS), 16, (first_id + place).to_bytes(16))
         chunk += _UP_TO_VERSION.pack(
-            len(COLUMNS),
             16,
             event.pattern_id.bytes,
             16,

@@ -1,6 +1,8 @@
 """One batch → one PostgreSQL transaction."""
 
 import asyncio
+import secrets
+import time
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Final, TypeAlias
@@ -8,7 +10,7 @@ from typing import Any, Final, TypeAlias
 import asyncpg
 import orjson
 
-from consumer.copying import COLUMNS, copy_data
+from consumer.copying import COLUMNS, COLUMNS_OF_NEW_ROWS, copy_data, first_id
 from consumer.faults import Fault, diagnose
 from consumer.offsets import OffsetRange, Start
 from consumer.records import Accepted, Record, Rejected, storable_text
@@ -192,7 +194,7 @@ class StoreTransaction:
         async with self._savepoint():
             if new:
                 await self.connection.execute(statement("set_constraints_immediate"))
-                await self._copy("pattern_quality_metrics", new)
+                await self._copy_new(new)
             if new and newer:
                 await self.connection.execute(statement("set_lock_timeout"))
             applied = len(new) + await self._upsert(newer, statement("upsert_patterns"))
@@ -252,7 +254,7 @@ class StoreTransaction:
         if self._is_staged:
             await self.connection.execute(statement("clear_stage"))
             self._is_staged = False
-        await self._copy("pattern_metrics_stage", part)
+        await self._copy("pattern_metrics_stage", COLUMNS, copy_data(one.event for one in part))
         if self._before_upsert is not None:
             await self.connection.execute(self._before_upsert)
         # In one message with the upsert: no round trip more, and undone with it.
@@ -260,12 +262,15 @@ class StoreTransaction:
         self._is_staged = True
         return int(status.rpartition(" ")[2])
 
-    async def _copy(self, table: str, part: Sequence[Accepted]) -> None:
+    async def _copy_new(self, new: Sequence[Accepted]) -> None:
+        series = first_id(time.time_ns() // 1_000_000, secrets.randbits(73))
+        data = copy_data((one.event for one in new), first_id=series)
+        await self._copy("pattern_quality_metrics", COLUMNS_OF_NEW_ROWS, data)
+
+    async def _copy(self, table: str, columns: Sequence[str], data: AsyncIterator[bytes]) -> None:
         # asyncpg's own limit does not count while a connection takes no more of the data.
         async with asyncio.timeout(STATEMENT_SECONDS_MAX):
-            await self.connection.copy_to_table(
-                table, source=copy_data(one.event for one in part), columns=COLUMNS, format="binary"
-            )
+            await self.connection.copy_to_table(table, source=data, columns=columns, format="binary")
 
     async def insert_dead_letters(self, rejected: Iterable[Rejected]) -> None:
         """Set records aside with their exact bytes, coordinates and reason; one already there stays."""
