@@ -97,10 +97,12 @@ def decode_batch(records: Iterable[Record], *, accepted_until: datetime, breaker
         fate = decode(record, accepted_until=accepted_until)
         if isinstance(fate, Accepted):
             accepted.append(fate)
-        else:
-            rejected.append(fate)
+            if breaker is not None and breaker.consecutive:
+                breaker.observe(valid=True)
+            continue
+        rejected.append(fate)
         if breaker is not None:
-            breaker.observe(valid=isinstance(fate, Accepted))
+            breaker.observe(valid=False)
             if breaker.is_open:
                 break
     return Batch(accepted, rejected, last)
