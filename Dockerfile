@@ -7,7 +7,7 @@ COPY requirements.lock .
 # There is one lock for everything, and pip takes hashes from no other place than a complete list of
 # requirements. So all of it is brought and checked against its hashes; what is then installed comes from these
 # files alone, which pins every version, and is only what the command itself needs.
-RUN pip download --no-cache-dir --require-hashes --requirement requirements.lock --dest /wheels
+RUN pip download --no-cache-dir --only-binary :all: --require-hashes --requirement requirements.lock --dest /wheels
 COPY pyproject.toml README.md LICENSE ./
 COPY schemas schemas
 COPY publisher publisher

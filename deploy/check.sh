@@ -9,7 +9,7 @@ KUBERNETES=v1.37.0 # of the schemas in kubernetes-validate
 KEDA=v2.21.0
 export PATH=$TOOLS/bin:$TOOLS/python/bin:$PATH GOBIN=$TOOLS/bin
 scratch=$(mktemp -d)
-trap 'rm -rf "$scratch"' EXIT
+trap 'chmod -R u+w "$scratch" && rm -rf "$scratch"' EXIT
 
 tool() { # NAME PACKAGE: a program, named after the last part of its package
   [ -x "$TOOLS/bin/$1" ] && return
@@ -65,6 +65,19 @@ fi
 echo "Docker: the image and the services"
 hadolint Dockerfile
 cmd -no-interpolation docker-compose.yml >/dev/null # its program does not read the environment
+
+echo "The image's steps, here: its build, then its command without any right, where nothing can be written"
+mkdir "$scratch/build" "$scratch/opt"
+cp -r LICENSE README.md pyproject.toml requirements.lock consumer migrations publisher schemas "$scratch/build"
+sed -e ':join;/\\$/{N;s/\\\n//;b join}' Dockerfile | sed -n 's/^RUN //p' |
+  sed "s|/wheels|$scratch/wheels|g; s|/opt/|$scratch/opt/|g" >"$scratch/steps"
+(cd "$scratch/build" && bash -euo pipefail "$scratch/steps") >"$scratch/steps.log" || { cat "$scratch/steps.log" && false; }
+chmod -R a-w,a+rX "$scratch/opt"
+chmod 755 "$scratch"
+as_nobody=()
+# Root's own Python may lie where nobody else may read: then it is root, but without any right.
+[ "$(id -u)" != 0 ] || as_nobody=(setpriv --inh-caps=-all --bounding-set=-all --no-new-privs)
+"${as_nobody[@]}" env --ignore-environment "$scratch/opt/pattern-metrics/bin/pattern-metrics" schema >/dev/null
 
 echo "YAML and the workflow"
 yamllint --strict --config-file deploy/yamllint.yml docker-compose.yml deploy .github
