@@ -8,10 +8,10 @@ PYTEST_ARGS ?=
 SECONDS ?= 600
 SEED ?=
 
-.PHONY: help install demo check format test torture lock schemas metrics
+.PHONY: help install demo check format test torture lock schemas metrics dist check-deploy
 
 help: ## Show this list
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "make %-9s %s\n", $$1, $$2 }'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "make %-12s %s\n", $$1, $$2 }'
 
 install: .venv/installed ## Make .venv from requirements.lock, with the project in it
 
@@ -51,3 +51,9 @@ schemas: install ## Generate the JSON Schema and the AsyncAPI document from the 
 
 metrics: install ## Write the table of metrics into the README
 	$(BIN)/python -m consumer.metrics
+
+dist: install ## Build sdist and wheel into dist
+	$(BIN)/python -m build --no-isolation --outdir dist
+
+check-deploy: ## Hold deploy, Dockerfile and docker-compose.yml against the real tools, which it builds (needs Go)
+	deploy/check.sh
