@@ -27,8 +27,8 @@ _SERVER_SETTINGS: Final = {
     # The server gives up a little before the client does, so that no lock outlives a client that is gone.
     "statement_timeout": "40s",
     "idle_in_transaction_session_timeout": "30s",
-    # A batch's rows are looked up by their index, however many the table has: the planner, which does not know
-    # the stage's size, would read all of a table of 100,000 rows for each batch.
+    # A batch's rows are looked up by their index, however many the table has: the planner, which does not
+    # know the stage's size, would read all of a table of 100,000 rows for each batch.
     "enable_hashjoin": "off",
     "enable_mergejoin": "off",
     # It does not count a COPY whose client is gone: only the network can tell.
