@@ -73,8 +73,10 @@ async def _run(options: argparse.Namespace) -> int:
             results.forget(options.scenarios, options.systems)
         chosen = [scenario for scenario in everything if scenario.name in options.scenarios]
         coming = list(turns(chosen, options.systems, size.repetitions))
-        failures = await Runner(services, size, results).run(coming)
-    _write(directory, setting, everything, results)
+        try:
+            failures = await Runner(services, size, results).run(coming)
+        finally:
+            _write(directory, setting, everything, results)
     for failure in failures:
         tell(f"failed: {failure}")
     return 1 if failures else 0

@@ -6,7 +6,7 @@ from html import escape
 from typing import Final
 
 from benchmarks.clients import Ours
-from benchmarks.limit import CONNECTIONS
+from benchmarks.limit import LIMITS
 from benchmarks.results import Run, Summary, summarise
 from benchmarks.scenarios import Scenario
 
@@ -74,4 +74,4 @@ def _bar(summary: Summary, scale: _Scale, top: int) -> list[str]:
 def _kind(system: str) -> str:
     if system == Ours.name:
         return "ours"
-    return "limit" if system in CONNECTIONS else "peer"
+    return "limit" if system in LIMITS else "peer"

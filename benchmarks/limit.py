@@ -1,10 +1,11 @@
-"""What PostgreSQL itself can do: plain COPY of ready-made rows into the table, and nothing else."""
+"""What PostgreSQL itself can do with ready-made rows: plain COPY into the table, or a stage and an upsert."""
 
 import asyncio
 import io
 import time
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
+from dataclasses import dataclass
 from typing import Final
 
 import asyncpg
@@ -16,7 +17,27 @@ from benchmarks.results import Run
 from benchmarks.services import Services, connected, require_fold
 
 BATCH_ROWS: Final = 10_000
-CONNECTIONS: Final = {"postgresql-1": 1, "postgresql-2": 2}
+
+
+@dataclass(frozen=True)
+class Limit:
+    """A way to write the rows.
+
+    Attributes:
+        connections: how many share them.
+        has_stage: whether they go to a temporary table first, and from there by an upsert.
+    """
+
+    connections: int
+    has_stage: bool
+
+
+LIMITS: Final = {
+    "postgresql-copy-1": Limit(1, has_stage=False),
+    "postgresql-copy-2": Limit(2, has_stage=False),
+    "postgresql-upsert-1": Limit(1, has_stage=True),
+    "postgresql-upsert-2": Limit(2, has_stage=True),
+}
 
 _COLUMNS: Final = (
     "pattern_id",
@@ -29,16 +50,29 @@ _COLUMNS: Final = (
 )
 
 
+_STAGE: Final = (
+    "CREATE TEMPORARY TABLE stage (LIKE pattern_quality_metrics INCLUDING DEFAULTS) ON COMMIT DELETE ROWS"
+)
+_UPSERT: Final = f"""
+INSERT INTO pattern_quality_metrics ({", ".join(_COLUMNS)})
+SELECT {", ".join(_COLUMNS)} FROM stage
+ON CONFLICT (pattern_id) DO UPDATE SET {", ".join(f"{name} = EXCLUDED.{name}" for name in _COLUMNS[1:])}
+"""  # noqa: S608 - our own names
+
+
 async def measure_limit(services: Services, system: str, work: Work, repetition: int) -> Run:
-    """Copy the rows of a topic of distinct patterns, over one or two connections, a batch a transaction."""
+    """Copy the rows of a topic of distinct patterns, a batch a transaction."""
+    limit = LIMITS[system]
     async with services.database() as dsn, AsyncExitStack() as stack:
-        connections = [await stack.enter_async_context(connected(dsn)) for _ in range(CONNECTIONS[system])]
+        connections = [await stack.enter_async_context(connected(dsn)) for _ in range(limit.connections)]
         batches = await _ready_made(connections[0], work)
+        for connection in connections:
+            await connection.execute(_STAGE)
         await connections[0].execute("CHECKPOINT")
         wal = await connections[0].fetchval(WAL_POSITION)
         before, started = usage(services.postgres.pid).cpu_seconds, time.monotonic()
         shares = [batches[number :: len(connections)] for number in range(len(connections))]
-        await asyncio.gather(*map(_copy, connections, shares))
+        await asyncio.gather(*(_write(*share, limit) for share in zip(connections, shares, strict=True)))
         seconds = time.monotonic() - started
         postgres = usage(services.postgres.pid).cpu_seconds - before
         wal = await connections[0].fetchval(WAL_POSITION) - wal
@@ -92,8 +126,12 @@ async def _ready_made(connection: asyncpg.Connection, work: Work) -> list[bytes]
     return batches
 
 
-async def _copy(connection: asyncpg.Connection, batches: Sequence[bytes]) -> None:
+async def _write(connection: asyncpg.Connection, batches: Sequence[bytes], limit: Limit) -> None:
+    target = "stage" if limit.has_stage else "pattern_quality_metrics"
     for batch in batches:
-        await connection.copy_to_table(
-            "pattern_quality_metrics", source=io.BytesIO(batch), columns=_COLUMNS, format="binary"
-        )
+        async with connection.transaction():
+            await connection.copy_to_table(
+                target, source=io.BytesIO(batch), columns=_COLUMNS, format="binary"
+            )
+            if limit.has_stage:
+                await connection.execute(_UPSERT)

@@ -28,6 +28,19 @@ SELECT count(*) FROM pattern_quality_metrics WHERE pattern_id = ANY($1::uuid[]) 
 _MARKS: Final = "SELECT xmin::text FROM pattern_quality_metrics WHERE pattern_id = ANY($1::uuid[])"
 _PROGRESS: Final = "SELECT coalesce(sum(next_offset), 0) FROM ingest_progress WHERE consumer_group = $1"
 
+# Of the table and its indexes alone, page images included.
+_ROW_WAL: Final = """
+SELECT coalesce(sum(block_data_length + block_fpi_length + main_data_length), 0)::bigint
+FROM pg_get_wal_block_info(
+    '0/0'::pg_lsn + $1::bigint, least('0/0'::pg_lsn + $2::bigint, pg_current_wal_flush_lsn())
+)
+WHERE relfilenode IN (
+    SELECT pg_relation_filenode('pattern_quality_metrics')
+    UNION ALL
+    SELECT pg_relation_filenode(indexrelid) FROM pg_index WHERE indrelid = 'pattern_quality_metrics'::regclass
+)
+"""
+
 IsComplete = Callable[[], Awaitable[bool]]
 
 
@@ -62,7 +75,7 @@ class Work:
             f"group-{uuid4().hex}",
             dict(self.settings),
             self.workers,
-            ends,
+            ends and self.workers == 1,  # of several, one would be gone before the other
         )
 
 
@@ -113,6 +126,7 @@ async def _measure(
         client_after = usage(*consuming.pids)
         postgres_after, kafka_after = map(usage, servers)
         wal_after = await connection.fetchval(WAL_POSITION)
+        row_wal = await connection.fetchval(_ROW_WAL, wal, wal_after) if work.applied else None
         consuming.finish()
     return Run(
         work.scenario,
@@ -128,6 +142,7 @@ async def _measure(
         cpu_kafka=kafka_after.cpu_seconds - kafka_before.cpu_seconds,
         peak_bytes=client_after.peak_bytes,
         wal_bytes=wal_after - wal,
+        row_wal_bytes=row_wal,
     )
 
 

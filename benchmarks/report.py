@@ -21,6 +21,7 @@ _HEADER: Final = (
     "Kafka",
     "peak MB",
     "WAL B/event",
+    "rows' WAL B",
 )
 _LATENCY_HEADER: Final = (
     "",
@@ -72,6 +73,7 @@ def _row(summary: Summary, ours: Summary | None) -> Sequence[str]:
         per_event("cpu_kafka") if has_client else "",
         f"{summary.median_of('peak_bytes') / _MICRO:,.0f}" if has_client else "",
         f"{summary.median_of('wal_bytes') / events:,.0f}",
+        f"{summary.median_of('row_wal_bytes'):,.0f}" if summary.runs[0].row_wal_bytes is not None else "",
     )
 
 
@@ -91,10 +93,10 @@ def _latency_row(summary: Summary) -> Sequence[str]:
 
 def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     named = list(rows)
-    first = 0 if any(row[0] for row in named) else 1  # no column of variants where there are none
     alignment = ["---" if title in {"", "system"} else "---:" for title in header]
-    lines = [header, alignment, *named]
-    return "".join(f"| {' | '.join(line[first:])} |\n" for line in lines)
+    filled = [number for number in range(len(header)) if any(row[number] for row in named)]
+    lines = [[line[number] for number in filled] for line in (header, alignment, *named)]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
 def _setting(setting: Mapping[str, Any]) -> str:

@@ -38,6 +38,7 @@ class Run:
         cpu_kafka: CPU seconds of the broker, within `seconds`.
         peak_bytes: the client's peak of resident memory, its processes added up.
         wal_bytes: written by PostgreSQL, page images and autovacuum included, since the checkpoint before.
+        row_wal_bytes: the part of them that concerns the table's rows and indexes; known for a replay.
         latency: where that was measured.
     """
 
@@ -54,6 +55,7 @@ class Run:
     cpu_kafka: float
     peak_bytes: int
     wal_bytes: int
+    row_wal_bytes: int | None = None
     latency: Latency | None = None
 
     @property

@@ -7,7 +7,7 @@ from uuid import uuid4
 
 from benchmarks.events import Shape
 from benchmarks.latency import measure_latency
-from benchmarks.limit import CONNECTIONS, measure_limit
+from benchmarks.limit import LIMITS, measure_limit
 from benchmarks.measuring import Work, measure
 from benchmarks.progress import tell
 from benchmarks.results import Results, Run
@@ -72,7 +72,7 @@ class Runner:
 
     async def _measure(self, turn: Turn) -> Run:
         variant, repetition = turn.variant, turn.repetition
-        if turn.system in CONNECTIONS:
+        if turn.system in LIMITS:
             work = await self._work(turn, variant.shape.events, "published")
             return await measure_limit(self._services, turn.system, work, repetition)
         client = CLIENTS[turn.system]()

@@ -7,13 +7,13 @@ from typing import Final
 from benchmarks.clients import Client, Naive, Ours, Quix
 from benchmarks.connect import ColdDebezium, DefaultDebezium, WarmDebezium
 from benchmarks.events import HOT_PATTERNS, Shape
-from benchmarks.limit import CONNECTIONS
+from benchmarks.limit import LIMITS
 
 CLIENTS: Final[dict[str, type[Client]]] = {
     client.name: client for client in (Ours, Naive, Quix, DefaultDebezium, ColdDebezium, WarmDebezium)
 }
 
-SYSTEMS: Final = (*CLIENTS, *CONNECTIONS)
+SYSTEMS: Final = (*CLIENTS, *LIMITS)
 """All that is compared, by name."""
 
 _OURS: Final = (Ours.name,)
@@ -124,7 +124,7 @@ def scenarios(size: Size) -> list[Scenario]:
         Scenario(
             "distinct",
             "Distinct: every event is about its own pattern",
-            (*everybody, *CONNECTIONS),
+            (*everybody, *LIMITS),
             [Variant("", distinct)],
         ),
         Scenario(

@@ -68,8 +68,9 @@ class Services:
                 return name
         await self._execute(f"CREATE DATABASE {name}")
         await migrate_up(self.postgres.dsn(name))
-        if rows:
-            async with connected(self.postgres.dsn(name)) as connection:
+        async with connected(self.postgres.dsn(name)) as connection:
+            await connection.execute("CREATE EXTENSION pg_walinspect")
+            if rows:
                 await connection.execute(_PREFILL, rows)
                 await connection.execute("VACUUM (ANALYZE) pattern_quality_metrics")
         return name

@@ -36,7 +36,7 @@ async def describe(services: Services, size: Size) -> dict[str, Any]:
                 "processor": _processor(),
                 "cores": len(os.sched_getaffinity(0)),
                 "memory_gigabytes": round(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 1e9),
-                "system": f"{platform.system()} {platform.release()}",
+                "system": f"{platform.system()} {'.'.join(platform.release().split('.')[:2])}",
             },
             "versions": {
                 "pattern-metrics": version("pattern-metrics"),
