@@ -117,9 +117,8 @@ class _Processes(Client):
             ]
 
             def check() -> None:
-                if not job.ends:
-                    for program in programs:
-                        program.require_running()
+                for program in programs:
+                    program.require_running(may_succeed=job.ends)
 
             yield Consuming(
                 started,

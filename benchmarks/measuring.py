@@ -8,12 +8,13 @@ from typing import Final
 from uuid import uuid4
 
 import asyncpg
+from aiokafka.admin import AIOKafkaAdminClient
 
 from benchmarks.clients import Client, Consuming, Job, Ours
 from benchmarks.events import END_MARKS, PARTITIONS
 from benchmarks.processes import usage
 from benchmarks.results import Run
-from benchmarks.services import Services, admin_of, connected, require_fold, wait_for_assignment
+from benchmarks.services import Services, admin_of, connected, require_fold, state_of
 from benchmarks.topics import Topic
 
 RUN_SECONDS_MAX: Final = 900.0
@@ -41,7 +42,7 @@ WHERE relfilenode IN (
 )
 """
 
-IsComplete = Callable[[], Awaitable[bool]]
+Condition = Callable[[], Awaitable[bool]]
 
 
 @dataclass(frozen=True)
@@ -89,9 +90,9 @@ async def measure(services: Services, client: Client, work: Work, repetition: in
     """
     client.install()
     async with (
-        asyncio.timeout(RUN_SECONDS_MAX),
         services.database(work.rows) as dsn,
         connected(dsn) as connection,
+        asyncio.timeout(RUN_SECONDS_MAX),
     ):
         if work.applied is not None:
             await _apply(services, replace(work, topic=work.applied, applied=None), dsn, connection)
@@ -116,7 +117,7 @@ async def _measure(
     await connection.execute("CHECKPOINT")
     wal = await connection.fetchval(WAL_POSITION)
     async with admin_of(services) as admin, client.consuming(job) as consuming:
-        await wait_for_assignment(admin, job.group)
+        await wait_until(lambda: _is_assigned(admin, job.group), consuming)
         assigned = time.monotonic()
         servers = (services.postgres.pid, services.kafka.pid)
         client_before = usage(*consuming.pids)
@@ -168,7 +169,7 @@ async def _complete(
         consuming.finish()
 
 
-async def completion(connection: asyncpg.Connection, client: Client, work: Work, job: Job) -> IsComplete:
+async def completion(connection: asyncpg.Connection, client: Client, work: Work, job: Job) -> Condition:
     """Tell how to see that all is in the table.
 
     The last event of each partition has a pattern of its own; once all of these rows are there, so is
@@ -189,10 +190,15 @@ async def completion(connection: asyncpg.Connection, client: Client, work: Work,
     return is_written
 
 
-async def wait_until(is_complete: IsComplete, consuming: Consuming) -> None:
-    """Wait until all is in the table; look now and then whether the client is still up."""
+async def _is_assigned(admin: AIOKafkaAdminClient, group: str) -> bool:
+    """Whether the broker calls a group stable: its members know their partitions, and begin to fetch."""
+    return await state_of(admin, group) == "Stable"
+
+
+async def wait_until(condition: Condition, consuming: Consuming) -> None:
+    """Wait until that is so; look now and then whether the client is still up."""
     polls = 0
-    while not await is_complete():
+    while not await condition():
         polls += 1
         if polls % _POLLS_PER_CHECK == 0:
             consuming.check()

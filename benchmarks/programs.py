@@ -48,9 +48,9 @@ class Program:
         """The lines it has printed so far."""
         return (self._directory.path / "log").read_text(errors="replace").splitlines()
 
-    def require_running(self) -> None:
-        """Raise a `ProgramError` where it has ended by itself."""
-        if self._status is not None or not self._process.is_running():
+    def require_running(self, *, may_succeed: bool = False) -> None:
+        """Raise a `ProgramError` where it has ended by itself, unless it may and did so with success."""
+        if not self._process.is_running() and not (may_succeed and self._end(0) == 0):
             raise self._failure("ended by itself")
 
     def require_success(self) -> None:

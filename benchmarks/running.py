@@ -88,7 +88,7 @@ class Runner:
         shape = replace(variant.shape, events=events)
         topic = await self._topic(shape, encoding)
         if variant.rate:
-            self._topics.clear()  # this one will hold more
+            del self._topics[shape, encoding]  # it will hold more
         return Work(
             turn.scenario.name,
             variant.name,

@@ -1,6 +1,5 @@
 """Apache Kafka and PostgreSQL for the benchmarks, each with its own defaults."""
 
-import asyncio
 from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ import asyncpg
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import GroupCoordinatorNotAvailableError
 
+from benchmarks.progress import tell
 from benchmarks.topics import Fold
 from consumer.embedded import PostgresServer
 from consumer.migration import migrate_up
@@ -54,7 +54,9 @@ class Services:
     async def database(self, rows: int = 0) -> AsyncIterator[str]:
         """A database of its own, with so many rows already in the table; dropped afterwards."""
         name = f"run_{uuid4().hex}"
-        await self._execute(f"CREATE DATABASE {name} TEMPLATE {await self._template(rows)}")
+        await self._execute(
+            f"CREATE DATABASE {name} TEMPLATE {await self._template(rows)} STRATEGY file_copy"
+        )
         try:
             yield self.postgres.dsn(name)
         finally:
@@ -71,6 +73,7 @@ class Services:
         async with connected(self.postgres.dsn(name)) as connection:
             await connection.execute("CREATE EXTENSION pg_walinspect")
             if rows:
+                tell(f"filling a table with {rows:,} rows")
                 await connection.execute(_PREFILL, rows)
                 await connection.execute("VACUUM (ANALYZE) pattern_quality_metrics")
         return name
@@ -122,13 +125,8 @@ async def admin_of(services: Services) -> AsyncIterator[AIOKafkaAdminClient]:
         await admin.close()
 
 
-async def wait_for_assignment(admin: AIOKafkaAdminClient, group: str) -> None:
-    """Wait until the broker calls a group stable: its members know their partitions, and begin to fetch."""
-    while await _state_of(admin, group) != "Stable":  # noqa: ASYNC110 - the broker does not tell by itself
-        await asyncio.sleep(0.01)
-
-
-async def _state_of(admin: AIOKafkaAdminClient, group: str) -> str:
+async def state_of(admin: AIOKafkaAdminClient, group: str) -> str:
+    """What the broker says of a consumer group."""
     try:
         [answer] = await admin.describe_consumer_groups([group])
     except GroupCoordinatorNotAvailableError:  # the broker's first group
