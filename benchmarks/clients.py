@@ -31,7 +31,7 @@ class Job:
         topic: the topic to read.
         dsn: the database to write.
         group: the consumer group.
-        settings: those of ours that differ from their defaults.
+        settings: the client's that differ from what it is measured with otherwise.
         workers: how many processes share the work.
         ends: whether ours ends by itself once it is at the log's end; else `finish` stops it.
     """

@@ -43,15 +43,19 @@ _SCHEMA: Final = {
     ],
 }
 
+
+def batch_of(records: int) -> tuple[tuple[str, str], ...]:
+    """The settings for so many records a poll and a batch."""
+    return ("batch.size", str(records)), ("consumer.override.max.poll.records", str(records))
+
+
 DEFAULTS: Final[Mapping[str, str]] = {"tasks.max": "1"}
 
 TUNED: Final[Mapping[str, str]] = {
     "tasks.max": "2",
     "dialect.postgres.unnest.insert.enabled": "true",
     "use.reduction.buffer": "true",
-    "batch.size": "10000",
-    "consumer.override.max.poll.records": "10000",
-    "consumer.override.fetch.min.bytes": "1",
+    **dict(batch_of(2000)),
     "consumer.override.max.partition.fetch.bytes": "10485760",
 }
 
@@ -127,6 +131,7 @@ def connector(job: Job, tuning: Mapping[str, str]) -> dict[str, str]:
         "header.converter": "org.apache.kafka.connect.converters.ByteArrayConverter",
         "consumer.override.group.id": job.group,
         **tuning,
+        **job.settings,
     }
 
 

@@ -55,7 +55,7 @@ class Work:
         topic: to be read.
         rows: how many the table has before.
         applied: for a replay, the same events as agents publish them, to be in the table before.
-        settings: those of ours that differ from their defaults.
+        settings: the client's that differ from what it is measured with otherwise.
         workers: how many processes share the work.
     """
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from benchmarks.clients import Client, Naive, Ours, Quix
-from benchmarks.connect import ColdDebezium, DefaultDebezium, WarmDebezium
+from benchmarks.connect import ColdDebezium, DefaultDebezium, WarmDebezium, batch_of
 from benchmarks.events import HOT_PATTERNS, Shape
 from benchmarks.limit import LIMITS
 
@@ -32,6 +32,7 @@ class Size:
         rates: at which latency is measured, in events a second.
         samples: of latency.
         batch_sizes: of ours.
+        peer_batch_sizes: of the fastest peer.
         repetitions: of each run.
         has_all: whether the peers do more than *hot* and *distinct*, and in all their ways.
     """
@@ -42,6 +43,7 @@ class Size:
     rates: Sequence[int]
     samples: int
     batch_sizes: Sequence[int]
+    peer_batch_sizes: Sequence[int]
     repetitions: int
     has_all: bool = True
 
@@ -53,6 +55,7 @@ FULL: Final = Size(
     rates=(100, 5_000),
     samples=200,
     batch_sizes=(100, 1_000, 5_000, 10_000, 20_000),
+    peer_batch_sizes=(500, 2_000, 10_000),
     repetitions=3,
 )
 
@@ -63,6 +66,7 @@ QUICK: Final = Size(
     rates=(100,),
     samples=30,
     batch_sizes=(1_000,),
+    peer_batch_sizes=(500,),
     repetitions=1,
     has_all=False,
 )
@@ -77,7 +81,7 @@ class Variant:
         shape: of the topic.
         rows: how many the table has before.
         is_replay: whether the topic is in the table already.
-        settings: those of ours that differ from their defaults.
+        settings: the client's that differ from what it is measured with otherwise.
         workers: how many processes share the work.
         rate: where latency is measured, how many other events come a second.
     """
@@ -179,6 +183,16 @@ def scenarios(size: Size) -> list[Scenario]:
                 Variant(f"{shape.name}, {records:,}", shape, settings=(("BATCH_MAX_RECORDS", str(records)),))
                 for shape in (hot, distinct)
                 for records in size.batch_sizes
+            ],
+        ),
+        Scenario(
+            "peer",
+            "The fastest peer: its batch size, and that of its polls",
+            (WarmDebezium.name,),
+            [
+                Variant(f"{shape.name}, {records:,}", shape, settings=batch_of(records))
+                for shape in (hot, distinct)
+                for records in size.peer_batch_sizes
             ],
         ),
     ]
