@@ -16,6 +16,8 @@ from benchmarks.running import Runner, turns
 from benchmarks.scenarios import FULL, QUICK, SYSTEMS, Scenario, scenarios
 from benchmarks.services import running
 from benchmarks.setting import describe
+from consumer.logs import configure_logging
+from consumer.settings import LogSettings
 
 _ROOT: Final = Path(__file__).parents[1]
 _RESULTS: Final = _ROOT / "benchmarks" / "results"
@@ -25,6 +27,7 @@ _QUICK_RESULTS: Final = _ROOT / ".cache" / "benchmarks" / "results"
 def main() -> int:
     """Measure what the command line asks for."""
     options = _parse()
+    configure_logging(LogSettings(log_level="WARNING"))  # of the migrations
     try:
         return asyncio.run(_run(options))
     except KeyboardInterrupt:

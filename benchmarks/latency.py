@@ -12,9 +12,10 @@ from typing import Final
 from uuid import uuid4
 
 import asyncpg
-from aiokafka import AIOKafkaProducer
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
 from benchmarks.clients import Client
+from benchmarks.events import PARTITIONS
 from benchmarks.measuring import RUN_SECONDS_MAX, WAL_POSITION, Work, completion, rehearse, wait_until
 from benchmarks.processes import usage
 from benchmarks.programs import Program
@@ -90,7 +91,11 @@ async def _sample(
     dice = random.Random()  # noqa: S311 - so as not to fall into step with anything
     seconds, looks = [], 0
     visible = await connection.prepare(_VISIBLE)
-    async with AIOKafkaProducer(bootstrap_servers=bootstrap_servers, acks="all") as producer:
+    async with (
+        AIOKafkaProducer(bootstrap_servers=bootstrap_servers, acks="all") as producer,
+        AIOKafkaConsumer(bootstrap_servers=bootstrap_servers) as observer,
+    ):
+        begin, started = await _end(observer, topic), time.monotonic()
         for _ in range(samples):
             await asyncio.sleep(dice.uniform(0, _PAUSE_SECONDS_MAX))
             event = _lone_event()
@@ -103,7 +108,14 @@ async def _sample(
                 while not await visible.fetchval(event.pattern_id):
                     looks += 1
             seconds.append(time.monotonic() - acknowledged)
-    return summarise_latency(seconds, looks)
+        others = await _end(observer, topic) - begin - samples
+        return summarise_latency(seconds, looks, others / (time.monotonic() - started))
+
+
+async def _end(observer: AIOKafkaConsumer, topic: str) -> int:
+    """How many records the topic has."""
+    ends = await observer.end_offsets([TopicPartition(topic, partition) for partition in range(PARTITIONS)])
+    return sum(ends.values())
 
 
 def _lone_event() -> PatternScored:
@@ -117,7 +129,7 @@ def _lone_event() -> PatternScored:
     )
 
 
-def summarise_latency(seconds: Sequence[float], looks: int) -> Latency:
+def summarise_latency(seconds: Sequence[float], looks: int, others_per_second: float) -> Latency:
     """What was measured, in milliseconds; `looks` at the table took all that time together."""
     cuts = [cut * 1000 for cut in quantiles(seconds, n=100, method="inclusive")]
-    return Latency(len(seconds), cuts[49], cuts[94], cuts[98], resolution=sum(seconds) / looks * 1000)
+    return Latency(len(seconds), cuts[49], cuts[94], cuts[98], sum(seconds) / looks * 1000, others_per_second)

@@ -30,6 +30,7 @@ _LATENCY_HEADER: Final = (
     "p95 ms",
     "p99 ms",
     "resolution ms",
+    "others/s",
     "CPU %: client",
     "PostgreSQL",
 )
@@ -87,8 +88,9 @@ def ratio(ours: Summary | None, other: Summary) -> str:
 def _latency_row(summary: Summary) -> Sequence[str]:
     seconds = summary.median_of("seconds")
     figures = [f"{summary.latency_of(name):,.1f}" for name in ("median", "p95", "p99", "resolution")]
+    others = f"{summary.latency_of('others_per_second'):,.0f}"
     shares = [f"{summary.median_of(name) / seconds:.0%}" for name in ("cpu_client", "cpu_postgres")]
-    return (summary.variant, summary.system, *figures, *shares)
+    return (summary.variant, summary.system, *figures, others, *shares)
 
 
 def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

@@ -11,13 +11,23 @@ import orjson
 
 @dataclass(frozen=True)
 class Latency:
-    """From the acknowledgement of a record to its row being visible, in milliseconds."""
+    """From the acknowledgement of a record to its row being visible, in milliseconds.
+
+    Attributes:
+        samples: how many records were timed.
+        median: half of them took no longer.
+        p95: 95 of a hundred took no longer.
+        p99: 99 of a hundred took no longer.
+        resolution: what one look at the table takes.
+        others_per_second: how many other events there were indeed.
+    """
 
     samples: int
     median: float
     p95: float
     p99: float
     resolution: float
+    others_per_second: float
 
 
 @dataclass(frozen=True)
