@@ -27,6 +27,10 @@ _SERVER_SETTINGS: Final = {
     # The server gives up a little before the client does, so that no lock outlives a client that is gone.
     "statement_timeout": "40s",
     "idle_in_transaction_session_timeout": "30s",
+    # A batch's rows are looked up by their index, however many the table has: the planner, which does not know
+    # the stage's size, would read all of a table of 100,000 rows for each batch.
+    "enable_hashjoin": "off",
+    "enable_mergejoin": "off",
     # It does not count a COPY whose client is gone: only the network can tell.
     "tcp_keepalives_idle": "10",
     "tcp_keepalives_interval": "5",
@@ -197,7 +201,7 @@ class StoreTransaction:
                 await self._copy_new(new)
             if new and newer:
                 await self.connection.execute(statement("set_lock_timeout"))
-            applied = len(new) + await self._upsert(newer, statement("upsert_patterns"))
+            applied = len(new) + await self._write_staged(newer, statement("update_patterns"))
             if new and newer:
                 await self.connection.execute(statement("set_lock_timeout_default"))
             return applied
@@ -224,7 +228,7 @@ class StoreTransaction:
             part = parts.pop()
             try:
                 async with self._savepoint():
-                    applied += await self._upsert(part, upsert)
+                    applied += await self._write_staged(part, upsert)
             except (asyncpg.PostgresError, asyncpg.InterfaceError) as error:
                 if diagnose(error).fault is not Fault.RECORD:
                     raise
@@ -248,7 +252,7 @@ class StoreTransaction:
             raise
         await savepoint.commit()
 
-    async def _upsert(self, part: Sequence[Accepted], upsert: str) -> int:
+    async def _write_staged(self, part: Sequence[Accepted], write: str) -> int:
         if not part:
             return 0
         if self._is_staged:
@@ -257,8 +261,8 @@ class StoreTransaction:
         await self._copy("pattern_metrics_stage", COLUMNS, copy_data(one.event for one in part))
         if self._before_upsert is not None:
             await self.connection.execute(self._before_upsert)
-        # In one message with the upsert: no round trip more, and undone with it.
-        status = await self.connection.execute(statement("set_constraints_immediate") + upsert)
+        # In one message with the write: no round trip more, and undone with it.
+        status = await self.connection.execute(statement("set_constraints_immediate") + write)
         self._is_staged = True
         return int(status.rpartition(" ")[2])
 
