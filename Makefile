@@ -7,8 +7,12 @@ BIN := .venv/bin
 PYTEST_ARGS ?=
 SECONDS ?= 600
 SEED ?=
+QUICK ?=
+SCENARIOS ?=
+SYSTEMS ?=
+RESUME ?=
 
-.PHONY: help install demo check format test torture lock schemas metrics dist check-deploy
+.PHONY: help install demo check format test torture bench lock schemas metrics dist check-deploy
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "make %-12s %s\n", $$1, $$2 }'
@@ -40,6 +44,10 @@ test: check ## Check, then every test on both brokers (PYTEST_ARGS="-k name" for
 
 torture: install ## Faults drawn from a seed, several at a time: does the table stay the fold? (SECONDS=… SEED=…)
 	$(BIN)/python -m tests.adversity --seconds $(SECONDS) $(if $(SEED),--seed $(SEED))
+
+bench: install ## Measure ours and its peers side by side (QUICK=1, SCENARIOS=hot,distinct SYSTEMS=…, RESUME=1)
+	$(BIN)/python -m benchmarks $(if $(QUICK),--quick) $(if $(SCENARIOS),--scenarios $(SCENARIOS)) \
+		$(if $(SYSTEMS),--systems $(SYSTEMS)) $(if $(RESUME),--resume)
 
 lock: install ## Renew requirements.lock from pyproject.toml
 	$(BIN)/pip-compile --quiet --generate-hashes --no-emit-index-url --no-emit-find-links \
