@@ -5,6 +5,7 @@ pytest_plugins = [
     "tests.support.postgres",
     "tests.support.kafka",
     "tests.support.pipeline",
+    "tests.support.browser",
 ]
 
 

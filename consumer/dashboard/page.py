@@ -40,7 +40,14 @@ BANDS: Final[dict[str, tuple[float | None, float | None]]] = {
 SHORT_LIST: Final = 8
 
 _ID_PREFIX: Final = re.compile(r"[0-9a-f]{8,32}")
-_TYPES: Final = {"html": "text/html", "css": "text/css", "js": "text/javascript", "svg": "image/svg+xml", "woff2": "font/woff2", "txt": "text/plain"}
+_TYPES: Final = {
+    "html": "text/html",
+    "css": "text/css",
+    "js": "text/javascript",
+    "svg": "image/svg+xml",
+    "woff2": "font/woff2",
+    "txt": "text/plain",
+}
 
 
 @dataclass(frozen=True, slots=True)

@@ -50,6 +50,21 @@ class Filter:
     name: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Scan:
+    """What was read of the table.
+
+    Attributes:
+        rows: what the statement made of it.
+        percent: the part of the table that was read.
+        table_rows: about how many rows the whole has, where that is known and not all were read.
+    """
+
+    rows: list[asyncpg.Record]
+    percent: float = WHOLE
+    table_rows: float | None = None
+
+
 def _fragments(rows: Sequence[asyncpg.Record]) -> list[orjson.Fragment]:
     """What PostgreSQL wrote as JSON goes on as it is."""
     return [orjson.Fragment(row[0]) for row in rows]
@@ -67,36 +82,32 @@ class Reader:
         self._scanning = asyncio.Lock()
         self._sampled_until: dict[str, float] = {}
 
-    async def _scan(self, query: str, *arguments: object) -> tuple[list[asyncpg.Record], float]:
-        """Read the whole table, one scan at a time; where that takes too long, a sample of its blocks.
-
-        Returns:
-            The rows, and which percentage of the table was read for them.
-        """
+    async def _scan(self, query: str, *arguments: object) -> Scan:
+        """Read the whole table, one scan at a time; where that takes too long, a sample of its blocks."""
         async with self._scanning:
             if time.monotonic() >= self._sampled_until.get(query, 0.0):
                 try:
-                    return await self._database.fetch(query, WHOLE, 0.0, *arguments), WHOLE
+                    return Scan(await self._database.fetch(query, WHOLE, 0.0, *arguments))
                 except asyncpg.QueryCanceledError:
                     self._sampled_until[query] = time.monotonic() + SAMPLE_SECONDS
-            [[blocks]] = await self._database.fetch(statement("select_table_size"))
-            percent = min(WHOLE, WHOLE * SAMPLE_BLOCKS / max(1, blocks))
+            [size] = await self._database.fetch(statement("select_table_size"))
+            percent = min(WHOLE, WHOLE * SAMPLE_BLOCKS / max(1, size["blocks"]))
             seed = float(time.time() // SAMPLE_SECONDS)  # the pages of a list are of one sample
-            return await self._database.fetch(query, percent, seed, *arguments), percent
+            return Scan(await self._database.fetch(query, percent, seed, *arguments), percent, size["rows"])
 
     # Patterns
 
     async def distribution(self) -> Shown:
         """How many patterns there are, by band, by fortieth of the scale, and by version."""
-        rows, percent = await self._scan(statement("select_distribution"))
-        buckets = [row for row in rows if row["bucket"] is not None]
-        scale = WHOLE / percent
+        scan = await self._scan(statement("select_distribution"))
+        buckets = [row for row in scan.rows if row["bucket"] is not None]
         bands: Counter[str] = Counter()
         for row in buckets:
             bands[row["band"]] += row["patterns"]
         total = bands.total()
+        scale = scan.table_rows / total if scan.table_rows and total else WHOLE / scan.percent
         return {
-            "percent_read": percent,
+            "percent_read": scan.percent,
             "rows_read": total,
             "patterns": round(total * scale),
             "mean": sum(row["quality_sum"] for row in buckets) / total if total else None,
@@ -107,7 +118,7 @@ class Reader:
             ],
             "versions": [
                 {"version": row["version"], "patterns": round(row["patterns"] * scale)}
-                for row in rows
+                for row in scan.rows
                 if row["bucket"] is None
             ],
         }
@@ -120,13 +131,13 @@ class Reader:
         """
         number, words, pattern_id = _pattern_cursor(after)
         conditions = (chosen.least, chosen.below, chosen.version, chosen.name)
-        rows, percent = await self._scan(
-            statement("select_pattern_page"), order, *conditions, number, words, pattern_id, limit
+        scan = await self._scan(
+            statement("select_pattern_page"), order, *conditions, number, words, pattern_id, limit + 1
         )
-        following = None
-        if len(rows) == limit:
+        rows, following = scan.rows[:limit], None
+        if len(scan.rows) > limit:
             following = json.dumps([rows[-1]["number"], rows[-1]["words"], str(rows[-1]["pattern_id"])])
-        return {"percent_read": percent, "rows": _fragments(rows), "next": following}
+        return {"percent_read": scan.percent, "rows": _fragments(rows), "next": following}
 
     async def id_range(self, prefix: str, after: str | None) -> Shown:
         """One page of patterns in the order of their ids, of those that begin so; always of the whole table.
@@ -143,9 +154,9 @@ class Reader:
 
     async def most_changed(self, limit: int) -> Shown:
         """The patterns whose score differs most from the one before."""
-        rows, percent = await self._scan(statement("select_most_changed"), limit)
+        scan = await self._scan(statement("select_most_changed"), limit)
         [[has_history]] = await self._database.fetch(statement("select_history_exists"))
-        return {"percent_read": percent, "rows": _fragments(rows), "has_history": has_history}
+        return {"percent_read": scan.percent, "rows": _fragments(scan.rows), "has_history": has_history}
 
     async def pattern(self, pattern_id: UUID) -> Shown | None:
         """One pattern: its row as it is stored, and its measurements; None where there is none."""
@@ -188,13 +199,13 @@ class Reader:
             ValueError: `after` is not what a page before ended with.
         """
         rows = await self._database.fetch(
-            statement("select_dead_letter_page"), reason, *_letter_cursor(after), PAGE_ROWS
+            statement("select_dead_letter_page"), reason, *_letter_cursor(after), PAGE_ROWS + 1
         )
         following = None
-        if len(rows) == PAGE_ROWS:
-            noticed_at, *coordinates = list(rows[-1].values())[1:]
+        if len(rows) > PAGE_ROWS:
+            _, noticed_at, *coordinates = rows[PAGE_ROWS - 1].values()
             following = json.dumps([noticed_at.isoformat(), *coordinates])
-        return {"rows": _fragments(rows), "next": following}
+        return {"rows": _fragments(rows[:PAGE_ROWS]), "next": following}
 
     async def letter(self, topic: str, partition: int, offset: int, timestamp: int) -> Shown | None:
         """One dead letter with its bytes; None where there is none."""

@@ -1,4 +1,13 @@
--- How many blocks the table has; of a partitioned one, all its partitions.
-SELECT coalesce(sum(pg_relation_size(relid)), 0)::bigint / current_setting('block_size')::bigint
-FROM pg_partition_tree('pattern_quality_metrics')
-WHERE isleaf
+-- How many blocks the table has, and about how many rows, as the planner reckons (null where nobody has counted yet);
+-- of a partitioned one, its partitions.
+SELECT
+    sum(blocks)::bigint AS blocks,
+    CASE WHEN bool_and(reltuples >= 0 OR blocks = 0)
+        THEN sum(blocks * reltuples / greatest(relpages, 1))::double precision
+    END AS rows
+FROM (
+    SELECT reltuples, relpages, pg_relation_size(oid) / current_setting('block_size')::bigint AS blocks
+    FROM pg_class
+    WHERE oid = 'pattern_quality_metrics'::regclass
+       OR oid IN (SELECT inhrelid FROM pg_inherits WHERE inhparent = 'pattern_quality_metrics'::regclass)
+) AS relations

@@ -58,7 +58,7 @@ export function openLetter(dialog, key) {
         el("h3", {}, "Headers"),
         headers.length ? el("dl", { class: "fields" }, ...headers.flat()) : el("p", { class: "note" }, "None."),
         el("p", { class: "note" }, `Timestamp of the record: ${timestamp}`),
-        letter.status === "open" ? [el("h3", {}, "How to mend it"), el("pre", { tabindex: "0", "aria-label": "How to mend it" }, letter.advice.join("\n"))] : [],
+        letter.status === "open" ? [el("h3", {}, "How to mend it"), el("pre", { class: "code", tabindex: "0", "aria-label": "How to mend it" }, letter.advice.map((line) => line.replace(/^ {2}/, "")).join("\n"))] : [],
       );
     },
   };

@@ -83,9 +83,12 @@ function showDetail(parameters) {
   if (key === detail.key) return;
   hideTip();
   if (key === null) {
+    const opener = detail.key.slice(detail.key.indexOf(" ") + 1);
     detail = { key, refresh: async () => {} };
     putTipInto(document.body);
     dialog.close();
+    // The row from which it was opened may have been drawn anew since.
+    [...content.querySelectorAll("a[data-key]")].find((row) => row.dataset.key === opener)?.focus();
     return;
   }
   detail = { key, ...DETAILS[kind](dialog, parameters[kind]) };

@@ -2,8 +2,8 @@
 
 import { ask } from "./api.js";
 import { el, replace, svg, walkWithArrows } from "./dom.js";
-import { count, duration, rate, score, short } from "./format.js";
-import { BANDS, dimensions, empty, panel, patternLink, quality, sampleNote, share, time } from "./parts.js";
+import { count, duration, percent, rate, score, short } from "./format.js";
+import { BANDS, dimensions, empty, panel, patternLink, quality, sampleNote, time } from "./parts.js";
 import { link } from "./place.js";
 
 function figure(label, value, note, href, isBad) {
@@ -88,7 +88,7 @@ function bandRows(distribution) {
           el("span", { class: `swatch ${name}` }),
           el("span", { class: "band-name" }, name),
           el("span", { class: "number" }, count(patterns)),
-          el("span", { class: "number soft" }, share(patterns, all)),
+          el("span", { class: "number soft" }, percent(patterns, all)),
         ),
       );
     }),

@@ -1,7 +1,7 @@
 // What several views show.
 
 import { el, svg } from "./dom.js";
-import { ago, count, exact, percent, score } from "./format.js";
+import { ago, count, exact, score } from "./format.js";
 import { linkHere } from "./place.js";
 
 export const BANDS = [
@@ -21,11 +21,22 @@ export const DIMENSIONS = [
 
 export const nameOf = (pattern) => pattern.name || "no name";
 
+// The scorer's own names are module:definition; of any other there is one part.
+function nameParts(name) {
+  const [, module, definition] = /^([\w.]+:)(\S+)$/.exec(name) ?? [];
+  return module ? [el("span", { class: "module" }, module), el("span", {}, definition)] : [el("span", {}, name)];
+}
+
 export const patternLink = (pattern) =>
   el(
     "a",
-    { class: pattern.name ? "name" : "name nameless", href: linkHere({ pattern: pattern.pattern_id }), "data-key": pattern.pattern_id },
-    nameOf(pattern),
+    {
+      class: pattern.name ? "name" : "name nameless",
+      href: linkHere({ pattern: pattern.pattern_id }),
+      "data-key": pattern.pattern_id,
+      "data-tip": pattern.name && pattern.name.length > 40 ? pattern.name : null,
+    },
+    nameParts(nameOf(pattern)),
   );
 
 export const time = (value) => el("time", { "data-tip": exact(value), datetime: String(value) }, ago(value));
@@ -75,5 +86,3 @@ export function sampleNote(answer, rows) {
 export const empty = (text) => el("p", { class: "empty" }, text);
 
 export const panel = (title, ...children) => el("section", { class: "panel" }, el("h2", {}, title), ...children);
-
-export const share = percent;

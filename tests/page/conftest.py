@@ -1,0 +1,26 @@
+"""A database by the product's own path, and the page against it."""
+
+from collections.abc import AsyncIterator, Iterable
+
+import pytest
+
+from consumer.store import Store
+from schemas.pattern_scored import PatternScored
+from tests.support.batches import a_batch, write
+from tests.support.browser import served
+
+
+async def fill(url: str, values: Iterable[PatternScored | bytes | None], first_offset: int = 0) -> None:
+    """As a worker does that keeps the history."""
+    store = Store(url, keeps_history=True)
+    try:
+        await write(store, a_batch(values, first_offset))
+    finally:
+        await store.close()
+
+
+@pytest.fixture
+async def address(migrated_database_url: str) -> AsyncIterator[str]:
+    """Where the page is served, against the database alone."""
+    async with served(migrated_database_url) as address:
+        yield address
