@@ -6,11 +6,12 @@ from urllib.parse import quote
 import pytest
 from playwright.async_api import Browser
 
+from consumer.dashboard.page import Watched
 from consumer.embedded import PostgresServer
 from consumer.health import Health
 from consumer.metrics import Metrics
 from tests.page.conftest import fill
-from tests.support.browser import Visit, Watched, served, visiting
+from tests.support.browser import Visit, served, visiting
 from tests.support.pipeline import an_event
 from tests.support.waiting import eventually
 
@@ -99,7 +100,7 @@ async def test_patterns_are_searched_filtered_and_sorted(
         )
     ]
     await fill(migrated_database_url, events)
-    all_names = [event.metadata["name"] for event in events]
+    all_names = [str(event.metadata["name"]) for event in events]
 
     async with visiting(browser, address) as visit:
         await visit.go("patterns")
