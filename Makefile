@@ -8,10 +8,10 @@ PYTEST_ARGS ?=
 SECONDS ?= 600
 SEED ?=
 
-.PHONY: help install demo check format test torture lock schemas metrics
+.PHONY: help install demo check format test torture lock schemas metrics screenshots
 
 help: ## Show this list
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "make %-9s %s\n", $$1, $$2 }'
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "make %-11s %s\n", $$1, $$2 }'
 
 install: .venv/installed ## Make .venv from requirements.lock, with the project in it
 
@@ -51,3 +51,6 @@ schemas: install ## Generate the JSON Schema and the AsyncAPI document from the 
 
 metrics: install ## Write the table of metrics into the README
 	$(BIN)/python -m consumer.metrics
+
+screenshots: install ## Take docs/images/ of the page with the demo's data (needs chromium)
+	$(BIN)/python -m tests.page.screenshots

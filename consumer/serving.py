@@ -105,6 +105,14 @@ def listen(settings: WorkerSettings) -> socket.socket | None:
         return None
 
 
+def address_of(listener: socket.socket) -> str:
+    """Where a browser on this machine finds it."""
+    host, port, *_ = listener.getsockname()
+    if host in {"0.0.0.0", "::"}:  # noqa: S104 - it is everywhere, so it is here
+        host = "127.0.0.1" if host == "0.0.0.0" else "::1"  # noqa: S104
+    return f"http://[{host}]:{port}/" if ":" in host else f"http://{host}:{port}/"
+
+
 @asynccontextmanager
 async def serving(
     listener: socket.socket | None, health: Health, metrics: Metrics, page: Page | None = None

@@ -14,18 +14,10 @@ from starlette.routing import Route
 
 from consumer.dashboard.page import Page
 from consumer.faults import Fault, diagnose
-from consumer.serving import serving_routes
+from consumer.serving import address_of, serving_routes
 from consumer.settings import DashboardSettings
 
 logger = structlog.get_logger()
-
-
-def address_of(listener: socket.socket) -> str:
-    """Where a browser on this machine finds it."""
-    host, port, *_ = listener.getsockname()
-    if host in {"0.0.0.0", "::"}:  # noqa: S104 - it is everywhere, so it is here
-        host = "127.0.0.1" if host == "0.0.0.0" else "::1"  # noqa: S104
-    return f"http://[{host}]:{port}/" if ":" in host else f"http://{host}:{port}/"
 
 
 async def serve_alone(

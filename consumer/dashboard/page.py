@@ -278,7 +278,7 @@ class Page:
 
         async def compute() -> dict[str, Any]:
             page = await self._reader.letter_page(asked.get("reason"), asked.get("after"))
-            return {**page, **await self._reader.letter_reasons()}
+            return {**page, "reasons": await self._reader.letter_reasons()}
 
         return await self._cached(request, compute)
 

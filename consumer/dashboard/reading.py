@@ -31,6 +31,8 @@ SAMPLE_SECONDS: Final = 600.0
 """After so long it is tried again whether the table can be read whole, and others of its blocks are drawn."""
 
 WHOLE: Final = 100.0
+PATTERNS: Final = "pattern_quality_metrics"
+LETTERS: Final = "dead_letters"
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +84,7 @@ class Reader:
         self._scanning = asyncio.Lock()
         self._sampled_until: dict[str, float] = {}
 
-    async def _scan(self, query: str, *arguments: object) -> Scan:
+    async def _scan(self, query: str, *arguments: object, table: str = PATTERNS) -> Scan:
         """Read the whole table, one scan at a time; where that takes too long, a sample of its blocks."""
         async with self._scanning:
             if time.monotonic() >= self._sampled_until.get(query, 0.0):
@@ -90,7 +92,7 @@ class Reader:
                     return Scan(await self._database.fetch(query, WHOLE, 0.0, *arguments))
                 except asyncpg.QueryCanceledError:
                     self._sampled_until[query] = time.monotonic() + SAMPLE_SECONDS
-            [size] = await self._database.fetch(statement("select_table_size"))
+            [size] = await self._database.fetch(statement("select_table_size"), table)
             percent = min(WHOLE, WHOLE * SAMPLE_BLOCKS / max(1, size["blocks"]))
             seed = float(time.time() // SAMPLE_SECONDS)  # the pages of a list are of one sample
             return Scan(await self._database.fetch(query, percent, seed, *arguments), percent, size["rows"])
@@ -187,25 +189,25 @@ class Reader:
 
     # Dead letters
 
-    async def letter_reasons(self) -> Shown:
+    async def letter_reasons(self) -> list[Shown]:
         """How many dead letters are open, by reason."""
-        rows = await self._database.fetch(statement("select_dead_letter_reasons"))
-        return {"reasons": [dict(row) for row in rows]}
+        scan = await self._scan(statement("select_dead_letter_reasons"), table=LETTERS)
+        return [{**row, "letters": round(row["letters"] * WHOLE / scan.percent)} for row in scan.rows]
 
     async def letter_page(self, reason: str | None, after: str | None) -> Shown:
-        """One page of open dead letters, the newest first.
+        """One page of open dead letters, the newest first, and where the next one begins.
 
         Raises:
             ValueError: `after` is not what a page before ended with.
         """
-        rows = await self._database.fetch(
-            statement("select_dead_letter_page"), reason, *_letter_cursor(after), PAGE_ROWS + 1
+        scan = await self._scan(
+            statement("select_dead_letter_page"), reason, *_letter_cursor(after), PAGE_ROWS + 1, table=LETTERS
         )
-        following = None
-        if len(rows) > PAGE_ROWS:
-            _, noticed_at, *coordinates = rows[PAGE_ROWS - 1].values()
+        rows, following = scan.rows[:PAGE_ROWS], None
+        if len(scan.rows) > PAGE_ROWS:
+            _, noticed_at, *coordinates = rows[-1].values()
             following = json.dumps([noticed_at.isoformat(), *coordinates])
-        return {"rows": _fragments(rows[:PAGE_ROWS]), "next": following}
+        return {"percent_read": scan.percent, "rows": _fragments(rows), "next": following}
 
     async def letter(self, topic: str, partition: int, offset: int, timestamp: int) -> Shown | None:
         """One dead letter with its bytes; None where there is none."""

@@ -1,4 +1,4 @@
--- How many blocks the table has, and about how many rows, as the planner reckons (null where nobody has counted yet);
+-- How many blocks a table has, and about how many rows, as the planner reckons (null where nobody has counted yet);
 -- of a partitioned one, its partitions.
 SELECT
     sum(blocks)::bigint AS blocks,
@@ -8,6 +8,6 @@ SELECT
 FROM (
     SELECT reltuples, relpages, pg_relation_size(oid) / current_setting('block_size')::bigint AS blocks
     FROM pg_class
-    WHERE oid = 'pattern_quality_metrics'::regclass
-       OR oid IN (SELECT inhrelid FROM pg_inherits WHERE inhparent = 'pattern_quality_metrics'::regclass)
+    WHERE oid = to_regclass($1)
+       OR oid IN (SELECT inhrelid FROM pg_inherits WHERE inhparent = to_regclass($1))
 ) AS relations

@@ -11,11 +11,10 @@ import pytest
 from playwright.async_api import Browser, Page, async_playwright
 from pydantic import SecretStr
 
-from consumer.dashboard.alone import address_of
 from consumer.dashboard.page import Page as ServedPage
 from consumer.dashboard.page import Watched
 from consumer.embedded import HOST
-from consumer.serving import serving_routes
+from consumer.serving import address_of, serving_routes
 from consumer.settings import DatabaseSettings
 from tests.support.kafka import missing
 from tests.support.waiting import eventually
@@ -27,15 +26,20 @@ NOT_ANSWERED = ("Failed to load resource", "net::ERR")
 """What Chromium writes of a request that failed, which is no fault of the page."""
 
 
+def executable() -> str:
+    """The system's Chromium."""
+    found = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if found is None:
+        missing("the page needs Chromium: apt-get install chromium")
+    return found
+
+
 @pytest.fixture
 async def browser() -> AsyncIterator[Browser]:
     """The system's Chromium."""
-    executable = shutil.which("chromium") or shutil.which("google-chrome")
-    if executable is None:
-        missing("the page needs Chromium: apt-get install chromium")
     async with async_playwright() as playwright:
         # As root, as CI is, Chromium has no sandbox of its own.
-        browser = await playwright.chromium.launch(executable_path=executable, args=["--no-sandbox"])
+        browser = await playwright.chromium.launch(executable_path=executable(), args=["--no-sandbox"])
         yield browser
         await browser.close()
 

@@ -7,7 +7,11 @@ const relative = new Intl.RelativeTimeFormat("en", { numeric: "auto", style: "sh
 export const count = (value) => whole.format(value);
 export const short = (value) => (Math.abs(value) < 100000 ? whole.format(value) : compact.format(value));
 export const score = (value) => (value === null || value === undefined ? "–" : value.toFixed(3));
-export const percent = (part, all) => (all ? `${((100 * part) / all).toFixed(part / all < 0.1 ? 1 : 0)} %` : "–");
+export function percent(part, all) {
+  const value = (100 * part) / Math.max(1, all);
+  if (value > 0 && value < 0.1) return "< 0.1 %";
+  return `${value.toFixed(value < 10 ? 1 : 0)} %`;
+}
 
 export function rate(value) {
   if (value === null || value === undefined) return null;

@@ -3,7 +3,7 @@
 import { ask } from "./api.js";
 import { el, replace, svg, walkWithArrows } from "./dom.js";
 import { bytes, count } from "./format.js";
-import { empty, panel, time } from "./parts.js";
+import { empty, panel, sampleNote, time } from "./parts.js";
 import { go, here, link, linkHere } from "./place.js";
 
 export const keyOf = (letter) => JSON.stringify([letter.topic, letter.partition, letter.offset, letter.record_timestamp]);
@@ -48,14 +48,16 @@ export function lettersView(content) {
   const body = el("tbody", {});
   const labels = [["Record"], ["Reason"], ["Size", "number wide"], ["Noticed", "wide"]];
   const table = el("table", { class: "letters" }, el("thead", {}, el("tr", {}, labels.map(([label, look]) => el("th", { scope: "col", class: look }, label)))), body);
+  const around = el("div", {});
   const below = el("div", { class: "below" });
   walkWithArrows(body);
-  content.replaceChildren(el("h1", { class: "unseen" }, "Dead letters"), panel("Open dead letters", reasons), table, below);
+  content.replaceChildren(el("h1", { class: "unseen" }, "Dead letters"), panel("Open dead letters", reasons), around, table, below);
   return {
     async refresh() {
       const { reason, after } = here().parameters;
       const answer = await ask("dead-letters", { reason, after });
       replace(reasons, answer.reasons.length ? reasonRows(answer.reasons, reason) : empty("None: every record was applied or superseded."));
+      replace(around, sampleNote(answer));
       table.hidden = !answer.rows.length;
       replace(body, answer.rows.map(letterRow));
       const next = answer.next ? el("a", { class: "step", href: linkHere({ after: answer.next }), "data-key": "next", rel: "next" }, "Older →") : null;

@@ -37,7 +37,7 @@ function figures(distribution, progress, letters, gaps) {
     figure("Patterns", about + short(distribution.patterns), "one current row each", link("patterns")),
     figure("Mean quality", score(distribution.mean), about ? "of the sample" : "of all patterns", link("patterns", { order: "best" })),
     ...workFigures(progress),
-    figure("Open dead letters", short(open), open ? ["the oldest ", time(oldest)] : "none is open", link("dead-letters"), open > 0),
+    figure("Open dead letters", (letters.percent_read < 100 ? "about " : "") + short(open), open ? ["the oldest ", time(oldest)] : "none is open", link("dead-letters"), open > 0),
     figure("Gaps", count(gaps.gaps), gaps.gaps ? `${count(gaps.offsets)} offsets lost` : "nothing was lost", link("ingestion"), gaps.gaps > 0),
   ];
 }
