@@ -48,12 +48,14 @@ async def _take(browser: Browser, address: str, scheme: Scheme) -> None:
     page = await context.new_page()
     await page.goto(address)
     await page.get_by_text("of this worker, last minute").wait_for()
+    await page.locator(".ranking").first.wait_for()
     await page.screenshot(path=IMAGES / f"overview-{scheme}.png")
     await page.locator(".columns > :nth-child(3) a").first.click()
     await page.locator("dialog pre").wait_for()
     await page.locator("dialog").evaluate(
         "(one) => Promise.all(one.getAnimations().map((each) => each.finished))"
     )
+    await page.mouse.move(0, 0)
     await page.evaluate("document.activeElement.blur()")
     await page.screenshot(path=IMAGES / f"pattern-{scheme}.png")
     await context.close()

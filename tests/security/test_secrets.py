@@ -201,7 +201,11 @@ def command_of(site: Site, tmp_path: Path, environment: dict[str, str], log_form
 
 
 async def run(command: CommandLine, arguments: list[str], stdin: bytes) -> tuple[int | None, str]:
-    """Run a command to its end, or until it says that it waits; its exit code, if any, and all it printed."""
+    """Run a command to its end, or until it says that it waits, or serves, and is killed.
+
+    Returns:
+        The exit code, None of one that waits, and all it printed.
+    """
     (command.directory / "stdin").write_bytes(stdin)
     printed = command.directory / "printed"
     with printed.open("wb") as output, (command.directory / "stdin").open("rb") as source:
@@ -222,7 +226,8 @@ async def run(command: CommandLine, arguments: list[str], stdin: bytes) -> tuple
     if not ending.done():
         process.kill()
         await ending
-        return None, printed.read_text()
+        waits = "not_ready" in printed.read_text()
+        return None if waits else 0, printed.read_text()
     return process.returncode, printed.read_text()
 
 
