@@ -1,5 +1,6 @@
 """The page and its answers, as routes for `serving`."""
 
+import asyncio
 import re
 import time
 from collections.abc import Awaitable, Callable, Hashable
@@ -38,6 +39,9 @@ BANDS: Final[dict[str, tuple[float | None, float | None]]] = {
 """Least score, and the one that is too great: as the view pattern_quality_current has it."""
 
 SHORT_LIST: Final = 8
+
+PATIENCE_SECONDS: Final = 8.0
+"""How long an answer is waited for: less than a connection lasts."""
 
 _ID_PREFIX: Final = re.compile(r"[0-9a-f]{8,32}")
 _TYPES: Final = {
@@ -78,8 +82,6 @@ def _told(answer: Answer) -> Answer:
     async def wrapped(request: Request) -> Response:
         try:
             return await answer(request)
-        except ValueError:
-            return _json({"error": "request"}, 400)
         except BusyError:
             return _json({"error": "busy"}, 503)
         except asyncpg.QueryCanceledError:
@@ -89,6 +91,8 @@ def _told(answer: Answer) -> Answer:
             if diagnosis.fault is Fault.RECORD:  # a text that PostgreSQL cannot hold
                 return _json({"error": "request"}, 400)
             return _json({"error": "database", "hint": diagnosis.hint}, 503)
+        except ValueError:
+            return _json({"error": "request"}, 400)
 
     return wrapped
 
@@ -150,7 +154,15 @@ class Page:
             return orjson.dumps(await compute())
 
         name = f"{request.url.path}?{request.url.query}"
-        return Response(await self._cache.get(name, answer), media_type="application/json")
+        patience = asyncio.timeout(PATIENCE_SECONDS)
+        try:
+            async with patience:
+                content = await self._cache.get(name, answer)
+        except TimeoutError:
+            if not patience.expired():
+                raise
+            return _json({"error": "slow"}, 503)  # it is still being computed, for whoever asks next
+        return Response(content, media_type="application/json")
 
     async def _asset(self, request: Request) -> Response:
         name = request.path_params.get("name", "index.html")

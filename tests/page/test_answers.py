@@ -13,10 +13,12 @@ import pytest
 from pydantic import SecretStr
 
 from consumer.dashboard import database as database_module
+from consumer.dashboard import page as page_module
 from consumer.dashboard import reading as reading_module
 from consumer.dashboard.caching import COMPUTED_AT_ONCE_MAX, BusyError, Cache
 from consumer.dashboard.database import CONNECTIONS_MAX, Database
 from consumer.dashboard.page import ORDERS, Page
+from consumer.dashboard.reading import Reader
 from consumer.embedded import HOST, PostgresServer
 from consumer.serving import serving_routes
 from consumer.settings import DatabaseSettings
@@ -266,6 +268,30 @@ async def test_a_database_without_the_tables_is_told_with_the_remedy(database_ur
 
     assert answer.status == 503
     assert "pattern-metrics migrate up" in answer.json["hint"]
+
+
+async def test_an_answer_that_takes_long_is_told_and_ready_for_whoever_asks_next(
+    questions: Questions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    released = asyncio.Event()
+
+    async def distribution(_: Reader) -> dict[str, int]:
+        while not released.is_set():
+            await asyncio.to_thread(lambda: None)  # the event belongs to another loop
+        return {"patterns": 5}
+
+    monkeypatch.setattr(Reader, "distribution", distribution)
+    monkeypatch.setattr(page_module, "PATIENCE_SECONDS", 0.2)
+    slow = await questions.ask("distribution")
+    released.set()
+
+    async def told() -> bool:
+        answer = await questions.ask("distribution")
+        return answer.status == 200 and answer.body == b'{"patterns":5}'
+
+    await eventually(told)
+
+    assert (slow.status, slow.json) == (503, {"error": "slow"})
 
 
 # What rows from elsewhere may hold

@@ -10,7 +10,7 @@ from consumer.dashboard.page import Watched
 from consumer.embedded import PostgresServer
 from consumer.health import Health
 from consumer.metrics import Metrics
-from tests.page.conftest import fill
+from tests.page.conftest import fill, fill_progress
 from tests.support.browser import Visit, served, visiting
 from tests.support.pipeline import an_event
 from tests.support.waiting import eventually
@@ -171,6 +171,21 @@ async def test_a_pattern_is_shown_whole_with_its_trend(
     assert rows == [f"{step / 10:.3f}" for step in reversed(range(10))]
 
 
+async def test_without_a_worker_it_says_what_is_written_and_what_it_cannot_know(
+    browser: Browser, address: str, migrated_database_url: str
+) -> None:
+    await fill_progress(migrated_database_url)
+
+    async with visiting(browser, address) as visit:
+        await visit.go("ingestion")
+        await visit.page.get_by_text("3 in all, 15 offsets").wait_for()
+        offsets = await visit.texts("tbody tr td:nth-child(2)")
+        lags = await visit.texts("tbody tr td:nth-child(4)")
+
+    assert offsets[:3] == ["7", "7", "7"]
+    assert lags[:3] == ["not known here"] * 3
+
+
 async def test_it_is_all_done_by_the_keyboard(
     browser: Browser, address: str, migrated_database_url: str
 ) -> None:
@@ -309,6 +324,7 @@ async def test_all_text_can_be_read_in_light_and_in_dark(
     browser: Browser, address: str, migrated_database_url: str, scheme: str
 ) -> None:
     await fill(migrated_database_url, [*[an_event(number) for number in range(60)], b"no JSON"])
+    await fill_progress(migrated_database_url)
 
     async with visiting(browser, address, color_scheme=scheme) as visit:
         contrasts = []
@@ -329,6 +345,7 @@ async def test_a_narrow_screen_needs_no_sideways_scrolling(
     long = "module_of_a_very_long_name." * 20 + ":function"
     event = an_event(1, metadata={"name": long, "dimensions": dict.fromkeys(DIMENSIONS, 0.5), long: long})
     await fill(migrated_database_url, [event, b"x" * 5000])
+    await fill_progress(migrated_database_url, long[:200], long[:200])
 
     async with visiting(browser, address, viewport={"width": 320, "height": 640}) as visit:
         widths = []
