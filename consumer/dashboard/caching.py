@@ -8,8 +8,8 @@ from typing import Final
 ANSWERS_MAX: Final = 64
 COMPUTED_AT_ONCE_MAX: Final = 16
 SECONDS_MIN: Final = 2.0
-COST_FACTOR: Final = 20.0
-"""An answer is kept for so many times as it took: to look on costs the server a twentieth of its time."""
+COST_FACTOR: Final = 50.0
+"""An answer is kept for so many times as it took: each costs the server a fiftieth of one core."""
 
 
 class BusyError(Exception):

@@ -149,9 +149,9 @@ class Page:
         await self._reader.id_range("", None)
         self.close()
 
-    async def _cached(self, request: Request, compute: Callable[[], Awaitable[object]]) -> Response:
+    async def _cached(self, request: Request, compute: Callable[[], Awaitable[dict[str, Any]]]) -> Response:
         async def answer() -> bytes:
-            return orjson.dumps(await compute())
+            return orjson.dumps({**await compute(), "computed_at": time.time()})
 
         name = f"{request.url.path}?{request.url.query}"
         patience = asyncio.timeout(PATIENCE_SECONDS)

@@ -1,11 +1,15 @@
 """What a person sees and does, in a real browser."""
 
+import re
+import time
 import uuid
+from types import SimpleNamespace
 from urllib.parse import quote
 
 import pytest
 from playwright.async_api import Browser
 
+from consumer.dashboard import page as page_module
 from consumer.dashboard.page import Watched
 from consumer.embedded import PostgresServer
 from consumer.health import Health
@@ -294,6 +298,22 @@ async def test_an_outage_is_shown_while_it_lasts_and_what_was_known_is_kept(
     assert "The database does not answer" in told
     assert "What you see is as of" in told
     assert kept == ["pattern 1"]
+
+
+async def test_an_answer_that_was_kept_is_shown_as_of_when_it_was_computed(
+    browser: Browser, address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    earlier = SimpleNamespace(time=lambda: time.time() - 7200, monotonic=time.monotonic)
+    monkeypatch.setattr(page_module, "time", earlier)
+
+    async with visiting(browser, address) as visit:
+        await visit.go("patterns")
+        shown = await visit.page.locator("#state").inner_text()
+        hours = await visit.page.evaluate(
+            "[2, 1].map((ago) => new Date(Date.now() - ago * 3.6e6).getHours())"
+        )
+
+    assert int(re.findall("[0-9]+", shown)[0]) in hours
 
 
 async def test_a_server_that_is_gone_is_shown_and_a_hidden_page_asks_for_nothing(

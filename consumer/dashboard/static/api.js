@@ -2,6 +2,15 @@
 
 const SECONDS_MAX = 10;
 
+let oldest = 0;
+
+// How many seconds ago the oldest answer since the last time was computed: the server keeps those that cost it much.
+export function takeAge() {
+  const age = oldest;
+  oldest = 0;
+  return age;
+}
+
 export class Unanswered extends Error {
   // kind: server, database, slow, busy, request or absent
   constructor(kind, hint = "") {
@@ -23,5 +32,7 @@ export async function ask(path, parameters = {}) {
     throw new Unanswered("server");
   }
   if (!response.ok) throw new Unanswered(answer.error, answer.hint);
+  const answered = Date.parse(response.headers.get("date")) / 1000; // by the same clock
+  if (answer.computed_at) oldest = Math.max(oldest, answered - answer.computed_at);
   return answer;
 }

@@ -1,6 +1,6 @@
 // The frame: which view is shown, when it asks again, and what is said when nobody answers.
 
-import { Unanswered } from "./api.js";
+import { takeAge, Unanswered } from "./api.js";
 import { openLetter } from "./letter.js";
 import { lettersView } from "./letters.js";
 import { ingestionView } from "./ingestion.js";
@@ -38,7 +38,7 @@ function tell(error) {
 }
 
 function recover() {
-  updatedAt = new Date();
+  updatedAt = new Date(Date.now() - 1000 * takeAge());
   banner.hidden = true;
   document.body.classList.remove("stale");
 }
@@ -48,6 +48,7 @@ function showState() {
 }
 
 async function refreshNow() {
+  takeAge();
   try {
     await Promise.all([view.refresh(), detail.refresh()]);
     recover();
