@@ -15,7 +15,7 @@ from consumer.embedded import PostgresServer
 from consumer.health import Health
 from consumer.metrics import Metrics
 from tests.page.conftest import fill, fill_progress
-from tests.support.browser import Visit, served, visiting
+from tests.support.browser import CONTRASTS, Visit, served, visiting
 from tests.support.pipeline import an_event
 from tests.support.waiting import eventually
 
@@ -26,26 +26,6 @@ PLACES = ("", "patterns", "ingestion", "dead-letters")
 
 HOSTILE = '<img src=x onerror="window.ran = 1"><script>window.ran = 1</script>\'"&amp;'
 """Whoever puts this into a page as markup runs it."""
-
-CONTRASTS = """() => {
-  const channels = (text) => text.match(/[\\d.]+/g).map(Number);
-  const luminance = ([r, g, b]) => [r, g, b].map((c) => c / 255)
-    .map((c) => c <= 0.03928 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4)
-    .reduce((sum, c, index) => sum + c * [0.2126, 0.7152, 0.0722][index], 0);
-  const behind = (element) => {
-    for (let one = element; one; one = one.parentElement) {
-      const colour = getComputedStyle(one).backgroundColor;
-      if (!colour.includes(", 0)") && colour.startsWith("rgb(")) return channels(colour);
-    }
-  };
-  return [...document.querySelectorAll("body *")]
-    .filter((one) => one.checkVisibility() && !one.closest(".off, svg"))
-    .filter((one) => [...one.childNodes].some((node) => node.nodeType === 3 && node.data.trim()))
-    .map((one) => {
-      const [a, b] = [luminance(channels(getComputedStyle(one).color)), luminance(behind(one))];
-      return [one.textContent.slice(0, 40), (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05)];
-    });
-}"""
 
 
 async def names(visit: Visit) -> list[str]:
