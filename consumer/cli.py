@@ -94,8 +94,9 @@ def consume(
     """Read the topic and keep one current row per pattern: the worker to deploy.
 
     SIGTERM, SIGHUP or Ctrl-C: write and commit the batch in hand, leave the group, exit 0. Twice: at once.
-    Meanwhile /livez, /readyz and /metrics are served at HTTP_HOST and HTTP_PORT.
+    Meanwhile the page, /livez, /readyz and /metrics are served at HTTP_HOST and HTTP_PORT.
     """
+    from consumer.dashboard.page import Page, Watched
     from consumer.serving import listen, serving
     from consumer.worker import Worker, run_until_signal
 
@@ -112,7 +113,8 @@ def consume(
 
     async def work() -> Worker:
         worker = Worker(settings)
-        async with serving(listener, worker.health, worker.metrics):
+        watched = Watched(worker.health, worker.metrics, settings.kafka_group_id, settings.kafka_topic)
+        async with serving(listener, worker.health, worker.metrics, Page(settings, watched)):
             await run_until_signal(worker, until_caught_up=until_caught_up)
         return worker
 

@@ -6,6 +6,7 @@ pytest_plugins = [
     "tests.support.postgres",
     "tests.support.kafka",
     "tests.support.pipeline",
+    "tests.support.browser",
 ]
 
 
