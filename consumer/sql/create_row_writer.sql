@@ -1,6 +1,8 @@
 -- Writes the stage row by row, where some of it is refused: a few dozen at a time, and of those that are refused each
 -- one by itself. Whatever refuses a row is told with its place; whose fault that is, is not decided here. The law
 -- is put in where its place is marked.
+CREATE INDEX IF NOT EXISTS pattern_metrics_stage_place ON pattern_metrics_stage (place);
+
 CREATE OR REPLACE FUNCTION pg_temp.write_rows(integer, integer) RETURNS bigint LANGUAGE plpgsql AS $function$
 #variable_conflict use_column
 DECLARE
