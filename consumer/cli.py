@@ -5,11 +5,12 @@ Exit 0: done and true. 1: a check failed, or part of the input was refused. 2: w
 
 import dataclasses
 import json
+import socket
 import sys
 from collections.abc import Callable, Coroutine
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Final, TypeVar
 
 import structlog
 import typer
@@ -37,7 +38,12 @@ from consumer.settings import DatabaseSettings, InvalidSettingError, LogSettings
 from schemas.clock_settings import ClockSettings
 from schemas.kafka_settings import KafkaSettings
 
+if TYPE_CHECKING:
+    from consumer.ingestion import Accounting
+
 T = TypeVar("T")
+
+PROCESSES_MAX: Final = 64
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -89,15 +95,19 @@ def consume(
     check: Annotated[
         bool, typer.Option("--check", help="Only see whether Kafka, topic, database and revision are right.")
     ] = False,
+    processes: Annotated[
+        int,
+        typer.Option(min=1, max=PROCESSES_MAX, help="How many share the work, each with a core of its own."),
+    ] = 1,
+    member: Annotated[int | None, typer.Option(hidden=True, help="Which of them this one is.")] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Read the topic and keep one current row per pattern: the worker to deploy.
 
     SIGTERM, SIGHUP or Ctrl-C: write and commit the batch in hand, leave the group, exit 0. Twice: at once.
-    Meanwhile /livez, /readyz and /metrics are served at HTTP_HOST and HTTP_PORT.
+    Meanwhile /livez, /readyz and /metrics are served at HTTP_HOST and HTTP_PORT, of all processes as one.
     """
-    from consumer.serving import listen, serving
-    from consumer.worker import Worker, run_until_signal
+    from consumer.serving import listen
 
     settings = load_settings(WorkerSettings)
     if check:
@@ -110,20 +120,46 @@ def consume(
     except InvalidSettingError as error:
         fail(f"error: {error}", 2)
 
-    async def work() -> Worker:
-        worker = Worker(settings)
-        async with serving(listener, worker.health, worker.metrics):
-            await run_until_signal(worker, until_caught_up=until_caught_up)
-        return worker
-
-    worker = run(work(), KAFKA)
-    accounting = worker.accounting
+    if member is None and processes > 1:
+        working = _supervise(settings, listener, processes, until_caught_up=until_caught_up)
+    else:
+        working = _work(settings, listener, member, until_caught_up=until_caught_up)
+    accounting, failure = run(working, KAFKA)
     if as_json:
         typer.echo(json.dumps(accounting.as_dict()))
     elif until_caught_up:
         typer.echo(str(accounting))
-    if until_caught_up and worker.breaker.is_open:
-        fail("error: the breaker opened before the end was reached (DEAD_LETTER_MAX_CONSECUTIVE)", 1)
+    if failure:
+        fail(f"error: {failure}", 1)
+
+
+async def _work(
+    settings: WorkerSettings, listener: socket.socket | None, member: int | None, *, until_caught_up: bool
+) -> "tuple[Accounting, str]":
+    """What became of the records, and what went wrong."""
+    from consumer.member import reporting
+    from consumer.serving import serving
+    from consumer.worker import Worker, run_until_signal
+
+    worker = Worker(settings)
+    async with serving(listener, worker.health, worker.metrics), reporting(worker, member):
+        await run_until_signal(worker, until_caught_up=until_caught_up)
+    is_cut_short = until_caught_up and worker.breaker.is_open
+    failure = "the breaker opened before the end was reached (DEAD_LETTER_MAX_CONSECUTIVE)"
+    return worker.accounting, failure if is_cut_short else ""
+
+
+async def _supervise(
+    settings: WorkerSettings, listener: socket.socket | None, processes: int, *, until_caught_up: bool
+) -> "tuple[Accounting, str]":
+    """As `_work`, by several processes."""
+    from consumer.serving import serving
+    from consumer.supervisor import Supervisor
+
+    supervisor = Supervisor(settings, processes, until_caught_up=until_caught_up)
+    async with serving(listener, supervisor, supervisor, is_alive=supervisor.is_alive):
+        is_well = await supervisor.run()
+    return supervisor.accounting, "" if is_well else "a process did not end as it should; see the log"
 
 
 def _check(settings: WorkerSettings) -> None:

@@ -9,10 +9,10 @@ import errno
 import socket
 import threading
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from itertools import count
-from typing import Any, ClassVar, Final
+from typing import Any, ClassVar, Final, Protocol
 
 import structlog
 import uvicorn
@@ -22,8 +22,7 @@ from starlette.routing import Route, Router
 from typing_extensions import override
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from consumer.health import Health
-from consumer.metrics import CONTENT_TYPE, Metrics
+from consumer.metrics import CONTENT_TYPE
 from consumer.settings import InvalidSettingError, WorkerSettings
 from consumer.stopping import cancel
 
@@ -52,6 +51,21 @@ HEADERS: Final = [
 """Of every answer."""
 
 
+class Health(Protocol):
+    """What keeps a worker, or several, from being ready."""
+
+    @property
+    def obstacles(self) -> dict[str, str]:
+        """Component → why."""
+
+
+class Metrics(Protocol):
+    """What a worker counts, or several do."""
+
+    def render(self, obstacles: Mapping[str, str]) -> bytes:
+        """The text that Prometheus reads."""
+
+
 def listen(settings: WorkerSettings) -> socket.socket | None:
     """Take HTTP_PORT; None where that is 0.
 
@@ -78,15 +92,28 @@ def listen(settings: WorkerSettings) -> socket.socket | None:
 
 
 @asynccontextmanager
-async def serving(listener: socket.socket | None, health: Health, metrics: Metrics) -> AsyncIterator[None]:
-    """Serve from the listener, if there is one, until the end of the block; which no client keeps waiting."""
+async def serving(
+    listener: socket.socket | None,
+    health: Health,
+    metrics: Metrics,
+    *,
+    is_alive: Callable[[], bool] = lambda: True,
+) -> AsyncIterator[None]:
+    """Serve from the listener, if there is one, until the end of the block; which no client keeps waiting.
+
+    Args:
+        listener: where.
+        health: whether it is ready.
+        metrics: what is counted.
+        is_alive: whether all that does the work is, besides this loop.
+    """
     if listener is None:
         yield
         return
     pulse = _Pulse()
     server = _Server(
         uvicorn.Config(
-            _application(pulse, health, metrics),
+            _application(lambda: pulse.is_there and is_alive(), health, metrics),
             http=_Connection,
             ws="none",
             lifespan="off",
@@ -136,9 +163,10 @@ class _Pulse:
         return time.monotonic() - self._beat_at < PULSE_SECONDS_MAX
 
 
-def _application(pulse: _Pulse, health: Health, metrics: Metrics) -> Router:
+def _application(is_alive: Callable[[], bool], health: Health, metrics: Metrics) -> Router:
     async def livez(_: Request) -> Response:
-        return JSONResponse({"alive": pulse.is_there}, 200 if pulse.is_there else 503)
+        alive = is_alive()
+        return JSONResponse({"alive": alive}, 200 if alive else 503)
 
     async def readyz(_: Request) -> Response:
         obstacles = health.obstacles
