@@ -124,19 +124,19 @@ def consume(
         working = _supervise(settings, listener, processes, until_caught_up=until_caught_up)
     else:
         working = _work(settings, listener, member, until_caught_up=until_caught_up)
-    accounting, failure = run(working, KAFKA)
+    accounting, code = run(working, KAFKA)
     if as_json:
         typer.echo(json.dumps(accounting.as_dict()))
     elif until_caught_up:
         typer.echo(str(accounting))
-    if failure:
-        fail(f"error: {failure}", 1)
+    if code:
+        raise typer.Exit(code)
 
 
 async def _work(
     settings: WorkerSettings, listener: socket.socket | None, member: int | None, *, until_caught_up: bool
-) -> "tuple[Accounting, str]":
-    """What became of the records, and what went wrong."""
+) -> "tuple[Accounting, int]":
+    """What became of the records, and the exit code."""
     from consumer.member import reporting
     from consumer.serving import serving
     from consumer.worker import Worker, run_until_signal
@@ -144,14 +144,15 @@ async def _work(
     worker = Worker(settings)
     async with serving(listener, worker.health, worker.metrics), reporting(worker, member):
         await run_until_signal(worker, until_caught_up=until_caught_up)
-    is_cut_short = until_caught_up and worker.breaker.is_open
-    failure = "the breaker opened before the end was reached (DEAD_LETTER_MAX_CONSECUTIVE)"
-    return worker.accounting, failure if is_cut_short else ""
+    if until_caught_up and worker.breaker.is_open:
+        tell("error: the breaker opened before the end was reached (DEAD_LETTER_MAX_CONSECUTIVE)")
+        return worker.accounting, 1
+    return worker.accounting, 0
 
 
 async def _supervise(
     settings: WorkerSettings, listener: socket.socket | None, processes: int, *, until_caught_up: bool
-) -> "tuple[Accounting, str]":
+) -> "tuple[Accounting, int]":
     """As `_work`, by several processes."""
     from consumer.serving import serving
     from consumer.supervisor import Supervisor
@@ -159,7 +160,7 @@ async def _supervise(
     supervisor = Supervisor(settings, processes, until_caught_up=until_caught_up)
     async with serving(listener, supervisor, supervisor, is_alive=supervisor.is_alive):
         is_well = await supervisor.run()
-    return supervisor.accounting, "" if is_well else "a process did not end as it should; see the log"
+    return supervisor.accounting, 0 if is_well else 1
 
 
 def _check(settings: WorkerSettings) -> None:

@@ -29,7 +29,7 @@ from consumer.uniting import counts_of, unite
 
 logger = structlog.get_logger()
 
-SILENCE_SECONDS: Final = 10.0
+SILENCE_SECONDS: Final = 5.0
 """A process that reports nothing for so long is not ready."""
 
 REPORT_BYTES_MAX: Final = 2**24
@@ -40,7 +40,7 @@ ENDS_SECONDS: Final = 600.0
 
 BACKOFF_SECONDS_MAX: Final = 30.0
 
-KILL_SECONDS: Final = LEAVE_SECONDS_MAX + 5.0
+KILL_SECONDS: Final = LEAVE_SECONDS_MAX + 2.0
 """How long a process may take to end after its grace time, or after it was told to end at once."""
 
 
@@ -68,6 +68,23 @@ class _Known:
         return _Known(None, self.accounting, counts_of([self.counts, self.report.metrics]))
 
 
+class Restarts:
+    """When a process that ended by itself is started again."""
+
+    def __init__(self) -> None:
+        self._ends = deque[float]()
+
+    def seconds_until(self, ended_at: float) -> float | None:
+        """How long to wait from then on; None where it has ended too often."""
+        self._ends.append(ended_at)
+        while ended_at - self._ends[0] > ENDS_SECONDS:
+            self._ends.popleft()
+        if len(self._ends) > ENDS_MAX:
+            return None
+        seconds = min(BACKOFF_SECONDS_MAX, 2.0 ** len(self._ends))
+        return seconds * random.uniform(0.5, 1)  # noqa: S311 - jitter
+
+
 class _Process:
     """One of them: its present life, and what is left of the former ones."""
 
@@ -75,7 +92,7 @@ class _Process:
         self.number = number
         self.known = _Known()
         self.heard_at = time.monotonic()
-        self._ends = deque[float]()
+        self.restarts = Restarts()
         self._running: asyncio.subprocess.Process | None = None
         self._orders: asyncio.StreamWriter | None = None
         self._order = b""
@@ -140,17 +157,6 @@ class _Process:
         if self._running is not None:
             logger.warning("process_killed", process=self.number, hint="it did not end in time")
             self._running.kill()
-
-    def seconds_to_next_life(self) -> float | None:
-        """How long to wait before it is started again; None where it ended too often."""
-        now = time.monotonic()
-        self._ends.append(now)
-        while now - self._ends[0] > ENDS_SECONDS:
-            self._ends.popleft()
-        if len(self._ends) > ENDS_MAX:
-            return None
-        seconds = min(BACKOFF_SECONDS_MAX, 2.0 ** len(self._ends))
-        return seconds * random.uniform(0.5, 1)  # noqa: S311 - jitter
 
 
 class Supervisor:
@@ -217,7 +223,7 @@ class Supervisor:
             if is_last_life and code == 0:
                 return True
             logger.error("process_ended", process=process.number, reason=_reason(code))
-            seconds = None if is_last_life else process.seconds_to_next_life()
+            seconds = None if is_last_life else process.restarts.seconds_until(time.monotonic())
             if seconds is None:
                 self._request_stop()
                 return False
