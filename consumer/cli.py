@@ -3,6 +3,7 @@
 Exit 0: done and true. 1: a check failed, or part of the input was refused. 2: wrong usage or settings.
 """
 
+import asyncio
 import dataclasses
 import json
 import socket
@@ -79,6 +80,8 @@ def _run_command() -> int:
         return error.exit_code
     except OSError as error:  # a server's is told by `run`
         tell(f"error: {'' if error.filename else 'standard output: '}{error}")
+    except asyncio.CancelledError:
+        structlog.get_logger().warning("stopped_at_once", hint="by a second signal; the rest is read again")
     except Exception:  # noqa: BLE001 - the outermost place: nothing escapes without being logged
         structlog.get_logger().exception("failed")
     return 1

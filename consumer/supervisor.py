@@ -117,17 +117,11 @@ class _Process:
 
     async def live(self) -> int:
         """Start it, and return its exit code when it has ended."""
-        ours, its = socket.socketpair()
-        with its:
-            program = [sys.executable, *sys.orig_argv[1:], "--member", str(self.number)]
-            # In a session of its own: what a terminal sends to all of ours would be a second signal.
-            self._running = await asyncio.create_subprocess_exec(
-                *program,
-                stdin=its.fileno(),
-                stdout=asyncio.subprocess.DEVNULL,
-                env=self._environment,
-                start_new_session=True,
-            )
+        try:
+            self._running, ours = await self._start()
+        except OSError as error:  # too many files or processes, too little memory
+            logger.warning("process_not_started", process=self.number, error=str(error))
+            return 1
         logger.info("process_started", process=self.number, pid=self._running.pid)
         self.heard_at = time.monotonic()
         reports, self._orders = await asyncio.open_connection(sock=ours, limit=REPORT_BYTES_MAX)
@@ -138,6 +132,20 @@ class _Process:
         self.known = self.known.after_its_end()
         self._running = self._orders = None
         return code
+
+    async def _start(self) -> tuple[asyncio.subprocess.Process, socket.socket]:
+        ours, its = socket.socketpair()
+        program = [sys.executable, *sys.orig_argv[1:], "--member", str(self.number)]
+        with its:
+            # In a session of its own: what a terminal sends to all of ours would be a second signal.
+            process = await asyncio.create_subprocess_exec(
+                *program,
+                stdin=its.fileno(),
+                stdout=asyncio.subprocess.DEVNULL,
+                env=self._environment,
+                start_new_session=True,
+            )
+        return process, ours
 
     async def _listen(self, reports: asyncio.StreamReader) -> None:
         try:

@@ -1,6 +1,7 @@
 """Several processes under one command: members of one group; signals, health and metrics as one."""
 
 import os
+import resource
 import signal
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -14,6 +15,7 @@ from publisher import ScorePublisher
 from schemas.pattern_scored import PatternScored
 from tests.support.command import SECONDS_MAX, CommandLine, WorkerProcess, environment_of
 from tests.support.kafka import Broker, create_topic
+from tests.support.letters import connected
 from tests.support.pipeline import an_event, expected_table, fetch, progress, send, table, worker_settings
 from tests.support.scraping import Samples, Scraper
 from tests.support.waiting import eventually
@@ -125,7 +127,9 @@ async def test_a_process_that_is_killed_comes_back_and_nothing_is_lost_or_counte
             return records(await scraper.samples()) == len(first)
 
         await eventually(is_counted, deadline_seconds=SECONDS_MAX)
-        os.kill(pid_of(worker, 1), signal.SIGKILL)
+        with no_more_files(worker.process.pid):
+            os.kill(pid_of(worker, 1), signal.SIGKILL)
+            await worker.wait_for_event("process_not_started", process=1)
         told = await scraper.wait_for_obstacles("process")
         counted = records(await scraper.samples())
         await publish(settings, later)
@@ -143,6 +147,40 @@ async def test_a_process_that_is_killed_comes_back_and_nothing_is_lost_or_counte
     assert counted == len(first)
     assert worker.events("process_ended", process=1)[0]["reason"] == "SIGKILL"
     assert await table(settings) == expected_table(first + later)
+
+
+@contextmanager
+def no_more_files(pid: int) -> Iterator[None]:
+    """Of all that keeps a process from starting another one, what a test can bring about."""
+    before = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+    resource.prlimit(pid, resource.RLIMIT_NOFILE, (3, before[1]))
+    try:
+        yield
+    finally:
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, before)
+
+
+@pytest.mark.parametrize("arguments", [(), TWO], ids=["alone", "two"])
+async def test_a_second_signal_does_not_wait_for_the_batch_in_hand(
+    settings: WorkerSettings, tmp_path: Path, arguments: tuple[str, ...]
+) -> None:
+    command = CommandLine(tmp_path, environment_of(settings))
+
+    async with connected(settings.database_url.get_secret_value()) as connection:
+        await connection.execute("BEGIN; LOCK TABLE pattern_quality_metrics IN ACCESS EXCLUSIVE MODE")
+        await publish(settings, some_events(100))
+        async with command.worker(*arguments, shutdown_grace_seconds=600) as worker:
+            await eventually(
+                lambda: connection.fetchval("SELECT count(*) FROM pg_locks WHERE NOT granted"),
+                deadline_seconds=SECONDS_MAX,
+            )
+            worker.process.terminate()
+            await worker.wait_for_event("stop_requested")
+            code = await worker.terminate()
+
+    assert code == 1
+    assert worker.events("stopped_at_once")
+    assert "Traceback" not in worker.log.read_text()
 
 
 async def test_no_process_outlives_a_supervisor_that_is_killed(
