@@ -1,27 +1,34 @@
-# What docker-compose.yml needs: the command alone, without the extras for tests and demo.
+# The command alone, without the extras for tests and demo: what docker-compose.yml and deploy/kubernetes run.
+# It needs no place to write: `docker run --read-only`.
 
-FROM python:3.11-slim AS build
+FROM python:3.11.14-slim-trixie AS build
 WORKDIR /build
 COPY requirements.lock .
 # There is one lock for everything, and pip takes hashes from no other place than a complete list of
 # requirements. So all of it is brought and checked against its hashes; what is then installed comes from these
 # files alone, which pins every version, and is only what the command itself needs.
-RUN pip download --no-cache-dir --require-hashes --requirement requirements.lock --dest /wheels
+RUN pip download --no-cache-dir --only-binary :all: --require-hashes --requirement requirements.lock --dest /wheels
 COPY pyproject.toml README.md LICENSE ./
 COPY schemas schemas
 COPY publisher publisher
 COPY migrations migrations
 COPY consumer consumer
 RUN pip wheel --no-cache-dir --no-index --find-links /wheels --no-deps --wheel-dir /wheels . \
-    && python -m venv /opt/pattern-metrics \
-    && /opt/pattern-metrics/bin/pip install --no-cache-dir --no-index --find-links /wheels pattern-metrics
+    && python -m venv --without-pip /opt/pattern-metrics \
+    && pip --python /opt/pattern-metrics install --no-cache-dir --no-index --find-links /wheels /wheels/pattern_metrics-*.whl
 
-FROM python:3.11-slim
-RUN useradd --system --no-create-home pattern-metrics
+FROM python:3.11.14-slim-trixie
+LABEL org.opencontainers.image.title="pattern-metrics" \
+      org.opencontainers.image.description="Kafka to PostgreSQL, one current row per pattern" \
+      org.opencontainers.image.licenses="Apache-2.0"
 COPY --from=build /opt/pattern-metrics /opt/pattern-metrics
 # Loopback would be the container's own.
-ENV PATH=/opt/pattern-metrics/bin:$PATH HTTP_HOST=0.0.0.0
+ENV PATH=/opt/pattern-metrics/bin:$PATH PYTHONDONTWRITEBYTECODE=1 HTTP_HOST=0.0.0.0 HTTP_PORT=8080
 EXPOSE 8080
-USER pattern-metrics
-WORKDIR /tmp
+# A number, of nobody: Kubernetes can see that it is not root's, and there is nothing that it owns.
+USER 65532:65532
+# Not below /tmp: a file `.env` in the working directory is read.
+WORKDIR /opt/pattern-metrics
+# An outage of Kafka or PostgreSQL does not fail it: to restart the worker would not help.
+HEALTHCHECK --interval=10s --timeout=10s --start-period=30s CMD ["python", "-c", "import os, urllib.request as http; http.urlopen(f'http://127.0.0.1:{os.environ[\"HTTP_PORT\"]}/livez', timeout=5)"]
 ENTRYPOINT ["pattern-metrics"]

@@ -7,11 +7,15 @@ BIN := .venv/bin
 PYTEST_ARGS ?=
 SECONDS ?= 600
 SEED ?=
+QUICK ?=
+SCENARIOS ?=
+SYSTEMS ?=
+RESUME ?=
 
-.PHONY: help install demo check format test torture lock schemas metrics
+.PHONY: help install demo check format test torture bench lock schemas metrics dist check-deploy screenshots
 
 help: ## Show this list
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "make %-9s %s\n", $$1, $$2 }'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "make %-12s %s\n", $$1, $$2 }'
 
 install: .venv/installed ## Make .venv from requirements.lock, with the project in it
 
@@ -41,6 +45,10 @@ test: check ## Check, then every test on both brokers (PYTEST_ARGS="-k name" for
 torture: install ## Faults drawn from a seed, several at a time: does the table stay the fold? (SECONDS=… SEED=…)
 	$(BIN)/python -m tests.adversity --seconds $(SECONDS) $(if $(SEED),--seed $(SEED))
 
+bench: install ## Measure ours and its peers side by side (QUICK=1, SCENARIOS=hot,distinct SYSTEMS=…, RESUME=1)
+	$(BIN)/python -m benchmarks $(if $(QUICK),--quick) $(if $(SCENARIOS),--scenarios $(SCENARIOS)) \
+		$(if $(SYSTEMS),--systems $(SYSTEMS)) $(if $(RESUME),--resume)
+
 lock: install ## Renew requirements.lock from pyproject.toml
 	$(BIN)/pip-compile --quiet --generate-hashes --no-emit-index-url --no-emit-find-links \
 		--no-emit-trusted-host --no-emit-options --no-header --allow-unsafe --strip-extras \
@@ -51,3 +59,12 @@ schemas: install ## Generate the JSON Schema and the AsyncAPI document from the 
 
 metrics: install ## Write the table of metrics into the README
 	$(BIN)/python -m consumer.metrics
+
+screenshots: install ## Take docs/images/ of the page with the demo's data (needs chromium)
+	$(BIN)/python -m tests.page.screenshots
+
+dist: install ## Build sdist and wheel into dist
+	$(BIN)/python -m build --no-isolation --outdir dist
+
+check-deploy: ## Hold deploy, Dockerfile and docker-compose.yml against the real tools, which it builds (needs Go)
+	deploy/check.sh

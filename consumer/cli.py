@@ -108,7 +108,8 @@ def consume(
     """Read the topic and keep one current row per pattern: the worker to deploy.
 
     SIGTERM, SIGHUP or Ctrl-C: write and commit the batch in hand, leave the group, exit 0. Twice: at once.
-    Meanwhile /livez, /readyz and /metrics are served at HTTP_HOST and HTTP_PORT, of all processes as one.
+    Meanwhile the page, /livez, /readyz and /metrics are served at HTTP_HOST and HTTP_PORT, of all processes
+    as one.
     """
     from consumer.serving import listen
 
@@ -140,12 +141,15 @@ async def _work(
     settings: WorkerSettings, listener: socket.socket | None, member: int | None, *, until_caught_up: bool
 ) -> "tuple[Accounting, int]":
     """What became of the records, and the exit code."""
+    from consumer.dashboard.page import Page, Watched
     from consumer.member import reporting
     from consumer.serving import serving
     from consumer.worker import Worker, run_until_signal
 
     worker = Worker(settings)
-    async with serving(listener, worker.health, worker.metrics), reporting(worker, member):
+    watched = Watched(worker.health, worker.metrics, settings.kafka_group_id, settings.kafka_topic)
+    page = Page(settings, watched)
+    async with serving(listener, worker.health, worker.metrics, page), reporting(worker, member):
         await run_until_signal(worker, until_caught_up=until_caught_up)
     if until_caught_up and worker.breaker.is_open:
         tell("error: the breaker opened before the end was reached (DEAD_LETTER_MAX_CONSECUTIVE)")
@@ -157,11 +161,14 @@ async def _supervise(
     settings: WorkerSettings, listener: socket.socket | None, processes: int, *, until_caught_up: bool
 ) -> "tuple[Accounting, int]":
     """As `_work`, by several processes."""
+    from consumer.dashboard.page import Page, Watched
     from consumer.serving import serving
     from consumer.supervisor import Supervisor
 
     supervisor = Supervisor(settings, processes, until_caught_up=until_caught_up)
-    async with serving(listener, supervisor, supervisor, is_alive=supervisor.is_alive):
+    watched = Watched(supervisor, supervisor, settings.kafka_group_id, settings.kafka_topic)
+    page = Page(settings, watched)
+    async with serving(listener, supervisor, supervisor, page, is_alive=supervisor.is_alive):
         is_well = await supervisor.run()
     return supervisor.accounting, 0 if is_well else 1
 

@@ -1,4 +1,4 @@
-"""Commands about what readers get: the current rows as a file, and how long history is kept."""
+"""Commands about what readers get: the current rows as a file or a page, and how long history is kept."""
 
 import json
 import sys
@@ -16,15 +16,18 @@ from consumer.command_line import (
     JsonOption,
     fail,
     load_database_url,
+    load_settings,
     parse_time,
     progress_bar,
     run,
+    start_logging,
     tell,
     writing_output,
 )
 from consumer.export import WRITERS, Band, Column, Format, WriteRows, export_rows
 from consumer.history import prune_history
 from consumer.output import STANDARD_OUTPUT
+from consumer.settings import DashboardSettings, InvalidSettingError
 
 readers_app = typer.Typer()
 history_app = typer.Typer(
@@ -70,6 +73,32 @@ def _require_pyarrow() -> None:
         import pyarrow  # noqa: F401 - to see whether it is there
     except ImportError:
         fail("error: Parquet needs the extra parquet: pip install 'pattern-metrics[parquet]'", 2)
+
+
+@readers_app.command()
+def dashboard() -> None:
+    """Serve the page alone at HTTP_HOST and HTTP_PORT, against the database only; a worker serves it as well.
+
+    It only reads: a login with the rights of pattern_metrics_reader is enough, and so is a replica. Ctrl-C or
+    SIGTERM ends it.
+    """
+    from consumer.dashboard.alone import serve_alone
+    from consumer.serving import take_port
+
+    settings = load_settings(DashboardSettings)
+    start_logging()
+    if settings.http_port == 0:
+        fail("error: HTTP_PORT: 0 turns HTTP off, and nothing else is served here", 2)
+    try:
+        listener = take_port(settings)
+    except InvalidSettingError as error:
+        fail(f"error: {error}", 2)
+    run(
+        serve_alone(
+            settings, listener, lambda address: typer.echo(f"the page is at {address} (Ctrl-C ends it)")
+        ),
+        POSTGRESQL,
+    )
 
 
 @history_app.command()

@@ -20,17 +20,18 @@ COLUMNS: Final = (
     "version",
     "metadata",
 )
-"""Of the stage, in the order in which they are sent."""
+"""Of an event, in the order in which they are sent."""
 
-COLUMNS_OF_NEW_ROWS: Final = ("id", *COLUMNS)
-"""Of the table: with the surrogate key, see `first_id`."""
+COLUMNS_OF_STAGE: Final = ("place", *COLUMNS)
+COLUMNS_OF_TABLE: Final = ("id", *COLUMNS)
+"""With the surrogate key of a new row, see `first_id`."""
 
 _SIGNATURE: Final = b"PGCOPY\n\xff\r\n\0" + struct.pack(">ii", 0, 0)
 _TRAILER: Final = struct.pack(">h", -1)
 
 # The number of fields; then, for each, its length in bytes and itself; of the texts, the lengths alone.
-_COUNT: Final = struct.Struct(">h")
-_COUNT_AND_ID: Final = struct.Struct(">h i16s")
+_UP_TO_PLACE: Final = struct.Struct(">h ii")
+_UP_TO_ID: Final = struct.Struct(">h i16s")
 _UP_TO_VERSION: Final = struct.Struct(">i16s i16s id id iq i")
 _UP_TO_METADATA: Final = struct.Struct(">iB")
 _JSONB_VERSION: Final = 1
@@ -54,21 +55,27 @@ def first_id(unix_milliseconds: int, randomness: int) -> int:
     return unix_milliseconds << 80 | 7 << 76 | high << 64 | 2 << 62 | low
 
 
-async def copy_data(events: Iterable[Event], *, first_id: int | None = None) -> AsyncIterator[bytes]:
-    """What to send for these rows, in chunks, so that memory does not depend on the size of the metadata.
+def staged(events: Iterable[Event], first_place: int) -> AsyncIterator[bytes]:
+    """The data of rows for the stage, which are numbered there."""
+    count = len(COLUMNS_OF_STAGE)
+    places = enumerate(events, first_place)
+    return _copy_data((_UP_TO_PLACE.pack(count, 4, place), event) for place, event in places)
 
-    Args:
-        events: the rows.
-        first_id: the first row's surrogate key, where the rows have one.
-    """
+
+def new_rows(events: Iterable[Event], first_id: int) -> AsyncIterator[bytes]:
+    """The data of rows for the table."""
+    count = len(COLUMNS_OF_TABLE)
+    keys = enumerate(events, first_id)
+    return _copy_data((_UP_TO_ID.pack(count, 16, key.to_bytes(16)), event) for key, event in keys)
+
+
+async def _copy_data(rows: Iterable[tuple[bytes, Event]]) -> AsyncIterator[bytes]:
+    """In chunks, so that memory does not depend on the size of the metadata."""
     chunk = bytearray(_SIGNATURE)
-    for place, event in enumerate(events):
+    for beginning, event in rows:
         version = event.version.encode()
         metadata = event.metadata_json
-        if first_id is None:
-            chunk += _COUNT.pack(len(COLUMNS))
-        else:
-            chunk += _COUNT_AND_ID.pack(len(COLUMNS_OF_NEW_ROWS), 16, (first_id + place).to_bytes(16))
+        chunk += beginning
         chunk += _UP_TO_VERSION.pack(
             16,
             event.pattern_id.bytes,

@@ -54,11 +54,12 @@ def letter_text(letter: DeadLetter) -> list[str]:
         *headers,
         "  value",
         f"    {_shown(letter.record.value)}",
-        *(_advice(letter) if letter.status == OPEN else []),
+        *(advice(letter) if letter.status == OPEN else []),
     ]
 
 
-def _advice(letter: DeadLetter) -> list[str]:
+def advice(letter: DeadLetter) -> list[str]:
+    """The commands by which it can be mended."""
     which = shlex.quote(safe_text(str(letter.coordinates)))
     is_line = letter.record.topic.startswith(FILE_TOPIC_PREFIX)
     publish, done = ("backfill", "backfilled") if is_line else ("publish", "published")

@@ -2,12 +2,11 @@
 
 import base64
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final, NamedTuple
 
-import asyncpg
 from typing_extensions import override
 
 from consumer.decoding import decode, is_structured, without_registry_prefix
@@ -123,7 +122,8 @@ class DeadLetter:
         return RejectReason(self.reason).explanation if self.reason in set(RejectReason) else ""
 
 
-def _letter(row: asyncpg.Record) -> DeadLetter:
+def letter_of(row: Mapping[str, Any]) -> DeadLetter:
+    """The letter that a row of the table holds."""
     headers = [
         (
             header["key"],
@@ -208,7 +208,7 @@ async def read_letters(
             statement("select_whole_dead_letters"), *selection.arguments(), prefetch=_PREFETCH
         )
         async for row in rows:
-            write(_letter(row))
+            write(letter_of(row))
             done += 1
             advance(done, total)
 
@@ -292,7 +292,7 @@ async def _next_page(
         prefetch=_PREFETCH,
     )
     async for row in rows:
-        page.append(_letter(row).record)
+        page.append(letter_of(row).record)
         size += len(row["value"] or b"")
         if size >= PAGE_BYTES_MAX:
             break

@@ -1,6 +1,7 @@
 """The demonstration: the main job on embedded services, told while it happens."""
 
 import asyncio
+import socket
 import sysconfig
 import uuid
 from collections import Counter
@@ -18,9 +19,11 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import track
 
-from consumer.embedded import EmbeddedBroker, PostgresServer
+from consumer.dashboard.page import Page, Watched
+from consumer.embedded import HOST, EmbeddedBroker, PostgresServer
 from consumer.kafka import create_topic
 from consumer.migration import migrate_up
+from consumer.serving import address_of, serving
 from consumer.settings import WorkerSettings
 from consumer.sql import statement
 from consumer.worker import Worker
@@ -105,6 +108,7 @@ def _settings(postgres: PostgresServer, broker: EmbeddedBroker) -> WorkerSetting
         kafka_group_instance_id=None,
         kafka_enable_idempotence=False,
         database_url=SecretStr(postgres.dsn()),
+        history_enabled=True,
     )
 
 
@@ -228,8 +232,13 @@ async def _stay(stage: _Stage) -> None:
     ):
         stage.console.print(f"   export {name}={value}", highlight=False, soft_wrap=True)
     stage.console.print('   psql "$DATABASE_URL" -c "SELECT count(*) FROM pattern_quality_metrics"')
-    with suppress(asyncio.CancelledError):
-        await asyncio.Event().wait()
+    worker = stage.worker
+    watched = Watched(worker.health, worker.metrics, settings.kafka_group_id, settings.kafka_topic)
+    with socket.create_server((HOST, 0)) as listener:
+        async with serving(listener, worker.health, worker.metrics, Page(settings, watched)):
+            stage.console.print(f"To look at it: {address_of(listener)}", highlight=False)
+            with suppress(asyncio.CancelledError):
+                await asyncio.Event().wait()
 
 
 def _require(holds: bool, claim: str) -> None:

@@ -49,10 +49,18 @@ SAID_CHARACTERS_MAX: Final = 300
 _NO_FILES: Final = "too many files and connections are open: raise the limit (ulimit -n)"
 _UNREACHABLE: Final = "not reachable; waiting for it"
 
-_RECORD_CLASSES: Final = {"22", "23", "38", "39", "54", "P0"}  # data, constraint, trigger, a limit of the row
-_OWN_CLASSES: Final = set("56789IJKLMNOPQRSTUVWXYZ")
-"""What SQLSTATEs begin with that the standard leaves to others: an operator's trigger may raise them."""
-_POSTGRESQL_CLASSES: Final = {"53", "54", "55", "57", "58", "P0", "XX"}
+_RECORD_CLASSES: Final = {
+    *("22", "23", "44"),  # data, constraint, view
+    *("09", "20", "21", "27", "2D", "2F", "38", "39", "P0"),  # what a trigger's code can do wrong
+    *("01", "02"),  # a trigger may even raise what is none
+    "54",  # a limit of the row
+}
+_POSTGRESQL_CLASSES: Final = {
+    *("00", "01", "02", "03", "08", "09", "0A", "0B", "0F", "0L", "0P", "0Z", "10", "20", "21", "22", "23"),
+    *("24", "25", "26", "27", "28", "2B", "2D", "2F", "34", "38", "39", "3B", "3D", "3F", "40", "42", "44"),
+    *("53", "54", "55", "57", "58", "72", "F0", "HV", "P0", "XX"),
+}
+"""All that PostgreSQL has: what begins otherwise, an operator's trigger raised."""
 _WEATHER_CLASSES: Final = {"08", "40", "53", "55", "57", "58"}
 _WEATHER_STATES: Final = {
     "25006",  # read-only: a demoted primary
@@ -155,8 +163,8 @@ _TLS_HINTS: Final = {  # OpenSSL's own symbols
 
 def diagnose(error: BaseException) -> Diagnosis:
     """Decide whose fault an error of PostgreSQL, Kafka or the network is."""
-    if isinstance(error, asyncpg.PostgresError):
-        return _diagnose_sqlstate(error.sqlstate or "")
+    if isinstance(error, (asyncpg.PostgresError, asyncpg.PostgresWarning)):
+        return _diagnose_sqlstate(error.sqlstate or "XX")
     if isinstance(error, kafka_errors.KafkaError):
         return _diagnose_kafka(error)
     if isinstance(error, SettingFileError):
@@ -196,9 +204,11 @@ def _diagnose_sqlstate(sqlstate: str) -> Diagnosis:
         return Diagnosis(Fault.SETUP, _SETUP_HINTS[sqlstate])
     if family in _SETUP_CLASSES:
         return Diagnosis(Fault.SETUP, _SETUP_CLASSES[family], is_general=True)
-    if family[:1] in _OWN_CLASSES and family not in _POSTGRESQL_CLASSES:
+    if family not in _POSTGRESQL_CLASSES:
         return Diagnosis(Fault.RECORD, "the row was refused with an SQLSTATE of the operator's own")
-    return Diagnosis(Fault.UNKNOWN, f"unexpected SQLSTATE {sqlstate}")
+    return Diagnosis(
+        Fault.SETUP, f"PostgreSQL said SQLSTATE {sqlstate}, which is not expected", is_general=True
+    )
 
 
 def _diagnose_tls(error: ssl.SSLError) -> Diagnosis:

@@ -37,17 +37,20 @@ class Report:
         obstacles: component → why it is not ready.
         accounting: what became of the records it read.
         metrics: what it exposes to Prometheus.
+        lags: how far each of its partitions is behind: topic, partition, offsets, seconds.
     """
 
     obstacles: dict[str, str]
     accounting: Accounting
     metrics: str
+    lags: list[tuple[str, int, int, float]]
 
     @classmethod
     def of(cls, worker: Worker) -> "Report":
         """How this worker is now."""
         obstacles = worker.health.obstacles
-        return cls(obstacles, worker.accounting, worker.metrics.render(obstacles).decode())
+        lags = [(*partition, lag.offsets, lag.seconds) for partition, lag in worker.metrics.lags().items()]
+        return cls(obstacles, worker.accounting, worker.metrics.render(obstacles).decode(), lags)
 
     def to_line(self) -> bytes:
         """For the way to the supervisor."""
@@ -57,7 +60,7 @@ class Report:
     def from_line(cls, line: bytes) -> "Report":
         """What arrived there."""
         fields = orjson.loads(line)
-        return cls(fields["obstacles"], Accounting(**fields["accounting"]), fields["metrics"])
+        return cls(fields["obstacles"], Accounting(**fields["accounting"]), fields["metrics"], fields["lags"])
 
 
 @asynccontextmanager

@@ -173,6 +173,14 @@ class Span:
     last: float
 
 
+@dataclass(frozen=True, slots=True)
+class Lag:
+    """How far a partition is behind: offsets, and for how many seconds its next record has been waiting."""
+
+    offsets: int
+    seconds: float
+
+
 class Metrics:
     """The metrics of one worker. Written by its loop, rendered by any thread."""
 
@@ -292,12 +300,32 @@ class Metrics:
             self._gauges[NOT_READY.name].labels(component).set(component in obstacles)
         age = time.monotonic() - self._oldest_dead_letter_at
         self._gauges[OLDEST_DEAD_LETTER.name].set(max(0.0, age) if not math.isnan(age) else math.nan)
-        now = time.time()
         with self._lags_lock:
-            for partition in self._lags:
-                seconds = max(0.0, now - self._waiting_since.get(partition, now))
-                self._gauges[LAG_SECONDS.name].labels(*partition).set(seconds)
+            for partition, lag in self._lags_now().items():
+                self._gauges[LAG_SECONDS.name].labels(*partition).set(lag.seconds)
         return generate_latest(self._registry)
+
+    # Asked by the page
+
+    def lags(self) -> dict[Partition, Lag]:
+        """How far each partition that is ours is behind, as far as it is known."""
+        with self._lags_lock:
+            return self._lags_now()
+
+    def _lags_now(self) -> dict[Partition, Lag]:
+        now = time.time()
+        return {
+            partition: Lag(offsets, max(0.0, now - self._waiting_since.get(partition, now)))
+            for partition, offsets in self._lags.items()
+        }
+
+    def outcomes(self) -> dict[str, int]:
+        """How many records were read and written so far, by what became of them."""
+        counted = {
+            outcome: self._registry.get_sample_value(RECORDS.name, {"outcome": outcome})
+            for outcome in RECORDS.labels["outcome"]
+        }
+        return {outcome: int(value or 0) for outcome, value in counted.items()}
 
 
 def _closed_values(metric: Metric) -> Iterator[tuple[str, ...]]:

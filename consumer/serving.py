@@ -1,4 +1,4 @@
-"""HTTP in the worker: whether it is alive, whether it is ready, and what it counts. Read-only.
+"""HTTP: whether the worker is alive, whether it is ready, what it counts, and the page. Read-only.
 
 Served by a thread with a loop of its own: a batch that is being decoded does not keep a probe waiting, and
 what a scraper does not take, or takes slowly, is no work of the worker's loop.
@@ -9,7 +9,7 @@ import errno
 import socket
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from itertools import count
 from typing import Any, ClassVar, Final, Protocol
@@ -18,13 +18,14 @@ import structlog
 import uvicorn
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
-from starlette.routing import Route, Router
+from starlette.routing import BaseRoute, Route, Router
 from typing_extensions import override
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from consumer.metrics import CONTENT_TYPE
-from consumer.settings import InvalidSettingError, WorkerSettings
+from consumer.metrics import CONTENT_TYPE, Lag
+from consumer.settings import HttpSettings, InvalidSettingError, WorkerSettings
 from consumer.stopping import cancel
+from consumer.store import Partition
 
 logger = structlog.get_logger()
 
@@ -42,7 +43,13 @@ HEADER_BYTES_MAX: Final = 8192
 STOP_SECONDS_MAX: Final = 2.0
 
 HEADERS: Final = [
-    ("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'"),
+    (
+        "Content-Security-Policy",
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; font-src 'self'; "
+        "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; "
+        "require-trusted-types-for 'script'; trusted-types 'none'",
+    ),
+    ("Cross-Origin-Resource-Policy", "same-origin"),
     ("X-Content-Type-Options", "nosniff"),
     ("Referrer-Policy", "no-referrer"),
     ("Cache-Control", "no-store"),
@@ -65,18 +72,31 @@ class Metrics(Protocol):
     def render(self, obstacles: Mapping[str, str]) -> bytes:
         """The text that Prometheus reads."""
 
+    def lags(self) -> dict[Partition, Lag]:
+        """How far each partition is behind, as far as it is known."""
 
-def listen(settings: WorkerSettings) -> socket.socket | None:
-    """Take HTTP_PORT; None where that is 0.
+    def outcomes(self) -> dict[str, int]:
+        """How many records were read and written so far, by what became of them."""
 
-    The default port may be another program's, or another worker's: nobody asked for it, so that is a warning.
+
+class Page(Protocol):
+    """What is served besides."""
+
+    @property
+    def routes(self) -> Sequence[BaseRoute]:
+        """What is served."""
+
+    def close(self) -> None:
+        """End what it began in the loop that serves it."""
+
+
+def take_port(settings: HttpSettings) -> socket.socket:
+    """Take HTTP_PORT.
 
     Raises:
-        InvalidSettingError: the port that was asked for cannot be had.
+        InvalidSettingError: it cannot be had.
     """
     host, port = settings.http_host, settings.http_port
-    if port == 0:
-        return None
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         return socket.create_server((host, port), family=family)
@@ -84,11 +104,34 @@ def listen(settings: WorkerSettings) -> socket.socket | None:
         number = getattr(error, "errno", None)
         setting = "HTTP_PORT" if number in {errno.EADDRINUSE, errno.EACCES} else "HTTP_HOST"
         reason = errno.errorcode.get(number or 0, type(error).__name__)
-        told = f"cannot listen on {host} port {port} ({reason}); 0 turns HTTP off"
-        if settings.model_fields_set & {"http_host", "http_port"}:
-            raise InvalidSettingError(f"{setting}: {told}") from None
-        logger.warning("http_is_off", setting=setting, hint=f"{told}; another one turns it on")
+        raise InvalidSettingError(f"{setting}: cannot listen on {host} port {port} ({reason})") from None
+
+
+def listen(settings: WorkerSettings) -> socket.socket | None:
+    """Take HTTP_PORT for a worker; None where that is 0.
+
+    The default port may be another program's, or another worker's: nobody asked for it, so that is a warning.
+
+    Raises:
+        InvalidSettingError: the port that was asked for cannot be had.
+    """
+    if settings.http_port == 0:
         return None
+    try:
+        return take_port(settings)
+    except InvalidSettingError as error:
+        if settings.model_fields_set & {"http_host", "http_port"}:
+            raise InvalidSettingError(f"{error}; 0 turns HTTP off") from None
+        logger.warning("http_is_off", hint=f"{error}; 0 turns HTTP off; another port turns it on")
+        return None
+
+
+def address_of(listener: socket.socket) -> str:
+    """Where a browser on this machine finds it."""
+    host, port, *_ = listener.getsockname()
+    if host in {"0.0.0.0", "::"}:  # noqa: S104 - it is everywhere, so it is here
+        host = "127.0.0.1" if host == "0.0.0.0" else "::1"  # noqa: S104
+    return f"http://[{host}]:{port}/" if ":" in host else f"http://{host}:{port}/"
 
 
 @asynccontextmanager
@@ -96,24 +139,40 @@ async def serving(
     listener: socket.socket | None,
     health: Health,
     metrics: Metrics,
+    page: Page | None = None,
     *,
     is_alive: Callable[[], bool] = lambda: True,
 ) -> AsyncIterator[None]:
-    """Serve from the listener, if there is one, until the end of the block; which no client keeps waiting.
+    """Serve a worker, if there is a listener, until the end of the block; which no client keeps waiting.
 
     Args:
         listener: where.
         health: whether it is ready.
-        metrics: what is counted.
+        metrics: what it counts.
+        page: what is served besides.
         is_alive: whether all that does the work is, besides this loop.
     """
     if listener is None:
         yield
         return
     pulse = _Pulse()
+    beating = asyncio.create_task(pulse.beat())
+    routes = _probes(lambda: pulse.is_there and is_alive(), health, metrics)
+    try:
+        async with serving_routes(listener, routes, page):
+            yield
+    finally:
+        await cancel(beating)
+
+
+@asynccontextmanager
+async def serving_routes(
+    listener: socket.socket, routes: Sequence[BaseRoute], page: Page | None
+) -> AsyncIterator[None]:
+    """Serve these and the page until the end of the block."""
     server = _Server(
         uvicorn.Config(
-            _application(lambda: pulse.is_there and is_alive(), health, metrics),
+            Router([*routes, *(page.routes if page else ())], redirect_slashes=False),
             http=_Connection,
             ws="none",
             lifespan="off",
@@ -125,15 +184,14 @@ async def serving(
             log_config=None,
             log_level="error",  # below it, uvicorn tells of each request that is no HTTP
             h11_max_incomplete_event_size=HEADER_BYTES_MAX,
-        )
+        ),
+        page,
     )
     thread = threading.Thread(target=_serve, args=(server, listener), name="http", daemon=True)
     thread.start()
-    beating = asyncio.create_task(pulse.beat())
     try:
         yield
     finally:
-        await cancel(beating)
         server.should_exit = server.force_exit = True
         await asyncio.to_thread(thread.join, STOP_SECONDS_MAX)
 
@@ -163,7 +221,7 @@ class _Pulse:
         return time.monotonic() - self._beat_at < PULSE_SECONDS_MAX
 
 
-def _application(is_alive: Callable[[], bool], health: Health, metrics: Metrics) -> Router:
+def _probes(is_alive: Callable[[], bool], health: Health, metrics: Metrics) -> list[BaseRoute]:
     async def livez(_: Request) -> Response:
         alive = is_alive()
         return JSONResponse({"alive": alive}, 200 if alive else 503)
@@ -175,8 +233,7 @@ def _application(is_alive: Callable[[], bool], health: Health, metrics: Metrics)
     async def scrape(_: Request) -> Response:
         return Response(metrics.render(health.obstacles), media_type=CONTENT_TYPE)
 
-    routes = [Route("/livez", livez), Route("/readyz", readyz), Route("/metrics", scrape)]
-    return Router(routes, redirect_slashes=False)
+    return [Route("/livez", livez), Route("/readyz", readyz), Route("/metrics", scrape)]
 
 
 class _Connection(H11Protocol):
@@ -212,8 +269,14 @@ class _Connection(H11Protocol):
 class _Server(uvicorn.Server):
     """Ends at once: no answer is worth waiting for."""
 
+    def __init__(self, config: uvicorn.Config, page: Page | None) -> None:
+        super().__init__(config)
+        self._page = page
+
     @override
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         for connection in list(self.server_state.connections):
             connection.transport.abort()
+        if self._page is not None:
+            self._page.close()
         await super().shutdown(sockets)

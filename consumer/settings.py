@@ -59,7 +59,21 @@ class DatabaseSettings(BaseSettings):
         return value
 
 
-class WorkerSettings(KafkaSettings, DatabaseSettings, ClockSettings):
+class HttpSettings(BaseSettings):
+    """Where HTTP is served."""
+
+    model_config = KafkaSettings.model_config
+
+    http_host: Annotated[str, Field(min_length=1)] = Field(
+        default="127.0.0.1",
+        description="Where the page, /livez, /readyz and /metrics are served; 0.0.0.0 is everywhere.",
+    )
+    http_port: Annotated[int, Field(ge=0, le=65535)] = Field(
+        default=8080, description="Their port; 0 turns HTTP off."
+    )
+
+
+class WorkerSettings(KafkaSettings, DatabaseSettings, ClockSettings, HttpSettings):
     """All that `consume` needs."""
 
     kafka_group_id: Annotated[str, Field(min_length=1)] = Field(
@@ -81,13 +95,10 @@ class WorkerSettings(KafkaSettings, DatabaseSettings, ClockSettings):
     shutdown_grace_seconds: Annotated[int, Field(ge=1, le=3600)] = Field(
         default=25, description="Seconds a stop may take to write and commit what is in hand."
     )
-    http_host: Annotated[str, Field(min_length=1)] = Field(
-        default="127.0.0.1",
-        description="Where /livez, /readyz and /metrics are served; 0.0.0.0 is everywhere.",
-    )
-    http_port: Annotated[int, Field(ge=0, le=65535)] = Field(
-        default=8080, description="Their port; 0 turns HTTP off."
-    )
+
+
+class DashboardSettings(DatabaseSettings, HttpSettings):
+    """All that `dashboard` needs."""
 
 
 def load(settings_class: type[SettingsT]) -> SettingsT:

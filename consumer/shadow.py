@@ -47,7 +47,9 @@ class ShadowStore(Store):
         if self._is_made:
             raise ShadowLostError
         await super()._prepare(connection)
-        await connection.execute("SET statement_timeout = 0")
+        await connection.execute(
+            "SET statement_timeout = 0; SET enable_hashjoin = on; SET enable_mergejoin = on"
+        )
         await connection.execute(statement("create_shadow"))
         self._is_made = True
 

@@ -10,7 +10,7 @@ from typing import Any, Final, TypeAlias
 import asyncpg
 import orjson
 
-from consumer.copying import COLUMNS, COLUMNS_OF_NEW_ROWS, copy_data, first_id
+from consumer.copying import COLUMNS_OF_STAGE, COLUMNS_OF_TABLE, first_id, new_rows, staged
 from consumer.faults import Fault, diagnose
 from consumer.offsets import OffsetRange, Start
 from consumer.records import Accepted, Record, Rejected, storable_text
@@ -27,6 +27,10 @@ _SERVER_SETTINGS: Final = {
     # The server gives up a little before the client does, so that no lock outlives a client that is gone.
     "statement_timeout": "40s",
     "idle_in_transaction_session_timeout": "30s",
+    # A batch's rows are looked up by their index, however many the table has: the planner, which does not
+    # know the stage's size, would read all of a table of 100,000 rows for each batch.
+    "enable_hashjoin": "off",
+    "enable_mergejoin": "off",
     # It does not count a COPY whose client is gone: only the network can tell.
     "tcp_keepalives_idle": "10",
     "tcp_keepalives_interval": "5",
@@ -41,6 +45,18 @@ Partition: TypeAlias = tuple[str, int]
 
 class ProgressLostError(Exception):
     """The database no longer has what this worker wrote: it was restored, or failed over with loss."""
+
+
+class RefusedError(Exception):
+    """PostgreSQL, or its driver, does not take a row, or not in this way.
+
+    Attributes:
+        cause: what it said.
+    """
+
+    def __init__(self, cause: Exception) -> None:
+        super().__init__()
+        self.cause = cause
 
 
 class Store:
@@ -165,42 +181,50 @@ class StoreTransaction:
     async def merge(self, latest: Iterable[Accepted]) -> tuple[int, list[Rejected]]:
         """Merge the latest event of each pattern into the table.
 
-        A row that PostgreSQL refuses is found by bisecting under savepoints, and takes no neighbour along.
+        A row that PostgreSQL refuses takes no neighbour along.
 
         Returns:
             How many rows were inserted or updated, and the records whose rows were refused.
         """
         ordered = _sorted(latest)
+        await self.connection.execute(statement("set_constraints_immediate"))
         if self._before_upsert is None and ordered:
             try:
-                return await self._merge_known(ordered), []
-            except (asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+                return await self._merge_known(ordered)
+            except RefusedError:
                 # Somebody else inserted a pattern in between, or holds one; a row is refused; the table takes
                 # no COPY, for its row-level security: the one statement that knows the law tells row by row.
-                if not _is_undone(error):
-                    raise
+                pass
         return await self._merge(ordered, statement("upsert_patterns"))
 
-    async def _merge_known(self, ordered: Sequence[Accepted]) -> int:
+    async def merge_history(self, measurements: Iterable[Accepted]) -> tuple[int, list[Rejected]]:
+        """Keep one event of each pattern and time of measurement, likewise."""
+        await self.connection.execute(statement("set_constraints_immediate"))
+        return await self._merge(_sorted(measurements), statement("upsert_history"))
+
+    async def _merge_known(self, ordered: Sequence[Accepted]) -> tuple[int, list[Rejected]]:
         """Merge by what the table holds: new patterns straight into it, newer measurements by the law.
 
         The measurements that are superseded by now remain so, whatever is written meanwhile. Writers that
         lock patterns in one order never deadlock; the second of two runs through the patterns is out of that
         order, and waits for nobody for long.
+
+        Raises:
+            RefusedError: something was refused, and nothing is written.
         """
         present = await self._present(ordered)
         new = [one for place, one in enumerate(ordered, 1) if place not in present]
         newer = [one for place, one in enumerate(ordered, 1) if present.get(place)]
         async with self._savepoint():
-            if new:
-                await self.connection.execute(statement("set_constraints_immediate"))
-                await self._copy_new(new)
+            applied = await self._copy_new(new) if new else 0
+            refused = await self._stage(newer) if newer else []
             if new and newer:
                 await self.connection.execute(statement("set_lock_timeout"))
-            applied = len(new) + await self._upsert(newer, statement("upsert_patterns"))
+            if newer:
+                applied += _count(await self.connection.execute(statement("update_patterns")))
             if new and newer:
                 await self.connection.execute(statement("set_lock_timeout_default"))
-            return applied
+            return applied, refused
 
     async def _present(self, ordered: Sequence[Accepted]) -> dict[int, bool]:
         """The places of the events whose patterns have a row, and whether they supersede it."""
@@ -213,64 +237,81 @@ class StoreTransaction:
         )
         return {row[0]: row[1] for row in rows}
 
-    async def merge_history(self, measurements: Iterable[Accepted]) -> tuple[int, list[Rejected]]:
-        """Keep one event of each pattern and time of measurement, likewise."""
-        return await self._merge(measurements, statement("upsert_history"))
+    async def _merge(self, ordered: Sequence[Accepted], law: str) -> tuple[int, list[Rejected]]:
+        """Merge by the law alone: all at once or, where something is refused, row by row."""
+        if not ordered:
+            return 0, []
+        refused = await self._stage(ordered)
+        if self._before_upsert is not None:
+            await self.connection.execute(self._before_upsert)
+        try:
+            async with self._savepoint():
+                return _count(await self.connection.execute(law, 1, len(ordered))), refused
+        except RefusedError:
+            applied, others = await self._merge_row_by_row(ordered, law)
+            return applied, refused + others
 
-    async def _merge(self, accepted: Iterable[Accepted], upsert: str) -> tuple[int, list[Rejected]]:
-        parts = [_sorted(accepted)]
-        applied, refused = 0, list[Rejected]()
+    async def _merge_row_by_row(self, ordered: Sequence[Accepted], law: str) -> tuple[int, list[Rejected]]:
+        """In one statement, whatever is refused: its time is limited, and grows with the rows alone."""
+        await self.connection.execute(statement("create_row_writer").replace("NULL; -- the law", f"{law};"))
+        rows = await self.connection.fetch(statement("select_row_by_row"), len(ordered))
+        refused = []
+        for row in rows:
+            if row["state"] is not None:
+                error = asyncpg.PostgresError.new({"C": row["state"], "M": row["message"]})
+                if diagnose(error).fault is not Fault.RECORD:
+                    raise error
+                refused.append(_refusal(ordered[row["place"] - 1].record, error))
+        return sum(row["written"] for row in rows), refused
+
+    async def _stage(self, ordered: Sequence[Accepted]) -> list[Rejected]:
+        """Stage rows, and bisect for those that not even the stage can hold."""
+        if self._is_staged:
+            await self.connection.execute(statement("clear_stage"))
+        self._is_staged = True  # also where it is undone: a savepoint brings back what was there before
+        refused, parts = list[Rejected](), [(1, ordered)]
         while parts:
-            part = parts.pop()
+            place, part = parts.pop()
             try:
                 async with self._savepoint():
-                    applied += await self._upsert(part, upsert)
-            except (asyncpg.PostgresError, asyncpg.InterfaceError) as error:
-                if diagnose(error).fault is not Fault.RECORD:
-                    raise
+                    data = staged((one.event for one in part), place)
+                    await self._copy("pattern_metrics_stage", COLUMNS_OF_STAGE, data)
+            except RefusedError as error:
                 middle = len(part) // 2
                 if middle == 0:
-                    refused.append(_refusal(part[0].record, error))
+                    refused.append(_refusal(part[0].record, error.cause))
                 else:
-                    parts += [part[middle:], part[:middle]]
-        return applied, refused
+                    parts += [(place + middle, part[middle:]), (place, part[:middle])]
+        return refused
 
     @asynccontextmanager
     async def _savepoint(self) -> AsyncIterator[None]:
-        """What is written inside, or none of it where a row is at fault."""
+        """What is written inside, or none of it where something is refused.
+
+        Raises:
+            RefusedError: it was; the transaction goes on.
+        """
         savepoint = self.connection.transaction()
         await savepoint.start()
         try:
             yield
-        except (asyncpg.PostgresError, asyncpg.InterfaceError) as error:
-            if _is_undone(error):
-                await savepoint.rollback()
-            raise
+        except (asyncpg.PostgresError, asyncpg.PostgresWarning, asyncpg.InterfaceError) as error:
+            others = (asyncpg.FeatureNotSupportedError, asyncpg.LockNotAvailableError)
+            if diagnose(error).fault is not Fault.RECORD and not isinstance(error, others):
+                raise
+            await savepoint.rollback()
+            raise RefusedError(error) from None
         await savepoint.commit()
 
-    async def _upsert(self, part: Sequence[Accepted], upsert: str) -> int:
-        if not part:
-            return 0
-        if self._is_staged:
-            await self.connection.execute(statement("clear_stage"))
-            self._is_staged = False
-        await self._copy("pattern_metrics_stage", COLUMNS, copy_data(one.event for one in part))
-        if self._before_upsert is not None:
-            await self.connection.execute(self._before_upsert)
-        # In one message with the upsert: no round trip more, and undone with it.
-        status = await self.connection.execute(statement("set_constraints_immediate") + upsert)
-        self._is_staged = True
-        return int(status.rpartition(" ")[2])
-
-    async def _copy_new(self, new: Sequence[Accepted]) -> None:
+    async def _copy_new(self, new: Sequence[Accepted]) -> int:
         series = first_id(time.time_ns() // 1_000_000, secrets.randbits(73))
-        data = copy_data((one.event for one in new), first_id=series)
-        await self._copy("pattern_quality_metrics", COLUMNS_OF_NEW_ROWS, data)
+        data = new_rows((one.event for one in new), series)
+        return _count(await self._copy("pattern_quality_metrics", COLUMNS_OF_TABLE, data))
 
-    async def _copy(self, table: str, columns: Sequence[str], data: AsyncIterator[bytes]) -> None:
+    async def _copy(self, table: str, columns: Sequence[str], data: AsyncIterator[bytes]) -> str:
         # asyncpg's own limit does not count while a connection takes no more of the data.
         async with asyncio.timeout(STATEMENT_SECONDS_MAX):
-            await self.connection.copy_to_table(table, source=data, columns=columns, format="binary")
+            return await self.connection.copy_to_table(table, source=data, columns=columns, format="binary")
 
     async def insert_dead_letters(self, rejected: Iterable[Rejected]) -> None:
         """Set records aside with their exact bytes, coordinates and reason; one already there stays."""
@@ -325,10 +366,9 @@ class StoreTransaction:
         await self.connection.executemany(statement("insert_gap"), gaps)
 
 
-def _is_undone(error: Exception) -> bool:
-    """Whether the transaction goes on after an error, as if the statement had not been."""
-    others = (asyncpg.FeatureNotSupportedError, asyncpg.LockNotAvailableError)
-    return diagnose(error).fault is Fault.RECORD or isinstance(error, others)
+def _count(status: str) -> int:
+    """How many rows a statement wrote, as the server says."""
+    return int(status.rpartition(" ")[2])
 
 
 def _sorted(accepted: Iterable[Accepted]) -> list[Accepted]:

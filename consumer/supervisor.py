@@ -20,11 +20,12 @@ import structlog
 
 from consumer.ingestion import Accounting
 from consumer.member import STOP, STOP_AT_ONCE, Report
-from consumer.metrics import Metrics
+from consumer.metrics import RECORDS, Lag, Metrics
 from consumer.serving import PULSE_SECONDS_MAX
 from consumer.session import LEAVE_SECONDS_MAX
 from consumer.settings import WorkerSettings
 from consumer.stopping import Stop, hearing_signals
+from consumer.store import Partition
 from consumer.uniting import counts_of, unite
 
 logger = structlog.get_logger()
@@ -209,6 +210,21 @@ class Supervisor:
             if known.report is not None:
                 (only_counts if process.is_silent else whole).append(known.report.metrics)
         return unite(whole, only_counts)
+
+    def lags(self) -> dict[Partition, Lag]:
+        """How far each partition is behind, as far as it is known."""
+        return {
+            (topic, partition): Lag(offsets, seconds)
+            for process in self._processes
+            if (report := process.known.report) is not None and not process.is_silent
+            for topic, partition, offsets, seconds in report.lags
+        }
+
+    def outcomes(self) -> dict[str, int]:
+        """How many records were read and written so far, by what became of them."""
+        total = self.accounting
+        counts = (total.applied, total.superseded, total.dead_letters)
+        return dict(zip(RECORDS.labels["outcome"], counts, strict=True))
 
     # The work
 

@@ -2,9 +2,11 @@ import pytest
 
 pytest_plugins = [
     "tests.support.hypothesis_profiles",
+    "tests.support.installation",
     "tests.support.postgres",
     "tests.support.kafka",
     "tests.support.pipeline",
+    "tests.support.browser",
 ]
 
 

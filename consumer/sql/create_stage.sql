@@ -1,5 +1,6 @@
 -- One batch's rows on their way into the table; private to the connection, empty after each transaction.
 CREATE TEMPORARY TABLE IF NOT EXISTS pattern_metrics_stage (
+    place integer NOT NULL,
     pattern_id uuid NOT NULL,
     event_id uuid NOT NULL,
     quality_score double precision NOT NULL,

@@ -6,7 +6,8 @@ SELECT pattern_id, measurement_timestamp, stage.event_id, stage.quality_score, s
        stage.version, stage.metadata
 FROM pattern_metrics_stage AS stage
 LEFT JOIN pattern_quality_history AS existing USING (pattern_id, measurement_timestamp)
-WHERE existing.pattern_id IS NULL OR stage.event_id > existing.event_id
+WHERE stage.place BETWEEN $1 AND $2
+  AND (existing.pattern_id IS NULL OR stage.event_id > existing.event_id)
 ORDER BY pattern_id, measurement_timestamp
 ON CONFLICT (pattern_id, measurement_timestamp) DO UPDATE SET
     event_id = EXCLUDED.event_id,

@@ -7,9 +7,10 @@ SELECT pattern_id, stage.event_id, stage.quality_score, stage.confidence,
        stage.measurement_timestamp, stage.version, stage.metadata
 FROM pattern_metrics_stage AS stage
 LEFT JOIN pattern_quality_metrics AS existing USING (pattern_id)
-WHERE existing.pattern_id IS NULL
-   OR ((stage.measurement_timestamp, stage.event_id) > (existing.measurement_timestamp, existing.event_id))
-      IS NOT FALSE
+WHERE stage.place BETWEEN $1 AND $2
+  AND (existing.pattern_id IS NULL
+       OR ((stage.measurement_timestamp, stage.event_id) > (existing.measurement_timestamp, existing.event_id))
+          IS NOT FALSE)
 ORDER BY pattern_id
 ON CONFLICT (pattern_id) DO UPDATE SET
     event_id = EXCLUDED.event_id,

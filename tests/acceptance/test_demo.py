@@ -1,4 +1,4 @@
-"""The demonstration, as a stranger runs it first."""
+"""The demonstration, as a stranger runs it first: from the installed wheel."""
 
 import asyncio
 import tempfile
@@ -39,9 +39,10 @@ def files_of(directory: Path) -> list[Path]:
 
 
 async def test_the_demo_proves_its_claims_and_leaves_nothing_behind(
-    tmp_path: Path, open_directory: Path
+    tmp_path: Path, open_directory: Path, installed: Path
 ) -> None:
-    running = asyncio.create_task(CommandLine(tmp_path).run("demo", tmpdir=open_directory))
+    demo = CommandLine(tmp_path).run_program(installed / "pattern-metrics", "demo", tmpdir=open_directory)
+    running = asyncio.create_task(demo)
     await eventually(lambda: processes_of(open_directory), deadline_seconds=SECONDS_MAX)
     assert files_of(open_directory)
 

@@ -3,6 +3,7 @@
 import socket
 from contextlib import AsyncExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -202,8 +203,9 @@ async def test_scrapers_that_mean_no_good_keep_the_worker_neither_from_writing_n
         await scraper.wait_until_ready()
         for _ in range(IDLE_CONNECTIONS):
             await open_connections.enter_async_context(scraper.connected())
-        for _ in range(DEAF_SCRAPERS):
-            open_connections.enter_context(never_reading(scraper.port))
+        for number in range(DEAF_SCRAPERS):
+            for path in ("/metrics", "/static/inter.woff2", f"/api/patterns?search={number}"):
+                open_connections.enter_context(never_reading(scraper.port, path))
         async with ScorePublisher(real_settings) as publisher:
             await publisher.publish_many(events)
         await worker.wait_until_read(len(events))
@@ -224,13 +226,44 @@ def open_descriptors(pid: int) -> int:
     return len(list(Path(f"/proc/{pid}/fd").iterdir()))
 
 
-def never_reading(port: int) -> socket.socket:
-    """Asks for the longest answer, and takes nothing of it."""
+def never_reading(port: int, path: str) -> socket.socket:
+    """Asks for a long answer, or one that costs something, and takes nothing of it."""
     deaf = socket.socket()
     deaf.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1)
     deaf.connect((HOST, port))
-    deaf.sendall(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n")
+    deaf.sendall(f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
     return deaf
+
+
+async def test_a_worker_serves_the_page_with_what_only_it_knows(
+    command: CommandLine, settings: WorkerSettings, scraper: Scraper
+) -> None:
+    events = [an_event(pattern) for pattern in range(20)]
+
+    async with command.worker(http_port=scraper.port) as worker:
+        await worker.wait_for_event("http_started")
+        await scraper.wait_until_ready()
+        async with ScorePublisher(settings) as publisher:
+            await publisher.publish_many(events)
+        await worker.wait_until_read(len(events))
+
+        async def progress() -> Any:
+            told = (await scraper.ask("/api/progress")).json
+            return told if told["worker"]["lag"] == 0 else None
+
+        told = await eventually(progress, deadline_seconds=SECONDS_MAX)
+        page = await scraper.ask("/")
+        patterns = await scraper.ask("/api/patterns")
+        code = await worker.terminate()
+
+    assert b"main.js" in page.body
+    assert len(patterns.json["rows"]) == len(events)
+    assert told["worker"]["group"] == settings.kafka_group_id
+    assert told["worker"]["outcomes"]["applied"] == len(events)
+    assert told["worker"]["obstacles"] == {}
+    assert sum(int(one["next_offset"]) for one in told["partitions"]) == len(events)
+    assert {one["lag"] for one in told["partitions"]} == {0}
+    assert code == 0
 
 
 async def test_a_port_that_is_taken_is_told_in_one_line(

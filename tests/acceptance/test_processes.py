@@ -92,6 +92,7 @@ async def test_two_processes_share_the_work_and_are_one_to_whoever_asks_or_stops
         samples = await eventually(samples_of_all, deadline_seconds=SECONDS_MAX)
         assert samples is not None
         alive = await scraper.ask("/livez")
+        shown = (await scraper.ask("/api/progress")).json
         for number in NUMBERS:  # as systemd stops a service: all of its processes at once
             os.kill(pid_of(worker, number), signal.SIGTERM)
         code = await worker.terminate()
@@ -106,6 +107,9 @@ async def test_two_processes_share_the_work_and_are_one_to_whoever_asks_or_stops
     assert min(read.values()) > 0
     assert sum(read.values()) == len(events)
     assert partitions_with_lag(samples) == PARTITIONS
+    assert sum(shown["worker"]["outcomes"].values()) == len(events)
+    assert shown["worker"]["lag"] == 0
+    assert {row["partition"] for row in shown["partitions"]} == PARTITIONS
     assert samples["pattern_metrics_batch_records_sum", ()] == len(events)
     assert samples["pattern_metrics_ready", ()] == 1
     assert worker.events("supervisor_stopped")[0]["read"] == len(events)

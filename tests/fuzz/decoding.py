@@ -19,13 +19,15 @@ import asyncpg
 import atheris
 
 with atheris.instrument_imports(include=["schemas", "consumer"]):
-    from consumer.decoding import decode
+    from consumer.decoding import decode, without_registry_prefix
+    from consumer.fast_decoding import FastEvent
 
 from consumer.embedded import PostgresServer
 from consumer.ingestion import Accounting, Batch, store_batch
 from consumer.migration import migrate_up
 from consumer.records import Accepted, Rejected
 from consumer.store import Connection, Store
+from tests.properties.test_fast_decoding import assert_the_model_agrees
 from tests.properties.test_fold_equals_sql import same_json
 from tests.support.events import ACCEPTED_UNTIL, TopicRecord, as_scored, value, value_with_raw
 from tests.support.hostile import HOSTILE, STRUCTURED
@@ -133,6 +135,9 @@ class Fuzzer:
         if isinstance(fate, Rejected):
             fate.detail.encode()
             return
+        if isinstance(fate.event, FastEvent):
+            fates["accepted fast"] += 1
+            assert_the_model_agrees(without_registry_prefix(fate.record.value or b""))
         event = as_scored(fate.event).model_copy(update={"pattern_id": uuid.uuid4()})
         accepted.append(Accepted(fate.record, event))
         if len(accepted) == STORED_AT_ONCE:

@@ -34,6 +34,22 @@ def rows_of(accepted: list[Accepted]) -> set[tuple[object, ...]]:
     }
 
 
+@pytest.mark.parametrize("refused", [0, 1, 3])
+async def test_what_the_table_refuses_takes_no_neighbour_along_where_there_is_a_history(
+    store: Store, database: Any, refused: int
+) -> None:
+    await database.execute("ALTER TABLE pattern_quality_metrics ADD CHECK (version <> 'banned')")
+    events = [an_event(place, version="banned" if place == refused else "1") for place in range(4)]
+
+    accounting = await write(store, a_batch(events))
+
+    assert accounting == Accounting(applied=3, dead_letters=1)
+    rows = {
+        row["pattern_id"] for row in await database.fetch("SELECT pattern_id FROM pattern_quality_metrics")
+    }
+    assert rows == {event.pattern_id for event in events} - {events[refused].pattern_id}
+
+
 async def test_the_history_is_every_measurement_whatever_the_order_and_the_batches(
     store: Store, database: Any
 ) -> None:

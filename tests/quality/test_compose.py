@@ -55,7 +55,7 @@ def parse(words: list[str]) -> None:
 
 
 def test_it_has_the_services_that_the_worker_needs() -> None:
-    assert set(SERVICES) == {"kafka", "postgres", "topic", "migrate", "worker"}
+    assert set(SERVICES) == {"kafka", "postgres", "topic", "migrate", "worker", "prometheus", "grafana"}
     assert set(OURS) == {"topic", "migrate", "worker"}
     assert sorted(ONE_SHOT) == ["migrate", "topic"]
 
@@ -88,20 +88,24 @@ def test_a_command_that_there_is_not_would_be_noticed() -> None:
 def test_each_service_that_stays_has_a_health_check_and_is_restarted(name: str) -> None:
     service = SERVICES[name]
 
-    assert ("healthcheck" in service) == (name not in ONE_SHOT)
+    # Ours have that of the image.
+    assert ("healthcheck" in service) == (name not in OURS)
     assert service.get("restart") == (None if name in ONE_SHOT else "unless-stopped")
 
 
 def test_the_health_of_the_worker_is_asked_where_it_is_served() -> None:
-    command, program, option, code = SERVICES["worker"]["healthcheck"]["test"]
     port = FIELDS["http_port"].default
+    [scraped] = yaml.safe_load((ROOT / "deploy/prometheus/prometheus.yml").read_text(encoding="utf-8"))[
+        "scrape_configs"
+    ]
 
-    assert (command, program, option) == ("CMD", "python", "-c")
-    assert f'"http://127.0.0.1:{port}/livez"' in code
-    compile(code, "healthcheck", "exec")
-    assert "HTTP_PORT" not in SERVICES["worker"]["environment"]
+    assert not {"HTTP_PORT", "HTTP_HOST"} & SERVICES["worker"]["environment"].keys()
     assert f"EXPOSE {port}" in DOCKERFILE
-    assert any(line.startswith("ENV ") and line.endswith(" HTTP_HOST=0.0.0.0") for line in DOCKERFILE)
+    assert any(
+        line.startswith("ENV ") and line.endswith(f" HTTP_HOST=0.0.0.0 HTTP_PORT={port}")
+        for line in DOCKERFILE
+    )
+    assert scraped["dns_sd_configs"][0] | {"names": ["worker"], "port": port} == scraped["dns_sd_configs"][0]
 
 
 @pytest.mark.parametrize("name", SERVICES)
@@ -114,6 +118,8 @@ def test_each_service_waits_for_what_it_uses_and_that_is_there(name: str) -> Non
     needed = set[str]().union(
         *(settings.get(variable, ()) for variable in OURS.get(name, {}).get("environment", {}))
     )
+    if name == "grafana":
+        needed = {"prometheus"}
 
     assert set(dependencies) == needed
     for dependency, how in dependencies.items():
@@ -149,7 +155,7 @@ def test_the_one_secret_comes_from_outside_and_is_required() -> None:
     secrets = [
         (name, variable, str(value))
         for name, service in SERVICES.items()
-        for variable, value in service["environment"].items()
+        for variable, value in service.get("environment", {}).items()
         if re.search(r"PASSWORD|SECRET|TOKEN|DATABASE_URL", variable)
     ]
 
@@ -163,6 +169,24 @@ def test_the_one_secret_comes_from_outside_and_is_required() -> None:
     assert not [line for line in DOCKERFILE if re.match(r"(ARG|ENV)\b", line) and "PATH=" not in line]
 
 
+def test_nobody_can_log_in_to_what_only_shows() -> None:
+    environment = SERVICES["grafana"]["environment"]
+
+    assert environment["GF_AUTH_ANONYMOUS_ORG_ROLE"] == "Viewer"
+    assert environment["GF_AUTH_DISABLE_LOGIN_FORM"] == "true"
+    assert environment["GF_AUTH_BASIC_ENABLED"] == "false"
+    assert environment["GF_SECURITY_DISABLE_INITIAL_ADMIN_CREATION"] == "true"
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_ours_can_neither_write_to_their_image_nor_gain_rights(name: str) -> None:
+    service = OURS[name]
+
+    assert service["read_only"] is True
+    assert service["cap_drop"] == ["ALL"]
+    assert service["security_opt"] == ["no-new-privileges:true"]
+
+
 def test_no_port_is_open_to_other_machines() -> None:
     ports = [port for service in SERVICES.values() for port in service.get("ports", [])]
 
@@ -174,8 +198,9 @@ def test_images_are_pinned_by_version() -> None:
     images = [service["image"] for service in SERVICES.values() if "build" not in service]
     bases = [line.split()[1] for line in DOCKERFILE if line.startswith("FROM ")]
 
-    assert len(images) == 2
-    assert all(re.fullmatch(r"[\w/]+:\d[\w.-]*", image) for image in images + bases)
+    assert len(images) == 4
+    assert len(set(bases)) == 1
+    assert all(re.fullmatch(r"[\w/]+:v?\d+\.\d[\w.-]*", image) for image in images + bases)
 
 
 def test_what_a_volume_keeps_is_where_the_server_writes() -> None:
@@ -184,7 +209,8 @@ def test_what_a_volume_keeps_is_where_the_server_writes() -> None:
     assert SERVICES["kafka"]["volumes"] == [
         f"kafka-data:{SERVICES['kafka']['environment']['KAFKA_LOG_DIRS']}"
     ]
-    assert set(yaml.safe_load(COMPOSE)["volumes"]) == {"kafka-data", "postgres-data"}
+    assert "prometheus-data:/prometheus" in SERVICES["prometheus"]["volumes"]
+    assert set(yaml.safe_load(COMPOSE)["volumes"]) == {"kafka-data", "postgres-data", "prometheus-data"}
 
 
 def test_the_worker_has_the_time_to_stop_cleanly() -> None:
@@ -204,7 +230,7 @@ def test_the_image_runs_as_a_plain_user_and_is_built_from_what_is_named_alone() 
         for word in line.split()[1:-1]
     }
 
-    assert "USER pattern-metrics" in DOCKERFILE
+    assert "USER 65532:65532" in DOCKERFILE
     assert "*" in ignored
     assert allowed == copied
     assert all((ROOT / name).exists() for name in allowed)

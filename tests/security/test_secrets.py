@@ -1,6 +1,7 @@
 """No secret of any setting is ever printed: every command, at DEBUG, with everything failing on purpose."""
 
 import asyncio
+import re
 import traceback
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
@@ -52,8 +53,23 @@ COMMANDS: dict[str, tuple[list[str], bytes]] = {
     "dead-letters export": (["-"], b""),
     "dead-letters prune": (["--older-than", "1d"], b""),
     "export": ([], b""),
+    "dashboard": ([], b""),
     "history prune": (["--older-than", "1d"], b""),
 }
+
+PAGE_PATHS = (
+    "/",
+    "/static/main.js",
+    "/api/distribution",
+    "/api/extremes",
+    f"/api/patterns?search={PASSWORD}",
+    f"/api/patterns/{PASSWORD}",
+    "/api/progress",
+    "/api/gaps",
+    "/api/dead-letters",
+    f"/api/dead-letter?topic={PASSWORD}&partition=0&offset=0&timestamp=0",
+)
+"""What the page asks."""
 
 WITHOUT_SETTINGS = {"score", "schema", "migrate sql", "demo"}
 
@@ -180,11 +196,16 @@ async def site(
 
 def command_of(site: Site, tmp_path: Path, environment: dict[str, str], log_format: str) -> CommandLine:
     logging = {"LOG_LEVEL": "DEBUG", "LOG_FORMAT": log_format}
-    return CommandLine(tmp_path, environment_of(site.settings) | environment | logging)
+    port = {"HTTP_PORT": str(free_port())}
+    return CommandLine(tmp_path, environment_of(site.settings) | port | environment | logging)
 
 
 async def run(command: CommandLine, arguments: list[str], stdin: bytes) -> tuple[int | None, str]:
-    """Run a command to its end, or until it says that it waits; its exit code, if any, and all it printed."""
+    """Run a command to its end, or until it says that it waits, or serves, and is killed.
+
+    Returns:
+        The exit code, None of one that waits, and all it printed.
+    """
     (command.directory / "stdin").write_bytes(stdin)
     printed = command.directory / "printed"
     with printed.open("wb") as output, (command.directory / "stdin").open("rb") as source:
@@ -199,12 +220,14 @@ async def run(command: CommandLine, arguments: list[str], stdin: bytes) -> tuple
         )
     ending = asyncio.ensure_future(process.wait())
     await eventually(
-        lambda: ending.done() or "not_ready" in printed.read_text(), deadline_seconds=SECONDS_MAX
+        lambda: ending.done() or re.search("not_ready|the page is at", printed.read_text()),
+        deadline_seconds=SECONDS_MAX,
     )
     if not ending.done():
         process.kill()
         await ending
-        return None, printed.read_text()
+        waits = "not_ready" in printed.read_text()
+        return None if waits else 0, printed.read_text()
     return process.returncode, printed.read_text()
 
 
@@ -252,7 +275,7 @@ async def test_no_answer_by_http_holds_a_secret(
         await worker.wait_for_event("reading_from" if situation in RIGHT else "not_ready")
         requests = [
             f"{method} {path} HTTP/1.1\r\nHost: x\r\nX: {PASSWORD}\r\n\r\n".encode()
-            for path in ("/livez", "/readyz", "/metrics", "/", f"/{PASSWORD}", f"/metrics?{PASSWORD}")
+            for path in ("/livez", "/readyz", "/metrics", *PAGE_PATHS, f"/{PASSWORD}", f"/metrics?{PASSWORD}")
             for method in ("GET", "POST")
         ]
         answers = [(await scraper.send(request)).decode() for request in requests]

@@ -1,0 +1,97 @@
+"""The command: `python -m benchmarks`, or `make bench`."""
+
+import argparse
+import asyncio
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Final
+
+from benchmarks.chart import chart
+from benchmarks.progress import tell
+from benchmarks.report import report
+from benchmarks.results import Results
+from benchmarks.running import Runner, turns
+from benchmarks.scenarios import FULL, QUICK, SYSTEMS, Scenario, scenarios
+from benchmarks.services import running
+from benchmarks.setting import describe
+from consumer.logs import configure_logging
+from consumer.settings import LogSettings
+
+_ROOT: Final = Path(__file__).parents[1]
+_RESULTS: Final = _ROOT / "benchmarks" / "results"
+_QUICK_RESULTS: Final = _ROOT / ".cache" / "benchmarks" / "results"
+
+
+def main() -> int:
+    """Measure what the command line asks for."""
+    options = _parse()
+    configure_logging(LogSettings(log_level="WARNING"))  # of the migrations
+    try:
+        return asyncio.run(_run(options))
+    except KeyboardInterrupt:
+        tell("stopped; what was measured is kept: --resume goes on")
+        return 130
+
+
+def _parse() -> argparse.Namespace:
+    names = [scenario.name for scenario in scenarios(FULL)]
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="a small topic, each run once: does it work?")
+    parser.add_argument("--scenarios", type=_among(names), default=names, help=f"some of {','.join(names)}")
+    parser.add_argument(
+        "--systems", type=_among(SYSTEMS), default=SYSTEMS, help=f"some of {','.join(SYSTEMS)}"
+    )
+    parser.add_argument("--events", type=int, help="in a topic, instead of 300,000")
+    parser.add_argument("--repetitions", type=int, help="of each run, instead of 3")
+    parser.add_argument("--resume", action="store_true", help="keep the runs that the results have already")
+    parser.add_argument("--output", type=Path, help="where the results go")
+    return parser.parse_args()
+
+
+def _among(known: Sequence[str]) -> Callable[[str], list[str]]:
+    def names(text: str) -> list[str]:
+        chosen = text.split(",")
+        if unknown := set(chosen) - set(known):
+            raise argparse.ArgumentTypeError(f"no {', '.join(sorted(unknown))} among {', '.join(known)}")
+        return chosen
+
+    return names
+
+
+async def _run(options: argparse.Namespace) -> int:
+    size = QUICK if options.quick else FULL
+    size = replace(
+        size,
+        events=options.events or size.events,
+        repetitions=options.repetitions or size.repetitions,
+    )
+    directory = options.output or (_QUICK_RESULTS if options.quick else _RESULTS)
+    everything = scenarios(size)
+    with running() as services:
+        setting = await describe(services, size)
+        results = Results(directory / "results.json", setting)
+        if not options.resume:
+            results.forget(options.scenarios, options.systems)
+        chosen = [scenario for scenario in everything if scenario.name in options.scenarios]
+        coming = list(turns(chosen, options.systems, size.repetitions))
+        try:
+            failures = await Runner(services, size, results).run(coming)
+        finally:
+            _write(directory, setting, everything, results)
+    for failure in failures:
+        tell(f"failed: {failure}")
+    return 1 if failures else 0
+
+
+def _write(directory: Path, setting: dict[str, object], everything: list[Scenario], results: Results) -> None:
+    directory.mkdir(parents=True, exist_ok=True)
+    page = report(setting, everything, results.runs)
+    (directory / "results.md").write_text(page)
+    (directory / "chart.svg").write_text(chart(everything, results.runs))
+    sys.stdout.write(page)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

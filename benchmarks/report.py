@@ -1,0 +1,119 @@
+"""The results as a Markdown page."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final
+
+from benchmarks.clients import Ours
+from benchmarks.results import Run, Summary, summarise
+from benchmarks.scenarios import Scenario
+
+_MICRO: Final = 1e6
+
+_HEADER: Final = (
+    "",
+    "system",
+    "events/s",
+    "least; most",
+    "ours is",
+    "with start-up",
+    "CPU µs/event: client",
+    "PostgreSQL",
+    "Kafka",
+    "peak MB",
+    "WAL B/event",
+    "rows' WAL B",
+)
+_LATENCY_HEADER: Final = (
+    "",
+    "system",
+    "median ms",
+    "p95 ms",
+    "p99 ms",
+    "resolution ms",
+    "others/s",
+    "CPU %: client",
+    "PostgreSQL",
+)
+
+
+def report(setting: Mapping[str, Any], scenarios: Iterable[Scenario], runs: Sequence[Run]) -> str:
+    """The whole page."""
+    parts = ["# Results\n", _setting(setting)]
+    for scenario in scenarios:
+        own = [run for run in runs if run.scenario == scenario.name]
+        if own:
+            parts.append(f"## {scenario.title}\n\n{table(own)}")
+    return "\n".join(parts)
+
+
+def table(runs: Sequence[Run]) -> str:
+    """The runs of one scenario."""
+    summaries = summarise(runs)
+    if runs[0].latency is not None:
+        return _table(_LATENCY_HEADER, map(_latency_row, summaries))
+    ours = {summary.variant: summary for summary in summaries if summary.system == Ours.name}
+    return _table(_HEADER, (_row(summary, ours.get(summary.variant)) for summary in summaries))
+
+
+def _row(summary: Summary, ours: Summary | None) -> Sequence[str]:
+    events = summary.median_of("events")
+    has_client = summary.median_of("peak_bytes") > 0
+
+    def per_event(attribute: str) -> str:
+        return f"{summary.median_of(attribute) / events * _MICRO:,.1f}"
+
+    return (
+        summary.variant,
+        summary.system,
+        f"{summary.rate:,.0f}",
+        f"{summary.slowest:,.0f}; {summary.fastest:,.0f}",
+        ratio(ours, summary),
+        f"{events / summary.median_of('seconds_with_start'):,.0f}" if has_client else "",
+        per_event("cpu_client") if has_client else "",
+        per_event("cpu_postgres"),
+        per_event("cpu_kafka") if has_client else "",
+        f"{summary.median_of('peak_bytes') / _MICRO:,.0f}" if has_client else "",
+        f"{summary.median_of('wal_bytes') / events:,.0f}",
+        f"{summary.median_of('row_wal_bytes'):,.0f}" if summary.runs[0].row_wal_bytes is not None else "",
+    )
+
+
+def ratio(ours: Summary | None, other: Summary) -> str:
+    """How many times as fast ours is; of the medians."""
+    if ours is None or ours.system == other.system:
+        return ""
+    return f"{ours.rate / other.rate:.2f} x"
+
+
+def _latency_row(summary: Summary) -> Sequence[str]:
+    seconds = summary.median_of("seconds")
+    figures = [f"{summary.latency_of(name):,.1f}" for name in ("median", "p95", "p99", "resolution")]
+    others = f"{summary.latency_of('others_per_second'):,.0f}"
+    shares = [f"{summary.median_of(name) / seconds:.0%}" for name in ("cpu_client", "cpu_postgres")]
+    return (summary.variant, summary.system, *figures, others, *shares)
+
+
+def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    named = list(rows)
+    alignment = ["---" if title in {"", "system"} else "---:" for title in header]
+    filled = [number for number in range(len(header)) if any(row[number] for row in named)]
+    lines = [[line[number] for number in filled] for line in (header, alignment, *named)]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def _setting(setting: Mapping[str, Any]) -> str:
+    machine, configuration = setting["machine"], setting["configuration"]
+    return (
+        f"Measured on {setting['measured']}: {machine['cores']} cores of {machine['processor']}, "
+        f"{machine['memory_gigabytes']} GB, {machine['system']}; client, broker and database share them. "
+        f"{_named(setting['versions'])}.\n\n"
+        f"{configuration['events']:,} events a topic (the naive client: at most 20,000), "
+        f"{configuration['compression']}. PostgreSQL: {_named(configuration['postgresql'])}. Kafka: "
+        f"{_named(configuration['kafka'])}. Debezium but for `debezium-defaults`: "
+        f"{_named(configuration['debezium'])}. How it is measured: "
+        "[docs/performance.md](../../docs/performance.md).\n"
+    )
+
+
+def _named(values: Mapping[str, str]) -> str:
+    return ", ".join(f"{name} {value}" for name, value in values.items())

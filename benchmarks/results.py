@@ -1,0 +1,172 @@
+"""The runs and what they cost, in a file that is written as soon as each is known."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from statistics import median
+from typing import Any, Self
+
+import orjson
+
+
+@dataclass(frozen=True)
+class Latency:
+    """From the acknowledgement of a record to its row being visible, in milliseconds.
+
+    Attributes:
+        samples: how many records were timed.
+        median: half of them took no longer.
+        p95: 95 of a hundred took no longer.
+        p99: 99 of a hundred took no longer.
+        resolution: what one look at the table takes.
+        others_per_second: how many other events there were indeed.
+    """
+
+    samples: int
+    median: float
+    p95: float
+    p99: float
+    resolution: float
+    others_per_second: float
+
+
+@dataclass(frozen=True)
+class Run:
+    """One measured run.
+
+    Attributes:
+        scenario: its name.
+        variant: what varies inside the scenario, such as the rows that exist; else empty.
+        system: who did it.
+        repetition: from 1.
+        events: how many were read.
+        seconds: from the assignment of the partitions to the last event's row being visible.
+        seconds_with_start: from the start of the process (of the connector, in a warm JVM).
+        cpu_client: CPU seconds of the client's processes within `seconds`.
+        cpu_client_with_start: the same, within `seconds_with_start`.
+        cpu_postgres: CPU seconds of PostgreSQL, all its processes, within `seconds`.
+        cpu_kafka: CPU seconds of the broker, within `seconds`.
+        peak_bytes: the client's peak of resident memory, its processes added up.
+        wal_bytes: written by PostgreSQL, page images and autovacuum included, since the checkpoint before.
+        row_wal_bytes: the part of them that concerns the table's rows and indexes; known for a replay.
+        latency: where that was measured.
+    """
+
+    scenario: str
+    variant: str
+    system: str
+    repetition: int
+    events: int
+    seconds: float
+    seconds_with_start: float
+    cpu_client: float
+    cpu_client_with_start: float
+    cpu_postgres: float
+    cpu_kafka: float
+    peak_bytes: int
+    wal_bytes: int
+    row_wal_bytes: int | None = None
+    latency: Latency | None = None
+
+    @property
+    def key(self) -> tuple[str, str, str, int]:
+        """What names the run."""
+        return self.scenario, self.variant, self.system, self.repetition
+
+    @property
+    def rate(self) -> float:
+        """Events a second."""
+        return self.events / self.seconds
+
+    @classmethod
+    def from_json(cls, fields: dict[str, Any]) -> Self:
+        """A run as it stands in the file."""
+        latency = fields.pop("latency")
+        return cls(**fields, latency=Latency(**latency) if latency else None)
+
+
+@dataclass(frozen=True)
+class Summary:
+    """The runs of one system at one variant of a scenario."""
+
+    runs: Sequence[Run]
+
+    @property
+    def system(self) -> str:
+        """Who did it."""
+        return self.runs[0].system
+
+    @property
+    def variant(self) -> str:
+        """At which variant."""
+        return self.runs[0].variant
+
+    @property
+    def rate(self) -> float:
+        """The median of events a second."""
+        return self.median_of("rate")
+
+    @property
+    def slowest(self) -> float:
+        """The fewest events a second."""
+        return min(run.rate for run in self.runs)
+
+    @property
+    def fastest(self) -> float:
+        """The most events a second."""
+        return max(run.rate for run in self.runs)
+
+    def median_of(self, attribute: str) -> float:
+        """The median of any other number of the runs."""
+        return float(median(getattr(run, attribute) for run in self.runs))
+
+    def latency_of(self, attribute: str) -> float:
+        """The median of a number of the runs' latencies."""
+        return float(median(getattr(run.latency, attribute) for run in self.runs))
+
+
+def summarise(runs: Iterable[Run]) -> list[Summary]:
+    """Put the runs of the same system and variant together, in the order of their first appearance."""
+    groups: dict[tuple[str, str], list[Run]] = {}
+    for run in runs:
+        groups.setdefault((run.variant, run.system), []).append(run)
+    return [Summary(group) for group in groups.values()]
+
+
+class Results:
+    """The runs in a file, beside what they were measured on.
+
+    Args:
+        path: the file; what it holds stays, but for runs of the same name.
+        setting: machine, versions and configuration, which are to be the same for all runs.
+    """
+
+    def __init__(self, path: Path, setting: dict[str, Any]) -> None:
+        self._path = path
+        self._setting = setting
+        self._runs: dict[tuple[str, str, str, int], Run] = {}
+        if path.exists():
+            for fields in orjson.loads(path.read_bytes())["runs"]:
+                run = Run.from_json(fields)
+                self._runs[run.key] = run
+
+    @property
+    def runs(self) -> list[Run]:
+        """All that are known."""
+        return list(self._runs.values())
+
+    def has(self, *key: object) -> bool:
+        """Whether a run is there already."""
+        return key in self._runs
+
+    def forget(self, scenarios: Iterable[str], systems: Iterable[str]) -> None:
+        """Drop the runs of these scenarios and systems: they are to be measured anew."""
+        gone = {(scenario, system) for scenario in scenarios for system in systems}
+        self._runs = {key: run for key, run in self._runs.items() if (run.scenario, run.system) not in gone}
+
+    def add(self, run: Run) -> None:
+        """Add a run, and write the file."""
+        self._runs[run.key] = run
+        document = {**self._setting, "runs": [asdict(run) for run in self._runs.values()]}
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        self._path.write_bytes(orjson.dumps(document, option=orjson.OPT_INDENT_2) + b"\n")

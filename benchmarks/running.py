@@ -1,0 +1,118 @@
+"""Runs the scenarios: every system in turn, several times, so that drift of the machine hits all alike."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Final
+from uuid import uuid4
+
+from benchmarks.events import Shape
+from benchmarks.latency import measure_latency
+from benchmarks.limit import LIMITS, measure_limit
+from benchmarks.measuring import Work, measure
+from benchmarks.progress import tell
+from benchmarks.results import Results, Run
+from benchmarks.scenarios import CLIENTS, Scenario, Size, Variant
+from benchmarks.services import Services
+from benchmarks.topics import Topic, load
+
+_MEGA: Final = 1_000_000
+
+
+@dataclass(frozen=True)
+class Turn:
+    """One run to come."""
+
+    scenario: Scenario
+    variant: Variant
+    system: str
+    repetition: int
+
+    @property
+    def key(self) -> tuple[str, str, str, int]:
+        """What names it in the results."""
+        return self.scenario.name, self.variant.name, self.system, self.repetition
+
+
+def turns(scenarios: Sequence[Scenario], systems: Sequence[str], repetitions: int) -> Iterator[Turn]:
+    """All runs in their order."""
+    for scenario in scenarios:
+        for repetition in range(1, repetitions + 1):
+            for variant in scenario.variants:
+                for system in scenario.systems:
+                    if system in systems:
+                        yield Turn(scenario, variant, system, repetition)
+
+
+class Runner:
+    """Measures one turn after the other; topics are loaded when they are wanted for the first time."""
+
+    def __init__(self, services: Services, size: Size, results: Results) -> None:
+        self._services = services
+        self._size = size
+        self._results = results
+        self._topics: dict[tuple[Shape, str], Topic] = {}
+
+    async def run(self, coming: Sequence[Turn]) -> list[str]:
+        """Measure what the results do not have yet, and return what failed; a failure stops no other."""
+        failures = []
+        for number, turn in enumerate(coming, start=1):
+            if self._results.has(*turn.key):
+                continue
+            name = " / ".join(filter(None, (turn.scenario.name, turn.variant.name, turn.system)))
+            place = f"{number}/{len(coming)} {name}, {turn.repetition}"
+            try:
+                run = await self._measure(turn)
+            except Exception as error:  # noqa: BLE001 - whatever it is, the others are measured all the same
+                tell(f"{place}: failed: {type(error).__name__}: {error}")
+                failures.append(f"{place}: {type(error).__name__}")
+            else:
+                self._results.add(run)
+                tell(f"{place}: {_figures(run)}")
+        return failures
+
+    async def _measure(self, turn: Turn) -> Run:
+        variant, repetition = turn.variant, turn.repetition
+        if turn.system in LIMITS:
+            work = await self._work(turn, variant.shape.events, "published")
+            return await measure_limit(self._services, turn.system, work, repetition)
+        client = CLIENTS[turn.system]()
+        events = min(variant.shape.events, self._size.sample) if client.is_slow else variant.shape.events
+        work = await self._work(turn, events, client.encoding)
+        if variant.rate:
+            samples = self._size.samples
+            return await measure_latency(self._services, client, work, variant.rate, samples, repetition)
+        return await measure(self._services, client, work, repetition)
+
+    async def _work(self, turn: Turn, events: int, encoding: str) -> Work:
+        variant = turn.variant
+        shape = replace(variant.shape, events=events)
+        topic = await self._topic(shape, encoding)
+        if variant.rate:
+            del self._topics[shape, encoding]  # it will hold more
+        return Work(
+            turn.scenario.name,
+            variant.name,
+            topic,
+            variant.rows,
+            await self._topic(shape, "published") if variant.is_replay else None,
+            variant.settings,
+            variant.workers,
+        )
+
+    async def _topic(self, shape: Shape, encoding: str) -> Topic:
+        key = (shape, encoding)
+        if key not in self._topics:
+            tell(f"loading {shape.events:,} events: {shape.name}, {encoding}")
+            name = f"topic-{uuid4().hex}"
+            self._topics[key] = await load(self._services.kafka.bootstrap_servers, name, shape, encoding)
+        return self._topics[key]
+
+
+def _figures(run: Run) -> str:
+    if run.latency is not None:
+        return f"median {run.latency.median:.1f} ms, 99th percentile {run.latency.p99:.1f} ms"
+    return (
+        f"{run.rate:,.0f} events/s in {run.seconds:.1f} s, "
+        f"CPU {run.cpu_client:.1f} + {run.cpu_postgres:.1f} s, "
+        f"{run.peak_bytes / _MEGA:,.0f} MB, WAL {run.wal_bytes / _MEGA:,.1f} MB"
+    )

@@ -1,0 +1,198 @@
+"""What is measured: each scenario is a list of works, and who does them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from benchmarks.clients import Client, Naive, Ours, Quix
+from benchmarks.connect import ColdDebezium, DefaultDebezium, WarmDebezium, batch_of
+from benchmarks.events import HOT_PATTERNS, Shape
+from benchmarks.limit import LIMITS
+
+CLIENTS: Final[dict[str, type[Client]]] = {
+    client.name: client for client in (Ours, Naive, Quix, DefaultDebezium, ColdDebezium, WarmDebezium)
+}
+
+SYSTEMS: Final = (*CLIENTS, *LIMITS)
+"""All that is compared, by name."""
+
+_OURS: Final = (Ours.name,)
+_TWO: Final = (Ours.name, WarmDebezium.name)
+_ONE_OF_EACH: Final = (Ours.name, Naive.name, Quix.name, WarmDebezium.name)
+
+
+@dataclass(frozen=True)
+class Size:
+    """How much is measured.
+
+    Attributes:
+        events: in a topic.
+        sample: how many of them are enough for who is slow.
+        growth: rows that the table has before.
+        rates: at which latency is measured, in events a second.
+        samples: of latency.
+        batch_sizes: of ours.
+        peer_batch_sizes: of the fastest peer.
+        repetitions: of each run.
+        has_all: whether the peers do more than *hot* and *distinct*, and in all their ways.
+    """
+
+    events: int
+    sample: int
+    growth: Sequence[int]
+    rates: Sequence[int]
+    samples: int
+    batch_sizes: Sequence[int]
+    peer_batch_sizes: Sequence[int]
+    repetitions: int
+    has_all: bool = True
+
+
+FULL: Final = Size(
+    events=300_000,
+    sample=20_000,
+    growth=(10_000, 100_000, 1_000_000, 5_000_000),
+    rates=(100, 5_000),
+    samples=200,
+    batch_sizes=(100, 1_000, 5_000, 10_000, 20_000),
+    peer_batch_sizes=(500, 2_000, 10_000),
+    repetitions=3,
+)
+
+QUICK: Final = Size(
+    events=20_000,
+    sample=2_000,
+    growth=(1_000, 20_000),
+    rates=(100,),
+    samples=30,
+    batch_sizes=(1_000,),
+    peer_batch_sizes=(500,),
+    repetitions=1,
+    has_all=False,
+)
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One work of a scenario, without its topic.
+
+    Attributes:
+        name: what varies.
+        shape: of the topic.
+        rows: how many the table has before.
+        is_replay: whether the topic is in the table already.
+        settings: the client's that differ from what it is measured with otherwise.
+        workers: how many processes share the work.
+        rate: where latency is measured, how many other events come a second.
+    """
+
+    name: str
+    shape: Shape
+    rows: int = 0
+    is_replay: bool = False
+    settings: tuple[tuple[str, str], ...] = ()
+    workers: int = 1
+    rate: int = 0
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """A list of works.
+
+    Attributes:
+        name: for the command line and the table.
+        title: for a person.
+        systems: who does them.
+        variants: the works.
+    """
+
+    name: str
+    title: str
+    systems: Sequence[str]
+    variants: Sequence[Variant]
+
+
+def scenarios(size: Size) -> list[Scenario]:
+    """All there are, in the order of the report."""
+    everybody = tuple(CLIENTS) if size.has_all else _ONE_OF_EACH
+    beyond, few, two = (everybody, _ONE_OF_EACH, _TWO) if size.has_all else (_OURS, _OURS, _OURS)
+    hot = Shape("hot", size.events, HOT_PATTERNS)
+    distinct = Shape("distinct", size.events)
+    return [
+        Scenario(
+            "hot",
+            f"Hot: the events are about {HOT_PATTERNS:,} patterns",
+            everybody,
+            [Variant("", hot)],
+        ),
+        Scenario(
+            "distinct",
+            "Distinct: every event is about its own pattern",
+            (*everybody, *LIMITS),
+            [Variant("", distinct)],
+        ),
+        Scenario(
+            "update",
+            "Update: every event is newer than its pattern's row",
+            beyond,
+            [Variant("", distinct, rows=size.events)],
+        ),
+        Scenario(
+            "replay",
+            "Replay: a topic that is in the table already is read again",
+            beyond,
+            [Variant("", distinct, is_replay=True)],
+        ),
+        Scenario(
+            "latency",
+            "Latency: a lone record amid others",
+            few,
+            [
+                Variant(
+                    f"{rate:,} events/s", Shape("latency", min(size.events, 20_000), HOT_PATTERNS), rate=rate
+                )
+                for rate in size.rates
+            ],
+        ),
+        Scenario(
+            "growth",
+            "Growth: half of the events are about new patterns, half about rows spread over the table",
+            two,
+            [
+                Variant(
+                    f"{rows:,} rows", Shape(f"growth-{rows}", size.events, rows, is_growing=True), rows=rows
+                )
+                for rows in size.growth
+            ],
+        ),
+        Scenario(
+            "workers",
+            "Workers: processes that share one topic",
+            _OURS,
+            [
+                Variant(f"{shape.name}, {workers}", shape, workers=workers)
+                for shape in (hot, distinct)
+                for workers in (1, 2)
+            ],
+        ),
+        Scenario(
+            "batch",
+            "Batch: BATCH_MAX_RECORDS",
+            _OURS,
+            [
+                Variant(f"{shape.name}, {records:,}", shape, settings=(("BATCH_MAX_RECORDS", str(records)),))
+                for shape in (hot, distinct)
+                for records in size.batch_sizes
+            ],
+        ),
+        Scenario(
+            "peer",
+            "The fastest peer: its batch size, and that of its polls",
+            (WarmDebezium.name,),
+            [
+                Variant(f"{shape.name}, {records:,}", shape, settings=batch_of(records))
+                for shape in (hot, distinct)
+                for records in size.peer_batch_sizes
+            ],
+        ),
+    ]

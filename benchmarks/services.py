@@ -1,0 +1,135 @@
+"""Apache Kafka and PostgreSQL for the benchmarks, each with its own defaults."""
+
+from collections.abc import AsyncIterator, Iterator
+from contextlib import ExitStack, asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from typing import Final
+from uuid import uuid4
+
+import asyncpg
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.errors import GroupCoordinatorNotAvailableError
+
+from benchmarks.progress import tell
+from benchmarks.topics import Fold
+from consumer.embedded import PostgresServer
+from consumer.migration import migrate_up
+from tests.support.kafka import ApacheKafka
+
+KAFKA_SETTINGS: Final = {"group.initial.rebalance.delay.ms": "1000"}
+"""So that all members of a group are in its first assignment, and none of them reads before the others."""
+
+_EMPTY: Final = "migrated"
+
+_PREFILL: Final = """
+INSERT INTO pattern_quality_metrics
+    (pattern_id, event_id, quality_score, confidence, measurement_timestamp, version, metadata)
+SELECT md5('pattern-' || number)::uuid, gen_random_uuid(), 0.5, 0.5, timestamptz '2025-12-31 00:00Z', '1.0.0',
+    jsonb_build_object('name', 'billing.bills:Invoice' || number || '.total', 'kind', 'function',
+        'dimensions', jsonb_build_object('completeness', 0.5432, 'documentation', 0.5432,
+            'compliance', 0.5432, 'metadata_richness', 0.5432, 'complexity', 0.5432),
+        'band', 'fair', 'language', 'python', 'location',
+        jsonb_build_object('path', 'billing/inv' || number || '.py', 'line', 123, 'end_line', 163))
+FROM generate_series(0, $1::bigint - 1) AS number
+"""
+
+_DIGEST: Final = """
+SELECT count(*), md5(coalesce(string_agg(event_id::text, '' ORDER BY pattern_id), ''))
+FROM pattern_quality_metrics WHERE measurement_timestamp >= $1
+"""
+
+
+class WrongTableError(Exception):
+    """The table is not the fold of the topic: a figure got that way would be worth nothing."""
+
+
+@dataclass(frozen=True)
+class Services:
+    """The two servers that all share."""
+
+    kafka: ApacheKafka
+    postgres: PostgresServer
+
+    @asynccontextmanager
+    async def database(self, rows: int = 0) -> AsyncIterator[str]:
+        """A database of its own, with so many rows already in the table; dropped afterwards."""
+        name = f"run_{uuid4().hex}"
+        await self._execute(
+            f"CREATE DATABASE {name} TEMPLATE {await self._template(rows)} STRATEGY file_copy"
+        )
+        try:
+            yield self.postgres.dsn(name)
+        finally:
+            await self._execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+    async def _template(self, rows: int) -> str:
+        """Name the database to copy; it is made when it is wanted for the first time."""
+        name = f"{_EMPTY}_{rows}"
+        async with connected(self.postgres.dsn()) as connection:
+            if await connection.fetchval("SELECT true FROM pg_database WHERE datname = $1", name):
+                return name
+        await self._execute(f"CREATE DATABASE {name}")
+        await migrate_up(self.postgres.dsn(name))
+        async with connected(self.postgres.dsn(name)) as connection:
+            await connection.execute("CREATE EXTENSION pg_walinspect")
+            if rows:
+                tell(f"filling a table with {rows:,} rows")
+                await connection.execute(_PREFILL, rows)
+                await connection.execute("VACUUM (ANALYZE) pattern_quality_metrics")
+        return name
+
+    async def _execute(self, statement: str) -> None:
+        async with connected(self.postgres.dsn()) as connection:
+            await connection.execute(statement)
+
+
+@contextmanager
+def running() -> Iterator[Services]:
+    """Bring both up; both are gone with this process, however it ends."""
+    with ExitStack() as stack:
+        kafka = stack.enter_context(ApacheKafka(settings=KAFKA_SETTINGS))
+        yield Services(kafka, stack.enter_context(PostgresServer()))
+
+
+@asynccontextmanager
+async def connected(dsn: str) -> AsyncIterator[asyncpg.Connection]:
+    """A connection to a database."""
+    connection = await asyncpg.connect(dsn)
+    try:
+        yield connection
+    finally:
+        await connection.close()
+
+
+async def require_fold(connection: asyncpg.Connection, fold: Fold) -> None:
+    """Check that the table holds exactly that.
+
+    Raises:
+        WrongTableError: it does not.
+    """
+    [(rows, digest)] = await connection.fetch(_DIGEST, fold.since)
+    if rows != fold.rows:
+        raise WrongTableError(f"the table has {rows} rows of the topic, not {fold.rows}")
+    if digest != fold.digest:
+        raise WrongTableError("the rows are not the topic's latest events")
+
+
+@asynccontextmanager
+async def admin_of(services: Services) -> AsyncIterator[AIOKafkaAdminClient]:
+    """A client that asks the broker about groups."""
+    admin = AIOKafkaAdminClient(bootstrap_servers=services.kafka.bootstrap_servers)
+    await admin.start()
+    try:
+        yield admin
+    finally:
+        await admin.close()
+
+
+async def state_of(admin: AIOKafkaAdminClient, group: str) -> str:
+    """What the broker says of a consumer group."""
+    try:
+        [answer] = await admin.describe_consumer_groups([group])
+    except GroupCoordinatorNotAvailableError:  # the broker's first group
+        return ""
+    [(_, _, state, *_)] = answer.groups
+    return str(state)

@@ -1,0 +1,59 @@
+"""The page without a worker: until a signal, against the database only."""
+
+import asyncio
+import signal
+import socket
+from collections.abc import Callable
+from contextlib import suppress
+
+import asyncpg
+import structlog
+from starlette.requests import Request
+from starlette.responses import JSONResponse
+from starlette.routing import Route
+
+from consumer.dashboard.page import Page
+from consumer.faults import Fault, diagnose
+from consumer.serving import address_of, serving_routes
+from consumer.settings import DashboardSettings
+
+logger = structlog.get_logger()
+
+
+async def serve_alone(
+    settings: DashboardSettings, listener: socket.socket, started: Callable[[str], None]
+) -> None:
+    """Serve until SIGTERM or SIGINT. An outage of the database is shown by the page, and no reason to end.
+
+    Args:
+        settings: where the database is.
+        listener: from which to serve.
+        started: told the address.
+
+    Raises:
+        asyncpg.PostgresError: the database is not as the page needs it.
+    """
+    page = Page(settings)
+    await _check(page)
+    stopped = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopped.set)
+
+    async def livez(_: Request) -> JSONResponse:
+        return JSONResponse({"alive": True})
+
+    async with serving_routes(listener, [Route("/livez", livez)], page):
+        started(address_of(listener))
+        with suppress(asyncio.CancelledError):
+            await stopped.wait()
+
+
+async def _check(page: Page) -> None:
+    try:
+        await page.check()
+    except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as error:
+        diagnosis = diagnose(error)
+        if diagnosis.fault is not Fault.WEATHER:
+            raise
+        logger.warning("not_ready", component="postgresql", error=type(error).__name__, hint=diagnosis.hint)

@@ -1,0 +1,53 @@
+"""Answers that cost the database something are computed once for everybody, and kept for a while."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+ANSWERS_MAX: Final = 64
+COMPUTED_AT_ONCE_MAX: Final = 16
+SECONDS_MIN: Final = 2.0
+COST_FACTOR: Final = 50.0
+"""An answer is kept for so many times as it took: each costs the server a fiftieth of one core."""
+
+
+class BusyError(Exception):
+    """Too many answers are being computed."""
+
+
+class Cache:
+    """The latest answers by their names; each is computed by one task, however many wait for it."""
+
+    def __init__(self) -> None:
+        self._kept: dict[str, tuple[bytes, float]] = {}
+        self._computing: dict[str, asyncio.Task[bytes]] = {}
+
+    async def get(self, name: str, compute: Callable[[], Awaitable[bytes]]) -> bytes:
+        """The answer of that name, computed where there is none, or none that is new enough.
+
+        Raises:
+            BusyError: too many others are being computed.
+            Exception: what `compute` raised; that is not kept.
+        """
+        answer, expires_at = self._kept.get(name, (b"", 0.0))
+        if time.monotonic() < expires_at:
+            return answer
+        if name not in self._computing:
+            if len(self._computing) >= COMPUTED_AT_ONCE_MAX:
+                raise BusyError
+            self._computing[name] = asyncio.create_task(self._compute(name, compute))
+        return await asyncio.shield(self._computing[name])  # others wait for it as well
+
+    async def _compute(self, name: str, compute: Callable[[], Awaitable[bytes]]) -> bytes:
+        begun_at = time.monotonic()
+        try:
+            answer = await compute()
+        finally:
+            del self._computing[name]
+        now = time.monotonic()
+        self._kept.pop(name, None)
+        self._kept[name] = (answer, now + max(SECONDS_MIN, COST_FACTOR * (now - begun_at)))
+        while len(self._kept) > ANSWERS_MAX:
+            del self._kept[next(iter(self._kept))]
+        return answer

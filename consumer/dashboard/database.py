@@ -1,0 +1,83 @@
+"""The page's own way to the database: few connections, short statements, nothing that a writer would feel."""
+
+import asyncio
+from typing import Final
+
+import asyncpg
+
+from consumer.store import CONNECT_SECONDS_MAX, Connection
+
+CONNECTIONS_MAX: Final = 2
+IDLE_SECONDS_MAX: Final = 60.0
+"""How long a connection is kept that nobody needs: a page that nobody looks at costs nothing."""
+
+ANSWER_SECONDS_MAX: Final = 4.0
+"""How long one statement may take, the wait for a connection included."""
+
+_SERVER_SETTINGS: Final = {
+    "application_name": "pattern-metrics page",
+    "default_transaction_read_only": "on",
+    "statement_timeout": "2s",
+    "lock_timeout": "500ms",
+    "idle_in_transaction_session_timeout": "5s",
+    "max_parallel_workers_per_gather": "0",  # the cores are the writer's
+    "jit": "off",
+    "timezone": "UTC",
+}
+
+
+class Database:
+    """Runs statements that only read, each by itself.
+
+    Args:
+        database_url: any DSN that asyncpg knows.
+    """
+
+    def __init__(self, database_url: str) -> None:
+        self._database_url = database_url
+        self._idle: list[tuple[Connection, asyncio.TimerHandle]] = []
+        self._slots = asyncio.Semaphore(CONNECTIONS_MAX)
+
+    async def fetch(self, statement: str, *arguments: object) -> list[asyncpg.Record]:
+        """Run a statement.
+
+        Raises:
+            asyncpg.PostgresError: PostgreSQL refused; `asyncpg.QueryCanceledError`: it took too long.
+            asyncpg.InterfaceError: the connection broke.
+            OSError: PostgreSQL is not reachable.
+            TimeoutError: it did not answer in time.
+        """
+        async with asyncio.timeout(ANSWER_SECONDS_MAX), self._slots:
+            connection = await self._connected()
+            try:
+                rows: list[asyncpg.Record] = await connection.fetch(statement, *arguments)
+            except BaseException:
+                connection.terminate()
+                raise
+            self._keep(connection)
+            return rows
+
+    async def _connected(self) -> Connection:
+        while self._idle:
+            connection, expiry = self._idle.pop()
+            expiry.cancel()
+            if not connection.is_closed():
+                return connection
+        return await asyncpg.connect(
+            self._database_url, timeout=CONNECT_SECONDS_MAX, server_settings=dict(_SERVER_SETTINGS)
+        )
+
+    def _keep(self, connection: Connection) -> None:
+        expiry = asyncio.get_running_loop().call_later(IDLE_SECONDS_MAX, self._expire, connection)
+        self._idle.append((connection, expiry))
+
+    def _expire(self, connection: Connection) -> None:
+        self._idle = [(one, expiry) for one, expiry in self._idle if one is not connection]
+        connection.terminate()
+
+    def close(self) -> None:
+        """Drop the connections, without a word to a server that may not listen."""
+        while self._idle:
+            connection, expiry = self._idle.pop()
+            expiry.cancel()
+            connection.terminate()

@@ -1,0 +1,300 @@
+"""The page and its answers, as routes for `serving`."""
+
+import asyncio
+import re
+import time
+from collections.abc import Awaitable, Callable, Hashable
+from dataclasses import dataclass
+from functools import wraps
+from importlib.metadata import version
+from importlib.resources import files
+from typing import Any, Final, TypeAlias
+from uuid import UUID
+
+import asyncpg
+import orjson
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from consumer.dashboard.caching import BusyError, Cache
+from consumer.dashboard.database import Database
+from consumer.dashboard.pace import Pace
+from consumer.dashboard.reading import Filter, Reader
+from consumer.faults import Fault, diagnose
+from consumer.serving import Health, Metrics
+from consumer.settings import DatabaseSettings
+from consumer.store import Partition
+
+Answer: TypeAlias = Callable[[Request], Awaitable[Response]]
+
+ORDERS: Final = frozenset({"best", "worst", "newest", "oldest", "unsure", "name", "id"})
+BANDS: Final[dict[str, tuple[float | None, float | None]]] = {
+    "excellent": (0.9, None),
+    "good": (0.7, 0.9),
+    "fair": (0.5, 0.7),
+    "poor": (None, 0.5),
+}
+"""Least score, and the one that is too great: as the view pattern_quality_current has it."""
+
+SHORT_LIST: Final = 8
+
+PATIENCE_SECONDS: Final = 8.0
+"""How long an answer is waited for: less than a connection lasts."""
+
+_ID_PREFIX: Final = re.compile(r"[0-9a-f]{8,32}")
+_TYPES: Final = {
+    "html": "text/html",
+    "css": "text/css",
+    "js": "text/javascript",
+    "svg": "image/svg+xml",
+    "woff2": "font/woff2",
+    "txt": "text/plain",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Watched:
+    """The worker that serves the page, and may be asked.
+
+    Attributes:
+        health: whether it is ready.
+        metrics: what it counts.
+        group: its consumer group.
+        topic: what it reads.
+    """
+
+    health: Health
+    metrics: Metrics
+    group: str
+    topic: str
+
+
+def _json(content: object, status: int = 200) -> Response:
+    return Response(orjson.dumps(content), status, media_type="application/json")
+
+
+def _told(answer: Answer) -> Answer:
+    """With each failure as an answer that holds nothing of the error itself: it might name a secret."""
+
+    @wraps(answer)
+    async def wrapped(request: Request) -> Response:
+        try:
+            return await answer(request)
+        except BusyError:
+            return _json({"error": "busy"}, 503)
+        except asyncpg.QueryCanceledError:
+            return _json({"error": "slow"}, 503)
+        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as error:
+            diagnosis = diagnose(error)
+            if diagnosis.fault is Fault.RECORD:  # a text that PostgreSQL cannot hold
+                return _json({"error": "request"}, 400)
+            return _json({"error": "database", "hint": diagnosis.hint}, 503)
+        except ValueError:
+            return _json({"error": "request"}, 400)
+
+    return wrapped
+
+
+class Page:
+    """The page, for one worker or for a database alone.
+
+    Args:
+        settings: where the database is.
+        watched: the worker, if one serves it.
+
+    Attributes:
+        routes: what is served.
+    """
+
+    def __init__(self, settings: DatabaseSettings, watched: Watched | None = None) -> None:
+        self._settings = settings
+        self._watched = watched
+        self._database = Database(settings.database_url.get_secret_value())
+        self._reader = Reader(self._database)
+        self._cache = Cache()
+        self._pace = Pace()
+        self._assets = {
+            file.name: (file.read_bytes(), _TYPES[file.name.rpartition(".")[2]])
+            for file in (files(__package__) / "static").iterdir()
+            if file.name.rpartition(".")[2] in _TYPES
+        }
+        answers: dict[str, Answer] = {
+            "/": self._asset,
+            "/static/{name}": self._asset,
+            "/api/distribution": self._distribution,
+            "/api/extremes": self._extremes,
+            "/api/patterns": self._patterns,
+            "/api/patterns/{pattern_id}": self._pattern,
+            "/api/progress": self._progress,
+            "/api/gaps": self._gaps,
+            "/api/dead-letters": self._letters,
+            "/api/dead-letter": self._letter,
+        }
+        self.routes = [Route(path, _told(answer)) for path, answer in answers.items()]
+
+    def close(self) -> None:
+        """Drop the connections to the database."""
+        self._database.close()
+
+    async def check(self) -> None:
+        """Ask the database once.
+
+        Raises:
+            asyncpg.PostgresError: it is not as the page needs it.
+            OSError: it is not reachable.
+        """
+        await self._reader.progress()
+        await self._reader.id_range("", None)
+        self.close()
+
+    async def _cached(self, request: Request, compute: Callable[[], Awaitable[dict[str, Any]]]) -> Response:
+        async def answer() -> bytes:
+            return orjson.dumps({**await compute(), "computed_at": time.time()})
+
+        name = f"{request.url.path}?{request.url.query}"
+        patience = asyncio.timeout(PATIENCE_SECONDS)
+        try:
+            async with patience:
+                content = await self._cache.get(name, answer)
+        except TimeoutError:
+            if not patience.expired():
+                raise
+            return _json({"error": "slow"}, 503)  # it is still being computed, for whoever asks next
+        return Response(content, media_type="application/json")
+
+    async def _asset(self, request: Request) -> Response:
+        name = request.path_params.get("name", "index.html")
+        if name not in self._assets:
+            return _json({"error": "request"}, 404)
+        content, media_type = self._assets[name]
+        return Response(content, media_type=media_type)
+
+    # Patterns
+
+    async def _distribution(self, request: Request) -> Response:
+        return await self._cached(request, self._reader.distribution)
+
+    async def _extremes(self, request: Request) -> Response:
+        async def compute() -> dict[str, Any]:
+            return {
+                "best": await self._reader.page("best", Filter(), None, SHORT_LIST),
+                "worst": await self._reader.page("worst", Filter(), None, SHORT_LIST),
+                "changed": await self._reader.most_changed(SHORT_LIST),
+            }
+
+        return await self._cached(request, compute)
+
+    async def _patterns(self, request: Request) -> Response:
+        asked = request.query_params
+        order, after, search = asked.get("order", "best"), asked.get("after"), asked.get("search", "").strip()
+        if order not in ORDERS or asked.get("band", "poor") not in BANDS:
+            raise ValueError("there is no such order or band")
+        least, below = BANDS[asked["band"]] if "band" in asked else (None, None)
+        version_asked = asked.get("version")
+        chosen = Filter(least, below, version_asked, search or None)
+        prefix = search.replace("-", "").lower()
+        if _ID_PREFIX.fullmatch(prefix):
+            return await self._cached(request, lambda: self._reader.id_range(prefix, after))
+        if order == "id" and chosen == Filter():
+            return await self._cached(request, lambda: self._reader.id_range("", after))
+        return await self._cached(request, lambda: self._reader.page(order, chosen, after))
+
+    async def _pattern(self, request: Request) -> Response:
+        found = await self._reader.pattern(UUID(request.path_params["pattern_id"]))
+        if found is None:
+            return _json({"error": "absent"}, 404)
+        return _json({**found, "history_enabled": self._history_enabled})
+
+    @property
+    def _history_enabled(self) -> bool | None:
+        """Whether the worker keeps the history; None where no worker is asked: its settings are its own."""
+        return self._settings.history_enabled if self._watched else None
+
+    # Ingestion
+
+    async def _progress(self, _: Request) -> Response:
+        """What the worker knows is told during an outage of the database as well."""
+        watched = self._watched
+        try:
+            rows = [dict(row) for row in await self._reader.progress()]
+        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError):
+            if watched is None:
+                raise
+            rows = []
+        lags = watched.metrics.lags() if watched else {}
+        outcomes = watched.metrics.outcomes() if watched else {}
+        known = {(row["consumer_group"], row["topic"], row["partition"]) for row in rows}
+        for topic, partition in lags:
+            if watched and (watched.group, topic, partition) not in known:
+                row = {"consumer_group": watched.group, "topic": topic, "partition": partition}
+                rows.append({**row, "next_offset": None, "updated_at": None})
+        self._look(rows, lags, outcomes)
+        rows = [self._with_pace(row) for row in rows]
+        return _json(
+            {
+                "version": version("pattern-metrics"),
+                "now": time.time(),
+                "worker": None
+                if watched is None
+                else {
+                    "group": watched.group,
+                    "topic": watched.topic,
+                    "obstacles": watched.health.obstacles,
+                    "outcomes": outcomes,
+                    "records_per_second": self._pace.rate("records"),
+                    "lag": sum(lag.offsets for lag in lags.values()) if lags else None,
+                    "seconds_until_clear": self._pace.seconds_until_zero("lag"),
+                },
+                "partitions": rows,
+            }
+        )
+
+    def _look(self, rows: list[dict[str, Any]], lags: dict[Partition, Any], outcomes: dict[str, int]) -> None:
+        values: dict[Hashable, float] = {
+            ("next", row["consumer_group"], row["topic"], row["partition"]): row["next_offset"]
+            for row in rows
+            if row["next_offset"] is not None
+        }
+        values |= {("lag", *partition): lag.offsets for partition, lag in lags.items()}
+        if outcomes:
+            values["records"] = sum(outcomes.values())
+        if lags:
+            values["lag"] = sum(lag.offsets for lag in lags.values())
+        self._pace.look(time.monotonic(), values)
+
+    def _with_pace(self, row: dict[str, Any]) -> dict[str, Any]:
+        """A partition with what is known of it besides; of another group or worker it is less."""
+        group, topic, partition = row["consumer_group"], row["topic"], row["partition"]
+        is_ours = self._watched is not None and self._watched.group == group
+        lags = self._watched.metrics.lags() if self._watched and is_ours else {}
+        lag = lags.get((topic, partition))
+        return {
+            **row,
+            "next_offset": None if row["next_offset"] is None else str(row["next_offset"]),
+            "per_second": self._pace.rate(("next", group, topic, partition)),
+            "lag": None if lag is None else lag.offsets,
+            "lag_seconds": None if lag is None else lag.seconds,
+            "lag_change": self._pace.rate(("lag", topic, partition)) if lag else None,
+            "seconds_until_clear": self._pace.seconds_until_zero(("lag", topic, partition)) if lag else None,
+        }
+
+    async def _gaps(self, request: Request) -> Response:
+        return await self._cached(request, self._reader.gaps)
+
+    # Dead letters
+
+    async def _letters(self, request: Request) -> Response:
+        asked = request.query_params
+
+        async def compute() -> dict[str, Any]:
+            page = await self._reader.letter_page(asked.get("reason"), asked.get("after"))
+            return {**page, "reasons": await self._reader.letter_reasons()}
+
+        return await self._cached(request, compute)
+
+    async def _letter(self, request: Request) -> Response:
+        asked = request.query_params
+        numbers = [int(asked.get(name, "")) for name in ("partition", "offset", "timestamp")]
+        found = await self._reader.letter(asked.get("topic", ""), *numbers)
+        return _json({"error": "absent"}, 404) if found is None else _json(found)

@@ -1,0 +1,257 @@
+"""What the page shows of the database."""
+
+import asyncio
+import codecs
+import json
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final, TypeAlias
+from uuid import UUID
+
+import asyncpg
+import orjson
+
+from consumer.dashboard.database import Database
+from consumer.dead_letter_text import advice, letter_fields
+from consumer.dead_letters import letter_of
+from consumer.sql import statement
+
+Shown: TypeAlias = dict[str, Any]
+
+PAGE_ROWS: Final = 50
+TREND_ROWS_MAX: Final = 500
+LETTER_BYTES_MAX: Final = 64 * 1024
+SAMPLE_BLOCKS: Final = 4096
+"""How much of a table is read that is too large to be read whole in time."""
+
+SAMPLE_SECONDS: Final = 600.0
+"""After so long it is tried again whether the table can be read whole, and others of its blocks are drawn."""
+
+WHOLE: Final = 100.0
+PATTERNS: Final = "pattern_quality_metrics"
+LETTERS: Final = "dead_letters"
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """Which patterns; those that fulfil every condition that is given.
+
+    Attributes:
+        least: the least score.
+        below: a score that is too great.
+        version: the scorer's version.
+        name: part of the name, in any case.
+    """
+
+    least: float | None = None
+    below: float | None = None
+    version: str | None = None
+    name: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Scan:
+    """What was read of the table.
+
+    Attributes:
+        rows: what the statement made of it.
+        percent: the part of the table that was read.
+        table_rows: about how many rows the whole has, where that is known and not all were read.
+    """
+
+    rows: list[asyncpg.Record]
+    percent: float = WHOLE
+    table_rows: float | None = None
+
+
+def _fragments(rows: Sequence[asyncpg.Record]) -> list[orjson.Fragment]:
+    """What PostgreSQL wrote as JSON goes on as it is."""
+    return [orjson.Fragment(row[0]) for row in rows]
+
+
+class Reader:
+    """Answers each question of the page by one or two statements.
+
+    Args:
+        database: whom it asks.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._scanning = asyncio.Lock()
+        self._sampled_until: dict[str, float] = {}
+
+    async def _scan(self, query: str, *arguments: object, table: str = PATTERNS) -> Scan:
+        """Read the whole table, one scan at a time; where that takes too long, a sample of its blocks."""
+        async with self._scanning:
+            if time.monotonic() >= self._sampled_until.get(query, 0.0):
+                try:
+                    return Scan(await self._database.fetch(query, WHOLE, 0.0, *arguments))
+                except asyncpg.QueryCanceledError:
+                    self._sampled_until[query] = time.monotonic() + SAMPLE_SECONDS
+            [size] = await self._database.fetch(statement("select_table_size"), table)
+            percent = min(WHOLE, WHOLE * SAMPLE_BLOCKS / max(1, size["blocks"]))
+            seed = float(time.time() // SAMPLE_SECONDS)  # the pages of a list are of one sample
+            return Scan(await self._database.fetch(query, percent, seed, *arguments), percent, size["rows"])
+
+    # Patterns
+
+    async def distribution(self) -> Shown:
+        """How many patterns there are, by band, by fortieth of the scale, and by version."""
+        scan = await self._scan(statement("select_distribution"))
+        buckets = [row for row in scan.rows if row["bucket"] is not None]
+        bands: Counter[str] = Counter()
+        for row in buckets:
+            bands[row["band"]] += row["patterns"]
+        total = bands.total()
+        scale = scan.table_rows / total if scan.table_rows and total else WHOLE / scan.percent
+        return {
+            "percent_read": scan.percent,
+            "rows_read": total,
+            "patterns": round(total * scale),
+            "mean": sum(row["quality_sum"] for row in buckets) / total if total else None,
+            "bands": {band: round(count * scale) for band, count in bands.items()},
+            "buckets": [
+                {"bucket": row["bucket"], "band": row["band"], "patterns": round(row["patterns"] * scale)}
+                for row in buckets
+            ],
+            "versions": [
+                {"version": row["version"], "patterns": round(row["patterns"] * scale)}
+                for row in scan.rows
+                if row["bucket"] is None
+            ],
+        }
+
+    async def page(self, order: str, chosen: Filter, after: str | None, limit: int = PAGE_ROWS) -> Shown:
+        """One page of patterns, and where the next one begins.
+
+        Raises:
+            ValueError: `after` is not what a page before ended with.
+        """
+        number, words, pattern_id = _pattern_cursor(after)
+        conditions = (chosen.least, chosen.below, chosen.version, chosen.name)
+        scan = await self._scan(
+            statement("select_pattern_page"), order, *conditions, number, words, pattern_id, limit + 1
+        )
+        rows, following = scan.rows[:limit], None
+        if len(scan.rows) > limit:
+            following = json.dumps([rows[-1]["number"], rows[-1]["words"], str(rows[-1]["pattern_id"])])
+        return {"percent_read": scan.percent, "rows": _fragments(rows), "next": following}
+
+    async def id_range(self, prefix: str, after: str | None) -> Shown:
+        """One page of patterns in the order of their ids, of those that begin so; always of the whole table.
+
+        Raises:
+            ValueError: `after` is no id.
+        """
+        low, high = UUID(prefix.ljust(32, "0")), UUID(prefix.ljust(32, "f"))
+        if after is not None:
+            low = max(low, UUID(after))
+        rows = await self._database.fetch(statement("select_pattern_range"), low, high, PAGE_ROWS + 1)
+        following = str(rows[PAGE_ROWS]["pattern_id"]) if len(rows) > PAGE_ROWS else None
+        return {"percent_read": WHOLE, "rows": _fragments(rows[:PAGE_ROWS]), "next": following}
+
+    async def most_changed(self, limit: int) -> Shown:
+        """The patterns whose score differs most from the one before."""
+        scan = await self._scan(statement("select_most_changed"), limit)
+        [[has_history]] = await self._database.fetch(statement("select_history_exists"))
+        return {"percent_read": scan.percent, "rows": _fragments(scan.rows), "has_history": has_history}
+
+    async def pattern(self, pattern_id: UUID) -> Shown | None:
+        """One pattern: its row as it is stored, and its measurements; None where there is none."""
+        rows = await self._database.fetch(statement("select_pattern"), pattern_id)
+        if not rows:
+            return None
+        trend = await self._database.fetch(statement("select_trend"), pattern_id, TREND_ROWS_MAX)
+        [row] = rows
+        return {
+            "shown": orjson.Fragment(row["shown"]),
+            "stored": orjson.Fragment(row["stored"]),
+            "metadata": row["metadata"],
+            "metadata_is_cut": row["is_cut"],
+            "trend": _fragments(trend),
+            "trend_is_cut": len(trend) == TREND_ROWS_MAX,
+        }
+
+    # Ingestion
+
+    async def progress(self) -> list[asyncpg.Record]:
+        """How far each group has written each partition."""
+        return await self._database.fetch(statement("select_all_progress"))
+
+    async def gaps(self) -> Shown:
+        """How many gaps there are, and the latest ones."""
+        [row] = await self._database.fetch(statement("select_gaps"))
+        return {"gaps": row["gaps"], "offsets": row["offsets"], "latest": orjson.Fragment(row["latest"])}
+
+    # Dead letters
+
+    async def letter_reasons(self) -> list[Shown]:
+        """How many dead letters are open, by reason."""
+        scan = await self._scan(statement("select_dead_letter_reasons"), table=LETTERS)
+        return [{**row, "letters": round(row["letters"] * WHOLE / scan.percent)} for row in scan.rows]
+
+    async def letter_page(self, reason: str | None, after: str | None) -> Shown:
+        """One page of open dead letters, the newest first, and where the next one begins.
+
+        Raises:
+            ValueError: `after` is not what a page before ended with.
+        """
+        scan = await self._scan(
+            statement("select_dead_letter_page"), reason, *_letter_cursor(after), PAGE_ROWS + 1, table=LETTERS
+        )
+        rows, following = scan.rows[:PAGE_ROWS], None
+        if len(scan.rows) > PAGE_ROWS:
+            _, noticed_at, *coordinates = rows[-1].values()
+            following = json.dumps([noticed_at.isoformat(), *coordinates])
+        return {"percent_read": scan.percent, "rows": _fragments(rows), "next": following}
+
+    async def letter(self, topic: str, partition: int, offset: int, timestamp: int) -> Shown | None:
+        """One dead letter with its bytes; None where there is none."""
+        rows = await self._database.fetch(
+            statement("select_dead_letter"), topic, partition, offset, timestamp, LETTER_BYTES_MAX
+        )
+        if not rows:
+            return None
+        [row] = rows
+        whole = {name: _whole_characters(row[name], row[f"{name}_bytes"]) for name in ("key", "value")}
+        letter = letter_of({**row, **whole})
+        return {
+            **letter_fields(letter),
+            "partition": str(partition),
+            "offset": str(offset),
+            "record_timestamp": str(timestamp),
+            "key_bytes": row["key_bytes"],
+            "value_bytes": row["value_bytes"],
+            "bytes_shown_max": LETTER_BYTES_MAX,
+            "advice": advice(letter),
+        }
+
+
+def _cursor(after: str, *types: Callable[[Any], Any]) -> list[Any]:
+    """What a page ended with, of these types."""
+    try:
+        return [make(part) for make, part in zip(types, json.loads(after), strict=True)]
+    except (ValueError, TypeError, RecursionError, OverflowError):
+        raise ValueError("is not what a page ended with") from None
+
+
+def _pattern_cursor(after: str | None) -> list[Any]:
+    return [None] * 3 if after is None else _cursor(after, float, str, lambda text: UUID(str(text)))
+
+
+def _letter_cursor(after: str | None) -> list[Any]:
+    return [None] * 5 if after is None else _cursor(after, datetime.fromisoformat, str, int, int, int)
+
+
+def _whole_characters(content: bytes | None, size: int | None) -> bytes | None:
+    """Text that was cut off inside a character is text up to there."""
+    if content is None or size == len(content):
+        return content
+    try:
+        return codecs.getincrementaldecoder("utf-8")().decode(content).encode()
+    except UnicodeDecodeError:
+        return content

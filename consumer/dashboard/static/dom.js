@@ -1,0 +1,41 @@
+// Elements, made without a parser: whatever comes from outside is text, and nothing else.
+
+const SVG = "http://www.w3.org/2000/svg";
+
+function fill(element, attributes, children) {
+  for (const [name, value] of Object.entries(attributes)) {
+    if (value === null || value === undefined || value === false) continue;
+    if (name === "style") for (const [property, text] of Object.entries(value)) element.style.setProperty(property, text);
+    else if (typeof value === "function") element.addEventListener(name, value);
+    else element.setAttribute(name, value === true ? "" : String(value));
+  }
+  element.append(...children.flat().filter((child) => child !== null && child !== undefined && child !== false));
+  return element;
+}
+
+export const el = (name, attributes = {}, ...children) => fill(document.createElement(name), attributes, children);
+
+export const svg = (name, attributes = {}, ...children) =>
+  fill(document.createElementNS(SVG, name), attributes, children);
+
+// Whatever had the focus has it afterwards, if it is still there; by its data-key.
+export function replace(container, ...children) {
+  const focused = container.contains(document.activeElement) ? document.activeElement.dataset.key : undefined;
+  container.replaceChildren(...children.flat().filter(Boolean));
+  if (focused === undefined) return;
+  for (const element of container.querySelectorAll("[data-key]")) {
+    if (element.dataset.key === focused) element.focus({ preventScroll: true });
+  }
+}
+
+// Up and down go through the rows, Home and End to the first and last one; a row's own link opens it.
+export function walkWithArrows(container) {
+  container.addEventListener("keydown", (event) => {
+    const stops = [...container.querySelectorAll("a[data-key]")];
+    const here = stops.indexOf(document.activeElement);
+    const there = { ArrowDown: here + 1, ArrowUp: here - 1, Home: 0, End: stops.length - 1 }[event.key];
+    if (there === undefined || here < 0 || !stops[there]) return;
+    event.preventDefault();
+    stops[there].focus();
+  });
+}

@@ -1,0 +1,65 @@
+// One record that was set aside, with its bytes.
+
+import { ask } from "./api.js";
+import { el, replace } from "./dom.js";
+import { bytes, exact } from "./format.js";
+import { heading } from "./pattern.js";
+
+function hexadecimal(digits) {
+  const rows = digits.match(/.{1,32}/g) ?? [];
+  return rows.map((row, index) => `${(index * 16).toString(16).padStart(6, "0")}  ${row.match(/../g).join(" ")}`).join("\n");
+}
+
+// What a screen would obey instead of show is written out.
+const visible = (text) =>
+  text.replace(/[^\P{C}\n\t]/gu, (character) => `\\u{${character.codePointAt(0).toString(16)}}`);
+
+function content(letter, name) {
+  const hex = letter[`${name}_hex`];
+  const text = letter[name];
+  const size = letter[`${name}_bytes`];
+  if (hex === undefined && text === null) return [el("p", { class: "note" }, "None.")];
+  const cut = size > letter.bytes_shown_max ? `, of which ${bytes(letter.bytes_shown_max)} are shown` : "";
+  return [
+    el("p", { class: "note" }, `${bytes(size)}${cut}${hex === undefined ? "" : ", no text: as hexadecimal"}`),
+    el("pre", { tabindex: "0", "aria-label": name }, hex === undefined ? visible(text) : hexadecimal(hex)),
+  ];
+}
+
+export function openLetter(dialog, key) {
+  const box = el("article", {}, heading("…", ""));
+  dialog.replaceChildren(box);
+  let shown = "";
+  return {
+    async refresh() {
+      let letter;
+      try {
+        const [topic, partition, offset, timestamp] = JSON.parse(key);
+        letter = await ask("dead-letter", { topic, partition: String(partition), offset, timestamp });
+      } catch (error) {
+        if (error.kind && error.kind !== "absent" && error.kind !== "request") throw error;
+        replace(box, heading("There is no such dead letter", "It may have been deleted meanwhile."));
+        return;
+      }
+      if (JSON.stringify(letter) === shown) return;
+      shown = JSON.stringify(letter);
+      const headers = letter.headers.map((header) => [el("dt", {}, header.key), el("dd", {}, header.value_hex ?? String(header.value))]);
+      const status = letter.status === "open" ? "open" : `${letter.status} ${exact(letter.resolved_at)}${letter.resolution ? `: ${letter.resolution}` : ""}`;
+      const timestamp = letter.record_timestamp === "-1" ? "none" : exact(Number(letter.record_timestamp) / 1000);
+      replace(
+        box,
+        heading(`${letter.topic}/${letter.partition}/${letter.offset}`, `noticed ${exact(letter.noticed_at)} · ${status}`),
+        el("p", { class: "reason" }, el("strong", {}, letter.reason.replaceAll("_", " ")), ` ${letter.explanation}`),
+        el("p", {}, letter.detail),
+        el("h3", {}, "Value"),
+        content(letter, "value"),
+        el("h3", {}, "Key"),
+        content(letter, "key"),
+        el("h3", {}, "Headers"),
+        headers.length ? el("dl", { class: "fields" }, ...headers.flat()) : el("p", { class: "note" }, "None."),
+        el("p", { class: "note" }, `Timestamp of the record: ${timestamp}`),
+        letter.status === "open" ? [el("h3", {}, "How to mend it"), el("pre", { class: "code", tabindex: "0", "aria-label": "How to mend it" }, letter.advice.map((line) => line.replace(/^ {2}/, "")).join("\n"))] : [],
+      );
+    },
+  };
+}

@@ -1,0 +1,123 @@
+// The frame: which view is shown, when it asks again, and what is said when nobody answers.
+
+import { takeAge, Unanswered } from "./api.js";
+import { openLetter } from "./letter.js";
+import { lettersView } from "./letters.js";
+import { ingestionView } from "./ingestion.js";
+import { openPattern } from "./pattern.js";
+import { overviewView } from "./overview.js";
+import { patternsView } from "./patterns.js";
+import { go, here, linkHere } from "./place.js";
+import { hideTip, putTipInto } from "./tip.js";
+
+const REFRESH_SECONDS = 5;
+const VIEWS = { "": overviewView, patterns: patternsView, ingestion: ingestionView, "dead-letters": lettersView };
+const DETAILS = { pattern: openPattern, letter: openLetter };
+
+const content = document.getElementById("content");
+const banner = document.getElementById("banner");
+const state = document.getElementById("state");
+const dialog = document.getElementById("detail");
+
+let view = { name: null, refresh: async () => {} };
+let detail = { key: null, refresh: async () => {} };
+let updatedAt = null;
+let refreshing = Promise.resolve();
+
+function tell(error) {
+  const since = updatedAt ? ` What you see is as of ${updatedAt.toLocaleTimeString("en-GB")}.` : "";
+  const causes = {
+    server: "The server of this page does not answer.",
+    database: `The database does not answer as it should: ${error.hint}.`,
+    slow: "The database takes too long to answer.",
+    busy: "The server of this page is busy.",
+  };
+  banner.textContent = `${causes[error.kind] ?? "This cannot be shown."}${since} Trying again every ${REFRESH_SECONDS} s.`;
+  banner.hidden = false;
+  document.body.classList.add("stale");
+}
+
+function recover() {
+  updatedAt = new Date(Date.now() - 1000 * takeAge());
+  banner.hidden = true;
+  document.body.classList.remove("stale");
+}
+
+function showState() {
+  state.textContent = document.hidden ? "paused" : updatedAt ? `as of ${updatedAt.toLocaleTimeString("en-GB")}` : "";
+}
+
+async function refreshNow() {
+  takeAge();
+  try {
+    await Promise.all([view.refresh(), detail.refresh()]);
+    recover();
+  } catch (error) {
+    if (!(error instanceof Unanswered)) throw error;
+    tell(error);
+  }
+  showState();
+}
+
+// One after the other: an answer that comes late never covers a newer one.
+function refresh() {
+  refreshing = refreshing.then(refreshNow, refreshNow);
+  return refreshing;
+}
+
+function showView({ view: name, parameters }) {
+  const known = name in VIEWS ? name : "";
+  if (view.name !== known) {
+    view = { name: known, ...VIEWS[known](content) };
+    content.scrollIntoView({ block: "nearest" });
+  }
+  view.place?.(parameters);
+  for (const item of document.querySelectorAll("#views a")) {
+    if (item.getAttribute("href") === `#/${known}`) item.setAttribute("aria-current", "page");
+    else item.removeAttribute("aria-current");
+  }
+}
+
+function showDetail(parameters) {
+  const kind = Object.keys(DETAILS).find((name) => name in parameters);
+  const key = kind ? `${kind} ${parameters[kind]}` : null;
+  if (key === detail.key) return;
+  hideTip();
+  if (key === null) {
+    const opener = detail.key.slice(detail.key.indexOf(" ") + 1);
+    detail = { key, refresh: async () => {} };
+    putTipInto(document.body);
+    dialog.close();
+    // The row from which it was opened may have been drawn anew since.
+    [...content.querySelectorAll("a[data-key]")].find((row) => row.dataset.key === opener)?.focus();
+    return;
+  }
+  detail = { key, ...DETAILS[kind](dialog, parameters[kind]) };
+  putTipInto(dialog);
+  if (!dialog.open) dialog.showModal();
+}
+
+function arrive() {
+  const place = here();
+  showView(place);
+  showDetail(place.parameters);
+  refresh();
+}
+
+const leaveDetail = () => go(linkHere({ pattern: "", letter: "" }));
+
+dialog.addEventListener("cancel", (event) => {
+  event.preventDefault();
+  leaveDetail();
+});
+dialog.addEventListener("click", (event) => {
+  if (event.target === dialog || event.target.closest("[data-close]")) leaveDetail();
+});
+document.getElementById("skip").addEventListener("click", (event) => {
+  event.preventDefault();
+  content.focus();
+});
+addEventListener("hashchange", arrive);
+document.addEventListener("visibilitychange", () => (document.hidden ? showState() : refresh()));
+setInterval(() => document.hidden || refresh(), REFRESH_SECONDS * 1000);
+arrive();

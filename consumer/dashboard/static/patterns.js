@@ -1,0 +1,151 @@
+// All patterns: search, filter, sort, page by page.
+
+import { ask } from "./api.js";
+import { el, replace, walkWithArrows } from "./dom.js";
+import { count, score } from "./format.js";
+import { BANDS, dimensions, empty, patternLink, quality, sampleNote, time } from "./parts.js";
+import { go, here, linkHere } from "./place.js";
+
+const ORDERS = {
+  best: "Best first",
+  worst: "Worst first",
+  newest: "Newest measurement first",
+  oldest: "Oldest measurement first",
+  unsure: "Least sure first",
+  name: "By name",
+  id: "By pattern id",
+};
+const TYPING_MS = 250;
+
+// A column's heading goes to its order, and from there to the opposite one.
+const HEADINGS = [
+  { label: "Pattern", orders: ["name"] },
+  { label: "Quality", orders: ["best", "worst"], class: "number" },
+  { label: "Dimensions", orders: [] },
+  { label: "Confidence", orders: ["unsure"], class: "number wide" },
+  { label: "Version", orders: [], class: "wide" },
+  { label: "Measured", orders: ["newest", "oldest"], class: "wide" },
+];
+const SORTED = { best: "descending", newest: "descending", worst: "ascending", oldest: "ascending", unsure: "ascending", name: "ascending" };
+
+const change = (changes, options) => go(linkHere({ after: "", trail: "", ...changes }), options);
+
+function select(label, key, options) {
+  const choice = el("select", { "data-key": key, change: () => change({ [key]: choice.value }) });
+  const fillWith = (entries) => choice.replaceChildren(...entries.map(([value, text]) => el("option", { value }, text)));
+  fillWith(options);
+  return { label: el("label", {}, el("span", {}, label), choice), choice, fillWith };
+}
+
+function headings(order) {
+  return el(
+    "tr",
+    {},
+    HEADINGS.map(({ label, orders, class: look }) => {
+      const isSorted = orders.includes(order);
+      const next = isSorted ? orders[(orders.indexOf(order) + 1) % orders.length] : orders[0];
+      const inside = next ? el("a", { href: linkHere({ order: next, after: "", trail: "" }), "data-key": `by ${label}` }, label) : label;
+      return el("th", { scope: "col", class: look, "aria-sort": isSorted ? SORTED[order] : null }, inside);
+    }),
+  );
+}
+
+function tableRow(pattern) {
+  return el(
+    "tr",
+    { click: (event) => event.target.closest("a") || go(linkHere({ pattern: pattern.pattern_id })) },
+    el("td", { class: "main" }, patternLink(pattern), el("span", { class: "id" }, pattern.pattern_id)),
+    el("td", { class: "number" }, quality(pattern)),
+    el("td", {}, dimensions(pattern)),
+    el("td", { class: "number wide" }, score(pattern.confidence)),
+    el("td", { class: "wide version" }, pattern.version ?? "–"),
+    el("td", { class: "wide" }, time(pattern.measurement_timestamp)),
+  );
+}
+
+// The pages before this one are remembered by where they begin: a database can only tell what comes next.
+function pager(answer, parameters) {
+  const trail = parameters.trail ? JSON.parse(parameters.trail) : [];
+  const previous = parameters.after ? linkHere({ after: trail.at(-1) ?? "", trail: trail.length > 1 ? JSON.stringify(trail.slice(0, -1)) : "" }) : null;
+  const next = answer.next
+    ? linkHere({ after: answer.next, trail: parameters.after ? JSON.stringify([...trail.slice(-20), parameters.after]) : "" })
+    : null;
+  const step = (text, href, key) =>
+    href ? el("a", { class: "step", href, "data-key": key, rel: key }, text) : el("span", { class: "step off", "aria-disabled": "true" }, text);
+  return el("nav", { class: "pager", "aria-label": "Pages" }, step("← Previous", previous, "prev"), step("Next →", next, "next"));
+}
+
+function summary(answer, parameters) {
+  const rows = answer.rows.length;
+  if (!rows) return "";
+  if (!answer.next && !parameters.after) return rows === 1 ? "1 pattern" : `${count(rows)} patterns`;
+  return answer.next ? `${count(rows)} patterns on this page, more follow` : `${count(rows)} patterns on this last page`;
+}
+
+function searchField() {
+  let typing;
+  const field = el("input", {
+    type: "search",
+    placeholder: "Name, or the first 8 digits of an id",
+    maxlength: 200,
+    autocomplete: "off",
+    spellcheck: "false",
+    "data-key": "search",
+    input: () => {
+      clearTimeout(typing);
+      typing = setTimeout(() => change({ search: field.value }, { replacing: true }), TYPING_MS);
+    },
+  });
+  return field;
+}
+
+export function patternsView(content) {
+  const field = searchField();
+  const band = select("Band", "band", [["", "All bands"], ...BANDS.map(({ name }) => [name, name])]);
+  const version = select("Version", "version", [["", "All versions"]]);
+  const order = select("Order", "order", Object.entries(ORDERS));
+  const head = el("thead", {});
+  const body = el("tbody", {});
+  const table = el("table", { class: "patterns" }, el("caption", { class: "unseen" }, "Patterns"), head, body);
+  const around = el("div", {});
+  const below = el("div", { class: "below" });
+  walkWithArrows(body);
+  content.replaceChildren(
+    el("h1", { class: "unseen" }, "Patterns"),
+    el("search", { class: "filters" }, el("label", { class: "grow" }, el("span", {}, "Search"), field), band.label, version.label, order.label),
+    around,
+    table,
+    below,
+  );
+  document.onkeydown = (event) => {
+    if (event.key !== "/" || !field.isConnected || event.target.closest("input, select, dialog")) return;
+    event.preventDefault();
+    field.focus();
+  };
+  return {
+    place(parameters) {
+      if (document.activeElement !== field) field.value = parameters.search ?? "";
+      band.choice.value = parameters.band ?? "";
+      order.choice.value = parameters.order ?? "best";
+    },
+    async refresh() {
+      const { parameters } = here();
+      const { search, band: ofBand, version: ofVersion, order: by = "best", after } = parameters;
+      const [answer, { versions }] = await Promise.all([
+        ask("patterns", { search, band: ofBand, version: ofVersion, order: by, after }),
+        ask("distribution"),
+      ]);
+      const names = new Set([...versions.map((one) => one.version), ...(ofVersion ? [ofVersion] : [])].filter(Boolean));
+      if (document.activeElement !== version.choice) {
+        version.fillWith([["", "All versions"], ...[...names].sort().map((name) => [name, name])]);
+        version.choice.value = ofVersion ?? "";
+      }
+      replace(head, headings(by));
+      replace(body, answer.rows.map(tableRow));
+      table.hidden = !answer.rows.length;
+      replace(around, sampleNote(answer));
+      const nothing = answer.percent_read < 100 ? "Nothing in this sample. By its id a pattern is always found." : "No pattern is like that.";
+      replace(below, el("p", { class: "note", role: "status" }, answer.rows.length ? summary(answer, parameters) : nothing), pager(answer, parameters));
+    },
+  };
+}

@@ -1,0 +1,42 @@
+-- Writes the stage row by row, where some of it is refused: a few dozen at a time, and of those that are refused each
+-- one by itself. Whatever refuses a row is told with its place; whose fault that is, is not decided here. The law
+-- is put in where its place is marked.
+CREATE OR REPLACE FUNCTION pg_temp.write_rows(integer, integer) RETURNS bigint LANGUAGE plpgsql AS $function$
+#variable_conflict use_column
+DECLARE
+    count bigint;
+BEGIN
+    NULL; -- the law
+    GET DIAGNOSTICS count = ROW_COUNT;
+    RETURN count;
+END
+$function$;
+
+CREATE OR REPLACE FUNCTION pg_temp.write_row_by_row(rows integer)
+RETURNS TABLE (place integer, written bigint, state text, message text) LANGUAGE plpgsql AS $function$
+DECLARE
+    at_once CONSTANT integer := 32;
+BEGIN
+    FOR start IN 1..rows BY at_once LOOP
+        BEGIN
+            place := start;
+            written := pg_temp.write_rows(start, start + at_once - 1);
+            state := NULL;
+            RETURN NEXT;
+        EXCEPTION WHEN OTHERS OR ASSERT_FAILURE THEN
+            FOR one IN start..least(start + at_once - 1, rows) LOOP
+                place := one;
+                BEGIN
+                    written := pg_temp.write_rows(one, one);
+                    state := NULL;
+                EXCEPTION WHEN OTHERS OR ASSERT_FAILURE THEN
+                    written := 0;
+                    state := SQLSTATE;
+                    message := SQLERRM;
+                END;
+                RETURN NEXT;
+            END LOOP;
+        END;
+    END LOOP;
+END
+$function$;

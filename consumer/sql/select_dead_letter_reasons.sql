@@ -1,0 +1,7 @@
+-- How many dead letters are open by reason, and since when; in a percentage of the blocks.
+SELECT reason, count(*) AS letters, extract(epoch FROM min(noticed_at))::double precision AS oldest
+FROM dead_letters TABLESAMPLE SYSTEM ($1::double precision) REPEATABLE ($2::double precision)
+WHERE status = 'open'
+GROUP BY reason
+ORDER BY letters DESC, reason
+LIMIT 100

@@ -1,0 +1,32 @@
+-- The patterns whose score differs most from the measurement before, of those that the history knows; from a
+-- percentage of the blocks.
+SELECT row_to_json(shown)::text AS shown
+FROM (
+    SELECT
+        present.pattern_id, present.quality_score - earlier.quality_score AS change,
+        earlier.quality_score AS earlier_quality_score,
+        earlier.measurement_timestamp AS earlier_measurement_timestamp
+    FROM pattern_quality_metrics AS present
+        TABLESAMPLE SYSTEM ($1::double precision) REPEATABLE ($2::double precision)
+    CROSS JOIN LATERAL (
+        SELECT quality_score, measurement_timestamp
+        FROM pattern_quality_history AS past
+        WHERE past.pattern_id = present.pattern_id
+          AND past.measurement_timestamp < present.measurement_timestamp
+        ORDER BY past.measurement_timestamp DESC
+        LIMIT 1
+    ) AS earlier
+    WHERE present.quality_score <> earlier.quality_score
+    ORDER BY abs(present.quality_score - earlier.quality_score) DESC, present.pattern_id
+    LIMIT $3
+) AS page
+CROSS JOIN LATERAL (
+    SELECT
+        pattern_id, left(name, 300) AS name, quality_score, band, confidence, version, measurement_timestamp,
+        completeness, documentation, compliance, metadata_richness, complexity,
+        page.change, page.earlier_quality_score, page.earlier_measurement_timestamp
+    FROM pattern_quality_current AS present
+    WHERE present.pattern_id = page.pattern_id
+    LIMIT 1
+) AS shown
+ORDER BY abs(page.change) DESC, page.pattern_id

@@ -1,0 +1,36 @@
+-- A page of patterns in one of the orders, of those that fulfil every condition that is given; from a percentage of
+-- the blocks. The key is a number (as it is or negative), then a text, then the pattern.
+SELECT row_to_json(shown)::text AS shown, page.number, page.words, page.pattern_id
+FROM (
+    SELECT pattern_id, number, words
+    FROM (
+        SELECT
+            pattern_id,
+            CASE $3::text
+                WHEN 'best' THEN -quality_score
+                WHEN 'worst' THEN quality_score
+                WHEN 'newest' THEN -extract(epoch FROM measurement_timestamp)::double precision
+                WHEN 'oldest' THEN extract(epoch FROM measurement_timestamp)::double precision
+                WHEN 'unsure' THEN confidence
+                ELSE 0
+            END AS number,
+            CASE WHEN $3 = 'name' THEN coalesce(left(lower(metadata ->> 'name'), 100), '') ELSE '' END COLLATE "C" AS words
+        FROM pattern_quality_metrics TABLESAMPLE SYSTEM ($1::double precision) REPEATABLE ($2::double precision)
+        WHERE ($4::double precision IS NULL OR quality_score >= $4)
+          AND ($5::double precision IS NULL OR quality_score < $5)
+          AND ($6::text IS NULL OR version = $6)
+          AND ($7::text IS NULL OR strpos(lower(metadata ->> 'name'), lower($7)) > 0)
+    ) AS keyed
+    WHERE $8::double precision IS NULL OR (number, words, pattern_id) > ($8, $9::text, $10::uuid)
+    ORDER BY number, words, pattern_id
+    LIMIT $11
+) AS page
+CROSS JOIN LATERAL (
+    SELECT
+        pattern_id, left(name, 300) AS name, quality_score, band, confidence, version, measurement_timestamp,
+        completeness, documentation, compliance, metadata_richness, complexity
+    FROM pattern_quality_current AS present
+    WHERE present.pattern_id = page.pattern_id
+    LIMIT 1
+) AS shown
+ORDER BY page.number, page.words, page.pattern_id

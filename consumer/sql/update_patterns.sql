@@ -1,0 +1,15 @@
+-- Bring the stage's newer measurements into rows that are there: the law, as in `upsert_patterns`, which costs
+-- several times as much where every row is there. A row that somebody deletes meanwhile stays deleted. Sorted,
+-- so that writers never deadlock.
+UPDATE pattern_quality_metrics AS present SET
+    event_id = stage.event_id,
+    quality_score = stage.quality_score,
+    confidence = stage.confidence,
+    measurement_timestamp = stage.measurement_timestamp,
+    version = stage.version,
+    metadata = stage.metadata,
+    updated_at = now()
+FROM (SELECT * FROM pattern_metrics_stage ORDER BY pattern_id) AS stage
+WHERE present.pattern_id = stage.pattern_id
+  AND ((stage.measurement_timestamp, stage.event_id) > (present.measurement_timestamp, present.event_id))
+      IS NOT FALSE

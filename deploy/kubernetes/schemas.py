@@ -1,0 +1,45 @@
+"""JSON Schemas for kubeconform, which needs no network then: Kubernetes' from a wheel, KEDA's from its CRD.
+
+Usage: python schemas.py VERSION SCALED_OBJECT_CRD DIRECTORY
+"""
+
+import json
+import sys
+from pathlib import Path
+
+import kubernetes_validate
+import yaml
+
+DIALECT = "https://json-schema.org/draft/2020-12/schema"
+
+
+def closed(schema: object) -> object:
+    """The schema, with no field allowed that it does not name."""
+    if isinstance(schema, list):
+        return [closed(part) for part in schema]
+    if not isinstance(schema, dict):
+        return schema
+    result = {key: closed(value) for key, value in schema.items()}
+    if isinstance(schema.get("properties"), dict) and not schema.get("x-kubernetes-preserve-unknown-fields"):
+        result.setdefault("additionalProperties", False)
+    return result
+
+
+def main(version: str, definition_file: str, directory: str) -> None:
+    """Write them into the directory."""
+    target = Path(directory)
+    target.mkdir()
+    wheel = Path(kubernetes_validate.__file__).parent / "kubernetes-json-schema" / f"{version}-local-strict"
+    for path in (wheel / "_definitions.json", *wheel.glob("*-*.json")):
+        text = path.read_text(encoding="utf-8").replace('"/api/_definitions', '"_definitions')
+        schema = {"$schema": DIALECT, **json.loads(text)}
+        schema.pop("$id", None)  # an address where they are not
+        (target / path.name).write_text(json.dumps(schema), encoding="utf-8")
+    definition = yaml.safe_load(Path(definition_file).read_text(encoding="utf-8"))
+    for one in definition["spec"]["versions"]:
+        schema = closed(one["schema"]["openAPIV3Schema"])
+        name = f"{definition['spec']['names']['singular']}-keda-{one['name']}.json"
+        (target / name).write_text(json.dumps(schema), encoding="utf-8")
+
+
+main(*sys.argv[1:])

@@ -1,0 +1,111 @@
+"""`pattern-metrics dashboard`: the page without a worker, from the installed command."""
+
+import re
+import socket
+
+from consumer.embedded import HOST, PostgresServer, free_port
+from consumer.store import connected
+from tests.page.conftest import fill
+from tests.support.command import SECONDS_MAX, CommandLine
+from tests.support.pipeline import an_event
+from tests.support.scraping import Scraper
+from tests.support.waiting import eventually
+
+
+async def execute(url: str, statement: str) -> None:
+    async with connected(url) as connection:
+        await connection.execute(statement)
+
+
+async def test_it_serves_the_page_against_the_database_alone_until_it_is_told_to_stop(
+    database_command: CommandLine, migrated_database_url: str
+) -> None:
+    await fill(migrated_database_url, [an_event(1)])
+    scraper = Scraper(free_port())
+
+    for number in ("SIGINT", "SIGTERM"):
+        async with database_command.watched("dashboard", http_port=scraper.port) as dashboard:
+            await dashboard.wait_for(re.escape(f"the page is at http://127.0.0.1:{scraper.port}/"))
+            page = await scraper.ask("/")
+            patterns = await scraper.ask("/api/patterns")
+            progress = await scraper.ask("/api/progress")
+            elsewhere = await scraper.ask("/metrics")
+            if number == "SIGINT":
+                code = await dashboard.press_ctrl_c()
+            else:
+                dashboard.process.terminate()
+                code = await dashboard.process.wait()
+
+        assert b"pattern-metrics" in page.body
+        assert [row["name"] for row in patterns.json["rows"]] == ["pattern 1"]
+        assert progress.json["worker"] is None
+        assert elsewhere.status == 404
+        assert code == 0
+
+
+async def test_the_rights_of_a_reader_are_enough(
+    database_command: CommandLine, migrated_database_url: str
+) -> None:
+    await fill(migrated_database_url, [an_event(1), b"no JSON"])
+    await execute(migrated_database_url, "CREATE ROLE looker LOGIN IN ROLE pattern_metrics_reader")
+    url = migrated_database_url.replace("postgres@", "looker@")
+    scraper = Scraper(free_port())
+    try:
+        async with database_command.watched(
+            "dashboard", http_port=scraper.port, database_url=url
+        ) as dashboard:
+            await dashboard.wait_for("the page is at")
+            paths = ("distribution", "extremes", "patterns", f"patterns/{1:032x}", "progress", "gaps")
+            statuses = [(await scraper.ask(f"/api/{path}")).status for path in (*paths, "dead-letters")]
+    finally:
+        await execute(migrated_database_url, "DROP ROLE looker")
+
+    assert statuses == [200] * 7
+
+
+async def test_a_port_that_is_taken_is_told_in_one_line(database_command: CommandLine) -> None:
+    with socket.create_server((HOST, 0)) as taken:
+        port = taken.getsockname()[1]
+        refused = await database_command.run("dashboard", http_port=port)
+
+    assert refused.code == 2
+    assert refused.stderr == f"error: HTTP_PORT: cannot listen on {HOST} port {port} (EADDRINUSE)\n"
+
+
+async def test_no_port_at_all_is_told_in_one_line(database_command: CommandLine) -> None:
+    refused = await database_command.run("dashboard", http_port=0)
+
+    assert refused.code == 2
+    assert refused.stderr.startswith("error: HTTP_PORT: ")
+
+
+async def test_a_database_without_the_tables_is_told_with_the_remedy(
+    database_command: CommandLine, database_url: str
+) -> None:
+    refused = await database_command.run("dashboard", http_port=free_port(), database_url=database_url)
+
+    assert refused.code == 2
+    assert len(refused.stderr.splitlines()) == 1
+    assert "pattern-metrics migrate up" in refused.stderr
+
+
+async def test_a_database_that_is_away_is_waited_for(
+    database_command: CommandLine, own_migrated_database_url: str, own_postgres_server: PostgresServer
+) -> None:
+    scraper = Scraper(free_port())
+    own_postgres_server.stop()
+    url = own_migrated_database_url
+
+    async with database_command.watched("dashboard", http_port=scraper.port, database_url=url) as dashboard:
+        await dashboard.wait_for("the page is at")
+        away = await scraper.ask("/api/patterns")
+        alive = await scraper.ask("/livez")
+        own_postgres_server.start()
+
+        async def is_back() -> bool:
+            return (await scraper.ask("/api/patterns")).status == 200
+
+        await eventually(is_back, deadline_seconds=SECONDS_MAX)
+
+    assert (away.status, away.json["error"]) == (503, "database")
+    assert alive.status == 200

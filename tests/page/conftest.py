@@ -1,0 +1,38 @@
+"""A database by the product's own path, and the page against it."""
+
+from collections.abc import AsyncIterator, Iterable
+
+import pytest
+
+from consumer.offsets import OffsetRange, Start
+from consumer.store import Store
+from schemas.pattern_scored import PatternScored
+from tests.support.batches import a_batch, write
+from tests.support.browser import served
+
+
+async def fill(url: str, values: Iterable[PatternScored | bytes | None], first_offset: int = 0) -> None:
+    """As a worker does that keeps the history."""
+    store = Store(url, keeps_history=True)
+    try:
+        await write(store, a_batch(values, first_offset))
+    finally:
+        await store.close()
+
+
+async def fill_progress(url: str, group: str = "group", topic: str = "scores") -> None:
+    """As a worker does that has lost records to retention."""
+    store = Store(url)
+    partitions = {(topic, number): Start(7, gap=OffsetRange(2, 7)) for number in range(3)}
+    try:
+        async with store.transaction() as transaction:
+            await transaction.begin_at(group, partitions)
+    finally:
+        await store.close()
+
+
+@pytest.fixture
+async def address(migrated_database_url: str) -> AsyncIterator[str]:
+    """Where the page is served, against the database alone."""
+    async with served(migrated_database_url) as address:
+        yield address

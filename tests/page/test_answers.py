@@ -1,0 +1,380 @@
+"""What the page asks of the database, and what it never does to it."""
+
+import asyncio
+import json
+import socket
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from typing import Any
+from urllib.parse import urlencode
+
+import asyncpg
+import pytest
+from pydantic import SecretStr
+
+from consumer.dashboard import database as database_module
+from consumer.dashboard import page as page_module
+from consumer.dashboard import reading as reading_module
+from consumer.dashboard.database import CONNECTIONS_MAX, Database
+from consumer.dashboard.page import ORDERS, Page
+from consumer.dashboard.reading import Reader
+from consumer.embedded import HOST, PostgresServer
+from consumer.serving import serving_routes
+from consumer.settings import DatabaseSettings
+from consumer.sql import statement
+from tests.page.conftest import fill
+from tests.support.pipeline import an_event
+from tests.support.postgres import Templates, new_database
+from tests.support.scraping import Answer, Scraper
+from tests.support.waiting import eventually
+
+ROWS = 1_000_000
+
+MANY_ROWS = f"""
+    INSERT INTO pattern_quality_metrics
+        (id, pattern_id, quality_score, confidence, measurement_timestamp, version, metadata)
+    SELECT numbered, numbered, n::float8 / {ROWS}, 0.5, '2026-01-01'::timestamptz + n * interval '1 second',
+        '1.' || n % 3, json_build_object('name', 'pattern ' || n)::jsonb
+    FROM (SELECT n, lpad(to_hex(n), 32, '0')::uuid AS numbered FROM generate_series(1, {ROWS}) AS n) AS rows
+"""
+
+
+class Questions:
+    """Asks what the page asks."""
+
+    def __init__(self, port: int) -> None:
+        self.scraper = Scraper(port)
+
+    async def ask(self, path: str, **parameters: object) -> Answer:
+        return await self.scraper.ask(f"/api/{path}?{urlencode(parameters)}")
+
+    async def told(self, path: str, **parameters: object) -> Any:
+        answer = await self.ask(path, **parameters)
+        assert answer.status == 200, answer.body
+        return answer.json
+
+
+@asynccontextmanager
+async def asking(database_url: str) -> AsyncIterator[Questions]:
+    page = Page(DatabaseSettings(database_url=SecretStr(database_url)))
+    with socket.create_server((HOST, 0)) as listener:
+        port = listener.getsockname()[1]
+        async with serving_routes(listener, [], page):
+            yield Questions(port)
+
+
+@pytest.fixture
+async def questions(migrated_database_url: str) -> AsyncIterator[Questions]:
+    async with asking(migrated_database_url) as one:
+        yield one
+
+
+@pytest.fixture
+async def database(migrated_database_url: str) -> AsyncIterator[Database]:
+    one = Database(migrated_database_url)
+    yield one
+    one.close()
+
+
+# A million rows
+
+
+@pytest.fixture(scope="module")
+def million_url(postgres_server: PostgresServer, migrated_template: Templates) -> Iterator[str]:
+    """Filled once; no test changes it."""
+
+    async def fill_it(url: str) -> None:
+        connection = await asyncpg.connect(url)
+        await connection.execute(MANY_ROWS)
+        await connection.execute("ANALYZE pattern_quality_metrics")
+        await connection.close()
+
+    with asyncio.Runner() as runner:
+        database = new_database(postgres_server, migrated_template(postgres_server))
+        url = runner.run(database.__aenter__())
+        runner.run(fill_it(url))
+        yield url
+        runner.run(database.__aexit__(None, None, None))
+
+
+async def test_each_question_is_answered_in_time_of_a_million_rows(million_url: str) -> None:
+    """The server ends any statement after 2 s; what takes longer is answered from a sample."""
+    async with asking(million_url) as questions:
+        answers = [await questions.told("patterns", order=order) for order in sorted(ORDERS)]
+        answers += [
+            await questions.told("patterns", order="worst", band="fair", version="1.1"),
+            await questions.told("patterns", search="TERN 99"),
+            await questions.told("extremes"),
+            await questions.told("distribution"),
+        ]
+        for path in ("progress", "gaps", "dead-letters"):
+            await questions.told(path)
+        by_id = await questions.told("patterns", search=f"{500_000:032x}")
+        distribution = answers[-1]
+
+    assert all(len(answer["rows"]) == 50 for answer in answers[: len(ORDERS) + 2])
+    assert [row["name"] for row in by_id["rows"]] == ["pattern 500000"]
+    assert distribution["patterns"] == pytest.approx(ROWS, rel=0.02)
+    assert distribution["bands"]["poor"] == pytest.approx(ROWS / 2, rel=0.1)
+
+
+async def test_a_sample_is_said_to_be_one_and_can_be_paged_through(
+    million_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(database_module._SERVER_SETTINGS, "statement_timeout", "60ms")
+    monkeypatch.setattr(reading_module, "SAMPLE_BLOCKS", 16)
+    async with asking(million_url) as questions:
+        distribution = await questions.told("distribution")
+        seen, after = list[float](), dict[str, str]()
+        for _ in range(100):
+            page = await questions.told("patterns", order="worst", **after)
+            assert page["percent_read"] < 1
+            seen += [row["quality_score"] for row in page["rows"]]
+            if page["next"] is None:
+                break
+            after = {"after": page["next"]}
+
+    assert distribution["percent_read"] < 1
+    assert distribution["patterns"] == pytest.approx(ROWS, rel=0.02)
+    assert 0 < distribution["rows_read"] < ROWS / 100
+    assert len(seen) > 50
+    assert seen == sorted(set(seen))
+    assert len(seen) < ROWS / 100
+
+
+async def test_all_ids_are_paged_through_by_their_index(million_url: str) -> None:
+    connection = await asyncpg.connect(million_url)
+    plan = await connection.fetch(
+        f"EXPLAIN {statement('select_pattern_range')}", f"{900_000:032x}", "f" * 32, 51
+    )
+    await connection.close()
+    async with asking(million_url) as questions:
+        page = await questions.told("patterns", order="id", after=f"{ROWS - 20:032x}")
+
+    assert "Index Scan using pattern_quality_metrics_pattern_id_unique" in str(plan)
+    assert [row["name"] for row in page["rows"]] == [f"pattern {n}" for n in range(ROWS - 20, ROWS + 1)]
+    assert page["next"] is None
+
+
+# What it never does
+
+
+async def test_its_connections_can_write_nothing_and_wait_for_nothing(database: Database) -> None:
+    with pytest.raises(asyncpg.ReadOnlySQLTransactionError):
+        await database.fetch("INSERT INTO ingest_gaps VALUES ('g', 't', 0, 1, 2)")
+    with pytest.raises(asyncpg.QueryCanceledError):
+        await database.fetch("SELECT pg_sleep(30)")
+
+
+async def test_a_table_that_is_locked_is_told_and_not_waited_for(
+    questions: Questions, migrated_database_url: str
+) -> None:
+    connection = await asyncpg.connect(migrated_database_url)
+    async with connection.transaction():
+        await connection.execute("LOCK TABLE pattern_quality_metrics IN ACCESS EXCLUSIVE MODE")
+        locked = await questions.ask("patterns")
+    freed = await questions.ask("patterns")
+    await connection.close()
+
+    assert (locked.status, locked.json["error"]) == (503, "database")
+    assert freed.status == 200
+
+
+async def test_it_takes_no_lock_that_a_writer_would_feel(database: Database) -> None:
+    modes = await database.fetch(
+        "SELECT DISTINCT mode FROM pattern_quality_current RIGHT JOIN pg_locks ON true "
+        "WHERE pid = pg_backend_pid() AND locktype = 'relation'"
+    )
+
+    assert [row["mode"] for row in modes] == ["AccessShareLock"]
+
+
+async def test_however_many_ask_there_are_two_connections_and_none_for_those_who_are_idle(
+    questions: Questions, migrated_database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(database_module, "IDLE_SECONDS_MAX", 0.5)
+    watcher = await asyncpg.connect(migrated_database_url)
+
+    async def connections() -> int:
+        count: int = await watcher.fetchval(
+            "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'pattern-metrics page' "
+            "AND datname = current_database()"
+        )
+        return count
+
+    asked = [asyncio.create_task(questions.ask("patterns", search=f"{number}")) for number in range(40)]
+    most = 0
+    while not all(task.done() for task in asked):
+        most = max(most, await connections())
+    statuses = {task.result().status for task in asked}
+
+    async def are_gone() -> bool:
+        return await connections() == 0
+
+    await eventually(are_gone)
+    await watcher.close()
+
+    assert 1 <= most <= CONNECTIONS_MAX
+    assert statuses <= {200, 503}
+
+
+@pytest.mark.parametrize(
+    ("path", "parameters"),
+    [
+        ("patterns", {"order": "backwards"}),
+        ("patterns", {"band": "splendid"}),
+        ("patterns", {"after": "[" * 3000}),
+        ("patterns", {"after": "[1]"}),
+        ("patterns", {"after": '["x", 1, 2]'}),
+        ("patterns", {"after": "1"}),
+        ("patterns", {"search": "\0"}),
+        ("patterns", {"order": "id", "after": "no id"}),
+        ("patterns/no-id", {}),
+        ("dead-letters", {"after": '["2026-01-01", "t", 1, 2]'}),
+        ("dead-letters", {"after": json.dumps(["2026-01-01", "t", 2**40, 1, 1])}),
+        ("dead-letter", {"topic": "t", "partition": "x"}),
+        ("dead-letter", {"topic": "t", "partition": 1, "offset": 2**70, "timestamp": 1}),
+    ],
+)
+async def test_a_question_that_makes_no_sense_is_told_so(
+    questions: Questions, path: str, parameters: dict[str, object]
+) -> None:
+    answer = await questions.ask(path, **parameters)
+
+    assert (answer.status, answer.json) == (400, {"error": "request"})
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["patterns/00000000-0000-0000-0000-000000000001", "dead-letter?topic=t&partition=0&offset=0&timestamp=0"],
+)
+async def test_what_is_not_there_is_told_so(questions: Questions, path: str) -> None:
+    answer = await questions.scraper.ask(f"/api/{path}")
+
+    assert (answer.status, answer.json) == (404, {"error": "absent"})
+
+
+@pytest.mark.parametrize(
+    "path", ["/static/page.py", "/static/..%2fpage.py", "/static/%2e%2e/page.py", "/static/"]
+)
+async def test_nothing_but_the_assets_is_served(questions: Questions, path: str) -> None:
+    assert (await questions.scraper.ask(path)).status == 404
+
+
+async def test_a_database_without_the_tables_is_told_with_the_remedy(database_url: str) -> None:
+    async with asking(database_url) as questions:
+        answer = await questions.ask("distribution")
+
+    assert answer.status == 503
+    assert "pattern-metrics migrate up" in answer.json["hint"]
+
+
+async def test_an_answer_that_takes_long_is_told_and_ready_for_whoever_asks_next(
+    questions: Questions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    released = asyncio.Event()
+
+    async def distribution(_: Reader) -> dict[str, int]:
+        while not released.is_set():
+            await asyncio.to_thread(lambda: None)  # the event belongs to another loop
+        return {"patterns": 5}
+
+    monkeypatch.setattr(Reader, "distribution", distribution)
+    monkeypatch.setattr(page_module, "PATIENCE_SECONDS", 0.2)
+    slow = await questions.ask("distribution")
+    released.set()
+
+    async def told() -> bool:
+        answer = await questions.ask("distribution")
+        return answer.status == 200 and bool(answer.json["patterns"] == 5)
+
+    await eventually(told)
+
+    assert (slow.status, slow.json) == (503, {"error": "slow"})
+
+
+# What rows from elsewhere may hold
+
+
+async def test_rows_that_no_worker_wrote_are_shown_as_well(
+    questions: Questions, migrated_database_url: str
+) -> None:
+    connection = await asyncpg.connect(migrated_database_url)
+    await connection.execute(
+        """
+        INSERT INTO pattern_quality_metrics
+            (pattern_id, quality_score, confidence, measurement_timestamp, version, metadata)
+        VALUES
+            ('00000000-0000-0000-0000-000000000001', 1, 1, 'infinity', NULL, NULL),
+            ('00000000-0000-0000-0000-000000000002', 0, 0, '-infinity', '', '[1, {"name": 2}]'),
+            ('00000000-0000-0000-0000-000000000003', 0.5, 0, '4714-11-24 BC', 'v', '{"name": {"a": 1e400}}'),
+            ('00000000-0000-0000-0000-000000000004', 0.5, 0, '294276-01-01', 'v', '"text"')
+        """
+    )
+    await connection.close()
+    pages = [await questions.told("patterns", order=order) for order in sorted(ORDERS)]
+    wholes = [(await questions.told(f"patterns/{number:032x}"))["stored"] for number in range(1, 5)]
+    distribution = await questions.told("distribution")
+
+    assert [len(page["rows"]) for page in pages] == [4] * len(ORDERS)
+    assert [whole["measurement_timestamp"] for whole in wholes][:2] == ["infinity", "-infinity"]
+    assert distribution["patterns"] == 4
+
+
+async def test_a_large_dead_letter_is_cut_at_a_whole_character(
+    questions: Questions, migrated_database_url: str
+) -> None:
+    text = "x" + "ä" * 100_000
+    await fill(migrated_database_url, [text.encode(), b"\xff" * 100_000])
+    page = await questions.told("dead-letters")
+    letters = {
+        letter["offset"]: await questions.told(
+            "dead-letter",
+            topic=letter["topic"],
+            partition=letter["partition"],
+            offset=letter["offset"],
+            timestamp=letter["record_timestamp"],
+        )
+        for letter in page["rows"]
+    }
+
+    assert text.startswith(letters["0"]["value"])
+    assert len(letters["0"]["value"].encode()) == 64 * 1024 - 1
+    assert letters["0"]["value_bytes"] == len(text.encode())
+    assert letters["1"]["value_hex"] == "ff" * 64 * 1024
+
+
+async def test_dead_letters_are_paged_through_the_newest_first(
+    questions: Questions, migrated_database_url: str
+) -> None:
+    """Those of one batch were noticed at the same time."""
+    for first in (0, 60):
+        await fill(migrated_database_url, [b"no JSON"] * 60, first_offset=first)
+    seen, after = list[str](), dict[str, str]()
+    while True:
+        page = await questions.told("dead-letters", reason="invalid_json", **after)
+        seen += [letter["offset"] for letter in page["rows"]]
+        if page["next"] is None:
+            break
+        after = {"after": page["next"]}
+
+    assert seen == [str(offset) for offset in reversed(range(120))]
+
+
+async def test_what_changed_most_comes_from_the_history(
+    questions: Questions, migrated_database_url: str
+) -> None:
+    await fill(
+        migrated_database_url, [an_event(1, score=0.5), an_event(2, score=0.5), an_event(3, score=0.5)]
+    )
+    await fill(
+        migrated_database_url,
+        [an_event(1, 9, score=0.6), an_event(2, 9, score=0.1), an_event(2, 5, score=0.9), an_event(3, 9)],
+    )
+    changed = (await questions.told("extremes"))["changed"]
+
+    assert changed["has_history"]
+    assert [(row["name"], round(row["change"], 3)) for row in changed["rows"]] == [
+        ("pattern 2", -0.8),
+        ("pattern 1", 0.1),
+    ]

@@ -1,0 +1,384 @@
+"""What a person sees and does, in a real browser."""
+
+import re
+import time
+import uuid
+from types import SimpleNamespace
+from urllib.parse import quote
+
+import pytest
+from playwright.async_api import Browser
+
+from consumer.dashboard import page as page_module
+from consumer.dashboard.page import Watched
+from consumer.embedded import PostgresServer
+from consumer.health import Health
+from consumer.metrics import Metrics
+from tests.page.conftest import fill, fill_progress
+from tests.support.browser import CONTRASTS, Visit, served, visiting
+from tests.support.pipeline import an_event
+from tests.support.waiting import eventually
+
+SCORES = {"excellent": 0.95, "good": 0.8, "fair": 0.6, "poor": 0.2}
+DIMENSIONS = ("completeness", "documentation", "compliance", "metadata_richness", "complexity")
+NAMES = "tbody a.name"
+PLACES = ("", "patterns", "ingestion", "dead-letters")
+
+HOSTILE = '<img src=x onerror="window.ran = 1"><script>window.ran = 1</script>\'"&amp;'
+"""Whoever puts this into a page as markup runs it."""
+
+
+async def names(visit: Visit) -> list[str]:
+    return await visit.texts(NAMES)
+
+
+async def test_the_overview_shows_what_there_is(
+    browser: Browser, address: str, migrated_database_url: str
+) -> None:
+    dimensions = dict.fromkeys(DIMENSIONS, 0.25)
+    events = [
+        an_event(number, score=score, metadata={"name": band, "dimensions": dimensions})
+        for number, (band, score) in enumerate(SCORES.items())
+    ]
+    changed = an_event(3, seconds=60, score=0.35, metadata={"name": "poor", "dimensions": dimensions})
+    await fill(migrated_database_url, [*events, b"no JSON", changed])
+
+    async with visiting(browser, address) as visit:
+        await visit.go()
+        await visit.page.locator(".ranking").nth(2).wait_for()
+        figures = await visit.texts(".figure dd:not(.note)")
+        bands = await visit.texts(".bands a")
+        rankings = [await visit.texts(f".columns > :nth-child({column}) a") for column in (1, 2, 3)]
+        told = await visit.page.locator(".dimensions").first.get_attribute("aria-label")
+        change = await visit.texts(".change")
+        await visit.page.get_by_text("good", exact=True).first.click()
+        await visit.wait_for_texts(NAMES, ["good"])
+
+    assert [figures[index] for index in (0, 1, 4, 5)] == ["4", "0.675", "1", "0"]
+    assert [line.split() for line in bands] == [[band, "1", "25", "%"] for band in SCORES]
+    assert rankings[0] == list(SCORES)
+    assert rankings[1] == list(SCORES)[::-1]
+    assert (rankings[2], change) == (["poor"], ["+0.150"])
+    assert told is not None
+    assert told.count("0.250") == len(DIMENSIONS)
+
+
+async def test_an_empty_database_is_no_error(browser: Browser, address: str) -> None:
+    async with visiting(browser, address) as visit:
+        for place in PLACES:
+            await visit.go(place)
+            await visit.page.locator(".empty, .below .note").first.wait_for()
+
+        assert await visit.page.locator("#banner").is_hidden()
+
+
+async def test_patterns_are_searched_filtered_and_sorted(
+    browser: Browser, address: str, migrated_database_url: str
+) -> None:
+    events = [
+        an_event(
+            number, seconds=-number, score=score, version=version, metadata={"name": f"{band} {version}"}
+        )
+        for number, (band, score, version) in enumerate(
+            (band, score, version) for band, score in SCORES.items() for version in ("1.0.0", "2.0.0")
+        )
+    ]
+    await fill(migrated_database_url, events)
+    all_names = [str(event.metadata["name"]) for event in events]
+
+    async with visiting(browser, address) as visit:
+        await visit.go("patterns")
+        await visit.page.get_by_label("Order").select_option("oldest")
+        await visit.wait_for_texts(NAMES, all_names[::-1])
+        await visit.page.get_by_role("link", name="Measured").click()
+        await visit.wait_for_texts(NAMES, all_names)
+        await visit.page.get_by_role("link", name="Pattern", exact=True).click()
+        await visit.wait_for_texts(NAMES, sorted(all_names))
+        await visit.page.get_by_label("Version").select_option("2.0.0")
+        await visit.page.get_by_label("Band").select_option("fair")
+        await visit.wait_for_texts(NAMES, ["fair 2.0.0"])
+        await visit.page.get_by_label("Band").select_option("")
+        await visit.page.keyboard.press("/")
+        await visit.page.keyboard.type("O")
+        await visit.wait_for_texts(NAMES, ["good 2.0.0", "poor 2.0.0"])
+        await visit.page.get_by_label("Search").fill(str(events[0].pattern_id)[:13])
+        await visit.page.get_by_label("Version").select_option("")
+        await visit.wait_for_texts(NAMES, all_names)
+        await visit.page.get_by_label("Search").fill(str(events[6].pattern_id))
+        await visit.wait_for_texts(NAMES, all_names[6:7])
+        await visit.page.get_by_label("Search").fill("nothing is called so")
+        await visit.page.get_by_text("No pattern is like that.").wait_for()
+
+
+@pytest.mark.parametrize("order", ["best", "id", "name"])
+async def test_all_patterns_are_paged_through_and_back(
+    browser: Browser, address: str, migrated_database_url: str, order: str
+) -> None:
+    """Most of them are equal in what they are sorted by."""
+    events = [an_event(number, metadata={"name": "same"}) for number in range(120)]
+    await fill(migrated_database_url, events)
+    ids = [str(event.pattern_id) for event in events]
+
+    async with visiting(browser, address) as visit:
+        await visit.go(f"patterns?order={order}")
+        for page in (ids[:50], ids[50:100], ids[100:]):
+            await visit.wait_for_texts("td .id", page)
+            if page != ids[100:]:
+                await visit.page.get_by_text("Next").click()
+        assert await visit.page.locator(".step.off").inner_text() == "Next →"
+        for page in (ids[50:100], ids[:50]):
+            await visit.page.get_by_text("Previous").click()
+            await visit.wait_for_texts("td .id", page)
+
+
+async def test_a_pattern_is_shown_whole_with_its_trend(
+    browser: Browser, address: str, migrated_database_url: str
+) -> None:
+    events = [an_event(1, seconds=step, score=step / 10) for step in range(10)]
+    await fill(migrated_database_url, [*events, an_event(2)])
+
+    async with visiting(browser, address) as visit:
+        await visit.go("patterns")
+        await visit.page.get_by_role("link", name="pattern 1").click()
+        dialog = visit.page.get_by_role("dialog")
+        await dialog.get_by_role("img", name="10 measurements").wait_for()
+        text = await dialog.inner_text()
+        await dialog.get_by_text("10 measurements").click()
+        rows = await visit.texts("dialog tbody tr td:nth-child(2)")
+        await dialog.get_by_role("button", name="Close").click()
+        await dialog.wait_for(state="hidden")
+        await visit.page.get_by_role("link", name="pattern 2").click()
+        await dialog.get_by_text("HISTORY_ENABLED").wait_for()
+
+    assert str(events[-1].event_id) in text
+    assert '"name": "pattern 1"' in text
+    assert rows == [f"{step / 10:.3f}" for step in reversed(range(10))]
+
+
+async def test_without_a_worker_it_says_what_is_written_and_what_it_cannot_know(
+    browser: Browser, address: str, migrated_database_url: str
+) -> None:
+    await fill_progress(migrated_database_url)
+
+    async with visiting(browser, address) as visit:
+        await visit.go("ingestion")
+        await visit.page.get_by_text("3 in all, 15 offsets").wait_for()
+        offsets = await visit.texts("tbody tr td:nth-child(2)")
+        lags = await visit.texts("tbody tr td:nth-child(4)")
+
+    assert offsets[:3] == ["7", "7", "7"]
+    assert lags[:3] == ["not known here"] * 3
+
+
+async def test_it_is_all_done_by_the_keyboard(
+    browser: Browser, address: str, migrated_database_url: str
+) -> None:
+    await fill(migrated_database_url, [an_event(number) for number in range(3)])
+
+    async with visiting(browser, address) as visit:
+        await visit.go("patterns?order=id")
+        await visit.page.locator(NAMES).first.wait_for()
+        press = visit.page.keyboard.press
+        await press("Tab")
+        skip = await visit.page.evaluate("document.activeElement.innerText")
+        await press("Enter")
+        reached = await visit.page.evaluate("document.activeElement.id")
+        await visit.page.locator(NAMES).first.focus()
+        ring = await visit.page.evaluate("getComputedStyle(document.activeElement).outlineStyle")
+        await press("ArrowDown")
+        await press("End")
+        await press("ArrowUp")
+        await press("Enter")
+        dialog = visit.page.get_by_role("dialog")
+        await dialog.get_by_role("heading", name="pattern 1").wait_for()
+        await press("Escape")
+        await dialog.wait_for(state="hidden")
+        focused = await visit.page.evaluate("document.activeElement.innerText")
+
+    assert (skip, reached) == ("Skip to the content", "content")
+    assert ring == "solid"
+    assert focused == "pattern 1"
+
+
+async def test_nothing_that_comes_from_outside_is_ever_run(
+    browser: Browser, address: str, migrated_database_url: str
+) -> None:
+    event = an_event(1, version=HOSTILE[:64], metadata={"name": HOSTILE, HOSTILE: HOSTILE})
+    await fill(migrated_database_url, [event, HOSTILE.encode(), b"\x00\xff<b>"])
+
+    async with visiting(browser, address) as visit:
+        shown = []
+        for place, selector in (
+            ("", ".ranking a"),
+            ("patterns", NAMES),
+            (f"patterns?pattern={event.pattern_id}", "dialog pre"),
+            (f"patterns?version={quote(HOSTILE[:64])}", NAMES),
+            ("dead-letters", "tbody a"),
+        ):
+            await visit.go(place)
+            await visit.page.locator(selector).first.wait_for()
+            shown.append(await visit.page.locator("body").inner_text())
+        await visit.page.locator("tbody a").nth(1).click()
+        await visit.page.locator("dialog pre").first.wait_for()
+        letter = await visit.page.locator("dialog").inner_text()
+        await visit.go("dead-letters")
+        await visit.page.locator("tbody a").first.click()
+        await visit.page.locator("dialog pre").first.wait_for()
+        other = await visit.page.locator("dialog").inner_text()
+        ran = await visit.page.evaluate("window.ran")
+        made = await visit.page.evaluate(
+            "document.querySelectorAll('main img, dialog img, body script').length"
+        )
+
+    assert all(HOSTILE in text for text in shown[:2])
+    assert HOSTILE in letter + other
+    assert "00 ff 3c 62 3e" in letter + other
+    assert ran is None
+    assert made == 0
+
+
+async def test_a_dead_letter_is_found_by_its_reason_and_shown_with_its_bytes(
+    browser: Browser, address: str, migrated_database_url: str
+) -> None:
+    await fill(migrated_database_url, [b"no JSON", b"neither", b"{}", None])
+
+    async with visiting(browser, address) as visit:
+        await visit.go("dead-letters")
+        await visit.wait_for_texts(".reasons .number", ["2", "1", "1"])
+        await visit.page.locator(".reasons").get_by_text("missing field").click()
+        await visit.wait_for_texts("tbody a", ["pattern-scored.v1/0/2"])
+        await visit.page.locator("tbody a").click()
+        dialog = visit.page.get_by_role("dialog")
+        await dialog.get_by_text("A required field is missing.").wait_for()
+        value = await visit.texts("dialog pre >> nth=0")
+        advice = await visit.texts("dialog pre >> nth=-1")
+
+    assert value == ["{}"]
+    assert "pattern-metrics dead-letters redrive pattern-scored.v1/0/2" in advice[0]
+
+
+async def test_an_outage_is_shown_while_it_lasts_and_what_was_known_is_kept(
+    browser: Browser, own_migrated_database_url: str, own_postgres_server: PostgresServer
+) -> None:
+    await fill(own_migrated_database_url, [an_event(1)])
+
+    async with served(own_migrated_database_url) as address, visiting(browser, address) as visit:
+        await visit.go("patterns")
+        await visit.wait_for_texts(NAMES, ["pattern 1"])
+        before = await visit.page.locator("#banner").is_visible()
+        own_postgres_server.stop()
+        await visit.page.locator("#banner").wait_for()
+        told = await visit.page.locator("#banner").inner_text()
+        kept = await names(visit)
+        own_postgres_server.start()
+        await visit.page.locator("#banner").wait_for(state="hidden")
+        await visit.wait_for_texts(NAMES, ["pattern 1"])
+
+    assert not before
+    assert "The database does not answer" in told
+    assert "What you see is as of" in told
+    assert kept == ["pattern 1"]
+
+
+async def test_an_answer_that_was_kept_is_shown_as_of_when_it_was_computed(
+    browser: Browser, address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    earlier = SimpleNamespace(time=lambda: time.time() - 7200, monotonic=time.monotonic)
+    monkeypatch.setattr(page_module, "time", earlier)
+
+    async with visiting(browser, address) as visit:
+        await visit.go("patterns")
+        shown = await visit.page.locator("#state").inner_text()
+        hours = await visit.page.evaluate(
+            "[2, 1].map((ago) => new Date(Date.now() - ago * 3.6e6).getHours())"
+        )
+
+    assert int(re.findall("[0-9]+", shown)[0]) in hours
+
+
+async def test_a_server_that_is_gone_is_shown_and_a_hidden_page_asks_for_nothing(
+    browser: Browser, migrated_database_url: str
+) -> None:
+    async with served(migrated_database_url) as address, visiting(browser, address) as visit:
+        await visit.go()
+        await visit.page.evaluate(
+            "Object.defineProperty(document, 'hidden', { value: true, configurable: true });"
+            "document.dispatchEvent(new Event('visibilitychange'))"
+        )
+        state = await visit.page.locator("#state").inner_text()
+        asked = len(visit.requests)
+        await visit.page.evaluate("new Promise((resolve) => setTimeout(resolve, 5500))")
+        asked_hidden = len(visit.requests)
+        await visit.page.route("**/api/**", lambda route: route.abort())
+        await visit.page.evaluate(
+            "delete document.hidden; document.dispatchEvent(new Event('visibilitychange'))"
+        )
+        await visit.page.get_by_text("The server of this page does not answer.").wait_for()
+
+    assert state == "paused"
+    assert asked_hidden == asked
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+async def test_all_text_can_be_read_in_light_and_in_dark(
+    browser: Browser, address: str, migrated_database_url: str, scheme: str
+) -> None:
+    await fill(migrated_database_url, [*[an_event(number) for number in range(60)], b"no JSON"])
+    await fill_progress(migrated_database_url)
+
+    async with visiting(browser, address, color_scheme=scheme) as visit:
+        contrasts = []
+        for place in (*PLACES, f"patterns?pattern={uuid.UUID(int=1)}"):
+            await visit.go(place)
+            await visit.page.locator("main .panel, main tbody tr").first.wait_for()
+            contrasts += await visit.page.evaluate(CONTRASTS)
+        background = await visit.page.evaluate("getComputedStyle(document.body).backgroundColor")
+
+    assert len(contrasts) > 100
+    assert [(text, ratio) for text, ratio in contrasts if ratio < 4.5] == []
+    assert (background == "rgb(20, 21, 24)") == (scheme == "dark")
+
+
+async def test_a_narrow_screen_needs_no_sideways_scrolling(
+    browser: Browser, address: str, migrated_database_url: str
+) -> None:
+    long = "module_of_a_very_long_name." * 20 + ":function"
+    event = an_event(1, metadata={"name": long, "dimensions": dict.fromkeys(DIMENSIONS, 0.5), long: long})
+    await fill(migrated_database_url, [event, b"x" * 5000])
+    await fill_progress(migrated_database_url, long[:200], long[:200])
+
+    async with visiting(browser, address, viewport={"width": 320, "height": 640}) as visit:
+        widths = []
+        for place in (*PLACES, f"patterns?pattern={event.pattern_id}"):
+            await visit.go(place)
+            await visit.page.locator("main .panel, main tbody tr").first.wait_for()
+            widths.append(await visit.page.evaluate("document.documentElement.scrollWidth"))
+        widths.append(await visit.page.evaluate("document.querySelector('dialog').scrollWidth"))
+
+    assert max(widths) <= 320
+
+
+async def test_a_worker_tells_its_lag_and_what_keeps_it_from_working(
+    browser: Browser, migrated_database_url: str
+) -> None:
+    health, metrics = Health(), Metrics()
+    watched = Watched(health, metrics, "group", "scores")
+    metrics.lag_observed({("scores", 0): 1200, ("scores", 1): 0})
+    health.fail("kafka", "Broken", "mend it")
+
+    async with served(migrated_database_url, watched) as address, visiting(browser, address) as visit:
+        await visit.go("ingestion")
+        await visit.wait_for_texts("tbody td:nth-child(4)", ["1,200", "0"])
+        obstacles = await visit.texts(".obstacles li")
+        metrics.lag_observed({("scores", 0): 600, ("scores", 1): 0})
+
+        async def cleared() -> bool:
+            first, second = await visit.texts("tbody td:nth-child(6)")
+            return first.startswith("in ") and second == "caught up"
+
+        await eventually(cleared)
+        health.recover("kafka")
+        health.is_assigned = True
+        await visit.page.get_by_text("The worker is ready.").wait_for()
+
+    assert obstacles == ["kafka mend it", "assignment the group has assigned no partitions yet"]

@@ -1,0 +1,148 @@
+"""Manifests, unit and workflow agree with the settings, the commands and the worker.
+
+`make check-deploy` holds the same files against the real tools.
+"""
+
+import re
+import tomllib
+from inspect import signature
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from consumer.cli import topic_create
+from consumer.session import LEAVE_SECONDS_MAX
+from consumer.settings import LogSettings, WorkerSettings
+from consumer.store import CONNECT_SECONDS_MAX
+from tests.quality.test_compose import parse
+
+ROOT = Path(__file__).parents[2]
+BASE = ROOT / "deploy/kubernetes/base"
+FIELDS = WorkerSettings.model_fields | LogSettings.model_fields
+
+Manifest = dict[str, Any]
+
+
+def read(path: Path) -> Manifest:
+    manifest: Manifest = yaml.safe_load(path.read_text(encoding="utf-8"))
+    return manifest
+
+
+KUSTOMIZATION = read(BASE / "kustomization.yaml")
+WORKER = read(BASE / "worker.yaml")
+PODS = {name: read(BASE / f"{name}.yaml")["spec"]["template"]["spec"] for name in ("worker", "migration")}
+UNIT = (ROOT / "deploy/systemd/pattern-metrics.service").read_text(encoding="utf-8")
+MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
+[SETTINGS] = KUSTOMIZATION["configMapGenerator"]
+LITERALS = dict(literal.split("=", 1) for literal in SETTINGS["literals"])
+STOP_SECONDS = int(LITERALS["SHUTDOWN_GRACE_SECONDS"]) + LEAVE_SECONDS_MAX + CONNECT_SECONDS_MAX
+
+
+def test_every_manifest_is_one_of_what_is_applied() -> None:
+    files = {path.name for path in BASE.glob("*.yaml")} - {"kustomization.yaml"}
+
+    assert files == set(KUSTOMIZATION["resources"])
+
+
+def test_each_variable_of_the_map_is_a_setting_and_its_value_is_valid() -> None:
+    fields = {variable.lower(): value for variable, value in LITERALS.items()}
+
+    assert set(LITERALS) <= {field.upper() for field in FIELDS}
+    WorkerSettings.model_validate({"database_url": "postgresql://", **fields})
+    LogSettings.model_validate(fields)
+
+
+@pytest.mark.parametrize("name", PODS)
+def test_a_secret_comes_by_reference_alone(name: str) -> None:
+    [container] = PODS[name]["containers"]
+
+    assert {variable["name"]: list(variable["valueFrom"]) for variable in container["env"]} == {
+        "DATABASE_URL": ["secretKeyRef"]
+    }
+    assert not [variable for variable in LITERALS if re.search(r"PASSWORD|DATABASE_URL", variable)]
+
+
+@pytest.mark.parametrize("name", PODS)
+def test_a_pod_runs_a_command_that_there_is_and_has_no_right_beyond_that(name: str) -> None:
+    pod = PODS[name]
+    [container] = pod["containers"]
+    user = int(re.search(r"USER (\d+):", (ROOT / "Dockerfile").read_text(encoding="utf-8"))[1])  # type: ignore[index]
+
+    parse(container["args"])
+    assert pod["automountServiceAccountToken"] is False
+    assert pod["securityContext"] == {
+        "runAsNonRoot": True,
+        "runAsUser": user,
+        "runAsGroup": user,
+        "seccompProfile": {"type": "RuntimeDefault"},
+    }
+    assert container["securityContext"] == {
+        "allowPrivilegeEscalation": False,
+        "readOnlyRootFilesystem": True,
+        "capabilities": {"drop": ["ALL"]},
+    }
+    assert set(container["resources"]["requests"]) == {"cpu", "memory"}
+    assert "memory" in container["resources"]["limits"]
+
+
+def test_the_probes_ask_where_it_is_served() -> None:
+    [worker] = PODS["worker"]["containers"]
+    [port] = worker["ports"]
+    probes = {name: worker[f"{name}Probe"]["httpGet"] for name in ("startup", "liveness", "readiness")}
+    annotations = WORKER["spec"]["template"]["metadata"]["annotations"]
+
+    assert LITERALS["HTTP_HOST"] == "0.0.0.0"
+    assert {str(port["containerPort"]), annotations["prometheus.io/port"]} == {LITERALS["HTTP_PORT"]}
+    assert {probe["port"] for probe in probes.values()} == {port["name"]}
+    assert {name: probe["path"] for name, probe in probes.items()} == {
+        "startup": "/livez",
+        "liveness": "/livez",
+        "readiness": "/readyz",
+    }
+
+
+def test_the_network_policy_and_the_disruption_budget_are_of_these_pods_alone() -> None:
+    """Kustomize puts no label into an empty selector: it would be of every Pod in the namespace."""
+    policy = read(BASE / "network_policy.yaml")["spec"]
+    [labels] = KUSTOMIZATION["labels"]
+
+    assert policy["podSelector"]["matchLabels"] == labels["pairs"]
+    assert set(policy["policyTypes"]) == {"Ingress", "Egress"}
+    assert read(BASE / "disruption_budget.yaml")["spec"]["selector"] == WORKER["spec"]["selector"]
+
+
+def test_the_number_of_workers_follows_the_lag_up_to_the_partitions() -> None:
+    scaled = read(ROOT / "deploy/kubernetes/keda/scaled_object.yaml")["spec"]
+    [trigger] = scaled["triggers"]
+    variables = {value for key, value in trigger["metadata"].items() if key.endswith("FromEnv")}
+
+    assert scaled["scaleTargetRef"]["name"] == WORKER["metadata"]["name"]
+    assert scaled["maxReplicaCount"] == signature(topic_create).parameters["partitions"].default
+    assert variables == {"KAFKA_BOOTSTRAP_SERVERS", "KAFKA_GROUP_ID", "KAFKA_TOPIC"} <= set(LITERALS)
+
+
+def test_the_image_is_of_this_release() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+
+    assert [image["newTag"] for image in KUSTOMIZATION["images"]] == [project["version"]]
+
+
+def test_a_stop_has_its_time_everywhere() -> None:
+    unit = dict(line.split("=", 1) for line in UNIT.splitlines() if "=" in line and line[0] != "#")
+
+    assert PODS["worker"]["terminationGracePeriodSeconds"] > STOP_SECONDS
+    assert int(unit["TimeoutStopSec"]) > STOP_SECONDS
+    parse(unit["ExecStart"].split()[1:])
+
+
+def test_ci_calls_make_alone_with_actions_of_a_pinned_version() -> None:
+    workflow = read(ROOT / ".github/workflows/ci.yml")
+    steps = [step for job in workflow["jobs"].values() for step in job["steps"]]
+    targets = [step["run"].removeprefix("make ") for step in steps if step.get("run", "").startswith("make ")]
+
+    assert {"test", "check-deploy"} <= set(targets)
+    assert all(re.search(rf"^{target}:", MAKEFILE, flags=re.MULTILINE) for target in targets)
+    assert all(re.search(r"@v\d+\.\d+\.\d+$", step["uses"]) for step in steps if "uses" in step)
+    assert workflow["permissions"] == {"contents": "read"}

@@ -1,0 +1,110 @@
+"""The wheel, as it is built for others, in an environment of its own: nothing of this checkout is in it."""
+
+import os
+import stat
+import subprocess
+import sys
+import tempfile
+import venv
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib.metadata import Distribution, distribution
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+
+ROOT = Path(__file__).parents[2]
+PROJECT = "pattern-metrics"
+
+
+@dataclass(frozen=True)
+class Built:
+    """The sdist, and the wheel that was made from it."""
+
+    sdist: Path
+    wheel: Path
+
+
+def build(directory: Path) -> Built:
+    """Build as `make dist` does."""
+    subprocess.run(
+        [sys.executable, "-m", "build", "--no-isolation", "--outdir", directory, ROOT],
+        check=True,
+        capture_output=True,
+    )
+    [sdist], [wheel] = directory.glob("*.tar.gz"), directory.glob("*.whl")
+    return Built(sdist, wheel)
+
+
+def install(wheel: Path, directory: Path) -> Path:
+    """A new environment with the wheel and what it requires, `embedded` included; returns its programs.
+
+    The requirements are links to those here, which have the locked versions: an index is not asked.
+    """
+    venv.create(directory, symlinks=True)
+    pip = [sys.executable, "-m", "pip", "--python", str(directory)]
+    subprocess.run([*pip, "install", "--quiet", "--no-deps", "--no-index", wheel], check=True)
+    [packages] = directory.glob("lib/python*/site-packages")
+    for name in required(PROJECT, {"embedded"}) - {PROJECT}:
+        _link(distribution(name), packages)
+    return directory / "bin"
+
+
+def required(name: str, extras: set[str]) -> set[str]:
+    """The names of all distributions that one needs, itself included."""
+    found = {name}
+    for line in distribution(name).requires or ():
+        requirement = Requirement(line)
+        if requirement.marker is None or any(
+            requirement.marker.evaluate({"extra": extra}) for extra in extras | {""}
+        ):
+            found |= required(requirement.name, requirement.extras)
+    return found
+
+
+def _link(requirement: Distribution, packages: Path) -> None:
+    home = Path(str(requirement.locate_file("")))
+    for part in {Path(str(file)).parts[0] for file in requirement.files or ()} - {"..", "__pycache__"}:
+        if not (packages / part).exists():
+            (packages / part).symlink_to(home / part)
+
+
+def unprivileged() -> list[str]:
+    """What a command begins with to run as a user whom nothing belongs to, and who has neither name nor home.
+
+    Root's interpreter may lie below /root, which that user then may still read.
+    """
+    if os.geteuid() != 0:
+        return ["env", "--unset=HOME"]
+    python = Path(sys.executable).resolve()
+    is_open = all(path.stat().st_mode & stat.S_IXOTH for path in (python, *python.parents))
+    rights = "-all" if is_open else "-all,+dac_read_search"
+    kept = [f"--inh-caps={rights}", f"--ambient-caps={rights}", f"--bounding-set={rights}"]
+    return [
+        "setpriv",
+        "--reuid=65532",
+        "--regid=65532",
+        "--clear-groups",
+        "--no-new-privs",
+        *kept,
+        "env",
+        "--unset=HOME",
+    ]
+
+
+@pytest.fixture(scope="session")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Built:
+    return build(tmp_path_factory.mktemp("dist"))
+
+
+@pytest.fixture(scope="session")
+def installed(built: Built) -> Iterator[Path]:
+    """The programs of an installation that nobody can write to, and every user can read."""
+    with tempfile.TemporaryDirectory() as name:
+        directory = Path(name)
+        directory.chmod(0o755)
+        programs = install(built.wheel, directory / "pattern-metrics")
+        subprocess.run(["chmod", "-R", "a-w,a+rX", programs.parent], check=True)
+        yield programs
+        subprocess.run(["chmod", "-R", "u+w", programs.parent], check=True)
