@@ -3,13 +3,15 @@
 Exit 0: done and true. 1: a check failed, or part of the input was refused. 2: wrong usage or settings.
 """
 
+import asyncio
 import dataclasses
 import json
+import socket
 import sys
 from collections.abc import Callable, Coroutine
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Final, TypeVar
 
 import structlog
 import typer
@@ -37,7 +39,12 @@ from consumer.settings import DatabaseSettings, InvalidSettingError, LogSettings
 from schemas.clock_settings import ClockSettings
 from schemas.kafka_settings import KafkaSettings
 
+if TYPE_CHECKING:
+    from consumer.ingestion import Accounting
+
 T = TypeVar("T")
+
+PROCESSES_MAX: Final = 64
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -73,6 +80,8 @@ def _run_command() -> int:
         return error.exit_code
     except OSError as error:  # a server's is told by `run`
         tell(f"error: {'' if error.filename else 'standard output: '}{error}")
+    except asyncio.CancelledError:
+        structlog.get_logger().warning("stopped_at_once", hint="by a second signal; the rest is read again")
     except Exception:  # noqa: BLE001 - the outermost place: nothing escapes without being logged
         structlog.get_logger().exception("failed")
     return 1
@@ -89,16 +98,20 @@ def consume(
     check: Annotated[
         bool, typer.Option("--check", help="Only see whether Kafka, topic, database and revision are right.")
     ] = False,
+    processes: Annotated[
+        int,
+        typer.Option(min=1, max=PROCESSES_MAX, help="How many share the work, each with a core of its own."),
+    ] = 1,
+    member: Annotated[int | None, typer.Option(hidden=True, help="Which of them this one is.")] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Read the topic and keep one current row per pattern: the worker to deploy.
 
     SIGTERM, SIGHUP or Ctrl-C: write and commit the batch in hand, leave the group, exit 0. Twice: at once.
-    Meanwhile the page, /livez, /readyz and /metrics are served at HTTP_HOST and HTTP_PORT.
+    Meanwhile the page, /livez, /readyz and /metrics are served at HTTP_HOST and HTTP_PORT, of all processes
+    as one.
     """
-    from consumer.dashboard.page import Page, Watched
-    from consumer.serving import listen, serving
-    from consumer.worker import Worker, run_until_signal
+    from consumer.serving import listen
 
     settings = load_settings(WorkerSettings)
     if check:
@@ -111,21 +124,53 @@ def consume(
     except InvalidSettingError as error:
         fail(f"error: {error}", 2)
 
-    async def work() -> Worker:
-        worker = Worker(settings)
-        watched = Watched(worker.health, worker.metrics, settings.kafka_group_id, settings.kafka_topic)
-        async with serving(listener, worker.health, worker.metrics, Page(settings, watched)):
-            await run_until_signal(worker, until_caught_up=until_caught_up)
-        return worker
-
-    worker = run(work(), KAFKA)
-    accounting = worker.accounting
+    if member is None and processes > 1:
+        working = _supervise(settings, listener, processes, until_caught_up=until_caught_up)
+    else:
+        working = _work(settings, listener, member, until_caught_up=until_caught_up)
+    accounting, code = run(working, KAFKA)
     if as_json:
         typer.echo(json.dumps(accounting.as_dict()))
     elif until_caught_up:
         typer.echo(str(accounting))
+    if code:
+        raise typer.Exit(code)
+
+
+async def _work(
+    settings: WorkerSettings, listener: socket.socket | None, member: int | None, *, until_caught_up: bool
+) -> "tuple[Accounting, int]":
+    """What became of the records, and the exit code."""
+    from consumer.dashboard.page import Page, Watched
+    from consumer.member import reporting
+    from consumer.serving import serving
+    from consumer.worker import Worker, run_until_signal
+
+    worker = Worker(settings)
+    watched = Watched(worker.health, worker.metrics, settings.kafka_group_id, settings.kafka_topic)
+    page = Page(settings, watched)
+    async with serving(listener, worker.health, worker.metrics, page), reporting(worker, member):
+        await run_until_signal(worker, until_caught_up=until_caught_up)
     if until_caught_up and worker.breaker.is_open:
-        fail("error: the breaker opened before the end was reached (DEAD_LETTER_MAX_CONSECUTIVE)", 1)
+        tell("error: the breaker opened before the end was reached (DEAD_LETTER_MAX_CONSECUTIVE)")
+        return worker.accounting, 1
+    return worker.accounting, 0
+
+
+async def _supervise(
+    settings: WorkerSettings, listener: socket.socket | None, processes: int, *, until_caught_up: bool
+) -> "tuple[Accounting, int]":
+    """As `_work`, by several processes."""
+    from consumer.dashboard.page import Page, Watched
+    from consumer.serving import serving
+    from consumer.supervisor import Supervisor
+
+    supervisor = Supervisor(settings, processes, until_caught_up=until_caught_up)
+    watched = Watched(supervisor, supervisor, settings.kafka_group_id, settings.kafka_topic)
+    page = Page(settings, watched)
+    async with serving(listener, supervisor, supervisor, page, is_alive=supervisor.is_alive):
+        is_well = await supervisor.run()
+    return supervisor.accounting, 0 if is_well else 1
 
 
 def _check(settings: WorkerSettings) -> None:

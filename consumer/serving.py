@@ -9,7 +9,7 @@ import errno
 import socket
 import threading
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from itertools import count
 from typing import Any, ClassVar, Final, Protocol
@@ -22,10 +22,10 @@ from starlette.routing import BaseRoute, Route, Router
 from typing_extensions import override
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from consumer.health import Health
-from consumer.metrics import CONTENT_TYPE, Metrics
+from consumer.metrics import CONTENT_TYPE, Lag
 from consumer.settings import HttpSettings, InvalidSettingError, WorkerSettings
 from consumer.stopping import cancel
+from consumer.store import Partition
 
 logger = structlog.get_logger()
 
@@ -56,6 +56,27 @@ HEADERS: Final = [
     ("Connection", "close"),
 ]
 """Of every answer."""
+
+
+class Health(Protocol):
+    """What keeps a worker, or several, from being ready."""
+
+    @property
+    def obstacles(self) -> dict[str, str]:
+        """Component → why."""
+
+
+class Metrics(Protocol):
+    """What a worker counts, or several do."""
+
+    def render(self, obstacles: Mapping[str, str]) -> bytes:
+        """The text that Prometheus reads."""
+
+    def lags(self) -> dict[Partition, Lag]:
+        """How far each partition is behind, as far as it is known."""
+
+    def outcomes(self) -> dict[str, int]:
+        """How many records were read and written so far, by what became of them."""
 
 
 class Page(Protocol):
@@ -115,15 +136,28 @@ def address_of(listener: socket.socket) -> str:
 
 @asynccontextmanager
 async def serving(
-    listener: socket.socket | None, health: Health, metrics: Metrics, page: Page | None = None
+    listener: socket.socket | None,
+    health: Health,
+    metrics: Metrics,
+    page: Page | None = None,
+    *,
+    is_alive: Callable[[], bool] = lambda: True,
 ) -> AsyncIterator[None]:
-    """Serve a worker, if there is a listener, until the end of the block; which no client keeps waiting."""
+    """Serve a worker, if there is a listener, until the end of the block; which no client keeps waiting.
+
+    Args:
+        listener: where.
+        health: whether it is ready.
+        metrics: what it counts.
+        page: what is served besides.
+        is_alive: whether all that does the work is, besides this loop.
+    """
     if listener is None:
         yield
         return
     pulse = _Pulse()
     beating = asyncio.create_task(pulse.beat())
-    routes = _probes(pulse, health, metrics)
+    routes = _probes(lambda: pulse.is_there and is_alive(), health, metrics)
     try:
         async with serving_routes(listener, routes, page):
             yield
@@ -187,9 +221,10 @@ class _Pulse:
         return time.monotonic() - self._beat_at < PULSE_SECONDS_MAX
 
 
-def _probes(pulse: _Pulse, health: Health, metrics: Metrics) -> list[BaseRoute]:
+def _probes(is_alive: Callable[[], bool], health: Health, metrics: Metrics) -> list[BaseRoute]:
     async def livez(_: Request) -> Response:
-        return JSONResponse({"alive": pulse.is_there}, 200 if pulse.is_there else 503)
+        alive = is_alive()
+        return JSONResponse({"alive": alive}, 200 if alive else 503)
 
     async def readyz(_: Request) -> Response:
         obstacles = health.obstacles

@@ -2,8 +2,14 @@
 
 import asyncio
 import math
-from collections.abc import Coroutine
+import signal
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
 from typing import Any, TypeVar
+
+import structlog
+
+logger = structlog.get_logger()
 
 T = TypeVar("T")
 
@@ -91,3 +97,30 @@ async def end_within(seconds: float, ending: Coroutine[Any, Any, None]) -> str |
         return TimeoutError.__name__
     failure = asyncio.CancelledError() if task.cancelled() else task.exception()
     return None if failure is None else type(failure).__name__
+
+
+@contextmanager
+def hearing_signals(stop: Callable[[], object], stop_at_once: Callable[[], object]) -> Iterator[None]:
+    """Answer SIGTERM, SIGINT or SIGHUP in the running loop: the first one cleanly, the next ones at once."""
+    signals_seen = 0
+
+    def handle() -> None:
+        nonlocal signals_seen
+        signals_seen += 1
+        if signals_seen == 1:
+            logger.info("stop_requested")
+            stop()
+        else:
+            stop_at_once()
+
+    loop = asyncio.get_running_loop()
+    numbers = [signal.SIGTERM, signal.SIGINT]
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as nohup ignores it
+        numbers.append(signal.SIGHUP)
+    for number in numbers:
+        loop.add_signal_handler(number, handle)
+    try:
+        yield
+    finally:
+        for number in numbers:
+            loop.remove_signal_handler(number)

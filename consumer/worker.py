@@ -2,7 +2,6 @@
 
 import asyncio
 import random
-import signal
 from collections.abc import Sequence
 from typing import Final
 
@@ -17,7 +16,7 @@ from consumer.metrics import Metrics
 from consumer.retrying import WEATHER_AND_SETUP, persevere
 from consumer.session import Session
 from consumer.settings import WorkerSettings
-from consumer.stopping import GraceExpiredError, Stop
+from consumer.stopping import GraceExpiredError, Stop, hearing_signals
 from consumer.store import Store
 from consumer.watching import StalledError
 
@@ -131,25 +130,5 @@ async def run_until_signal(worker: Worker, *, until_caught_up: bool = False) -> 
         Exception: as `Worker.run`.
     """
     running = asyncio.ensure_future(worker.run(until_caught_up=until_caught_up))
-    signals_seen = 0
-
-    def handle() -> None:
-        nonlocal signals_seen
-        signals_seen += 1
-        if signals_seen == 1:
-            logger.info("stop_requested")
-            worker.stop()
-        else:
-            running.cancel()
-
-    loop = asyncio.get_running_loop()
-    numbers = [signal.SIGTERM, signal.SIGINT]
-    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as nohup ignores it
-        numbers.append(signal.SIGHUP)
-    for number in numbers:
-        loop.add_signal_handler(number, handle)
-    try:
+    with hearing_signals(worker.stop, running.cancel):
         return await running
-    finally:
-        for number in numbers:
-            loop.remove_signal_handler(number)

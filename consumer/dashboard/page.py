@@ -22,8 +22,7 @@ from consumer.dashboard.database import Database
 from consumer.dashboard.pace import Pace
 from consumer.dashboard.reading import Filter, Reader
 from consumer.faults import Fault, diagnose
-from consumer.health import Health
-from consumer.metrics import Metrics
+from consumer.serving import Health, Metrics
 from consumer.settings import DatabaseSettings
 from consumer.store import Partition
 

@@ -361,23 +361,24 @@ async def test_a_narrow_screen_needs_no_sideways_scrolling(
 async def test_a_worker_tells_its_lag_and_what_keeps_it_from_working(
     browser: Browser, migrated_database_url: str
 ) -> None:
-    watched = Watched(Health(), Metrics(), "group", "scores")
-    watched.metrics.lag_observed({("scores", 0): 1200, ("scores", 1): 0})
-    watched.health.fail("kafka", "Broken", "mend it")
+    health, metrics = Health(), Metrics()
+    watched = Watched(health, metrics, "group", "scores")
+    metrics.lag_observed({("scores", 0): 1200, ("scores", 1): 0})
+    health.fail("kafka", "Broken", "mend it")
 
     async with served(migrated_database_url, watched) as address, visiting(browser, address) as visit:
         await visit.go("ingestion")
         await visit.wait_for_texts("tbody td:nth-child(4)", ["1,200", "0"])
         obstacles = await visit.texts(".obstacles li")
-        watched.metrics.lag_observed({("scores", 0): 600, ("scores", 1): 0})
+        metrics.lag_observed({("scores", 0): 600, ("scores", 1): 0})
 
         async def cleared() -> bool:
             first, second = await visit.texts("tbody td:nth-child(6)")
             return first.startswith("in ") and second == "caught up"
 
         await eventually(cleared)
-        watched.health.recover("kafka")
-        watched.health.is_assigned = True
+        health.recover("kafka")
+        health.is_assigned = True
         await visit.page.get_by_text("The worker is ready.").wait_for()
 
     assert obstacles == ["kafka mend it", "assignment the group has assigned no partitions yet"]

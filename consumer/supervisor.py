@@ -1,0 +1,271 @@
+"""Several processes of one worker, members of the same group: signals, health and metrics as one.
+
+Each is this same command, started anew. What it reports once a second is kept here, so that no question ever
+waits for a process: one that is frozen is told by its silence.
+"""
+
+import asyncio
+import os
+import random
+import signal
+import socket
+import sys
+import time
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Final
+
+import structlog
+
+from consumer.ingestion import Accounting
+from consumer.member import STOP, STOP_AT_ONCE, Report
+from consumer.metrics import RECORDS, Lag, Metrics
+from consumer.serving import PULSE_SECONDS_MAX
+from consumer.session import LEAVE_SECONDS_MAX
+from consumer.settings import WorkerSettings
+from consumer.stopping import Stop, hearing_signals
+from consumer.store import Partition
+from consumer.uniting import counts_of, unite
+
+logger = structlog.get_logger()
+
+SILENCE_SECONDS: Final = 5.0
+"""A process that reports nothing for so long is not ready."""
+
+REPORT_BYTES_MAX: Final = 2**24
+
+ENDS_MAX: Final = 5
+ENDS_SECONDS: Final = 600.0
+"""A process may end so often within so long; once more, and to start it again is no help."""
+
+BACKOFF_SECONDS_MAX: Final = 30.0
+
+KILL_SECONDS: Final = LEAVE_SECONDS_MAX + 2.0
+"""How long a process may take to end after its grace time, or after it was told to end at once."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """What is known of a process; replaced as a whole, as another thread reads it.
+
+    Attributes:
+        report: the last one of its present life, if any.
+        ended: what its former lives read, and counted.
+        counts: likewise, for Prometheus.
+    """
+
+    report: Report | None = None
+    ended: Accounting = field(default_factory=Accounting)
+    counts: str = ""
+
+    @property
+    def accounting(self) -> Accounting:
+        return self.ended + self.report.accounting if self.report else self.ended
+
+    def after_its_end(self) -> "_Known":
+        if self.report is None:
+            return self
+        return _Known(None, self.accounting, counts_of([self.counts, self.report.metrics]))
+
+
+class Restarts:
+    """When a process that ended by itself is started again."""
+
+    def __init__(self) -> None:
+        self._ends = deque[float]()
+
+    def seconds_until(self, ended_at: float) -> float | None:
+        """How long to wait from then on; None where it has ended too often."""
+        self._ends.append(ended_at)
+        while ended_at - self._ends[0] > ENDS_SECONDS:
+            self._ends.popleft()
+        if len(self._ends) > ENDS_MAX:
+            return None
+        seconds = min(BACKOFF_SECONDS_MAX, 2.0 ** len(self._ends))
+        return seconds * random.uniform(0.5, 1)  # noqa: S311 - jitter
+
+
+class _Process:
+    """One of them: its present life, and what is left of the former ones."""
+
+    def __init__(self, number: int, settings: WorkerSettings) -> None:
+        self.number = number
+        self.known = _Known()
+        self.heard_at = time.monotonic()
+        self.restarts = Restarts()
+        self._running: asyncio.subprocess.Process | None = None
+        self._orders: asyncio.StreamWriter | None = None
+        self._order = b""
+        self._environment = {**os.environ, "HTTP_PORT": "0"}
+        if settings.kafka_group_instance_id:
+            self._environment["KAFKA_GROUP_INSTANCE_ID"] = f"{settings.kafka_group_instance_id}-{number}"
+
+    @property
+    def obstacles(self) -> dict[str, str]:
+        if self.is_silent:
+            return {"process": f"has reported nothing for more than {SILENCE_SECONDS:g} s"}
+        report = self.known.report
+        return report.obstacles if report else {"process": "is being started"}
+
+    @property
+    def is_silent(self) -> bool:
+        return self.silence_seconds > SILENCE_SECONDS
+
+    @property
+    def silence_seconds(self) -> float:
+        return time.monotonic() - self.heard_at if self._running else 0.0
+
+    async def live(self) -> int:
+        """Start it, and return its exit code when it has ended."""
+        try:
+            self._running, ours = await self._start()
+        except OSError as error:  # too many files or processes, too little memory
+            logger.warning("process_not_started", process=self.number, error=str(error))
+            return 1
+        logger.info("process_started", process=self.number, pid=self._running.pid)
+        self.heard_at = time.monotonic()
+        reports, self._orders = await asyncio.open_connection(sock=ours, limit=REPORT_BYTES_MAX)
+        self._orders.write(self._order)
+        await self._listen(reports)
+        code = await self._running.wait()
+        self._orders.close()
+        self.known = self.known.after_its_end()
+        self._running = self._orders = None
+        return code
+
+    async def _start(self) -> tuple[asyncio.subprocess.Process, socket.socket]:
+        ours, its = socket.socketpair()
+        program = [sys.executable, *sys.orig_argv[1:], "--member", str(self.number)]
+        with its:
+            # In a session of its own: what a terminal sends to all of ours would be a second signal.
+            process = await asyncio.create_subprocess_exec(
+                *program,
+                stdin=its.fileno(),
+                stdout=asyncio.subprocess.DEVNULL,
+                env=self._environment,
+                start_new_session=True,
+            )
+        return process, ours
+
+    async def _listen(self, reports: asyncio.StreamReader) -> None:
+        try:
+            while (line := await reports.readline()).endswith(b"\n"):  # a killed one may leave half of one
+                self.known = replace(self.known, report=Report.from_line(line))
+                self.heard_at = time.monotonic()
+        except ConnectionError:
+            return
+
+    def tell(self, order: bytes) -> None:
+        """Give an order; one that is just being started gets it as soon as it can."""
+        self._order = order
+        if self._orders is not None:
+            self._orders.write(order)
+
+    def kill(self) -> None:
+        if self._running is not None:
+            logger.warning("process_killed", process=self.number, hint="it did not end in time")
+            self._running.kill()
+
+
+class Supervisor:
+    """Starts them, starts again what ends by itself, and answers for them all."""
+
+    def __init__(self, settings: WorkerSettings, count: int, *, until_caught_up: bool) -> None:
+        self._processes = [_Process(number, settings) for number in range(count)]
+        self._until_caught_up = until_caught_up
+        self._grace_seconds = settings.shutdown_grace_seconds
+        self._stop = Stop(settings.shutdown_grace_seconds)
+        self._metrics = Metrics()
+
+    # Asked, also by another thread
+
+    @property
+    def accounting(self) -> Accounting:
+        """What became of the records that all of them read."""
+        return sum((process.known.accounting for process in self._processes), Accounting())
+
+    @property
+    def obstacles(self) -> dict[str, str]:
+        """Component → why which of them are not ready; empty when all are."""
+        told: dict[str, dict[str, list[str]]] = {}
+        for process in self._processes:
+            for component, why in process.obstacles.items():
+                told.setdefault(component, {}).setdefault(why, []).append(str(process.number))
+        return {
+            component: "; ".join(f"{why} (process {', '.join(numbers)})" for why, numbers in reasons.items())
+            for component, reasons in told.items()
+        }
+
+    def is_alive(self) -> bool:
+        """Whether each of them has reported not long ago, or is to be started again."""
+        return all(process.silence_seconds < PULSE_SECONDS_MAX for process in self._processes)
+
+    def render(self, obstacles: Mapping[str, str]) -> bytes:
+        """The text that Prometheus reads; of a process that is silent, its counts alone."""
+        whole, only_counts = [self._metrics.render(obstacles).decode()], list[str]()
+        for process in self._processes:
+            known = process.known
+            only_counts.append(known.counts)
+            if known.report is not None:
+                (only_counts if process.is_silent else whole).append(known.report.metrics)
+        return unite(whole, only_counts)
+
+    def lags(self) -> dict[Partition, Lag]:
+        """How far each partition is behind, as far as it is known."""
+        return {
+            (topic, partition): Lag(offsets, seconds)
+            for process in self._processes
+            if (report := process.known.report) is not None and not process.is_silent
+            for topic, partition, offsets, seconds in report.lags
+        }
+
+    def outcomes(self) -> dict[str, int]:
+        """How many records were read and written so far, by what became of them."""
+        total = self.accounting
+        counts = (total.applied, total.superseded, total.dead_letters)
+        return dict(zip(RECORDS.labels["outcome"], counts, strict=True))
+
+    # The work
+
+    async def run(self) -> bool:
+        """Run them until a signal, until all are caught up, or until one cannot go on.
+
+        Returns:
+            Whether all ended as they should.
+        """
+        logger.info("supervisor_started", processes=len(self._processes))
+        with hearing_signals(self._request_stop, self._stop_at_once):
+            fates = await asyncio.gather(*map(self._keep, self._processes))
+        logger.info("supervisor_stopped", **self.accounting.as_dict())
+        return all(fates)
+
+    async def _keep(self, process: _Process) -> bool:
+        while not self._stop.is_requested:
+            code = await process.live()
+            is_last_life = self._until_caught_up or self._stop.is_requested
+            if is_last_life and code == 0:
+                return True
+            logger.error("process_ended", process=process.number, reason=_reason(code))
+            seconds = None if is_last_life else process.restarts.seconds_until(time.monotonic())
+            if seconds is None:
+                self._request_stop()
+                return False
+            await self._stop.interrupt(asyncio.sleep(seconds))
+        return True
+
+    def _request_stop(self) -> None:
+        self._stop.request()
+        self._tell_all(STOP, self._grace_seconds)
+
+    def _stop_at_once(self) -> None:
+        self._tell_all(STOP_AT_ONCE, 0)
+
+    def _tell_all(self, order: bytes, grace_seconds: float) -> None:
+        for process in self._processes:
+            process.tell(order)
+            asyncio.get_running_loop().call_later(grace_seconds + KILL_SECONDS, process.kill)
+
+
+def _reason(code: int) -> str:
+    return f"exit {code}" if code >= 0 else signal.Signals(-code).name

@@ -1,0 +1,91 @@
+"""The metrics of several processes as those of one: pure, from text to text."""
+
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Final
+
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.metrics_core import Metric
+from prometheus_client.parser import text_string_to_metric_families
+from prometheus_client.registry import Collector
+from typing_extensions import override
+
+from consumer.metrics import READY
+
+_COUNTED: Final = {"counter", "histogram"}
+
+Labels = tuple[tuple[str, str], ...]
+
+
+class Union(Collector):
+    """What several processes expose: counts are added up, of two gauges the greater one counts.
+
+    That is the worst of an age, the last of a time, and any of several obstacles; only ready must be all of
+    them. A partition's lag is told by whom it is assigned to.
+    """
+
+    def __init__(self) -> None:
+        self._families: dict[str, Metric] = {}
+        self._values: dict[str, dict[tuple[str, Labels], float]] = {}
+
+    def add(self, exposed: str, *, only_counts: bool = False) -> None:
+        """Add what a process exposes.
+
+        Args:
+            exposed: in Prometheus' text format.
+            only_counts: of one that is no more, and of which nothing else is true.
+        """
+        for family in text_string_to_metric_families(exposed):
+            if only_counts and family.type not in _COUNTED:
+                continue
+            self._families.setdefault(family.name, family)
+            values = self._values.setdefault(family.name, {})
+            for sample in family.samples:
+                key = sample.name, tuple(sample.labels.items())
+                known = values.get(key)
+                values[key] = sample.value if known is None else _combine(family, known, sample.value)
+
+    @override
+    def collect(self) -> Iterator[Metric]:
+        for name, family in self._families.items():
+            united = Metric(name, family.documentation, family.type)
+            for (sample, labels), value in self._values[name].items():
+                united.add_sample(sample, dict(labels), value)
+            yield united
+
+    def render(self) -> bytes:
+        """In Prometheus' text format."""
+        registry = CollectorRegistry(auto_describe=False)
+        registry.register(self)
+        return generate_latest(registry)
+
+
+def _combine(family: Metric, one: float, other: float) -> float:
+    if family.type in _COUNTED:
+        return one + other
+    if math.isnan(one):
+        return other
+    return min(one, other) if family.name == READY.name else max(one, other)
+
+
+def counts_of(exposed: Iterable[str]) -> str:
+    """What remains of processes that are no more, so that no counter ever goes back."""
+    union = Union()
+    for text in exposed:
+        union.add(text, only_counts=True)
+    return union.render().decode()
+
+
+def unite(whole: Sequence[str], only_counts: Sequence[str]) -> bytes:
+    """What several processes expose, as one.
+
+    Args:
+        whole: of each that is there; each text holds all that may be exposed.
+        only_counts: of each that is not.
+    """
+    union = Union()
+    for text in whole:
+        union.add(text)
+    for text in only_counts:
+        union.add(text, only_counts=True)
+    return union.render()

@@ -1,0 +1,279 @@
+"""Several processes under one command: members of one group; signals, health and metrics as one."""
+
+import os
+import resource
+import signal
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import pytest
+
+from consumer.embedded import HOST, free_port
+from consumer.settings import WorkerSettings
+from publisher import ScorePublisher
+from schemas.pattern_scored import PatternScored
+from tests.support.command import SECONDS_MAX, CommandLine, WorkerProcess, environment_of
+from tests.support.kafka import Broker, create_topic
+from tests.support.letters import connected
+from tests.support.pipeline import an_event, expected_table, fetch, progress, send, table, worker_settings
+from tests.support.scraping import Samples, Scraper
+from tests.support.waiting import eventually
+
+PARTITIONS = {0, 1, 2, 3}
+TWO = ("--processes", "2")
+NUMBERS = (0, 1)
+
+
+@pytest.fixture
+async def settings(real_broker: Broker, migrated_database_url: str) -> WorkerSettings:
+    """Of a topic with partitions for all: on the embedded broker a group takes long to come together."""
+    topic = await create_topic(real_broker.bootstrap_servers, len(PARTITIONS))
+    return worker_settings(
+        real_broker.bootstrap_servers, topic, migrated_database_url, kafka_enable_idempotence=True
+    )
+
+
+@pytest.fixture
+def scraper() -> Scraper:
+    return Scraper(free_port())
+
+
+def some_events(count: int) -> list[PatternScored]:
+    return [an_event(number % 50, seconds=number * 7 % 60) for number in range(count)]
+
+
+async def publish(settings: WorkerSettings, events: Sequence[PatternScored]) -> None:
+    async with ScorePublisher(settings) as publisher:
+        await publisher.publish_many(events)
+
+
+def partitions_of(worker: WorkerProcess, number: int) -> set[int]:
+    """What a process was assigned last."""
+    assigned = worker.events("partitions_assigned", process=number)
+    return set(assigned[-1]["partitions"]) if assigned else set()
+
+
+async def wait_until_shared(worker: WorkerProcess) -> None:
+    def is_shared() -> bool:
+        shares = [partitions_of(worker, number) for number in NUMBERS]
+        return all(shares) and set.union(*shares) == PARTITIONS and sum(map(len, shares)) == len(PARTITIONS)
+
+    await eventually(is_shared, deadline_seconds=SECONDS_MAX)
+
+
+def pid_of(worker: WorkerProcess, number: int) -> int:
+    return int(worker.events("process_started", process=number)[-1]["pid"])
+
+
+def records(samples: Samples) -> int:
+    return int(sum(value for (name, _), value in samples.items() if name == "pattern_metrics_records_total"))
+
+
+def partitions_with_lag(samples: Samples) -> set[int]:
+    return {int(labels[0]) for name, labels in samples if name == "pattern_metrics_consumer_lag"}
+
+
+async def test_two_processes_share_the_work_and_are_one_to_whoever_asks_or_stops_them(
+    settings: WorkerSettings, tmp_path: Path, scraper: Scraper
+) -> None:
+    events = some_events(400)
+    command = CommandLine(tmp_path, environment_of(settings))
+
+    async with command.worker(*TWO, http_port=scraper.port) as worker:
+        await wait_until_shared(worker)
+        await scraper.wait_until_ready()
+        await publish(settings, events)
+
+        async def samples_of_all() -> Samples | None:
+            samples = await scraper.samples()
+            return samples if records(samples) == len(events) else None
+
+        samples = await eventually(samples_of_all, deadline_seconds=SECONDS_MAX)
+        assert samples is not None
+        alive = await scraper.ask("/livez")
+        shown = (await scraper.ask("/api/progress")).json
+        for number in NUMBERS:  # as systemd stops a service: all of its processes at once
+            os.kill(pid_of(worker, number), signal.SIGTERM)
+        code = await worker.terminate()
+
+    read = {
+        number: sum(int(line["read"]) for line in worker.events("batch_written", process=number))
+        for number in NUMBERS
+    }
+    assert code == 0
+    assert alive.json == {"alive": True}
+    assert await table(settings) == expected_table(events)
+    assert min(read.values()) > 0
+    assert sum(read.values()) == len(events)
+    assert partitions_with_lag(samples) == PARTITIONS
+    assert sum(shown["worker"]["outcomes"].values()) == len(events)
+    assert shown["worker"]["lag"] == 0
+    assert {row["partition"] for row in shown["partitions"]} == PARTITIONS
+    assert samples["pattern_metrics_batch_records_sum", ()] == len(events)
+    assert samples["pattern_metrics_ready", ()] == 1
+    assert worker.events("supervisor_stopped")[0]["read"] == len(events)
+    assert len(worker.events("worker_stopped")) == len(NUMBERS)
+
+
+async def test_a_process_that_is_killed_comes_back_and_nothing_is_lost_or_counted_back(
+    settings: WorkerSettings, tmp_path: Path, scraper: Scraper
+) -> None:
+    first, later = some_events(200), some_events(200)
+    # Static members: the new process is given the partitions of the dead one without a wait for its session.
+    command = CommandLine(tmp_path, environment_of(settings) | {"KAFKA_GROUP_INSTANCE_ID": "one"})
+
+    async with command.worker(*TWO, http_port=scraper.port) as worker:
+        await wait_until_shared(worker)
+        await publish(settings, first)
+
+        async def is_counted() -> bool:
+            return records(await scraper.samples()) == len(first)
+
+        await eventually(is_counted, deadline_seconds=SECONDS_MAX)
+        with no_more_files(worker.process.pid):
+            os.kill(pid_of(worker, 1), signal.SIGKILL)
+            await worker.wait_for_event("process_not_started", process=1)
+        told = await scraper.wait_for_obstacles("process")
+        counted = records(await scraper.samples())
+        await publish(settings, later)
+        await worker.wait_for_event("process_started", process=1, count=2)
+        await scraper.wait_until_ready()
+
+        async def is_all_written() -> bool:
+            return sum((await progress(settings)).values()) == len(first) + len(later)
+
+        await eventually(is_all_written, deadline_seconds=SECONDS_MAX)
+        code = await worker.terminate()
+
+    assert code == 0
+    assert told == {"process": "is being started (process 1)"}
+    assert counted == len(first)
+    assert worker.events("process_ended", process=1)[0]["reason"] == "SIGKILL"
+    assert await table(settings) == expected_table(first + later)
+
+
+@contextmanager
+def no_more_files(pid: int) -> Iterator[None]:
+    """Of all that keeps a process from starting another one, what a test can bring about."""
+    before = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+    resource.prlimit(pid, resource.RLIMIT_NOFILE, (3, before[1]))
+    try:
+        yield
+    finally:
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, before)
+
+
+@pytest.mark.parametrize("arguments", [(), TWO], ids=["alone", "two"])
+async def test_a_second_signal_does_not_wait_for_the_batch_in_hand(
+    settings: WorkerSettings, tmp_path: Path, arguments: tuple[str, ...]
+) -> None:
+    command = CommandLine(tmp_path, environment_of(settings))
+
+    async with connected(settings.database_url.get_secret_value()) as connection:
+        await connection.execute("BEGIN; LOCK TABLE pattern_quality_metrics IN ACCESS EXCLUSIVE MODE")
+        await publish(settings, some_events(100))
+        async with command.worker(*arguments, shutdown_grace_seconds=600) as worker:
+            await eventually(
+                lambda: connection.fetchval("SELECT count(*) FROM pg_locks WHERE NOT granted"),
+                deadline_seconds=SECONDS_MAX,
+            )
+            worker.process.terminate()
+            await worker.wait_for_event("stop_requested")
+            code = await worker.terminate()
+
+    assert code == 1
+    assert worker.events("stopped_at_once")
+    assert "Traceback" not in worker.log.read_text()
+
+
+async def test_no_process_outlives_a_supervisor_that_is_killed(
+    settings: WorkerSettings, tmp_path: Path
+) -> None:
+    async with CommandLine(tmp_path, environment_of(settings)).worker(*TWO) as worker:
+        await wait_until_shared(worker)
+        pids = [pid_of(worker, number) for number in NUMBERS]
+        await worker.kill()
+
+        await eventually(lambda: not any(map(is_running, pids)), deadline_seconds=SECONDS_MAX)
+
+    assert len(worker.events("worker_stopped")) == len(NUMBERS)
+
+
+def is_running(pid: int) -> bool:
+    """Whether there is such a process; one that has ended, and that nobody has asked for, has no command."""
+    with suppress(FileNotFoundError, ProcessLookupError):
+        return bool(Path(f"/proc/{pid}/cmdline").read_bytes())
+    return False
+
+
+@contextmanager
+def frozen(pid: int) -> Iterator[None]:
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGCONT)
+
+
+async def test_readyz_tells_of_which_processes_and_a_stop_does_not_wait_for_one_that_is_frozen(
+    settings: WorkerSettings, tmp_path: Path, scraper: Scraper
+) -> None:
+    away = {"DATABASE_URL": f"postgresql://someone@{HOST}:{free_port()}/scores"}
+    command = CommandLine(tmp_path, environment_of(settings) | away)
+
+    async with command.worker(*TWO, http_port=scraper.port, shutdown_grace_seconds=1) as worker:
+
+        async def is_told_of_both() -> bool:
+            told: dict[str, str] = (await scraper.ask("/readyz")).json["obstacles"]
+            return told.get("postgresql", "").endswith("(process 0, 1)")
+
+        await eventually(is_told_of_both, deadline_seconds=SECONDS_MAX)
+        with frozen(pid_of(worker, 0)):
+            told = await scraper.wait_for_obstacles("postgresql", "assignment", "process")
+            alive = await scraper.ask("/livez")
+            samples = await scraper.samples()
+            code = await worker.terminate()
+
+    assert "not reachable" in told["postgresql"]
+    assert told["postgresql"].endswith("(process 1)")
+    assert told["process"].endswith("(process 0)")
+    assert alive.status == 200
+    assert samples["pattern_metrics_ready", ()] == 0
+    assert samples["pattern_metrics_not_ready", ("process",)] == 1
+    assert code == 1
+    assert [line["process"] for line in worker.events("process_killed")] == [0]
+    assert len(worker.events("worker_stopped", process=1)) == 1
+
+
+async def test_a_run_to_the_end_is_summed_up_over_the_processes(
+    settings: WorkerSettings, tmp_path: Path
+) -> None:
+    events = some_events(300)
+    command = CommandLine(tmp_path, environment_of(settings))
+    await publish(settings, events)
+    await send(settings, [b"1"], partition=3)
+
+    ended = (await command.run("consume", *TWO, "--until-caught-up", "--json")).succeeded()
+    again = (await command.run("consume", "--until-caught-up", "--json")).succeeded()
+
+    assert len(ended.stdout.splitlines()) == 1
+    assert ended.json["read"] == len(events) + 1
+    assert ended.json["dead_letters"] == 1
+    assert again.json["read"] == 0
+    assert await table(settings) == expected_table(events)
+
+
+async def test_a_run_to_the_end_in_which_one_process_fails_stops_the_others_and_fails(
+    settings: WorkerSettings, tmp_path: Path
+) -> None:
+    command = CommandLine(tmp_path, environment_of(settings))
+    await send(settings, [b"1", b"2", b"3"])
+
+    failed = await command.run("consume", *TWO, "--until-caught-up", "--json", dead_letter_max_consecutive=2)
+
+    assert failed.code == 1
+    assert "DEAD_LETTER_MAX_CONSECUTIVE" in failed.stderr
+    assert failed.json["dead_letters"] > 0
+    assert len(await fetch(settings, "SELECT FROM dead_letters")) == failed.json["dead_letters"]

@@ -1,0 +1,23 @@
+"""When a process that ended by itself is started again."""
+
+import pytest
+
+from consumer.supervisor import BACKOFF_SECONDS_MAX, ENDS_MAX, ENDS_SECONDS, Restarts
+
+
+def test_a_process_that_ends_again_and_again_is_started_ever_later_and_then_given_up() -> None:
+    restarts = Restarts()
+
+    waits = [restarts.seconds_until(float(number)) for number in range(ENDS_MAX + 1)]
+
+    assert waits.pop() is None
+    for number, seconds in enumerate(waits, start=1):
+        longest = min(BACKOFF_SECONDS_MAX, 2**number)
+        assert seconds == pytest.approx(longest * 0.75, abs=longest * 0.25)
+
+
+def test_a_process_that_ends_now_and_then_is_always_started_again() -> None:
+    restarts = Restarts()
+    apart = ENDS_SECONDS / ENDS_MAX + 1
+
+    assert None not in [restarts.seconds_until(number * apart) for number in range(100)]
