@@ -28,6 +28,7 @@ from consumer.command_line import (
     run,
     start_logging,
     tell,
+    tracing,
 )
 from consumer.commands_dead_letters import dead_letters_app
 from consumer.commands_operations import operations_app
@@ -116,7 +117,8 @@ def consume(
             await run_until_signal(worker, until_caught_up=until_caught_up)
         return worker
 
-    worker = run(work(), KAFKA)
+    with tracing():
+        worker = run(work(), KAFKA)
     accounting = worker.accounting
     if as_json:
         typer.echo(json.dumps(accounting.as_dict()))
@@ -132,7 +134,8 @@ def _check(settings: WorkerSettings) -> None:
     from consumer.store import missing_rights
 
     start_logging()
-    run(require_topic(settings), KAFKA)
+    with tracing():
+        run(require_topic(settings), KAFKA)
     run(require_rights(settings), KAFKA)
     status = _migrate(migration_status)
     if not status.up_to_date:
