@@ -51,6 +51,8 @@ FLUSH_SECONDS_MAX: Final = 2.0
 COMPLAINT_SECONDS: Final = 60.0
 """How often it is said that spans are lost."""
 
+_HINT: Final = "does the collector take them (OTEL_EXPORTER_OTLP_*)? nothing else is held up by it"
+
 _SUPPORTED: Final = {
     "OTEL_TRACES_EXPORTER": ("otlp", "none"),
     "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL": ("http/protobuf",),
@@ -116,7 +118,7 @@ class _Complaints(logging.Handler):
         now = time.monotonic()
         if now - self._said_at >= COMPLAINT_SECONDS:
             self._said_at = now
-            logger.warning("spans_not_exported", hint="is the collector there (OTEL_EXPORTER_OTLP_ENDPOINT)?")
+            logger.warning("spans_not_exported", hint=_HINT)
 
 
 @contextmanager

@@ -5,13 +5,18 @@ from itertools import pairwise
 
 import pytest
 
+from consumer.portions import WORTH_SPLITTING
 from consumer.settings import WorkerSettings
+from consumer.worker import WRITERS
 from tests.support.collector import CollectedSpan, Collector, Mood, collecting
 from tests.support.command import SECONDS_MAX, CommandLine
 from tests.support.pipeline import an_event, execute, expected_table, producing, send, table
 from tests.support.waiting import eventually
 
 TRACE, SPAN = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
+
+SDK_SECONDS_MAX = 30
+"""How long the SDK itself would wait at the end."""
 
 AGENT = """
 import sys
@@ -58,7 +63,7 @@ main()
 
 REFUSE = """
 CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS
-$$ BEGIN RAISE EXCEPTION 'hunter2 %', NEW.metadata; END $$;
+$$ BEGIN RAISE EXCEPTION 'hunter2 %', NEW.metadata USING ERRCODE = 'XX000'; END $$;
 CREATE TRIGGER refuse BEFORE INSERT ON pattern_quality_metrics FOR EACH ROW EXECUTE FUNCTION refuse();
 """
 
@@ -124,8 +129,11 @@ async def test_the_spans_say_what_the_conventions_want(
         assert span.kind == kinds.get(name, "CLIENT")
 
 
-async def test_a_batch_links_to_the_agents_own_span(command: CommandLine, settings: WorkerSettings) -> None:
-    events = [an_event(pattern) for pattern in range(20)]
+async def test_a_batch_links_to_the_agents_own_span_and_has_one_for_each_writer(
+    command: CommandLine, settings: WorkerSettings
+) -> None:
+    events = [an_event(pattern) for pattern in range(2 * WORTH_SPLITTING)]
+    one_batch = {"batch_max_records": len(events), "batch_max_wait_ms": 60_000}
     with collecting() as collector:
         lines = b"\n".join(event.to_json() for event in events)
         await command.run_program(
@@ -136,22 +144,24 @@ async def test_a_batch_links_to_the_agents_own_span(command: CommandLine, settin
             otel_service_name="agent",
             **collector.environment,
         )
-        (await command.run("consume", "--until-caught-up", **collector.environment)).succeeded()
+        environment = collector.environment | one_batch
+        (await command.run("consume", "--until-caught-up", **environment)).succeeded()
 
     assert await table(settings) == expected_table(events)
     [score], [sent] = named(collector.spans, "score"), named(collector.spans, "send")
-    batches = named(collector.spans, "process")
+    [batch], writes = named(collector.spans, "process"), named(collector.spans, "write")
     assert (sent.service, sent.kind, sent.parent_id) == ("agent", "PRODUCER", score.span_id)
     assert sent.attributes == {
         "messaging.system": "kafka",
         "messaging.destination.name": settings.kafka_topic,
         "messaging.operation.name": "send",
         "messaging.operation.type": "send",
-        "messaging.batch.message_count": 20,
+        "messaging.batch.message_count": len(events),
     }
-    assert batches
-    assert all(batch.links == [(sent.trace_id, sent.span_id)] for batch in batches)
-    assert all(batch.trace_id != sent.trace_id for batch in batches)
+    assert batch.links == [(sent.trace_id, sent.span_id)]
+    assert batch.trace_id != sent.trace_id
+    assert [write.parent_id for write in writes] == [batch.span_id] * WRITERS
+    assert sum(write.attributes["messaging.batch.message_count"] for write in writes) == len(events)
 
 
 @pytest.mark.parametrize("mood", ["refuses", "hangs", "is away"])
@@ -171,7 +181,7 @@ async def test_a_collector_that_takes_nothing_changes_nothing_but_one_line_of_th
         ) as worker:
             await worker.wait_until_read(len(events))
             complaint = await worker.wait_for_event("spans_not_exported")
-            code = await worker.terminate()
+            code = await worker.terminate(SDK_SECONDS_MAX - 5)
 
     assert code == 0
     assert await table(settings) == expected_table(events)
@@ -206,7 +216,7 @@ async def test_of_a_failure_the_class_is_exported_and_not_what_it_says(
             assert await worker.terminate() == 0
 
     writes, [batch] = named(collector.spans, "write"), named(collector.spans, "process")
-    assert {span.attributes["error.type"] for span in writes} == {"asyncpg.exceptions.RaiseError"}
+    assert {span.attributes["error.type"] for span in writes} == {"asyncpg.exceptions.InternalServerError"}
     assert all(span.is_failed and span.parent_id == batch.span_id for span in writes)
     assert batch.is_failed
     assert batch.attributes["error.type"] == "asyncio.exceptions.CancelledError"

@@ -73,6 +73,7 @@ def test_the_number_of_links_is_bounded() -> None:
 
     assert len(links_of(records[:-1])) == LINKS_MAX
     assert len(links_of(records)) == LINKS_MAX
+    assert trace_of(records)["process t"].dropped_links == 0
 
 
 ON = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://collector"}
