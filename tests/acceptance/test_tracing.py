@@ -213,13 +213,18 @@ async def test_of_a_failure_the_class_is_exported_and_not_what_it_says(
     with collecting() as collector:
         async with command.worker(shutdown_grace_seconds=1, **collector.environment) as worker:
             await eventually(lambda: named(collector.spans, "write"), deadline_seconds=SECONDS_MAX)
+            await send(settings, [an_event().to_json()])
+            await eventually(lambda: len(named(collector.spans, "poll")) == 2, deadline_seconds=SECONDS_MAX)
             assert await worker.terminate() == 0
 
-    writes, [batch] = named(collector.spans, "write"), named(collector.spans, "process")
+    writes, batches = named(collector.spans, "write"), named(collector.spans, "process")
+    written, waiting = sorted(batches, key=lambda batch: batch.start)
     assert {span.attributes["error.type"] for span in writes} == {"asyncpg.exceptions.InternalServerError"}
-    assert all(span.is_failed and span.parent_id == batch.span_id for span in writes)
-    assert batch.is_failed
-    assert batch.attributes["error.type"] == "asyncio.exceptions.CancelledError"
+    assert all(span.is_failed and span.parent_id == written.span_id for span in writes)
+    assert written.is_failed
+    assert written.attributes["error.type"] == "asyncio.exceptions.CancelledError"
+    assert waiting.is_failed
+    assert waiting.attributes["error.type"] == "consumer.stopping.GraceExpiredError"
     assert not [body for body in collector.bodies if b"hunter2" in body or b"pattern 1" in body]
 
 
