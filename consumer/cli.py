@@ -30,6 +30,7 @@ from consumer.command_line import (
     run,
     start_logging,
     tell,
+    tracing,
 )
 from consumer.commands_dead_letters import dead_letters_app
 from consumer.commands_operations import operations_app
@@ -124,11 +125,12 @@ def consume(
     except InvalidSettingError as error:
         fail(f"error: {error}", 2)
 
-    if member is None and processes > 1:
-        working = _supervise(settings, listener, processes, until_caught_up=until_caught_up)
-    else:
-        working = _work(settings, listener, member, until_caught_up=until_caught_up)
-    accounting, code = run(working, KAFKA)
+    with tracing():
+        if member is None and processes > 1:
+            working = _supervise(settings, listener, processes, until_caught_up=until_caught_up)
+        else:
+            working = _work(settings, listener, member, until_caught_up=until_caught_up)
+        accounting, code = run(working, KAFKA)
     if as_json:
         typer.echo(json.dumps(accounting.as_dict()))
     elif until_caught_up:
@@ -179,7 +181,8 @@ def _check(settings: WorkerSettings) -> None:
     from consumer.store import missing_rights
 
     start_logging()
-    run(require_topic(settings), KAFKA)
+    with tracing():
+        run(require_topic(settings), KAFKA)
     run(require_rights(settings), KAFKA)
     status = _migrate(migration_status)
     if not status.up_to_date:

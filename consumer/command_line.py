@@ -8,7 +8,7 @@ import resource
 import stat
 import sys
 from collections.abc import Callable, Coroutine, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import IO, Annotated, Any, Final, NoReturn, TypeVar
@@ -33,6 +33,7 @@ from consumer.faults import Fault, diagnose
 from consumer.logs import configure_logging
 from consumer.output import OutputError, writing
 from consumer.settings import DatabaseSettings, InvalidSettingError, LogSettings, SettingsT, load
+from consumer.tracing import tracing_asked_by
 
 T = TypeVar("T")
 
@@ -98,6 +99,26 @@ def load_database_url() -> str:
     settings = load_settings(DatabaseSettings)
     start_logging()
     return settings.database_url.get_secret_value()
+
+
+@contextmanager
+def tracing() -> Iterator[None]:
+    """Export what is done in this block where OpenTelemetry's variables say so; else it is not even imported.
+
+    What cannot be had ends the command with exit code 2.
+    """
+    with ExitStack() as stack:
+        variable = tracing_asked_by(os.environ)
+        if variable is not None:
+            try:
+                from consumer.spans import exporting
+
+                stack.enter_context(exporting())
+            except ImportError:
+                fail(f"error: {variable}: needs the extra otel: pip install 'pattern-metrics[otel]'", 2)
+            except InvalidSettingError as error:
+                fail(f"error: {error}", 2)
+        yield
 
 
 @contextmanager

@@ -34,7 +34,7 @@ class Pace:
     def take(self, whole: Part) -> tuple[Part, Part | None]:
         """What to write next, and what is left for later, if anything."""
         batch, ranges = whole.batch, whole.ranges
-        if self._records_max is None or _count(batch) <= self._records_max:
+        if self._records_max is None or count(batch) <= self._records_max:
             return whole, None
         fates = _in_order(whole)
         now, later = _batch(fates[: self._records_max]), _batch(fates[self._records_max :])
@@ -55,17 +55,18 @@ class Pace:
         Raises:
             asyncpg.QueryCanceledError: too long; the next one will be smaller.
         """
-        began_at, count = time.monotonic(), _count(part.batch)
+        began_at, records = time.monotonic(), count(part.batch)
         try:
             yield
         except asyncpg.QueryCanceledError:
-            self._records_max = max(1, count // 2)
+            self._records_max = max(1, records // 2)
             raise
         if self._records_max is not None and time.monotonic() - began_at < QUICK_SECONDS_MAX:
-            self._records_max = max(self._records_max, 2 * count)
+            self._records_max = max(self._records_max, 2 * records)
 
 
-def _count(batch: Batch) -> int:
+def count(batch: Batch) -> int:
+    """How many records it holds."""
     return len(batch.accepted) + len(batch.rejected)
 
 

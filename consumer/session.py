@@ -30,6 +30,7 @@ from consumer.retrying import persevere
 from consumer.settings import WorkerSettings
 from consumer.stopping import Stop, cancel, end_within
 from consumer.store import Partition, ProgressLostError, Store
+from consumer.tracing import OFF, BatchTrace, begin_batch
 from consumer.watching import SILENCE_SECONDS, StalledError, Watch, has_lost, log_start
 from consumer.writing import Writers
 
@@ -51,10 +52,11 @@ ANSWER_SECONDS_MAX: Final = 2 * REBALANCE_TIMEOUT_MS / 1000
 
 @dataclass(frozen=True, slots=True)
 class Polled:
-    """What was polled, and when it was published."""
+    """What was polled, when it was published, and what is told of it."""
 
     portions: list[Portion[TopicPartition]]
     spans: dict[TopicPartition, Span]
+    trace: BatchTrace
 
 
 class Session(ConsumerRebalanceListener):
@@ -141,11 +143,15 @@ class Session(ConsumerRebalanceListener):
         if polled is None:
             await self._rest()
             return
-        parts = await self._decode(polled)
-        if await self._finish_writing():
-            self._writing = asyncio.create_task(self._write(parts, polled.spans))
+        with polled.trace.ending_on_failure():
+            with polled.trace.span("decode"):
+                parts = await self._decode(polled)
+            is_next = await self._finish_writing()
+        if is_next:
+            self._writing = asyncio.create_task(self._write(parts, polled))
         else:
-            self._put_down()
+            with polled.trace:
+                self._put_down()
 
     async def _is_caught_up(self) -> bool:
         """Whether all that was assigned is read to its end as of the start, and written."""
@@ -199,6 +205,7 @@ class Session(ConsumerRebalanceListener):
     async def _fetch(self) -> Polled | None:
         """Take what is there. Between the poll's return and its counting as in hand nothing yields."""
         epoch = self._epoch
+        trace = begin_batch(self._settings.kafka_topic, self._settings.kafka_group_id)
         by_partition = await self._fill()
         if epoch != self._epoch:
             return None
@@ -222,7 +229,8 @@ class Session(ConsumerRebalanceListener):
             if part
         }
         self._metrics.spans_read(spans)
-        return Polled(split(by_partition, ranges, self._writers_max), spans)
+        trace.polled(by_partition.values())
+        return Polled(split(by_partition, ranges, self._writers_max), spans, trace)
 
     async def _fill(self) -> dict[TopicPartition, list[Record]]:
         """What is there, or comes within BATCH_MAX_WAIT_MS, until the batch is full."""
@@ -278,14 +286,15 @@ class Session(ConsumerRebalanceListener):
         self._metrics.batch_decoded(batch, seconds)
         return batch
 
-    async def _write(self, parts: Sequence[Part], spans: Mapping[Partition, Span]) -> None:
+    async def _write(self, parts: Sequence[Part], polled: Polled) -> None:
         """Write, then commit: the first invariant."""
         began_at = time.monotonic()
         try:
-            accounting = await self._writers.write(parts, spans, self._note_written)
-            written_at = time.monotonic()
-            self._observer.observe_lag()
-            await self._commit()
+            with polled.trace:
+                accounting = await self._writers.write(parts, polled.spans, self._note_written, polled.trace)
+                written_at = time.monotonic()
+                self._observer.observe_lag()
+                await self._commit(polled.trace)
         finally:
             self._put_down()
         logger.info(
@@ -335,7 +344,7 @@ class Session(ConsumerRebalanceListener):
 
     # Commit
 
-    async def _commit(self) -> None:
+    async def _commit(self, trace: BatchTrace = OFF) -> None:
         """Commit what is written. A commit that fails is no loss: `ingest_progress` knows better."""
         assigned = self._consumer.assignment()
         offsets = {partition: end for partition, end in self._uncommitted.items() if partition in assigned}
@@ -345,7 +354,8 @@ class Session(ConsumerRebalanceListener):
         began_at = time.monotonic()
         try:
             async with asyncio.timeout(min(COMMIT_SECONDS_MAX, self._stop.seconds_left)):
-                await self._consumer.commit(offsets)
+                with trace.span("commit"):
+                    await self._consumer.commit(offsets)
         except (CommitFailedError, IllegalStateError):
             logger.info("commit_superseded", hint="the group has moved on; its new owner reads again")
         except (KafkaError, TimeoutError) as error:

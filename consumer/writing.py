@@ -10,10 +10,11 @@ from typing import TypeAlias
 from consumer.health import Health
 from consumer.ingestion import Accounting, Breaker, store_batch
 from consumer.metrics import Metrics, Span
-from consumer.pacing import Pace, Part
+from consumer.pacing import Pace, Part, count
 from consumer.retrying import persevere
 from consumer.stopping import cancel
 from consumer.store import Partition, Store
+from consumer.tracing import BatchTrace
 
 Landed: TypeAlias = Callable[[Accounting, dict[Partition, int]], None]
 """Told of what is written: what became of the records, and up to where each partition is."""
@@ -41,7 +42,7 @@ class Writers:
         self._pace = Pace()
 
     async def write(
-        self, parts: Sequence[Part], spans: Mapping[Partition, Span], landed: Landed
+        self, parts: Sequence[Part], spans: Mapping[Partition, Span], landed: Landed, trace: BatchTrace
     ) -> Accounting:
         """Write all parts, for as long as it takes.
 
@@ -49,7 +50,7 @@ class Writers:
             ProgressLostError: the database went back in time; other parts may be written nevertheless.
         """
         writing = [
-            asyncio.create_task(self._write(store, part, spans, landed))
+            asyncio.create_task(self._write(store, part, spans, landed, trace))
             for store, part in zip(self._stores, parts, strict=False)
         ]
         try:
@@ -59,12 +60,12 @@ class Writers:
                 await cancel(task)
 
     async def _write(
-        self, store: Store, part: Part, spans: Mapping[Partition, Span], landed: Landed
+        self, store: Store, part: Part, spans: Mapping[Partition, Span], landed: Landed, trace: BatchTrace
     ) -> Accounting:
         """Write as much as the database takes at once, which is nearly always all, until nothing is left."""
         total, rest = Accounting(), [part]
         while rest:
-            some = await persevere("postgresql", partial(self._attempt, store, rest[0]), self._health)
+            some = await persevere("postgresql", partial(self._attempt, store, rest[0], trace), self._health)
             finished = {one: span for one, span in spans.items() if one in some.finished}
             self._breaker.observe_written(some.accounting)
             self._metrics.batch_written(some.part.batch, some.accounting, finished, some.seconds)
@@ -73,10 +74,10 @@ class Writers:
             rest = [some.rest] if some.rest else []
         return total
 
-    async def _attempt(self, store: Store, whole: Part) -> "_Written":
+    async def _attempt(self, store: Store, whole: Part, trace: BatchTrace) -> "_Written":
         began_at = time.monotonic()
         part, rest = self._pace.take(whole)
-        with self._pace.learn(part):
+        with trace.span("write", count(part.batch)), self._pace.learn(part):
             async with store.transaction() as transaction:
                 accounting = await store_batch(transaction, part.batch, group=self._group, ranges=part.ranges)
         return _Written(part, rest, accounting, time.monotonic() - began_at)

@@ -4,16 +4,19 @@ import asyncio
 import threading
 from collections.abc import Coroutine, Sequence
 from types import TracebackType
-from typing import Any, Final, Self, TypeVar
+from typing import Any, Final, Self, TypeAlias, TypeVar
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
+from publisher.tracing import publishing
 from schemas.clock_settings import ClockSettings
 from schemas.kafka_settings import KafkaSettings
 from schemas.pattern_scored import EVENT_TYPE, PatternScored, require_past
 
 T = TypeVar("T")
+
+Headers: TypeAlias = list[tuple[str, bytes]]
 
 DELIVERY_SECONDS_MAX: Final = 30.0
 """How long one event may wait for its acknowledgement before it counts as not acknowledged."""
@@ -118,23 +121,26 @@ class ScorePublisher:
         self._calls += 1
         self._is_idle.clear()
         try:
-            await self._publish(self._producer, events)
+            with publishing(self._settings.kafka_topic, len(events)) as headers:
+                await self._publish(self._producer, events, headers)
         finally:
             self._calls -= 1
             if self._calls == 0:
                 self._is_idle.set()
 
-    async def _publish(self, producer: AIOKafkaProducer, events: Sequence[PatternScored]) -> None:
+    async def _publish(
+        self, producer: AIOKafkaProducer, events: Sequence[PatternScored], headers: Headers
+    ) -> None:
         for begin in range(0, len(events), IN_FLIGHT_MAX):
             part = events[begin : begin + IN_FLIGHT_MAX]
-            failures = await self._deliver(producer, part)
+            failures = await self._deliver(producer, part, headers)
             if failures:
                 failed = [event for index, event in enumerate(part) if index in failures]
                 cause = next(iter(failures.values()))
                 raise PublishError([*failed, *events[begin + len(part) :]], cause) from cause
 
     async def _deliver(
-        self, producer: AIOKafkaProducer, events: Sequence[PatternScored]
+        self, producer: AIOKafkaProducer, events: Sequence[PatternScored], headers: Headers
     ) -> dict[int, BaseException]:
         """Send events and wait for their acknowledgements; what failed, by its index."""
         deliveries: list[asyncio.Future[Any]] = []
@@ -142,7 +148,7 @@ class ScorePublisher:
         try:
             for event in events:
                 async with asyncio.timeout(DELIVERY_SECONDS_MAX):
-                    deliveries.append(await self._send(producer, event))
+                    deliveries.append(await self._send(producer, event, headers))
         except TimeoutError:
             failures = dict.fromkeys(range(len(deliveries), len(events)), _late())
         except (KafkaError, OSError) as error:
@@ -155,13 +161,15 @@ class ScorePublisher:
                 failures[index] = failure
         return failures
 
-    async def _send(self, producer: AIOKafkaProducer, event: PatternScored) -> asyncio.Future[Any]:
+    async def _send(
+        self, producer: AIOKafkaProducer, event: PatternScored, headers: Headers
+    ) -> asyncio.Future[Any]:
         """Hand an event to the producer; waits while the producer has no room."""
         delivery: asyncio.Future[Any] = await producer.send(
             self._settings.kafka_topic,
             key=str(event.pattern_id).encode(),
             value=event.to_json(),
-            headers=cloud_event_headers(event, self._source),
+            headers=[*cloud_event_headers(event, self._source), *headers],
         )
         return delivery
 
@@ -170,7 +178,7 @@ def _late() -> TimeoutError:
     return TimeoutError(f"no acknowledgement within {DELIVERY_SECONDS_MAX:g} s")
 
 
-def cloud_event_headers(event: PatternScored, source: str) -> list[tuple[str, bytes]]:
+def cloud_event_headers(event: PatternScored, source: str) -> Headers:
     """The event's attributes as headers: CloudEvents 1.0, Kafka protocol binding, binary mode."""
     return [
         ("ce_specversion", b"1.0"),

@@ -78,6 +78,11 @@ def asyncapi() -> dict[str, Any]:
                             "ce_type": {"type": "string", "const": EVENT_TYPE},
                             "ce_time": {**header, "description": "The measurement_timestamp."},
                             "content-type": {"type": "string", "const": "application/json"},
+                            "traceparent": {
+                                **header,
+                                "description": "W3C Trace Context, where there is one.",
+                            },
+                            "tracestate": {**header, "description": "Likewise."},
                         },
                     },
                     "payload": {

@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaConnectionError
+from opentelemetry import trace
 
 from publisher import BlockingScorePublisher, PublishError, ScorePublisher, publisher
 from schemas.dead_letter import InvalidEventError
@@ -36,6 +37,34 @@ async def test_an_event_travels_as_the_contract_says(settings_for: SettingsFacto
         "ce_time": b"2026-01-01T00:00:00+00:00",
         "content-type": b"application/json",
     }
+
+
+@pytest.mark.parametrize("is_blocking", [False, True], ids=["asynchronous", "blocking"])
+async def test_what_is_published_inside_a_span_says_so(
+    settings_for: SettingsFactory, is_blocking: bool
+) -> None:
+    settings = settings_for()
+    state = trace.TraceState([("vendor", "value")])
+    around = trace.SpanContext(0xA, 0xB, is_remote=False, trace_flags=trace.TraceFlags(1), trace_state=state)
+
+    def publish() -> None:
+        with BlockingScorePublisher(settings) as publisher:
+            publisher.publish(an_event(2))
+
+    async with ScorePublisher(settings) as agent:
+        with trace.use_span(trace.NonRecordingSpan(around)):
+            await (asyncio.to_thread(publish) if is_blocking else agent.publish(an_event(2)))
+        await agent.publish(an_event(1))
+
+    consumer = AIOKafkaConsumer(
+        settings.kafka_topic, bootstrap_servers=settings.kafka_bootstrap_servers, auto_offset_reset="earliest"
+    )
+    async with consumer:
+        records = [await consumer.getone(), await consumer.getone()]
+    headers = {record.key[-1:]: dict(record.headers) for record in records}
+    assert headers[b"2"].keys() - headers[b"1"].keys() == {"traceparent", "tracestate"}
+    assert headers[b"2"]["traceparent"] == f"00-{0xA:032x}-{0xB:016x}-01".encode()
+    assert headers[b"2"]["tracestate"] == b"vendor=value"
 
 
 async def test_what_was_measured_in_the_future_is_refused_before_anything_is_sent(

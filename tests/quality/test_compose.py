@@ -11,6 +11,7 @@ import yaml
 from consumer.cli import app
 from consumer.session import LEAVE_SECONDS_MAX
 from consumer.settings import LogSettings, WorkerSettings
+from consumer.spans import FLUSH_SECONDS_MAX
 from consumer.store import CONNECT_SECONDS_MAX
 from schemas.kafka_settings import KafkaSettings
 
@@ -217,7 +218,10 @@ def test_the_worker_has_the_time_to_stop_cleanly() -> None:
     worker = SERVICES["worker"]
     grace = cast("int", worker["environment"]["SHUTDOWN_GRACE_SECONDS"])
 
-    assert seconds(worker["stop_grace_period"]) > grace + LEAVE_SECONDS_MAX + CONNECT_SECONDS_MAX
+    assert (
+        seconds(worker["stop_grace_period"])
+        > grace + LEAVE_SECONDS_MAX + CONNECT_SECONDS_MAX + FLUSH_SECONDS_MAX
+    )
 
 
 def test_the_image_runs_as_a_plain_user_and_is_built_from_what_is_named_alone() -> None:

@@ -23,6 +23,7 @@ from tests.security.conftest import (
     SecuredKafka,
     SecuredPostgres,
 )
+from tests.support.collector import collecting
 from tests.support.command import PROGRAM, SECONDS_MAX, CommandLine, environment_of
 from tests.support.kafka import create_topic
 from tests.support.pipeline import an_event, worker_settings
@@ -261,6 +262,44 @@ async def test_a_worker_that_writes_logs_no_secret(site: Site, tmp_path: Path) -
 
         assert "batch_written" in consumed.stderr
         assert not site.printed(consumed.stdout.decode() + consumed.stderr)
+
+
+async def test_no_exported_span_holds_a_secret(site: Site, tmp_path: Path) -> None:
+    for situation in RIGHT:
+        with collecting() as collector:
+            token = {"OTEL_EXPORTER_OTLP_HEADERS": f"authorization=Bearer%20{PASSWORD}"}
+            environment = situation(site) | collector.environment | token
+            command = command_of(site, tmp_path, environment, "json")
+            (await command.run("publish", "-", stdin=an_event().to_json())).succeeded()
+            consumed = (await command.run("consume", "--until-caught-up")).succeeded()
+
+        assert {headers["authorization"] for headers in collector.headers} == {f"Bearer {PASSWORD}"}
+        assert {span.name.split()[0] for span in collector.spans} >= {"process", "write", "commit"}
+        assert not site.printed(b"".join(collector.bodies).decode(errors="replace"))
+        assert not site.printed(consumed.stdout.decode() + consumed.stderr)
+
+
+@pytest.mark.parametrize(
+    "variables",
+    [
+        {"OTEL_EXPORTER_OTLP_ENDPOINT": f"http://{PASSWORD}:{PASSWORD}@{HOST}:1/{PASSWORD}"},
+        {"OTEL_EXPORTER_OTLP_ENDPOINT": PASSWORD},
+        {"OTEL_EXPORTER_OTLP_HEADERS": PASSWORD},
+        {"OTEL_EXPORTER_OTLP_TIMEOUT": PASSWORD},
+        {"OTEL_EXPORTER_OTLP_CERTIFICATE": PASSWORD},
+    ],
+    ids=str,
+)
+async def test_what_is_wrong_with_the_collector_is_told_without_its_secrets(
+    site: Site, tmp_path: Path, variables: dict[str, str]
+) -> None:
+    environment = all_right(site) | {"OTEL_EXPORTER_OTLP_ENDPOINT": f"https://{HOST}:1"} | variables
+    command = command_of(site, tmp_path, environment, "json")
+    (await command.run("publish", "-", stdin=an_event().to_json())).succeeded()
+    consumed = (await command.run("consume", "--until-caught-up")).succeeded()
+
+    assert "spans_not_exported" in consumed.stderr
+    assert not site.printed(consumed.stdout.decode() + consumed.stderr)
 
 
 @pytest.mark.parametrize("situation", [*RIGHT, *WAITED_OUT], ids=lambda one: one.__name__)

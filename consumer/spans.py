@@ -1,0 +1,229 @@
+"""Traces for OpenTelemetry: spans by its semantic conventions, exported by OTLP as its own variables say.
+
+What is exported holds names and numbers, never a value, a setting or an error's message. To export is never
+waited for: spans queue up, up to a bound, and those that the collector does not take are lost.
+"""
+
+import logging
+import os
+import re
+import threading
+import time
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import partial
+from importlib.metadata import version
+from itertools import islice
+from typing import Final
+
+import structlog
+from opentelemetry.context import Context
+from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+from opentelemetry.sdk.resources import OTELResourceDetector, Resource
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor
+from opentelemetry.trace import (
+    INVALID_SPAN,
+    Span,
+    SpanContext,
+    SpanKind,
+    StatusCode,
+    TraceFlags,
+    Tracer,
+    set_span_in_context,
+)
+from typing_extensions import override
+
+from consumer.records import Record
+from consumer.settings import InvalidSettingError
+from consumer.tracing import BatchTrace, Step, recorder
+
+logger = structlog.get_logger()
+
+NAME: Final = "pattern-metrics"
+
+LINKS_MAX: Final = 128
+"""Publishers that a batch is linked to; also what the SDK keeps by default."""
+
+FLUSH_SECONDS_MAX: Final = 2.0
+"""How long the end of the process waits for the collector to take the last spans."""
+
+COMPLAINT_SECONDS: Final = 60.0
+"""How often it is said that spans are lost."""
+
+_HINT: Final = "does the collector take them (OTEL_EXPORTER_OTLP_*)? nothing else is held up by it"
+
+_SUPPORTED: Final = {
+    "OTEL_TRACES_EXPORTER": ("otlp", "none"),
+    "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL": ("http/protobuf",),
+    "OTEL_EXPORTER_OTLP_PROTOCOL": ("http/protobuf",),
+}
+
+_TRACEPARENT: Final = re.compile(rb"00-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-([0-9a-f]{2})")
+
+_KINDS: Final[Mapping[str, SpanKind]] = {
+    "process": SpanKind.CONSUMER,
+    "poll": SpanKind.CLIENT,
+    "decode": SpanKind.INTERNAL,
+    "write": SpanKind.CLIENT,
+    "commit": SpanKind.CLIENT,
+}
+_MESSAGING_TYPES: Final = {"process": "process", "poll": "receive", "commit": "settle"}
+
+
+@contextmanager
+def exporting() -> Iterator[None]:
+    """Record what is begun in this block, and export it; leaving it takes FLUSH_SECONDS_MAX at most.
+
+    Raises:
+        InvalidSettingError: a variable asks for what is not supported.
+    """
+    for name, supported in _SUPPORTED.items():
+        if os.environ.get(name, "").strip() not in {"", *supported}:
+            raise InvalidSettingError(f"{name}: only {' and '.join(supported)} can be had")
+    with _complaining_briefly():
+        try:
+            provider = _provider()
+        except (ValueError, RuntimeError):  # its message may hold the value
+            raise InvalidSettingError(
+                "OTEL_EXPORTER_OTLP_*, OTEL_BSP_*: OpenTelemetry does not understand one of them"
+            ) from None
+        token = recorder.set(partial(RecordedBatch, provider.get_tracer(NAME, version(NAME))))
+        try:
+            yield
+        finally:
+            recorder.reset(token)
+            # The SDK's own bound is half a minute; a thread of its own is left behind.
+            ending = threading.Thread(target=provider.shutdown, name="spans", daemon=True)
+            ending.start()
+            ending.join(FLUSH_SECONDS_MAX)
+
+
+def _provider() -> TracerProvider:
+    ours = Resource.create({"service.name": NAME, "service.version": version(NAME)})
+    provider = TracerProvider(resource=ours.merge(OTELResourceDetector().detect()), shutdown_on_exit=False)
+    provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
+    return provider
+
+
+class _Complaints(logging.Handler):
+    """Says that spans are lost, seldom and in our words: the library's may hold an address or a token."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self._said_at = -COMPLAINT_SECONDS
+
+    @override
+    def emit(self, record: logging.LogRecord) -> None:
+        now = time.monotonic()
+        if now - self._said_at >= COMPLAINT_SECONDS:
+            self._said_at = now
+            logger.warning("spans_not_exported", hint=_HINT)
+
+
+@contextmanager
+def _complaining_briefly() -> Iterator[None]:
+    complaints = _Complaints()
+    loggers = [logging.getLogger(name) for name in ("opentelemetry", "urllib3")]
+    for one in loggers:
+        one.addHandler(complaints)
+        one.propagate = False
+    try:
+        yield
+    finally:
+        for one in loggers:
+            one.removeHandler(complaints)
+            one.propagate = True
+
+
+class RecordedBatch(BatchTrace):
+    """A trace of its own for each batch, with links to the traces of those who published its records.
+
+    Args:
+        tracer: makes the spans.
+        topic: of the records.
+        group: the consumer group that reads them.
+    """
+
+    def __init__(self, tracer: Tracer, topic: str, group: str) -> None:
+        self._tracer = tracer
+        self._topic = topic
+        self._group = group
+        self._records = 0
+        self._began_at = time.time_ns()
+        self._context = Context()
+        self._span: Span = INVALID_SPAN
+
+    @override
+    def polled(self, parts: Collection[Sequence[Record]]) -> None:
+        self._records = sum(map(len, parts))
+        self._span = self._start("process", self._records, self._began_at)
+        if self._span.is_recording():
+            for publisher in islice(_publishers(parts), LINKS_MAX):
+                self._span.add_link(publisher)
+        self._context = set_span_in_context(self._span, self._context)
+        self._start("poll", self._records, self._began_at).end()
+
+    @override
+    @contextmanager
+    def span(self, step: Step, records: int | None = None) -> Iterator[None]:
+        span = self._start(step, self._records if records is None else records)
+        try:
+            yield
+        except BaseException as error:
+            _fail(span, type(error))
+            raise
+        finally:
+            span.end()
+
+    @override
+    @contextmanager
+    def ending_on_failure(self) -> Iterator[None]:
+        try:
+            yield
+        except BaseException as error:
+            self.__exit__(type(error))
+            raise
+
+    @override
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is not None:
+            _fail(self._span, kind)
+        self._span.end()
+
+    def _start(self, step: str, records: int, began_at: int | None = None) -> Span:
+        attributes: dict[str, str | int] = {"messaging.batch.message_count": records}
+        name = step
+        if step in _MESSAGING_TYPES:
+            name = f"{step} {self._topic}"
+            attributes |= {
+                "messaging.system": "kafka",
+                "messaging.destination.name": self._topic,
+                "messaging.consumer.group.name": self._group,
+                "messaging.operation.name": step,
+                "messaging.operation.type": _MESSAGING_TYPES[step],
+            }
+        elif step == "write":
+            attributes["db.system.name"] = "postgresql"
+        return self._tracer.start_span(
+            name, self._context, kind=_KINDS[step], attributes=attributes, start_time=began_at
+        )
+
+
+def _fail(span: Span, kind: type[BaseException]) -> None:
+    """By the error's class alone: its message may hold a row's value or a password."""
+    span.set_attribute("error.type", f"{kind.__module__}.{kind.__qualname__}")
+    span.set_status(StatusCode.ERROR)
+
+
+def _publishers(parts: Iterable[Sequence[Record]]) -> Iterator[SpanContext]:
+    """The distinct spans that the records' `traceparent` headers name; one that is not exact is none."""
+    seen = set[bytes | None]()
+    for records in parts:
+        for record in records:
+            for name, value in record.headers:
+                if name == "traceparent" and value not in seen:
+                    seen.add(value)
+                    if value is not None and (match := _TRACEPARENT.fullmatch(value)):
+                        trace_id, span_id, flags = (int(part, 16) for part in match.groups())
+                        yield SpanContext(trace_id, span_id, is_remote=True, trace_flags=TraceFlags(flags))
