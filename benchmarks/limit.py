@@ -113,7 +113,7 @@ async def _ready_made(connection: asyncpg.Connection, work: Work) -> list[bytes]
                     event.confidence,
                     event.measurement_timestamp,
                     event.version,
-                    event.metadata_json,
+                    event.metadata_json.decode(),
                 )
                 for event in events[begin : begin + BATCH_ROWS]
             ],

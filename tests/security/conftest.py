@@ -138,7 +138,7 @@ class Tokens(AbstractTokenProvider):
         subject = Path(__file__).with_name("subject").read_text()
         if not subject:
             raise RuntimeError("hunter2")
-        claims = {"sub": subject, "iat": time.time(), "exp": time.time() + 60}
+        claims = {"sub": subject, "iat": time.time() - 1, "exp": time.time() + 60}
         return f"{encoded({'alg': 'none'})}.{encoded(claims) if subject != 'garbage' else subject}."
 """
 
