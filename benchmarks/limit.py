@@ -15,6 +15,7 @@ from benchmarks.measuring import WAL_POSITION, Work
 from benchmarks.processes import usage
 from benchmarks.results import Run
 from benchmarks.services import Services, connected, require_fold
+from consumer.copying import COLUMNS
 
 BATCH_ROWS: Final = 10_000
 
@@ -39,24 +40,13 @@ LIMITS: Final = {
     "postgresql-upsert-2": Limit(2, has_stage=True),
 }
 
-_COLUMNS: Final = (
-    "pattern_id",
-    "event_id",
-    "quality_score",
-    "confidence",
-    "measurement_timestamp",
-    "version",
-    "metadata",
-)
-
-
 _STAGE: Final = (
     "CREATE TEMPORARY TABLE stage (LIKE pattern_quality_metrics INCLUDING DEFAULTS) ON COMMIT DELETE ROWS"
 )
 _UPSERT: Final = f"""
-INSERT INTO pattern_quality_metrics ({", ".join(_COLUMNS)})
-SELECT {", ".join(_COLUMNS)} FROM stage
-ON CONFLICT (pattern_id) DO UPDATE SET {", ".join(f"{name} = EXCLUDED.{name}" for name in _COLUMNS[1:])}
+INSERT INTO pattern_quality_metrics ({", ".join(COLUMNS)})
+SELECT {", ".join(COLUMNS)} FROM stage
+ON CONFLICT (pattern_id) DO UPDATE SET {", ".join(f"{name} = EXCLUDED.{name}" for name in COLUMNS[1:])}
 """  # noqa: S608 - our own names
 
 
@@ -104,7 +94,7 @@ async def _ready_made(connection: asyncpg.Connection, work: Work) -> list[bytes]
         )
         await connection.copy_records_to_table(
             "ready",
-            columns=_COLUMNS,
+            columns=COLUMNS,
             records=[
                 (
                     event.pattern_id,
@@ -119,7 +109,7 @@ async def _ready_made(connection: asyncpg.Connection, work: Work) -> list[bytes]
             ],
         )
         copied = io.BytesIO()
-        query = f"SELECT {', '.join(_COLUMNS)} FROM ready ORDER BY pattern_id"  # noqa: S608 - our own names
+        query = f"SELECT {', '.join(COLUMNS)} FROM ready ORDER BY pattern_id"  # noqa: S608 - our own names
         await connection.copy_from_query(query, output=copied, format="binary")
         await connection.execute("DROP TABLE ready")
         batches.append(copied.getvalue())
@@ -130,8 +120,6 @@ async def _write(connection: asyncpg.Connection, batches: Sequence[bytes], limit
     target = "stage" if limit.has_stage else "pattern_quality_metrics"
     for batch in batches:
         async with connection.transaction():
-            await connection.copy_to_table(
-                target, source=io.BytesIO(batch), columns=_COLUMNS, format="binary"
-            )
+            await connection.copy_to_table(target, source=io.BytesIO(batch), columns=COLUMNS, format="binary")
             if limit.has_stage:
                 await connection.execute(_UPSERT)

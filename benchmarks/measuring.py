@@ -14,8 +14,9 @@ from benchmarks.clients import Client, Consuming, Job, Ours
 from benchmarks.events import END_MARKS, PARTITIONS
 from benchmarks.processes import usage
 from benchmarks.results import Run
-from benchmarks.services import Services, admin_of, connected, require_fold, state_of
+from benchmarks.services import Services, connected, require_fold, state_of
 from benchmarks.topics import Topic
+from tests.support.kafka import administering
 
 RUN_SECONDS_MAX: Final = 900.0
 _POLL_SECONDS: Final = 0.01
@@ -116,7 +117,7 @@ async def _measure(
     is_complete = await completion(connection, client, work, job)
     await connection.execute("CHECKPOINT")
     wal = await connection.fetchval(WAL_POSITION)
-    async with admin_of(services) as admin, client.consuming(job) as consuming:
+    async with administering(services.kafka.bootstrap_servers) as admin, client.consuming(job) as consuming:
         await wait_until(lambda: _is_assigned(admin, job.group), consuming)
         assigned = time.monotonic()
         servers = (services.postgres.pid, services.kafka.pid)

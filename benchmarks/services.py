@@ -114,17 +114,6 @@ async def require_fold(connection: asyncpg.Connection, fold: Fold) -> None:
         raise WrongTableError("the rows are not the topic's latest events")
 
 
-@asynccontextmanager
-async def admin_of(services: Services) -> AsyncIterator[AIOKafkaAdminClient]:
-    """A client that asks the broker about groups."""
-    admin = AIOKafkaAdminClient(bootstrap_servers=services.kafka.bootstrap_servers)
-    await admin.start()
-    try:
-        yield admin
-    finally:
-        await admin.close()
-
-
 async def state_of(admin: AIOKafkaAdminClient, group: str) -> str:
     """What the broker says of a consumer group."""
     try:

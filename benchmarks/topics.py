@@ -10,11 +10,12 @@ from typing import Any, Final
 from uuid import UUID
 
 from aiokafka import AIOKafkaProducer
-from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.admin import NewTopic
 
 from benchmarks.events import PARTITIONS, Shape, generate
 from publisher.publisher import cloud_event_headers
 from schemas.pattern_scored import PatternScored
+from tests.support.kafka import administering
 
 COMPRESSION: Final = "lz4"
 _BATCH_BYTES: Final = 128 * 1024
@@ -87,12 +88,8 @@ async def load(bootstrap_servers: str, name: str, shape: Shape, encoding: str) -
 
 async def create(bootstrap_servers: str, name: str) -> None:
     """Create a topic without a record."""
-    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap_servers)
-    await admin.start()
-    try:
+    async with administering(bootstrap_servers) as admin:
         await admin.create_topics([NewTopic(name, PARTITIONS, 1)])
-    finally:
-        await admin.close()
 
 
 class TopicWriter:

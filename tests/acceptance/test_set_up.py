@@ -5,25 +5,20 @@ import uuid
 from pathlib import Path
 
 import pytest
-from aiokafka.admin import AIOKafkaAdminClient
 
 from consumer.embedded import free_port
 from consumer.settings import WorkerSettings
 from publisher import ScorePublisher
 from tests.support.command import SECONDS_MAX, CommandLine, environment_of
-from tests.support.kafka import Broker
+from tests.support.kafka import Broker, administering
 from tests.support.pipeline import an_event, expected_table, table, worker_settings
 from tests.support.waiting import eventually
 
 
 async def topics(settings: WorkerSettings) -> list[str]:
-    admin = AIOKafkaAdminClient(bootstrap_servers=settings.kafka_bootstrap_servers)
-    await admin.start()
-    try:
+    async with administering(settings.kafka_bootstrap_servers) as admin:
         names: list[str] = await admin.list_topics()
         return names
-    finally:
-        await admin.close()
 
 
 async def test_a_worker_says_what_is_missing_and_goes_on_once_it_is_there(

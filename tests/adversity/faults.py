@@ -4,14 +4,14 @@ import asyncio
 import os
 import random
 import signal
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from datetime import timedelta
 from enum import StrEnum, auto
 from typing import Final, NamedTuple
 
 import asyncpg
-from aiokafka.admin import AIOKafkaAdminClient, NewPartitions
+from aiokafka.admin import NewPartitions
 from aiokafka.errors import UnknownTopicOrPartitionError
 
 from consumer.embedded import EmbeddedServer
@@ -20,6 +20,7 @@ from consumer.session import LEAVE_SECONDS_MAX
 from tests.adversity.checks import Violation, require_accounts, require_running, require_settled
 from tests.adversity.world import DATABASE, GRACE_SECONDS, PARTITIONS, Member, World
 from tests.support.command import SECONDS_MAX
+from tests.support.kafka import administering
 from tests.support.proxy import Proxy
 from tests.support.waiting import eventually, hold
 
@@ -226,7 +227,7 @@ async def _add_partitions(world: World, chance: random.Random, seconds: float) -
     count = min(before + chance.randint(1, 3), PARTITIONS_MAX)
     world.tell(Kind.PARTITIONS_ADDED, f"{before} → {count}")
     if count > before:
-        async with _administering(world) as admin:
+        async with administering(world.settings.kafka_bootstrap_servers) as admin:
             await admin.create_partitions({topic: NewPartitions(count)})
     await hold(seconds)
 
@@ -238,7 +239,7 @@ async def _make_topic_anew(world: World, chance: random.Random, seconds: float) 
     before = await require_topic(world.settings)
     count = chance.choice((before, PARTITIONS))
     world.tell(Kind.TOPIC_MADE_ANEW, f"{before} → {count} partitions, after {seconds:.1f} s")
-    async with _administering(world) as admin:
+    async with administering(world.settings.kafka_bootstrap_servers) as admin:
         await admin.delete_topics([world.settings.kafka_topic])
     await eventually(lambda: _topic_is_gone(world), deadline_seconds=SECONDS_MAX)
     await hold(seconds)
@@ -252,16 +253,6 @@ async def _topic_is_gone(world: World) -> bool:
     except UnknownTopicOrPartitionError:
         return True
     return False
-
-
-@asynccontextmanager
-async def _administering(world: World) -> AsyncIterator[AIOKafkaAdminClient]:
-    admin = AIOKafkaAdminClient(bootstrap_servers=world.settings.kafka_bootstrap_servers)
-    await admin.start()
-    try:
-        yield admin
-    finally:
-        await admin.close()
 
 
 # The network

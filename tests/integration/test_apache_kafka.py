@@ -29,7 +29,7 @@ from consumer.watching import StalledError, Watch
 from consumer.worker import Worker
 from publisher import ScorePublisher
 from schemas.pattern_scored import PatternScored
-from tests.support.kafka import ApacheKafka, create_topic
+from tests.support.kafka import ApacheKafka, administering, create_topic
 from tests.support.pipeline import (
     an_event,
     catch_up,
@@ -46,7 +46,6 @@ from tests.support.pipeline import (
 from tests.support.topics import (
     COMPACTED,
     KEPT,
-    administering,
     configure,
     delete_records_before,
     make_topic_anew,
@@ -369,7 +368,7 @@ async def test_what_the_breaker_left_unread_is_read_once_it_is_mended(
 async def test_partitions_that_are_added_while_the_worker_runs_are_read_too(settings: WorkerSettings) -> None:
     async with running(settings):
         await publish(settings, range(5))
-        async with administering(settings) as admin:
+        async with administering(settings.kafka_bootstrap_servers) as admin:
             await admin.create_partitions({settings.kafka_topic: NewPartitions(3)})
         await eventually(lambda: _has_partitions(settings, 3))
         await send(settings, [an_event(6).to_json()], partition=2)

@@ -1,12 +1,9 @@
 """A right that an ACL denies: told with the setting and what to grant, and used once it is granted."""
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from enum import IntEnum
 from pathlib import Path
 
 import pytest
-from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.protocol.admin import CreateAclsRequest, DeleteAclsRequest
 
 from consumer.settings import WorkerSettings
@@ -19,6 +16,7 @@ from tests.security.conftest import (
     wait_until_written,
 )
 from tests.support.command import CommandLine, environment_of
+from tests.support.kafka import administering
 
 
 class Resource(IntEnum):
@@ -43,19 +41,9 @@ RIGHTS: set[Right] = {(Resource.TOPIC, Operation.READ), (Resource.GROUP, Operati
 _LITERAL, _ALLOW = 3, 3
 
 
-@asynccontextmanager
-async def administering(settings: WorkerSettings) -> AsyncIterator[AIOKafkaAdminClient]:
-    admin = AIOKafkaAdminClient(bootstrap_servers=settings.kafka_bootstrap_servers)
-    await admin.start()
-    try:
-        yield admin
-    finally:
-        await admin.close()
-
-
 async def grant(settings: WorkerSettings, rights: set[Right]) -> None:
     names = {Resource.TOPIC: settings.kafka_topic, Resource.GROUP: settings.kafka_group_id}
-    async with administering(settings) as admin:
+    async with administering(settings.kafka_bootstrap_servers) as admin:
         for resource, operation in rights:
             wanted = (resource, names[resource], _LITERAL, f"User:{STRANGER}", "*", operation, _ALLOW)
             response = await admin._send_request(CreateAclsRequest(*wanted))
@@ -64,12 +52,21 @@ async def grant(settings: WorkerSettings, rights: set[Right]) -> None:
 
 async def revoke(settings: WorkerSettings, rights: set[Right]) -> None:
     names = {Resource.TOPIC: settings.kafka_topic, Resource.GROUP: settings.kafka_group_id}
-    async with administering(settings) as admin:
+    async with administering(settings.kafka_bootstrap_servers) as admin:
         for resource, operation in rights:
             unwanted = (resource, names[resource], _LITERAL, f"User:{STRANGER}", "*", operation, _ALLOW)
             response = await admin._send_request(DeleteAclsRequest(*unwanted))
             [(code, _, found)] = response.filter_responses
             assert (code, len(found)) == (0, 1)
+
+
+@pytest.fixture
+def command(
+    secured_kafka: SecuredKafka, credentials: Credentials, kafka_settings: WorkerSettings, tmp_path: Path
+) -> CommandLine:
+    """The command, for a login without any right."""
+    environment = credentials.environment(secured_kafka, "SCRAM-SHA-256", STRANGER)
+    return CommandLine(tmp_path, environment_of(kafka_settings) | environment)
 
 
 @pytest.mark.parametrize(
@@ -91,13 +88,9 @@ async def revoke(settings: WorkerSettings, rights: set[Right]) -> None:
 async def test_a_denied_right_is_told_once_and_used_once_it_is_granted(
     granted: set[Right],
     told: list[str],
-    secured_kafka: SecuredKafka,
-    credentials: Credentials,
+    command: CommandLine,
     kafka_settings: WorkerSettings,
-    tmp_path: Path,
 ) -> None:
-    environment = credentials.environment(secured_kafka, "SCRAM-SHA-256", STRANGER)
-    command = CommandLine(tmp_path, environment_of(kafka_settings) | environment)
     await grant(kafka_settings, granted)
     event = await publish(kafka_settings)
     for words in told:
@@ -118,13 +111,9 @@ async def test_a_denied_right_is_told_once_and_used_once_it_is_granted(
 async def test_a_right_that_is_revoked_under_a_running_worker_is_told_and_used_once_it_is_granted_again(
     revoked: Resource,
     told: str,
-    secured_kafka: SecuredKafka,
-    credentials: Credentials,
+    command: CommandLine,
     kafka_settings: WorkerSettings,
-    tmp_path: Path,
 ) -> None:
-    environment = credentials.environment(secured_kafka, "SCRAM-SHA-256", STRANGER)
-    command = CommandLine(tmp_path, environment_of(kafka_settings) | environment)
     await grant(kafka_settings, RIGHTS)
 
     async with command.worker() as worker:

@@ -6,8 +6,9 @@ import os
 import shutil
 import subprocess
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, NoReturn, Self
@@ -320,12 +321,21 @@ def own_apache_kafka(module_apache_kafka: ApacheKafka) -> ApacheKafka:
     return module_apache_kafka
 
 
-async def create_topic(bootstrap_servers: str, partitions: int = 3) -> str:
-    """Create a topic under a new name, and wait until each of its partitions has a leader."""
-    name = f"test-{uuid.uuid4().hex}"
+@asynccontextmanager
+async def administering(bootstrap_servers: str) -> AsyncIterator[AIOKafkaAdminClient]:
+    """A client that asks the brokers for what a consumer cannot."""
     admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap_servers)
     await admin.start()
     try:
+        yield admin
+    finally:
+        await admin.close()
+
+
+async def create_topic(bootstrap_servers: str, partitions: int = 3) -> str:
+    """Create a topic under a new name, and wait until each of its partitions has a leader."""
+    name = f"test-{uuid.uuid4().hex}"
+    async with administering(bootstrap_servers) as admin:
         await admin.create_topics([NewTopic(name, partitions, 1)])
 
         async def has_leaders() -> bool:
@@ -334,8 +344,6 @@ async def create_topic(bootstrap_servers: str, partitions: int = 3) -> str:
             return len(leaders) == partitions and all(leader >= 0 for leader in leaders)
 
         await eventually(has_leaders)
-    finally:
-        await admin.close()
     return name
 
 

@@ -1,15 +1,15 @@
 """What happens to a topic from outside: retention, compaction, deletion."""
 
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Mapping
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
-from aiokafka.admin import AIOKafkaAdminClient, NewTopic, RecordsToDelete
+from aiokafka.admin import NewTopic, RecordsToDelete
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import UnknownTopicOrPartitionError
 
 from consumer.kafka import require_topic
 from consumer.settings import WorkerSettings
+from tests.support.kafka import administering
 from tests.support.waiting import eventually
 
 COMPACTED = {"cleanup.policy": "compact", "segment.ms": "100", "min.cleanable.dirty.ratio": "0.001"}
@@ -19,18 +19,8 @@ KEPT = {"cleanup.policy": "delete"}
 """Of a topic of which nothing is removed while a test lasts."""
 
 
-@asynccontextmanager
-async def administering(settings: WorkerSettings) -> AsyncIterator[AIOKafkaAdminClient]:
-    admin = AIOKafkaAdminClient(bootstrap_servers=settings.kafka_bootstrap_servers)
-    await admin.start()
-    try:
-        yield admin
-    finally:
-        await admin.close()
-
-
 async def delete_records_before(settings: WorkerSettings, offset: int) -> None:
-    async with administering(settings) as admin:
+    async with administering(settings.kafka_bootstrap_servers) as admin:
         await admin.delete_records(
             {TopicPartition(settings.kafka_topic, 0): RecordsToDelete(before_offset=offset)}
         )
@@ -38,7 +28,7 @@ async def delete_records_before(settings: WorkerSettings, offset: int) -> None:
 
 async def configure(settings: WorkerSettings, configs: Mapping[str, str]) -> None:
     """Give the topic these configs, and the defaults of all others."""
-    async with administering(settings) as admin:
+    async with administering(settings.kafka_bootstrap_servers) as admin:
         await admin.alter_configs(
             [ConfigResource(ConfigResourceType.TOPIC, settings.kafka_topic, dict(configs))]
         )
@@ -48,7 +38,7 @@ async def make_topic_anew(
     settings: WorkerSettings, *, partitions: int, configs: Mapping[str, str] | None = None
 ) -> None:
     """Delete the topic, and create another one under its name."""
-    async with administering(settings) as admin:
+    async with administering(settings.kafka_bootstrap_servers) as admin:
         await admin.delete_topics([settings.kafka_topic])
         await eventually(lambda: _is_gone(settings))
         await admin.create_topics([NewTopic(settings.kafka_topic, partitions, 1, topic_configs=configs)])
