@@ -157,7 +157,6 @@ def _collect_seldom() -> None:
     Records and events hold no cycles: they go by their reference counts. A full batch of them is alive at any
     time, so that by default a full collection would look at all of it every few thousand records.
     """
-    gc.collect()
     gc.freeze()
     gc.set_threshold(COLLECT_AFTER)
 
