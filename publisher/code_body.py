@@ -40,7 +40,7 @@ class Body:
     Attributes:
         operations: expressions that do something: not a docstring, an `...`, a `return None` or the raising
             of NotImplementedError. Without any the body is a stub, however it is wrapped.
-        statements: all statements.
+        statements: all but docstrings, which no rule may hold against it.
         branches: decisions, as McCabe counts them, less one.
         depth: levels of indentation below the body; `elif` is no level of its own.
         returns: returns of something other than None.
@@ -81,7 +81,7 @@ def read_body(statements: Sequence[ast.stmt]) -> Body:
     while pending:
         node, depth, is_own = pending.pop()
         if isinstance(node, ast.stmt):
-            body.statements += 1
+            body.statements += not _is_docstring(node)
             body.depth = max(body.depth, depth)
             if _note_idle(body, node, is_own=is_own):
                 continue
@@ -124,6 +124,14 @@ def _children(node: ast.AST, depth: int) -> Iterator[tuple[ast.AST, int]]:
     for child in ast.iter_child_nodes(node):
         is_elif = child is chained and isinstance(child, ast.If)
         yield child, depth + (is_level and not is_elif)
+
+
+def _is_docstring(node: ast.stmt) -> bool:
+    return (
+        isinstance(node, ast.Expr)
+        and isinstance(node.value, ast.Constant)
+        and isinstance(node.value.value, str)
+    )
 
 
 def _note_idle(body: Body, node: ast.stmt, *, is_own: bool) -> bool:

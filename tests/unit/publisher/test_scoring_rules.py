@@ -3,7 +3,7 @@
 from textwrap import indent
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from publisher.scorer import WEIGHTS, band_of
@@ -62,6 +62,7 @@ def all_scores(text: str) -> list[float]:
 
 
 @given(name=NAMES, parameters=PARAMETERS, body=BODIES, owner=OWNERS, docstring=DOCSTRINGS)
+@example(name="_hidden", parameters=[], body="\n".join(["call()"] * 20), owner="", docstring="Do.")
 def test_adding_a_docstring_never_lowers_the_score(
     name: str, parameters: list[str], body: str, owner: str, docstring: str
 ) -> None:
