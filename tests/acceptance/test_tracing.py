@@ -219,7 +219,9 @@ async def test_of_a_failure_the_class_is_exported_and_not_what_it_says(
 
     writes, batches = named(collector.spans, "write"), named(collector.spans, "process")
     written, waiting = sorted(batches, key=lambda batch: batch.start)
-    assert {span.attributes["error.type"] for span in writes} == {"asyncpg.exceptions.InternalServerError"}
+    classes = {span.attributes["error.type"] for span in writes}
+    # The end of the grace time may find an attempt under way.
+    assert classes - {"asyncio.exceptions.CancelledError"} == {"asyncpg.exceptions.InternalServerError"}
     assert all(span.is_failed and span.parent_id == written.span_id for span in writes)
     assert written.is_failed
     assert written.attributes["error.type"] == "asyncio.exceptions.CancelledError"
