@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from typing import Any, Final
+from uuid import UUID
 
 import structlog
 from aiokafka import AIOKafkaConsumer
@@ -25,6 +26,7 @@ from aiokafka.protocol.metadata import MetadataRequest
 from consumer.faults import Fault, diagnose
 from consumer.fetched_records import unpack_by_these_rules
 from consumer.settings import WorkerSettings
+from consumer.topic_id_request import TopicIdRequest, told
 from schemas.kafka_settings import KafkaSettings
 
 logger = structlog.get_logger()
@@ -119,6 +121,25 @@ async def require_rights(settings: WorkerSettings) -> None:
     beat = await _ask(settings, HeartbeatRequest(group, -1, "nobody"))
     if for_code(beat.error_code) is GroupAuthorizationFailedError:
         raise GroupAuthorizationFailedError(group)
+
+
+async def topic_id(settings: KafkaSettings) -> UUID | None:
+    """What tells the topic from one of the same name that was deleted before it (KIP-516).
+
+    Returns:
+        None where the broker gives topics no ID: Apache Kafka does from 2.8 on.
+
+    Raises:
+        KafkaError: there is no such topic at this moment; as `_ask`.
+        OSError: as `_ask`.
+    """
+    try:
+        code, identity = told(await _ask(settings, TopicIdRequest(settings.kafka_topic)))
+    except NotImplementedError:
+        return None
+    if for_code(code) is not NoError:
+        raise for_code(code)(settings.kafka_topic)
+    return identity
 
 
 async def _metadata_of(

@@ -1,8 +1,9 @@
 """Where reading starts and what may be committed. Pure; offsets have holes: nothing counts by subtraction."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
+from uuid import UUID
 
 from consumer.records import Record
 
@@ -11,10 +12,17 @@ PartitionT = TypeVar("PartitionT", bound=tuple[str, int])
 
 @dataclass(frozen=True, slots=True)
 class OffsetRange:
-    """Offsets of one partition from `start` up to, not including, `end`."""
+    """Offsets of one partition from `start` up to, not including, `end`.
+
+    Attributes:
+        start: the first one.
+        end: the first one that is not inside.
+        topic_id: the topic in which they mean something; None where the broker gives topics no ID.
+    """
 
     start: int
     end: int
+    topic_id: UUID | None = None
 
     @property
     def last(self) -> int:
@@ -47,7 +55,7 @@ def cut(ranges: Mapping[PartitionT, OffsetRange], last: Record | None) -> dict[P
     kept = {}
     for partition, offsets in ranges.items():
         if last is not None and partition == (last.topic, last.partition):
-            kept[partition] = OffsetRange(offsets.start, next_offset(last))
+            kept[partition] = replace(offsets, end=next_offset(last))
             break
         kept[partition] = offsets
     return kept
@@ -58,7 +66,8 @@ def choose_start(*, committed: int | None, progress: int | None, beginning: int)
 
     Args:
         committed: Kafka's committed offset of the group, if there is one.
-        progress: the next offset that `ingest_progress` holds, if it does.
+        progress: the next offset that `ingest_progress` holds, if it does; 0 where it is that of a topic of
+            the same name that was there before this one.
         beginning: the first offset the log still has.
     """
     known = [offset for offset in (committed, progress) if offset is not None]

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import asyncpg
@@ -40,9 +40,7 @@ class Pace:
         now, later = _batch(fates[: self._records_max]), _batch(fates[self._records_max :])
         written = cut(ranges, now.last)
         left = {
-            partition: OffsetRange(
-                written[partition].end if partition in written else offsets.start, offsets.end
-            )
+            partition: replace(offsets, start=written[partition].end) if partition in written else offsets
             for partition, offsets in ranges.items()
         }
         left = {partition: offsets for partition, offsets in left.items() if offsets.start < offsets.end}

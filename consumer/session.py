@@ -4,7 +4,8 @@ import asyncio
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from functools import partial
+from typing import TYPE_CHECKING, Final
 
 import structlog
 from aiokafka import ConsumerRebalanceListener, TopicPartition
@@ -22,17 +23,21 @@ from consumer.ingestion import Accounting, Batch, Breaker, decode_batch
 from consumer.kafka import REBALANCE_TIMEOUT_MS, create_consumer
 from consumer.metrics import Metrics, Span
 from consumer.observing import Observer
-from consumer.offsets import OffsetRange, Start, choose_start, cut, restart_out_of_range
+from consumer.offsets import OffsetRange, Start, cut
 from consumer.pacing import Part
 from consumer.portions import Portion, split
 from consumer.records import Record
 from consumer.retrying import persevere
 from consumer.settings import WorkerSettings
+from consumer.starting import ask_broker, settle
 from consumer.stopping import Stop, cancel, end_within
 from consumer.store import Partition, ProgressLostError, Store
 from consumer.tracing import OFF, BatchTrace, begin_batch
-from consumer.watching import SILENCE_SECONDS, StalledError, Watch, has_lost, log_start
+from consumer.watching import SILENCE_SECONDS, StalledError, Watch, has_lost, is_another_topic
 from consumer.writing import Writers
+
+if TYPE_CHECKING:
+    from uuid import UUID
 
 logger = structlog.get_logger()
 
@@ -82,6 +87,7 @@ class Session(ConsumerRebalanceListener):
         self._writers_max = len(stores)
         self._consumer = create_consumer(settings)
         self._epoch = 0
+        self._topic_id: UUID | None = None
         self._assigned: frozenset[TopicPartition] = frozenset()
         self._reassigned = asyncio.Event()
         self._ends_of_batches: dict[TopicPartition, int] = {}
@@ -107,7 +113,8 @@ class Session(ConsumerRebalanceListener):
             GraceExpiredError: a stop could not finish what was in hand.
         """
         # What ends by itself is watched by nobody: nothing of the database's time goes into its metrics.
-        observing = None if until_caught_up else asyncio.create_task(self._observer.run())
+        observing = [] if until_caught_up else [asyncio.create_task(self._observer.run())]
+        observing.append(asyncio.create_task(self._watch_the_topic()))
         try:
             self._consumer.subscribe([self._settings.kafka_topic], listener=self)
             await self._join()
@@ -124,7 +131,7 @@ class Session(ConsumerRebalanceListener):
             await self._commit()
         finally:
             self._health.is_assigned = False
-            for task in (observing, self._writing):
+            for task in (*observing, self._writing):
                 if task is not None:
                     await cancel(task)
             await self._leave()
@@ -210,7 +217,7 @@ class Session(ConsumerRebalanceListener):
         if epoch != self._epoch:
             return None
         ranges = {
-            partition: OffsetRange(self._ends_of_batches[partition], end)
+            partition: OffsetRange(self._ends_of_batches[partition], end, self._topic_id)
             # In the order of the records, which is that of their arrival: see `cut`.
             for partition in dict.fromkeys([*by_partition, *self._ends_of_batches])
             # Past markers and holes, also where there is no record before or between them.
@@ -329,7 +336,8 @@ class Session(ConsumerRebalanceListener):
         if time.monotonic() - self._verified_at < SILENCE_SECONDS:
             return
         epoch, ends = self._epoch, dict(self._ends_of_batches)
-        if await has_lost(ends, self._settings, self._store, self._health) and epoch == self._epoch:
+        topic = self._topic_id
+        if await has_lost(ends, topic, self._settings, self._store, self._health) and epoch == self._epoch:
             self._go_back()
         self._verified_at = time.monotonic()
 
@@ -425,32 +433,23 @@ class Session(ConsumerRebalanceListener):
     async def _choose_starts(self, partitions: frozenset[TopicPartition]) -> dict[TopicPartition, Start]:
         try:
             async with asyncio.timeout(ANSWER_SECONDS_MAX):
-                beginnings = await self._consumer.beginning_offsets(list(partitions))
-                committed = {partition: await self._consumer.committed(partition) for partition in partitions}
+                known = await ask_broker(self._consumer, self._settings, partitions)
         except TimeoutError:
             raise StalledError("the broker does not tell the group's offsets") from None
-        group = self._settings.kafka_group_id
-
-        async def write_down() -> dict[TopicPartition, Start]:
-            async with self._store.transaction() as transaction:
-                progress = await transaction.progress(group, self._settings.kafka_topic)
-                starts = {}
-                for partition in partitions:
-                    beginning = beginnings[partition]
-                    position = self._out_of_range.get(partition)
-                    starts[partition] = (
-                        choose_start(
-                            committed=committed[partition],
-                            progress=progress.get(partition),
-                            beginning=beginning,
-                        )
-                        if position is None
-                        else restart_out_of_range(position=position, beginning=beginning)
-                    )
-                await transaction.begin_at(group, starts)
-                return starts
-
-        starts = await persevere("postgresql", write_down, self._health)
-        for partition, start in starts.items():
-            log_start(partition, start, self._out_of_range.get(partition))
+        choose = partial(settle, self._store, self._settings, known, dict(self._out_of_range))
+        starts = await persevere("postgresql", choose, self._health)
+        if self._topic_id not in (None, known.topic_id):
+            self._ends_of_batches.clear()  # they are those of another topic, and will be chosen anew
+        self._topic_id = known.topic_id
         return starts
+
+    async def _watch_the_topic(self) -> None:
+        """Read from the beginning where the topic turns out to be another one than we thought.
+
+        What was read of it before this was noticed is no loss: it is read again.
+        """
+        while True:
+            await asyncio.sleep(SILENCE_SECONDS)
+            if self._topic_id is not None and await is_another_topic(self._topic_id, self._settings):
+                self._epoch += 1
+                self._ends_of_batches.clear()

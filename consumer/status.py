@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from consumer.kafka import topic_id
 from consumer.migration import MigrationStatus, migration_status
 from consumer.settings import WorkerSettings
 from consumer.sql import statement
@@ -89,10 +90,11 @@ async def read_status(settings: WorkerSettings) -> Status:
     database_url = settings.database_url.get_secret_value()
     revision = await migration_status(database_url)
     beginnings, ends = await read_bounds(settings)
+    of_topic = await topic_id(settings)
     group, topic = settings.kafka_group_id, settings.kafka_topic
     # A reader may lack the right to what a store prepares.
     async with connected(database_url) as connection:
-        progress = await StoreTransaction(connection, keeps_history=False).progress(group, topic)
+        progress = await StoreTransaction(connection, keeps_history=False).progress(group, topic, of_topic)
         [row] = await connection.fetch(statement("select_status"), group, topic)
     partitions = []
     for tp, end in sorted(ends.items()):

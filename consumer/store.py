@@ -6,6 +6,7 @@ import time
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Final, TypeAlias
+from uuid import UUID
 
 import asyncpg
 import orjson
@@ -345,18 +346,24 @@ class StoreTransaction:
             [partition for _, partition in ranges],
             [offsets.start for offsets in ranges.values()],
             [offsets.end for offsets in ranges.values()],
+            [offsets.topic_id for offsets in ranges.values()],
         )
         if len(advanced) < len(ranges):
             raise ProgressLostError
 
-    async def progress(self, group: str, topic: str) -> dict[Partition, int]:
-        """The next offset to read of each partition, as far as the database knows it."""
-        rows = await self.connection.fetch(statement("select_progress"), group, topic)
+    async def progress(self, group: str, topic: str, topic_id: UUID | None = None) -> dict[Partition, int]:
+        """The next offset to read of each partition, as far as the database knows it.
+
+        It is 0 where the database knows a topic of the same name with another ID.
+        """
+        rows = await self.connection.fetch(statement("select_progress"), group, topic, topic_id)
         return {(topic, row["partition"]): row["next_offset"] for row in rows}
 
-    async def begin_at(self, group: str, starts: Mapping[Partition, Start]) -> None:
+    async def begin_at(
+        self, group: str, starts: Mapping[Partition, Start], topic_id: UUID | None = None
+    ) -> None:
         """Write down where reading starts, and the gaps that retention left before it."""
-        progress = [(group, *partition, start.offset) for partition, start in starts.items()]
+        progress = [(group, *partition, start.offset, topic_id) for partition, start in starts.items()]
         gaps = [
             (group, *partition, start.gap.start, start.gap.last)
             for partition, start in starts.items()

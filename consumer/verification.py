@@ -9,6 +9,7 @@ from typing import Any, Final
 import asyncpg
 
 from consumer.ingestion import Accounting, Batch, decode_batch, store_batch
+from consumer.kafka import topic_id
 from consumer.migration import MigrationError, migration_status
 from consumer.records import Accepted, Rejected, StoredRecord
 from consumer.settings import WorkerSettings
@@ -169,7 +170,7 @@ class Comparison:
             for partition, end in self.short_logs.items()
         ]
         beyond += [
-            f"partition {partition} has records, and this group (KAFKA_GROUP_ID) no progress"
+            f"partition {partition} has records, and this group (KAFKA_GROUP_ID) no progress in this topic"
             for partition in self.unknown
         ]
         detail = "; ".join(beyond) or f"{len(self.progress):,} partitions"
@@ -210,10 +211,13 @@ async def compare_with_topic(settings: WorkerSettings, advance: Advance) -> Comp
     group, topic = settings.kafka_group_id, settings.kafka_topic
     store = ShadowStore(settings.database_url.get_secret_value(), loads_rows=False)
     total, short_logs = Accounting(), dict[int, int]()
+    of_topic = await topic_id(settings)
     try:
         async with store.transaction() as transaction:
-            progress = await transaction.progress(group, topic)
-        ends = {partition: offset for (_, partition), offset in progress.items()}
+            stored = await transaction.progress(group, topic)
+            progress = await transaction.progress(group, topic, of_topic)
+        # Progress in another topic of this name is none.
+        ends = {tp[1]: offset for tp, offset in progress.items() if offset == stored.get(tp)}
         beginnings, log_ends = await read_bounds(settings)
         reading = read_topic(settings, ends=ends, on_short=short_logs.__setitem__, advance=advance)
         async with aclosing(reading) as batches:

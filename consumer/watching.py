@@ -4,20 +4,17 @@ import asyncio
 import time
 from collections.abc import Iterable, Mapping
 from typing import Final
+from uuid import UUID
 
-import structlog
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 
 from consumer.faults import Fault, diagnose
 from consumer.health import Health
-from consumer.kafka import require_topic
-from consumer.offsets import Start
+from consumer.kafka import require_topic, topic_id
 from consumer.retrying import persevere
 from consumer.settings import WorkerSettings
 from consumer.store import Store
-
-logger = structlog.get_logger()
 
 SILENCE_SECONDS: Final = 10.0
 """Without a record for so long, the broker is asked whether it is there and whether there are any."""
@@ -143,13 +140,17 @@ def lags(
 
 
 async def has_lost(
-    written: Mapping[TopicPartition, int], settings: WorkerSettings, store: Store, health: Health
+    written: Mapping[TopicPartition, int],
+    of_topic: UUID | None,
+    settings: WorkerSettings,
+    store: Store,
+    health: Health,
 ) -> bool:
     """Whether the database lacks what was written below these offsets; no, where it does not answer."""
 
     async def look() -> bool:
         async with store.transaction() as transaction:
-            progress = await transaction.progress(settings.kafka_group_id, settings.kafka_topic)
+            progress = await transaction.progress(settings.kafka_group_id, settings.kafka_topic, of_topic)
         return any(progress.get(partition, -1) < end for partition, end in written.items())
 
     try:
@@ -161,27 +162,14 @@ async def has_lost(
         return False
 
 
-def log_start(partition: TopicPartition, start: Start, out_of_range: int | None) -> None:
-    """Say where a partition is read from, and why, where that is not simply where we were."""
-    if start.gap is not None:
-        logger.warning(
-            "gap",
-            partition=partition.partition,
-            first_offset=start.gap.start,
-            last_offset=start.gap.last,
-            hint="retention removed these records before they were read; see table ingest_gaps",
-        )
-    elif out_of_range is not None:
-        logger.warning(
-            "position_beyond_the_log",
-            partition=partition.partition,
-            position=out_of_range,
-            hint="the topic is not the one we knew; reading it from its beginning",
-        )
-    elif start.was_forgotten:
-        logger.warning(
-            "group_offset_forgotten",
-            partition=partition.partition,
-            hint="the topic was made anew, or the offset has expired; reading it from its beginning",
-        )
-    logger.info("reading_from", partition=partition.partition, offset=start.offset)
+async def is_another_topic(known: UUID, settings: WorkerSettings) -> bool:
+    """Whether the topic was made anew since it had that ID; no, where the broker does not answer.
+
+    Filled beyond where we are, it looks as if nothing had happened.
+    """
+    try:
+        async with asyncio.timeout(SILENCE_SECONDS):
+            now = await topic_id(settings)
+    except (KafkaError, OSError, TimeoutError):
+        return False
+    return now not in (None, known)

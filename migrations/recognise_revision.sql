@@ -27,5 +27,9 @@ SELECT CASE
     ) THEN '015'
     WHEN num_nulls(to_regclass('pattern_quality_history'), to_regclass('pattern_quality_changes')) > 0 THEN '016'
     WHEN to_regclass('pattern_quality_current') IS NULL THEN '017'
-    ELSE '018'
+    WHEN NOT EXISTS (
+        SELECT FROM pg_attribute
+        WHERE attrelid = to_regclass('ingest_progress') AND attname = 'topic_id' AND NOT attisdropped
+    ) THEN '018'
+    ELSE '019'
 END

@@ -1,4 +1,4 @@
--- The whole schema as of 018, to read. The roles and their rights stand in 018. Nothing applies
+-- The whole schema as of 019, to read. The roles and their rights stand in 018. Nothing applies
 -- this file; a test holds it equal to what the revisions make.
 
 CREATE TABLE pattern_quality_metrics (
@@ -28,6 +28,7 @@ CREATE TABLE ingest_progress (
     partition integer NOT NULL,
     next_offset bigint NOT NULL CONSTRAINT ingest_progress_next_offset_check CHECK (next_offset >= 0),
     updated_at timestamptz NOT NULL DEFAULT now(),
+    topic_id uuid,
     PRIMARY KEY (consumer_group, topic, partition)
 );
 
@@ -38,6 +39,8 @@ COMMENT ON COLUMN ingest_progress.topic IS 'The topic that is read.';
 COMMENT ON COLUMN ingest_progress.partition IS 'The partition of the topic.';
 COMMENT ON COLUMN ingest_progress.next_offset IS 'The first offset that is not yet accounted for.';
 COMMENT ON COLUMN ingest_progress.updated_at IS 'When the row was last written.';
+COMMENT ON COLUMN ingest_progress.topic_id IS
+    'The ID that Kafka gave the topic (KIP-516), null where it is not known: a topic made anew has another one.';
 
 CREATE TABLE ingest_gaps (
     consumer_group text NOT NULL,

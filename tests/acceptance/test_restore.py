@@ -7,6 +7,7 @@ from schemas.pattern_scored import PatternScored
 from tests.support.command import SECONDS_MAX, CommandLine
 from tests.support.pipeline import an_event, execute, expected_table, table
 from tests.support.postgres import wheel_program
+from tests.support.topics import make_topic_anew
 from tests.support.waiting import eventually
 
 EARLY = [an_event(number, seconds=number, score=0.2) for number in range(1, 60)]
@@ -88,3 +89,56 @@ async def test_a_database_made_anew_is_filled_from_the_topic(
     (await command.run("consume", "--until-caught-up")).succeeded()
 
     assert await table(settings) == expected_table([*EARLY, *LATE])
+
+
+async def test_a_database_from_before_the_topic_was_made_anew_is_caught_up_from_the_new_ones_beginning(
+    real_command: CommandLine, real_settings: WorkerSettings, tmp_path: Path
+) -> None:
+    """Its progress lies ahead of what the group has committed, and is that of another log."""
+    command, settings, file = real_command, real_settings, tmp_path / "backup"
+    await make_topic_anew(settings, partitions=1)
+    await publish(command, EARLY)
+    (await command.run("consume", "--until-caught-up")).succeeded()
+    await back_up(command, settings, file)
+    await make_topic_anew(settings, partitions=1)
+    await publish(command, LATE[:20])
+    (await command.run("consume", "--until-caught-up")).succeeded()
+
+    await restore(command, settings, file)
+    before = await command.run("verify", "--against-topic")
+    caught_up = (await command.run("consume", "--until-caught-up", "--json", log_format="json")).succeeded()
+
+    assert before.code == 1
+    assert (
+        b"partition 0 has records, and this group (KAFKA_GROUP_ID) no progress in this topic" in before.stdout
+    )
+    assert caught_up.json["read"] == 20
+    assert "topic_made_anew" in caught_up.stderr
+    assert await table(settings) == expected_table([*EARLY, *LATE[:20]])
+    (await command.run("verify", "--against-topic")).succeeded()
+
+
+async def test_a_worker_under_which_database_and_topic_change_at_once_notices_both(
+    real_command: CommandLine, real_settings: WorkerSettings, tmp_path: Path
+) -> None:
+    """The topic is made anew, and filled beyond where the worker is, before it looks again."""
+    command, settings, file = real_command, real_settings, tmp_path / "backup"
+    await make_topic_anew(settings, partitions=1)
+
+    async def holds(events: list[PatternScored]) -> bool:
+        return await table(settings) == expected_table(events)
+
+    async with command.worker() as worker:
+        await publish(command, EARLY[:10])
+        await eventually(lambda: holds(EARLY[:10]), deadline_seconds=SECONDS_MAX)
+        await back_up(command, settings, file)
+
+        worker.freeze()
+        await make_topic_anew(settings, partitions=1)
+        await publish(command, LATE)
+        worker.thaw()
+        await eventually(lambda: holds([*EARLY[:10], *LATE]), deadline_seconds=SECONDS_MAX)
+
+        await restore(command, settings, file)
+        await eventually(lambda: holds([*EARLY[:10], *LATE]), deadline_seconds=SECONDS_MAX)
+        assert await worker.terminate() == 0

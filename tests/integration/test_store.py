@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 
@@ -290,6 +290,33 @@ async def test_a_batch_is_refused_where_the_database_lacks_what_lies_before_it(
     await database.execute("DELETE FROM ingest_progress")
     with pytest.raises(ProgressLostError):
         await write_from(11)
+
+
+async def test_a_batch_is_refused_where_the_database_went_back_to_another_topic_of_that_name(
+    store: Store, database: Any
+) -> None:
+    """Its progress may lie beyond the batch, and says nothing of this topic."""
+    old, new = uuid4(), uuid4()
+
+    async def write(offsets: OffsetRange) -> None:
+        async with store.transaction() as transaction:
+            await transaction.advance_progress("g", {("t", 0): offsets})
+
+    async def begin_at(offset: int, topic_id: UUID | None) -> None:
+        async with store.transaction() as transaction:
+            await transaction.begin_at("g", {("t", 0): Start(offset)}, topic_id)
+
+    await begin_at(100, old)
+    with pytest.raises(ProgressLostError):
+        await write(OffsetRange(5, 9, new))
+    await begin_at(5, new)
+    await write(OffsetRange(5, 9, new))
+    await begin_at(9, None)  # as a worker does whose broker gives topics no ID
+
+    async with store.transaction() as transaction:
+        assert await transaction.progress("g", "t", new) == {("t", 0): 9}
+        assert await transaction.progress("g", "t", old) == {("t", 0): 0}
+    assert await database.fetchval("SELECT topic_id FROM ingest_progress") == new
 
 
 async def test_progress_of_a_worker_that_lost_its_partition_does_not_take_the_new_owner_back(

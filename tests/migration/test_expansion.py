@@ -17,7 +17,7 @@ from tests.support.pipeline import (
 )
 from tests.support.waiting import eventually
 
-OLDEST = "015"
+OLDEST = "019"
 """The worker of this release writes to a database of this revision or later."""
 
 TABLES = (
@@ -71,9 +71,7 @@ async def test_a_worker_that_runs_writes_on_while_the_schema_grows(
         await migrate_up(database_url, OLDEST)
         await write(1)
         before = retries()
-        await migrate_up(database_url)
-        await write(2)
         await add_what_a_later_revision_may(database_url)
-        await write(3)
+        await write(2)
         assert retries() == before
         assert worker.health.conditions == {}

@@ -28,7 +28,7 @@ from tests.migration.databases import (
 
 
 def test_the_revisions_keep_the_numbers_that_existing_databases_know() -> None:
-    assert REVISIONS[:7] == ("012", "013", "014", "015", "016", "017", "018")
+    assert REVISIONS[:8] == ("012", "013", "014", "015", "016", "017", "018", "019")
     assert REVISIONS[-1] == HEAD_REVISION
 
 

@@ -10,7 +10,7 @@ import os
 from collections.abc import Callable, Coroutine, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import asyncpg
 import pytest
@@ -50,7 +50,7 @@ LOOK = """
     SELECT
         ARRAY(SELECT (pattern_id, measurement_timestamp, event_id) FROM pattern_quality_metrics) AS rows,
         ARRAY(SELECT (partition, "offset") FROM dead_letters) AS letters,
-        ARRAY(SELECT (partition, next_offset) FROM ingest_progress) AS progress,
+        ARRAY(SELECT (partition, next_offset) FROM ingest_progress WHERE topic_id = $1) AS progress,
         ARRAY(SELECT (partition, first_offset, last_offset) FROM ingest_gaps) AS gaps
 """
 
@@ -89,6 +89,7 @@ class Member:
     positions: dict[Partition, int] = field(default_factory=dict)
     in_hand: tuple[list[TopicRecord], dict[Partition, OffsetRange]] | None = None
     uncommitted: dict[Partition, int] = field(default_factory=dict)
+    topic_id: UUID | None = None
 
 
 @dataclass(frozen=True)
@@ -110,6 +111,8 @@ class History(RuleBasedStateMachine):
         database = self.database
         self.run = database.run
         self.logs = {partition: Log() for partition in PARTITIONS}
+        self.earlier_logs: list[Log] = []
+        self.topic_id = uuid4()
         self.owners = dict.fromkeys(PARTITIONS, 0)
         self.members = [Member(store) for store in database.stores]
         self.went_back = False
@@ -152,7 +155,9 @@ class History(RuleBasedStateMachine):
             getattr(self, step)(worker)
 
     @rule(
-        misfortune=st.sampled_from(["restore", "crash", "rebalance", "freeze", "retain", "replay"]),
+        misfortune=st.sampled_from(
+            ["restore", "crash", "rebalance", "freeze", "retain", "replay", "make anew", "notice"]
+        ),
         partition=st.sampled_from(PARTITIONS),
         worker=st.sampled_from(WORKERS),
         offset=st.integers(0, 5),
@@ -167,10 +172,26 @@ class History(RuleBasedStateMachine):
                 self.crash(worker)
             case "rebalance" | "freeze":
                 self.rebalance(partition, worker, is_frozen=misfortune == "freeze")
+            case "make anew":
+                self.make_the_topic_anew()
+            case "notice":
+                self.notice(worker)
             case "retain":
                 log.beginning = min(log.end, max(log.beginning, offset))
             case _:
                 self.run(_store(self.members[0].store, log.available(offset), None))
+
+    def make_the_topic_anew(self) -> None:
+        """The group's offsets go with it. Workers go on where they are, until they notice."""
+        self.earlier_logs += self.logs.values()
+        self.logs = {partition: Log() for partition in PARTITIONS}
+        self.topic_id = uuid4()
+
+    def notice(self, worker: int) -> None:
+        """A worker asks whether it is still the same topic."""
+        member = self.members[worker]
+        if member.topic_id != self.topic_id:
+            member.positions.clear()
 
     # What the group does
 
@@ -196,7 +217,7 @@ class History(RuleBasedStateMachine):
             if taken:
                 end = log.end if taken == available else next_offset(taken[-1])
                 records += taken
-                ranges[partition] = OffsetRange(position, end)
+                ranges[partition] = OffsetRange(position, end, member.topic_id)
         member.positions |= {partition: offsets.end for partition, offsets in ranges.items()}
         if records:
             member.in_hand = records, ranges
@@ -207,7 +228,7 @@ class History(RuleBasedStateMachine):
         lost = {
             partition: position
             for partition, position in member.positions.items()
-            if position < self.logs[partition].beginning
+            if not self.logs[partition].beginning <= position <= self.logs[partition].end
         }
         for partition in lost:
             del member.positions[partition]
@@ -221,7 +242,7 @@ class History(RuleBasedStateMachine):
 
     async def _begin(self, member: Member, missing: Iterable[Partition], lost: dict[Partition, int]) -> None:
         async with member.store.transaction() as transaction:
-            progress = await transaction.progress(GROUP, TOPIC)
+            progress = await transaction.progress(GROUP, TOPIC, self.topic_id)
             starts = {}
             for partition in missing:
                 log = self.logs[partition]
@@ -236,7 +257,10 @@ class History(RuleBasedStateMachine):
                 )
                 if partition not in progress:
                     log.unknown_below = max(log.unknown_below, log.beginning)
-            await transaction.begin_at(GROUP, starts)
+            await transaction.begin_at(GROUP, starts, self.topic_id)
+        if member.topic_id != self.topic_id:
+            member.positions.clear()
+        member.topic_id = self.topic_id
         member.positions |= {partition: start.offset for partition, start in starts.items()}
 
     def write(self, worker: int) -> None:
@@ -268,7 +292,7 @@ class History(RuleBasedStateMachine):
     # What must be true
 
     def look(self) -> Seen:
-        seen = self.run(self.database.connection.fetchrow(LOOK))
+        seen = self.run(self.database.connection.fetchrow(LOOK, self.topic_id))
         return Seen(
             {row[0]: (row[1], row[2]) for row in seen["rows"]},
             [tuple(row) for row in seen["letters"]],
@@ -303,7 +327,8 @@ class History(RuleBasedStateMachine):
         seen = self.look()
         for log in self.logs.values():
             self._assert_written(log, log.end, seen)
-        events = [record for log in self.logs.values() for record in log.records if record.value]
+        logs = [*self.earlier_logs, *self.logs.values()]
+        events = [record for log in logs for record in log.records if record.value]
         published = {(one.pattern_id, one.order) for one in map(_event, events) if one is not None}
         assert set(seen.rows.items()) <= published
         super().teardown()

@@ -250,5 +250,9 @@ class WorkerProcess:
         await self.process.wait()
 
     def freeze(self) -> None:
-        """Send SIGSTOP: it does nothing any more, and can only be killed."""
+        """Send SIGSTOP: it does nothing any more, until it is thawed or killed."""
         self.process.send_signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """Send SIGCONT: it goes on, and has not noticed."""
+        self.process.send_signal(signal.SIGCONT)

@@ -1,0 +1,16 @@
+"""Add the ID of the topic in which progress was made."""
+
+from migrations.sql_files import run_sql
+
+revision = "019"
+down_revision = "018"
+
+
+def upgrade() -> None:
+    """Run the SQL file of the same name."""
+    run_sql(__file__, ".sql")
+
+
+def downgrade() -> None:
+    """Run its way back."""
+    run_sql(__file__, ".down.sql")
