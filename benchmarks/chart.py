@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from html import escape
 from typing import Final
 
-from benchmarks.clients import Ours
+from benchmarks.clients import OURS
 from benchmarks.limit import LIMITS
 from benchmarks.results import Run, Summary, summarise
 from benchmarks.scenarios import Scenario
@@ -72,6 +72,6 @@ def _bar(summary: Summary, scale: _Scale, top: int) -> list[str]:
 
 
 def _kind(system: str) -> str:
-    if system == Ours.name:
+    if system in OURS:
         return "ours"
     return "limit" if system in LIMITS else "peer"

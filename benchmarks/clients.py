@@ -133,6 +133,7 @@ class Ours(_Processes):
     """The installed command."""
 
     name = "pattern-metrics"
+    processes: ClassVar[int] = 1
     writes_what_is_there = False
 
     def command(self, job: Job) -> Sequence[str | Path]:
@@ -151,7 +152,7 @@ class Ours(_Processes):
         }
 
     def require_right(self, programs: Sequence[Program], job: Job) -> None:
-        """Its four numbers add up, to all the records: two workers may read some of them twice."""
+        """Its four numbers add up, to all the records: two processes may read some of them twice."""
         totals = Counter[str]()
         for program in programs:
             if not job.ends:
@@ -159,9 +160,22 @@ class Ours(_Processes):
             program.require_success()
             totals.update(json.loads(program.output[-1]))
         records, read = job.topic.shape.events, totals["read"]
-        is_all = read == records if job.workers == 1 else read >= records
+        is_all = read == records if job.workers * self.processes == 1 else read >= records
         if not is_all or read != totals["applied"] + totals["superseded"]:
             raise ProgramError(f"the accounts are wrong: {dict(totals)} of {records} records")
+
+
+class OursInTwo(Ours):
+    """The same, as two processes under one command: the counterpart of a peer's two tasks."""
+
+    name = "pattern-metrics-2"
+    processes = 2
+
+    def command(self, job: Job) -> Sequence[str | Path]:
+        return [*super().command(job), "--processes", str(self.processes)]
+
+
+OURS: Final = (Ours.name, OursInTwo.name)
 
 
 class Naive(_Processes):

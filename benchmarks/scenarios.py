@@ -4,13 +4,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from benchmarks.clients import Client, Naive, Ours, Quix
+from benchmarks.clients import OURS, Client, Naive, Ours, OursInTwo, Quix
 from benchmarks.connect import ColdDebezium, DefaultDebezium, WarmDebezium, batch_of
 from benchmarks.events import HOT_PATTERNS, Shape
 from benchmarks.limit import LIMITS
 
 CLIENTS: Final[dict[str, type[Client]]] = {
-    client.name: client for client in (Ours, Naive, Quix, DefaultDebezium, ColdDebezium, WarmDebezium)
+    client.name: client
+    for client in (Ours, OursInTwo, Naive, Quix, DefaultDebezium, ColdDebezium, WarmDebezium)
 }
 
 SYSTEMS: Final = (*CLIENTS, *LIMITS)
@@ -18,7 +19,7 @@ SYSTEMS: Final = (*CLIENTS, *LIMITS)
 
 _OURS: Final = (Ours.name,)
 _TWO: Final = (Ours.name, WarmDebezium.name)
-_ONE_OF_EACH: Final = (Ours.name, Naive.name, Quix.name, WarmDebezium.name)
+_ONE_OF_EACH: Final = (*OURS, Naive.name, Quix.name, WarmDebezium.name)
 
 
 @dataclass(frozen=True)
