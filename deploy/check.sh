@@ -47,7 +47,7 @@ echo "Kubernetes: what kustomize makes, against the schemas of Kubernetes $KUBER
 keda=$(go mod download -json "github.com/kedacore/keda/v2@$KEDA" | sed -n 's/.*"Dir": "\(.*\)".*/\1/p')
 python deploy/kubernetes/schemas.py \
   "$KUBERNETES" "$keda/config/crd/bases/keda.sh_scaledobjects.yaml" "$scratch/schemas"
-for directory in base keda; do
+for directory in base keda dashboard; do
   kustomize build "deploy/kubernetes/$directory" |
     kubeconform -strict -summary -schema-location "$scratch/schemas/{{.ResourceKind}}{{.KindSuffix}}.json" -
 done
