@@ -142,6 +142,15 @@ def test_the_page_is_found_by_its_service_and_reached_by_no_other_pod() -> None:
     assert probes == {"/livez"}
 
 
+def test_the_prometheus_operator_scrapes_the_workers_where_they_serve() -> None:
+    monitor = read(KUBERNETES / "monitoring/pod_monitor.yaml")["spec"]
+    [worker] = PODS["worker"]["containers"]
+    labels = KUSTOMIZATION["labels"][0]["pairs"] | WORKER["spec"]["template"]["metadata"]["labels"]
+
+    assert monitor["selector"]["matchLabels"] == labels
+    assert [one["port"] for one in monitor["podMetricsEndpoints"]] == [worker["ports"][0]["name"]]
+
+
 def test_the_number_of_workers_follows_the_lag_up_to_the_partitions() -> None:
     scaled = read(ROOT / "deploy/kubernetes/keda/scaled_object.yaml")["spec"]
     [trigger] = scaled["triggers"]
