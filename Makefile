@@ -12,7 +12,7 @@ SCENARIOS ?=
 SYSTEMS ?=
 RESUME ?=
 
-.PHONY: help install demo check format test torture bench lock schemas metrics dist check-deploy screenshots
+.PHONY: help install demo check format test torture bench lock schemas metrics alerts dist check-deploy screenshots
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "make %-12s %s\n", $$1, $$2 }'
@@ -59,6 +59,9 @@ schemas: install ## Generate the JSON Schema and the AsyncAPI document from the 
 
 metrics: install ## Write the table of metrics into the README
 	$(BIN)/python -m consumer.metrics
+
+alerts: install ## Write the Prometheus operator's copy of the alerts
+	$(BIN)/python deploy/kubernetes/prometheus_rule.py >deploy/kubernetes/monitoring/prometheus_rule.yaml
 
 screenshots: install ## Take docs/images/ of the page with the demo's data (needs chromium)
 	$(BIN)/python -m tests.page.screenshots

@@ -6,13 +6,14 @@ import sysconfig
 import uuid
 from collections import Counter
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import AbstractContextManager, asynccontextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final, TypeAlias
 
 import asyncpg
+import typer
 from aiokafka import AIOKafkaProducer
 from pydantic import SecretStr
 from rich.console import Console
@@ -23,8 +24,8 @@ from consumer.dashboard.page import Page, Watched
 from consumer.embedded import HOST, EmbeddedBroker, PostgresServer
 from consumer.kafka import create_topic
 from consumer.migration import migrate_up
-from consumer.serving import address_of, serving
-from consumer.settings import WorkerSettings
+from consumer.serving import address_of, serving, take_port
+from consumer.settings import HttpSettings, InvalidSettingError, WorkerSettings, load
 from consumer.sql import statement
 from consumer.worker import Worker
 from publisher import ScorePublisher
@@ -71,13 +72,15 @@ async def run_demo(*, keep: bool) -> None:
         keep: stay up afterwards, until interrupted, and print how to connect.
 
     Raises:
+        BadParameter: HTTP_HOST and HTTP_PORT, where one is set, cannot be had.
         EmbeddedServerError: a service could not be started.
         DemoError: what was to be proved did not hold.
         TimeoutError: the worker did not read what was published.
     """
     console = Console()
+    listening = _listen() if keep else nullcontext()
     console.print("[bold]1. Start[/] PostgreSQL and a Kafka-compatible broker, both from wheels")
-    with PostgresServer() as postgres, EmbeddedBroker() as broker:
+    with listening as listener, PostgresServer() as postgres, EmbeddedBroker() as broker:
         settings = _settings(postgres, broker)
         await migrate_up(postgres.dsn())
         await create_topic(settings, partitions=PARTITIONS, replication_factor=1)
@@ -94,7 +97,7 @@ async def run_demo(*, keep: bool) -> None:
             )
             console.print("        and a replay that changes nothing writes nothing.")
             if keep:
-                await _stay(stage)
+                await _stay(stage, listener)
 
 
 def _settings(postgres: PostgresServer, broker: EmbeddedBroker) -> WorkerSettings:
@@ -110,6 +113,17 @@ def _settings(postgres: PostgresServer, broker: EmbeddedBroker) -> WorkerSetting
         database_url=SecretStr(postgres.dsn()),
         history_enabled=True,
     )
+
+
+def _listen() -> AbstractContextManager[socket.socket | None]:
+    """Take HTTP_PORT; a port of its own where nobody asked for that one, which may be a worker's."""
+    try:
+        settings = load(HttpSettings)
+        if not settings.model_fields_set:
+            return socket.create_server((HOST, 0))
+        return take_port(settings) if settings.http_port else nullcontext()
+    except InvalidSettingError as error:
+        raise typer.BadParameter(str(error)) from None
 
 
 @asynccontextmanager
@@ -222,7 +236,7 @@ async def _replay(stage: _Stage) -> None:
     _require(changed == 0 and accounting.applied == 0, "a replay that changes nothing writes nothing")
 
 
-async def _stay(stage: _Stage) -> None:
+async def _stay(stage: _Stage, listener: socket.socket | None) -> None:
     settings = stage.settings
     stage.console.print("\nStill up; Ctrl-C ends it. To connect from another terminal:")
     for name, value in (
@@ -234,11 +248,11 @@ async def _stay(stage: _Stage) -> None:
     stage.console.print('   psql "$DATABASE_URL" -c "SELECT count(*) FROM pattern_quality_metrics"')
     worker = stage.worker
     watched = Watched(worker.health, worker.metrics, settings.kafka_group_id, settings.kafka_topic)
-    with socket.create_server((HOST, 0)) as listener:
-        async with serving(listener, worker.health, worker.metrics, Page(settings, watched)):
+    async with serving(listener, worker.health, worker.metrics, Page(settings, watched)):
+        if listener is not None:
             stage.console.print(f"To look at it: {address_of(listener)}", highlight=False)
-            with suppress(asyncio.CancelledError):
-                await asyncio.Event().wait()
+        with suppress(asyncio.CancelledError):
+            await asyncio.Event().wait()
 
 
 def _require(holds: bool, claim: str) -> None:

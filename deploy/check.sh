@@ -7,6 +7,7 @@ cd "$(dirname "$0")/.."
 TOOLS=$PWD/.cache/tools
 KUBERNETES=v1.37.0 # of the schemas in kubernetes-validate
 KEDA=v2.21.0
+PROMETHEUS_OPERATOR=v0.85.0
 export PATH=$TOOLS/bin:$TOOLS/python/bin:$PATH GOBIN=$TOOLS/bin
 scratch=$(mktemp -d)
 trap 'chmod -R u+w "$scratch" && rm -rf "$scratch"' EXIT
@@ -15,6 +16,9 @@ tool() { # NAME PACKAGE: a program, named after the last part of its package
   [ -x "$TOOLS/bin/$1" ] && return
   echo "building $1"
   go install "$2"
+}
+module() { # PATH@VERSION: the directory of its sources
+  go mod download -json "$1" | sed -n 's/.*"Dir": "\(.*\)".*/\1/p'
 }
 tool promtool github.com/prometheus/prometheus/cmd/promtool@v0.316.0
 tool kustomize sigs.k8s.io/kustomize/kustomize/v5@v5.8.1
@@ -43,11 +47,14 @@ print(json.dumps({"groups": [{"name": "dashboard", "rules": rules}]}))
 PYTHON
 promtool check rules "$scratch/dashboard.yml"
 
-echo "Kubernetes: what kustomize makes, against the schemas of Kubernetes $KUBERNETES and KEDA $KEDA"
-keda=$(go mod download -json "github.com/kedacore/keda/v2@$KEDA" | sed -n 's/.*"Dir": "\(.*\)".*/\1/p')
-python deploy/kubernetes/schemas.py \
-  "$KUBERNETES" "$keda/config/crd/bases/keda.sh_scaledobjects.yaml" "$scratch/schemas"
-for directory in base keda; do
+echo "Kubernetes: what kustomize makes, against the schemas of Kubernetes $KUBERNETES, KEDA $KEDA,"
+echo "and the Prometheus operator $PROMETHEUS_OPERATOR"
+keda=$(module "github.com/kedacore/keda/v2@$KEDA")
+operator=$(module "github.com/prometheus-operator/prometheus-operator@$PROMETHEUS_OPERATOR")
+python deploy/kubernetes/schemas.py "$KUBERNETES" "$scratch/schemas" \
+  "$keda/config/crd/bases/keda.sh_scaledobjects.yaml" \
+  "$operator"/example/prometheus-operator-crd/monitoring.coreos.com_{podmonitors,prometheusrules}.yaml
+for directory in base keda dashboard monitoring; do
   kustomize build "deploy/kubernetes/$directory" |
     kubeconform -strict -summary -schema-location "$scratch/schemas/{{.ResourceKind}}{{.KindSuffix}}.json" -
 done

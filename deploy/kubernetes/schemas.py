@@ -1,6 +1,6 @@
-"""JSON Schemas for kubeconform, which needs no network then: Kubernetes' from a wheel, KEDA's from its CRD.
+"""JSON Schemas for kubeconform, which then needs no network: Kubernetes' from a wheel, others' from CRDs.
 
-Usage: python schemas.py VERSION SCALED_OBJECT_CRD DIRECTORY
+Usage: python schemas.py VERSION DIRECTORY CRD…
 """
 
 import json
@@ -25,7 +25,7 @@ def closed(schema: object) -> object:
     return result
 
 
-def main(version: str, definition_file: str, directory: str) -> None:
+def main(version: str, directory: str, *definition_files: str) -> None:
     """Write them into the directory."""
     target = Path(directory)
     target.mkdir()
@@ -35,11 +35,13 @@ def main(version: str, definition_file: str, directory: str) -> None:
         schema = {"$schema": DIALECT, **json.loads(text)}
         schema.pop("$id", None)  # an address where they are not
         (target / path.name).write_text(json.dumps(schema), encoding="utf-8")
-    definition = yaml.safe_load(Path(definition_file).read_text(encoding="utf-8"))
-    for one in definition["spec"]["versions"]:
-        schema = closed(one["schema"]["openAPIV3Schema"])
-        name = f"{definition['spec']['names']['singular']}-keda-{one['name']}.json"
-        (target / name).write_text(json.dumps(schema), encoding="utf-8")
+    for file in definition_files:
+        definition = yaml.safe_load(Path(file).read_text(encoding="utf-8"))["spec"]
+        group = definition["group"].partition(".")[0]
+        for one in definition["versions"]:
+            schema = closed(one["schema"]["openAPIV3Schema"])
+            name = f"{definition['names']['singular']}-{group}-{one['name']}.json"
+            (target / name).write_text(json.dumps(schema), encoding="utf-8")
 
 
 main(*sys.argv[1:])

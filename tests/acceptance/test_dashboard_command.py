@@ -3,6 +3,9 @@
 import re
 import socket
 
+import asyncpg
+import pytest
+
 from consumer.embedded import HOST, PostgresServer, free_port
 from consumer.store import connected
 from tests.page.conftest import fill
@@ -43,12 +46,15 @@ async def test_it_serves_the_page_against_the_database_alone_until_it_is_told_to
         assert code == 0
 
 
+@pytest.mark.parametrize(
+    ("login", "role"), [("looker", ""), ("postgres", "?role=pattern_metrics_reader")], ids=["login", "role"]
+)
 async def test_the_rights_of_a_reader_are_enough(
-    database_command: CommandLine, migrated_database_url: str
+    database_command: CommandLine, migrated_database_url: str, login: str, role: str
 ) -> None:
     await fill(migrated_database_url, [an_event(1), b"no JSON"])
     await execute(migrated_database_url, "CREATE ROLE looker LOGIN IN ROLE pattern_metrics_reader")
-    url = migrated_database_url.replace("postgres@", "looker@")
+    url = migrated_database_url.replace("postgres@", f"{login}@") + role
     scraper = Scraper(free_port())
     try:
         async with database_command.watched(
@@ -61,6 +67,13 @@ async def test_the_rights_of_a_reader_are_enough(
         await execute(migrated_database_url, "DROP ROLE looker")
 
     assert statuses == [200] * 7
+
+
+async def test_a_role_in_the_url_takes_the_rights_of_the_login_away(migrated_database_url: str) -> None:
+    with pytest.raises(asyncpg.InsufficientPrivilegeError):
+        await execute(
+            f"{migrated_database_url}?role=pattern_metrics_reader", "DELETE FROM pattern_quality_metrics"
+        )
 
 
 async def test_a_port_that_is_taken_is_told_in_one_line(database_command: CommandLine) -> None:

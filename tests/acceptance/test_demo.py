@@ -1,13 +1,17 @@
 """The demonstration, as a stranger runs it first: from the installed wheel."""
 
 import asyncio
+import re
+import socket
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from consumer.embedded import HOST, free_port
 from tests.support.command import SECONDS_MAX, CommandLine
+from tests.support.scraping import Scraper
 from tests.support.waiting import eventually
 
 
@@ -54,3 +58,29 @@ async def test_the_demo_proves_its_claims_and_leaves_nothing_behind(
     assert "Traceback" not in shown.stderr
     await eventually(lambda: not processes_of(open_directory))
     assert files_of(open_directory) == []
+
+
+async def test_one_that_stays_serves_the_page_where_it_was_told_to(
+    tmp_path: Path, open_directory: Path
+) -> None:
+    scraper = Scraper(free_port())
+    where = {"http_host": "0.0.0.0", "http_port": scraper.port}
+
+    async with CommandLine(tmp_path).watched("demo", "--keep", tmpdir=open_directory, **where) as demo:
+        await demo.wait_for(re.escape(f"To look at it: http://127.0.0.1:{scraper.port}/"))
+        progress = await scraper.ask("/api/progress")
+        code = await demo.press_ctrl_c()
+
+    assert progress.json["worker"]["obstacles"] == {}
+    assert code == 0
+
+
+async def test_a_port_that_is_taken_is_told_before_anything_is_started(tmp_path: Path) -> None:
+    with socket.create_server((HOST, 0)) as taken:
+        port = taken.getsockname()[1]
+        refused = await CommandLine(tmp_path).run("demo", "--keep", http_port=port)
+
+    assert refused.code == 2
+    assert refused.stdout == b""
+    assert refused.stderr.endswith(f"HTTP_PORT: cannot listen on {HOST} port {port} (EADDRINUSE)\n")
+    assert len(refused.stderr.splitlines()) == 1

@@ -2,6 +2,8 @@
 
 import json
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -128,6 +130,15 @@ def test_an_alert_leads_to_what_to_do_about_it(name: str) -> None:
     assert ALERTS[name]["annotations"]["runbook"] == f"docs/operations.md#{name.lower()}"
     assert ALERTS[name]["labels"]["severity"] in {"critical", "warning"}
     assert len(section.split()) > 30
+
+
+def test_the_prometheus_operator_has_the_same_alerts() -> None:
+    program = ROOT / "deploy/kubernetes/prometheus_rule.py"
+    written = subprocess.run([sys.executable, program], check=True, capture_output=True).stdout
+    copy = ROOT / "deploy/kubernetes/monitoring/prometheus_rule.yaml"
+
+    assert copy.read_bytes() == written, "make alerts"
+    assert yaml.safe_load(written)["spec"]["groups"][0]["rules"] == RULES
 
 
 def test_what_is_explained_as_an_alert_is_one() -> None:

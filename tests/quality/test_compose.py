@@ -56,8 +56,8 @@ def parse(words: list[str]) -> None:
 
 
 def test_it_has_the_services_that_the_worker_needs() -> None:
-    assert set(SERVICES) == {"kafka", "postgres", "topic", "migrate", "worker", "prometheus", "grafana"}
-    assert set(OURS) == {"topic", "migrate", "worker"}
+    assert set(SERVICES) == {*OURS, "kafka", "postgres", "prometheus", "grafana"}
+    assert set(OURS) == {"topic", "migrate", "worker", "dashboard"}
     assert sorted(ONE_SHOT) == ["migrate", "topic"]
 
 
@@ -143,13 +143,23 @@ def test_kafka_tells_the_services_and_the_machine_each_an_address_that_works_the
     assert SERVICES["kafka"]["healthcheck"]["test"][-1] in services
 
 
-def test_the_database_of_the_services_is_the_one_that_is_made() -> None:
+def test_the_database_of_the_services_is_the_one_that_is_made_and_the_page_only_reads_it() -> None:
     made = SERVICES["postgres"]["environment"]
-    urls = {service["environment"].get("DATABASE_URL") for service in OURS.values()} - {None}
+    url = f"postgresql://{made['POSTGRES_USER']}:{made['POSTGRES_PASSWORD']}@postgres:5432/{made['POSTGRES_DB']}"
 
-    assert urls == {
-        f"postgresql://{made['POSTGRES_USER']}:{made['POSTGRES_PASSWORD']}@postgres:5432/{made['POSTGRES_DB']}"
+    assert {name: service["environment"].get("DATABASE_URL") for name, service in OURS.items()} == {
+        "topic": None,
+        "migrate": url,
+        "worker": url,
+        "dashboard": f"{url}?role=pattern_metrics_reader",
     }
+
+
+def test_the_page_is_published_from_where_it_is_served() -> None:
+    port = FIELDS["http_port"].default
+
+    assert SERVICES["dashboard"]["ports"] == [f"127.0.0.1:{port}:{port}"]
+    assert not {"HTTP_PORT", "HTTP_HOST"} & SERVICES["dashboard"]["environment"].keys()
 
 
 def test_the_one_secret_comes_from_outside_and_is_required() -> None:
@@ -164,6 +174,7 @@ def test_the_one_secret_comes_from_outside_and_is_required() -> None:
         ("postgres", "POSTGRES_PASSWORD"),
         ("migrate", "DATABASE_URL"),
         ("worker", "DATABASE_URL"),
+        ("dashboard", "DATABASE_URL"),
     }
     assert all(len(PASSWORD.findall(value)) == 1 for _, _, value in secrets)
     assert not re.search(r"://\w+:(?!\$\{)[^/\s]+@", COMPOSE)

@@ -19,7 +19,8 @@ from consumer.store import CONNECT_SECONDS_MAX
 from tests.quality.test_compose import parse
 
 ROOT = Path(__file__).parents[2]
-BASE = ROOT / "deploy/kubernetes/base"
+KUBERNETES = ROOT / "deploy/kubernetes"
+BASE, DASHBOARD = KUBERNETES / "base", KUBERNETES / "dashboard"
 FIELDS = WorkerSettings.model_fields | LogSettings.model_fields
 
 Manifest = dict[str, Any]
@@ -32,18 +33,28 @@ def read(path: Path) -> Manifest:
 
 KUSTOMIZATION = read(BASE / "kustomization.yaml")
 WORKER = read(BASE / "worker.yaml")
-PODS = {name: read(BASE / f"{name}.yaml")["spec"]["template"]["spec"] for name in ("worker", "migration")}
+PODS = {
+    path.stem: read(path)["spec"]["template"]["spec"]
+    for path in (BASE / "worker.yaml", BASE / "migration.yaml", DASHBOARD / "dashboard.yaml")
+}
+DOCKERFILE = (ROOT / "Dockerfile").read_text(encoding="utf-8")
 UNIT = (ROOT / "deploy/systemd/pattern-metrics.service").read_text(encoding="utf-8")
+CHECK = (ROOT / "deploy/check.sh").read_text(encoding="utf-8")
 MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
 [SETTINGS] = KUSTOMIZATION["configMapGenerator"]
 LITERALS = dict(literal.split("=", 1) for literal in SETTINGS["literals"])
 STOP_SECONDS = int(LITERALS["SHUTDOWN_GRACE_SECONDS"]) + LEAVE_SECONDS_MAX + CONNECT_SECONDS_MAX
 
 
-def test_every_manifest_is_one_of_what_is_applied() -> None:
-    files = {path.name for path in BASE.glob("*.yaml")} - {"kustomization.yaml"}
+@pytest.mark.parametrize("name", sorted(path.parent.name for path in KUBERNETES.glob("*/kustomization.yaml")))
+def test_every_manifest_is_one_of_what_is_applied_and_checked(name: str) -> None:
+    directory = KUBERNETES / name
+    files = {path.name for path in directory.glob("*.yaml")} - {"kustomization.yaml"}
+    checked = re.search(r"^for directory in (.*); do$", CHECK, flags=re.MULTILINE)
 
-    assert files == set(KUSTOMIZATION["resources"])
+    assert files == set(read(directory / "kustomization.yaml")["resources"]) - {"../base"}
+    assert checked
+    assert name in checked[1].split()
 
 
 def test_each_variable_of_the_map_is_a_setting_and_its_value_is_valid() -> None:
@@ -68,7 +79,7 @@ def test_a_secret_comes_by_reference_alone(name: str) -> None:
 def test_a_pod_runs_a_command_that_there_is_and_has_no_right_beyond_that(name: str) -> None:
     pod = PODS[name]
     [container] = pod["containers"]
-    user = int(re.search(r"USER (\d+):", (ROOT / "Dockerfile").read_text(encoding="utf-8"))[1])  # type: ignore[index]
+    user = int(re.search(r"USER (\d+):", DOCKERFILE)[1])  # type: ignore[index]
 
     parse(container["args"])
     assert pod["automountServiceAccountToken"] is False
@@ -113,6 +124,33 @@ def test_the_network_policy_and_the_disruption_budget_are_of_these_pods_alone() 
     assert read(BASE / "disruption_budget.yaml")["spec"]["selector"] == WORKER["spec"]["selector"]
 
 
+def test_the_page_is_found_by_its_service_and_reached_by_no_other_pod() -> None:
+    [container] = PODS["dashboard"]["containers"]
+    [port] = container["ports"]
+    deployment = read(DASHBOARD / "dashboard.yaml")
+    service = read(DASHBOARD / "service.yaml")["spec"]
+    policy = read(DASHBOARD / "network_policy.yaml")["spec"]
+    [labels] = read(DASHBOARD / "kustomization.yaml")["labels"]
+    probes = {container[f"{name}Probe"]["httpGet"]["path"] for name in ("startup", "liveness", "readiness")}
+
+    assert f"EXPOSE {port['containerPort']}" in DOCKERFILE
+    assert service["ports"] == [{"name": port["name"], "port": 80, "targetPort": port["name"]}]
+    assert service["selector"] == deployment["spec"]["selector"]["matchLabels"]
+    assert policy["podSelector"]["matchLabels"] == labels["pairs"] != KUSTOMIZATION["labels"][0]["pairs"]
+    assert policy["policyTypes"] == ["Ingress", "Egress"]
+    assert "ingress" not in policy
+    assert probes == {"/livez"}
+
+
+def test_the_prometheus_operator_scrapes_the_workers_where_they_serve() -> None:
+    monitor = read(KUBERNETES / "monitoring/pod_monitor.yaml")["spec"]
+    [worker] = PODS["worker"]["containers"]
+    labels = KUSTOMIZATION["labels"][0]["pairs"] | WORKER["spec"]["template"]["metadata"]["labels"]
+
+    assert monitor["selector"]["matchLabels"] == labels
+    assert [one["port"] for one in monitor["podMetricsEndpoints"]] == [worker["ports"][0]["name"]]
+
+
 def test_the_number_of_workers_follows_the_lag_up_to_the_partitions() -> None:
     scaled = read(ROOT / "deploy/kubernetes/keda/scaled_object.yaml")["spec"]
     [trigger] = scaled["triggers"]
@@ -126,7 +164,9 @@ def test_the_number_of_workers_follows_the_lag_up_to_the_partitions() -> None:
 def test_the_image_is_of_this_release() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 
-    assert [image["newTag"] for image in KUSTOMIZATION["images"]] == [project["version"]]
+    for directory in (BASE, DASHBOARD):
+        images = read(directory / "kustomization.yaml")["images"]
+        assert images == [{"name": "pattern-metrics", "newTag": project["version"]}]
 
 
 def test_a_stop_has_its_time_everywhere() -> None:
