@@ -362,5 +362,7 @@ def demo(
     configure_logging(LogSettings(log_level="ERROR"))
     try:
         run(run_demo(keep=keep), "demo")
+    except InvalidSettingError as error:
+        fail(f"error: {error}", 2)
     except EmbeddedServerError as error:
         fail(f"error: {error}", 1)

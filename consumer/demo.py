@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any, Final, TypeAlias
 
 import asyncpg
-import typer
 from aiokafka import AIOKafkaProducer
 from pydantic import SecretStr
 from rich.console import Console
@@ -25,7 +24,7 @@ from consumer.embedded import HOST, EmbeddedBroker, PostgresServer
 from consumer.kafka import create_topic
 from consumer.migration import migrate_up
 from consumer.serving import address_of, serving, take_port
-from consumer.settings import HttpSettings, InvalidSettingError, WorkerSettings, load
+from consumer.settings import HttpSettings, WorkerSettings, load
 from consumer.sql import statement
 from consumer.worker import Worker
 from publisher import ScorePublisher
@@ -72,7 +71,7 @@ async def run_demo(*, keep: bool) -> None:
         keep: stay up afterwards, until interrupted, and print how to connect.
 
     Raises:
-        BadParameter: HTTP_HOST and HTTP_PORT, where one is set, cannot be had.
+        InvalidSettingError: HTTP_HOST and HTTP_PORT, where one is set, cannot be had.
         EmbeddedServerError: a service could not be started.
         DemoError: what was to be proved did not hold.
         TimeoutError: the worker did not read what was published.
@@ -117,13 +116,10 @@ def _settings(postgres: PostgresServer, broker: EmbeddedBroker) -> WorkerSetting
 
 def _listen() -> AbstractContextManager[socket.socket | None]:
     """Take HTTP_PORT; a port of its own where nobody asked for that one, which may be a worker's."""
-    try:
-        settings = load(HttpSettings)
-        if not settings.model_fields_set:
-            return socket.create_server((HOST, 0))
-        return take_port(settings) if settings.http_port else nullcontext()
-    except InvalidSettingError as error:
-        raise typer.BadParameter(str(error)) from None
+    settings = load(HttpSettings)
+    if not settings.model_fields_set:
+        return socket.create_server((HOST, 0))
+    return take_port(settings) if settings.http_port else nullcontext()
 
 
 @asynccontextmanager

@@ -82,5 +82,5 @@ async def test_a_port_that_is_taken_is_told_before_anything_is_started(tmp_path:
 
     assert refused.code == 2
     assert refused.stdout == b""
-    assert refused.stderr.endswith(f"HTTP_PORT: cannot listen on {HOST} port {port} (EADDRINUSE)\n")
+    assert refused.stderr.endswith(f"error: HTTP_PORT: cannot listen on {HOST} port {port} (EADDRINUSE)\n")
     assert len(refused.stderr.splitlines()) == 1
