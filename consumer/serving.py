@@ -11,14 +11,18 @@ import threading
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
+from ipaddress import ip_address
 from itertools import count
 from typing import Any, ClassVar, Final, Protocol
+from urllib.parse import urlsplit
 
 import structlog
 import uvicorn
+from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route, Router
+from starlette.types import ASGIApp, Receive, Scope, Send
 from typing_extensions import override
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
@@ -169,10 +173,12 @@ async def serving(
 async def serving_routes(
     listener: socket.socket, routes: Sequence[BaseRoute], page: Page | None
 ) -> AsyncIterator[None]:
-    """Serve these and the page until the end of the block."""
+    """Serve these and the page until the end of the block; on loopback, to whoever asks by such a name."""
+    router = Router([*routes, *(page.routes if page else ())], redirect_slashes=False)
+    host, *_ = listener.getsockname()
     server = _Server(
         uvicorn.Config(
-            Router([*routes, *(page.routes if page else ())], redirect_slashes=False),
+            _by_names_of_loopback(router) if _is_loopback(host) else router,
             http=_Connection,
             ws="none",
             lifespan="off",
@@ -203,6 +209,26 @@ def _serve(server: uvicorn.Server, listener: socket.socket) -> None:
         server.run(sockets=[listener])
     except Exception:  # the outermost place of its thread; the worker goes on without it
         logger.exception("http_failed")
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return host == "localhost" or ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _by_names_of_loopback(served: ASGIApp) -> ASGIApp:
+    """Served to whoever asks a name of loopback: any other may be a web site's that leads a browser here."""
+
+    async def answer(scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            asked = urlsplit(f"//{Headers(scope=scope).get('host', '')}").hostname or ""
+        except ValueError:
+            asked = ""
+        await (served if _is_loopback(asked) else Response(status_code=421))(scope, receive, send)
+
+    return answer
 
 
 class _Pulse:

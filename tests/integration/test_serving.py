@@ -69,7 +69,7 @@ async def test_the_head_of_an_answer_can_be_had_alone(scraper: Scraper, path: st
     [
         b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03 no HTTP\r\n\r\n",
         b"GET /livez HTTP/1.1\r\n\r\n",  # names no host
-        b"GET /livez HTTP/1.1\r\nHost: x\r\nX: " + b"x" * 2 * HEADER_BYTES_MAX,
+        b"GET /livez HTTP/1.1\r\nHost: localhost\r\nX: " + b"x" * 2 * HEADER_BYTES_MAX,
     ],
     ids=["tls", "no-host", "endless-header"],
 )
@@ -79,7 +79,7 @@ async def test_what_is_no_request_gets_no_answer(scraper: Scraper, request_bytes
 
 
 async def test_a_connection_answers_once(scraper: Scraper) -> None:
-    answers = await scraper.send(b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n" * 3)
+    answers = await scraper.send(b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n" * 3)
 
     assert answers.count(b"HTTP/1.1 ") == 1
 
@@ -99,8 +99,41 @@ async def test_beyond_its_limit_the_oldest_connection_makes_room_for_the_newest(
 
         oldest, second = connections[0][0], connections[1]
         assert await oldest.read() == b""
-        second[1].write(b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n")
+        second[1].write(b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n")
         assert (await second[0].read()).startswith(b"HTTP/1.1 200 ")
+
+
+@pytest.mark.parametrize(
+    "name", ["localhost", "LocalHost:8080", "127.0.0.1", "127.8.8.8:1", "[::1]", "[::1]:8080"]
+)
+async def test_on_loopback_whoever_asks_a_name_of_it_is_answered(scraper: Scraper, name: str) -> None:
+    assert (await scraper.ask("/livez", host=name)).status == 200
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "web-site.example",
+        "web-site.example:8080",
+        "127.0.0.1.example",
+        "localhost.example",
+        "0.0.0.0",
+        "[::1",
+        "",
+    ],
+)
+async def test_on_loopback_whoever_asks_any_other_name_learns_nothing(scraper: Scraper, name: str) -> None:
+    """A web site may give its own name this address, and then reads what a browser is answered."""
+    answer = await scraper.ask("/metrics", host=name)
+
+    assert (answer.status, answer.body) == (421, b"")
+
+
+async def test_elsewhere_whoever_asks_is_answered(health: Health) -> None:
+    with socket.create_server(("0.0.0.0", 0)) as listener:
+        async with serving(listener, health, Metrics()):
+            scraper = Scraper(listener.getsockname()[1])
+            assert (await scraper.ask("/livez", host="worker.example:8080")).status == 200
 
 
 async def test_a_loop_that_is_stuck_is_not_alive(scraper: Scraper, monkeypatch: pytest.MonkeyPatch) -> None:
