@@ -26,6 +26,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from typing_extensions import override
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from consumer.alive import loopback_of
 from consumer.metrics import CONTENT_TYPE, Lag
 from consumer.settings import HttpSettings, InvalidSettingError, WorkerSettings
 from consumer.stopping import cancel
@@ -133,8 +134,7 @@ def listen(settings: WorkerSettings) -> socket.socket | None:
 def address_of(listener: socket.socket) -> str:
     """Where a browser on this machine finds it."""
     host, port, *_ = listener.getsockname()
-    if host in {"0.0.0.0", "::"}:  # noqa: S104 - it is everywhere, so it is here
-        host = "127.0.0.1" if host == "0.0.0.0" else "::1"  # noqa: S104
+    host = loopback_of(host)
     return f"http://[{host}]:{port}/" if ":" in host else f"http://{host}:{port}/"
 
 

@@ -1,8 +1,11 @@
 """What is served by HTTP, whoever asks: without a worker behind it, as that makes no difference here."""
 
+import asyncio
 import socket
+import sys
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
+from pathlib import Path
 
 import pytest
 from pydantic import SecretStr
@@ -11,8 +14,8 @@ from consumer import serving as module
 from consumer.embedded import HOST, free_port
 from consumer.health import Health
 from consumer.metrics import Metrics
-from consumer.serving import CONNECTIONS_MAX, HEADER_BYTES_MAX, HEADERS, listen, serving
-from consumer.settings import InvalidSettingError, WorkerSettings
+from consumer.serving import CONNECTIONS_MAX, HEADER_BYTES_MAX, HEADERS, listen, serving, take_port
+from consumer.settings import HttpSettings, InvalidSettingError, WorkerSettings
 from tests.support.scraping import Scraper
 
 PATHS = {"/livez": 200, "/readyz": 503, "/metrics": 200}
@@ -163,6 +166,38 @@ async def test_each_obstacle_is_named_until_there_is_none(scraper: Scraper, heal
     assert ready.json == {"ready": True, "obstacles": {}}
     assert freed["pattern_metrics_ready", ()] == 1
     assert freed["pattern_metrics_not_ready", ("postgresql",)] == 0
+
+
+# The health check
+
+
+async def check_health(directory: Path, **settings: object) -> int:
+    """The exit code of the image's health check, in an environment with a proxy that is not there."""
+    environment = {name.upper(): str(value) for name, value in settings.items()}
+    environment |= dict.fromkeys(("http_proxy", "HTTP_PROXY", "ALL_PROXY"), f"http://{HOST}:{free_port()}")
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "consumer.alive", env=environment, cwd=directory
+    )
+    return await process.wait()
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "0.0.0.0", "::", "::1"])
+async def test_the_health_check_asks_where_the_settings_say(
+    health: Health, tmp_path: Path, host: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = {"http_host": host, "http_port": free_port()}
+    with take_port(HttpSettings.model_validate(settings)) as listener:
+        async with serving(listener, health, Metrics()):
+            alive = await check_health(tmp_path, **settings)
+            monkeypatch.setattr(module, "PULSE_SECONDS_MAX", 0.0)
+            stuck = await check_health(tmp_path, **settings)
+    gone = await check_health(tmp_path, **settings)
+
+    assert (alive, stuck, gone) == (0, 1, 1)
+
+
+async def test_where_http_is_off_there_is_nothing_to_ask(tmp_path: Path) -> None:
+    assert await check_health(tmp_path, http_port=0) == 0
 
 
 # The port
