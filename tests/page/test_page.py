@@ -170,6 +170,45 @@ async def test_without_a_worker_it_says_what_is_written_and_what_it_cannot_know(
     assert lags[:3] == ["not known here"] * 3
 
 
+async def test_the_title_says_what_is_shown(
+    browser: Browser, address: str, migrated_database_url: str
+) -> None:
+    await fill(migrated_database_url, [an_event(1), b"no JSON"])
+
+    async with visiting(browser, address) as visit:
+        for place, title in (
+            ("", "Overview"),
+            ("patterns", "Patterns"),
+            ("ingestion", "Ingestion"),
+            (f"patterns?pattern={an_event(1).pattern_id}", "pattern 1"),
+            ("patterns?pattern=none", "There is no such pattern"),
+            ("patterns", "Patterns"),
+            ("dead-letters", "Dead letters"),
+        ):
+            await visit.go(place)
+            await visit.wait_for_title(title)
+        await visit.page.locator("tbody a").click()
+        await visit.wait_for_title("pattern-scored.v1/0/1")
+
+
+@pytest.mark.parametrize("place", ["nowhere", "patterns/1?band=good", "toString", "not-found"])
+async def test_a_view_that_there_is_not_is_told_with_a_way_back(
+    browser: Browser, address: str, place: str
+) -> None:
+    async with visiting(browser, address) as visit:
+        await visit.go("patterns")
+        await visit.go(place)
+        await visit.wait_for_title("Not found")
+        shown = await visit.texts("main .panel")
+        chosen = await visit.page.locator("#views [aria-current]").count()
+        await visit.page.get_by_text("← Overview").click()
+        await visit.page.locator(".columns .empty").first.wait_for()
+        await visit.wait_for_title("Overview")
+
+    assert "This page has no such view." in shown[0]
+    assert chosen == 0
+
+
 async def test_it_is_all_done_by_the_keyboard(
     browser: Browser, address: str, migrated_database_url: str
 ) -> None:

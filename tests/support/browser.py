@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
-from playwright.async_api import Browser, Page, async_playwright
+from playwright.async_api import Browser, Page, async_playwright, expect
 from pydantic import SecretStr
 
 from consumer.dashboard.page import Page as ServedPage
@@ -111,6 +111,10 @@ class Visit:
             return True
 
         await eventually(is_so)
+
+    async def wait_for_title(self, shown: str) -> None:
+        """Wait until the title says that this is shown."""
+        await expect(self.page).to_have_title(f"{shown} \N{EN DASH} pattern-metrics", timeout=PATIENCE_MS)
 
     def assert_was_good(self) -> None:
         """It complained of nothing, and asked nobody else."""
