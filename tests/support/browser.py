@@ -47,6 +47,30 @@ CONTRASTS = """() => {
 }"""
 """The first words of each element that shows a text → the contrast of that."""
 
+UNSEEN = """() => {
+  const texts = [document.title];
+  const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+  while (walker.nextNode()) texts.push(walker.currentNode.data);
+  for (const one of document.querySelectorAll("*")) texts.push(one.dataset.tip ?? "", one.ariaLabel ?? "");
+  return texts.filter((text) => /[^\\P{C}\\n\\t]|[\\p{Zl}\\p{Zp}]/u.test(text));
+}"""
+"""The texts of the page that hold what a screen obeys instead of showing it."""
+
+LEFTS = """(element) => {
+  const lefts = [];
+  const walker = document.createTreeWalker(element, NodeFilter.SHOW_TEXT);
+  while (walker.nextNode()) {
+    for (let at = 0; at < walker.currentNode.length; at++) {
+      const range = document.createRange();
+      range.setStart(walker.currentNode, at);
+      range.setEnd(walker.currentNode, at + 1);
+      lefts.push(range.getBoundingClientRect().left);
+    }
+  }
+  return lefts;
+}"""
+"""How far from the left each character of an element is, in their order."""
+
 
 def executable() -> str:
     """The system's Chromium."""
