@@ -91,6 +91,9 @@ class Page(Protocol):
     def routes(self) -> Sequence[BaseRoute]:
         """What is served."""
 
+    def open(self) -> None:
+        """Begin in the loop that serves it."""
+
     def close(self) -> None:
         """End what it began in the loop that serves it."""
 
@@ -298,6 +301,12 @@ class _Server(uvicorn.Server):
     def __init__(self, config: uvicorn.Config, page: Page | None) -> None:
         super().__init__(config)
         self._page = page
+
+    @override
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if self._page is not None:
+            self._page.open()
 
     @override
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
