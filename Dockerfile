@@ -30,5 +30,5 @@ USER 65532:65532
 # Not below /tmp: a file `.env` in the working directory is read.
 WORKDIR /opt/pattern-metrics
 # An outage of Kafka or PostgreSQL does not fail it: to restart the worker would not help.
-HEALTHCHECK --interval=10s --timeout=10s --start-period=30s CMD ["python", "-c", "import os, urllib.request as http; http.urlopen(f'http://127.0.0.1:{os.environ[\"HTTP_PORT\"]}/livez', timeout=5)"]
+HEALTHCHECK --interval=10s --timeout=10s --start-period=30s CMD ["python", "-m", "consumer.alive"]
 ENTRYPOINT ["pattern-metrics"]

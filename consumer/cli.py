@@ -118,7 +118,7 @@ def consume(
     if check:
         _check(settings)
         return
-    configure_logging(load_settings(LogSettings), is_patient=True)
+    configure_logging(load_settings(LogSettings), is_patient=True, process=member)
     require_open_files()
     try:
         listener = None if until_caught_up else listen(settings)  # what ends by itself is no service to watch
@@ -154,7 +154,8 @@ async def _work(
     async with serving(listener, worker.health, worker.metrics, page), reporting(worker, member):
         await run_until_signal(worker, until_caught_up=until_caught_up)
     if until_caught_up and worker.breaker.is_open:
-        tell("error: the breaker opened before the end was reached (DEAD_LETTER_MAX_CONSECUTIVE)")
+        who = "" if member is None else f"process {member}: "
+        tell(f"error: {who}the breaker opened before the end was reached (DEAD_LETTER_MAX_CONSECUTIVE)")
         return worker.accounting, 1
     return worker.accounting, 0
 

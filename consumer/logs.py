@@ -97,7 +97,11 @@ class RepeatFilter(logging.Filter):
 
 
 def configure_logging(
-    settings: LogSettings, *, library_level: int = logging.WARNING, is_patient: bool = False
+    settings: LogSettings,
+    *,
+    library_level: int = logging.WARNING,
+    is_patient: bool = False,
+    process: int | None = None,
 ) -> None:
     """Send our events, and what aiokafka has to say from a level on, to standard error, in one form.
 
@@ -105,10 +109,10 @@ def configure_logging(
         settings: level and form.
         library_level: from which level on aiokafka is heard.
         is_patient: whether lines are dropped that nobody reads, rather than waited for.
+        process: which one of several this is; each line then names it, whoever says it.
     """
     use_console = settings.log_format == "console" or (settings.log_format is None and sys.stderr.isatty())
     shared: list[structlog.typing.Processor] = [
-        structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,
         structlog.stdlib.add_logger_name,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
@@ -129,12 +133,17 @@ def configure_logging(
         wrapper_class=structlog.stdlib.BoundLogger,
         cache_logger_on_first_use=True,
     )
+    told = {} if process is None else {"process": process}
     handler = logging.StreamHandler(PatientStream(sys.stderr.fileno()) if is_patient else sys.stderr)
     handler.addFilter(RepeatFilter())
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=shared,
-            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *renderers],
+            processors=[
+                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+                lambda _logger, _name, line: {**line, **told},
+                *renderers,
+            ],
         )
     )
     root = logging.getLogger()

@@ -74,7 +74,6 @@ async def reporting(worker: Worker, member: int | None) -> AsyncIterator[None]:
     if member is None:
         yield
         return
-    structlog.contextvars.bind_contextvars(process=member)
     supervisor = socket.socket(fileno=sys.stdin.fileno())
     reader, writer = await asyncio.open_connection(sock=supervisor)
     tasks = [

@@ -125,7 +125,8 @@ RETRIES = Metric(
 LAST_COMMIT = Metric(
     "pattern_metrics_last_commit_timestamp_seconds",
     "gauge",
-    "Unix time of the last commit of offsets to Kafka; before the first one, of the worker's start.",
+    "Unix time of the last commit of offsets to Kafka; before the first one, of the worker's start; of "
+    "several processes, of the one with lag that committed longest ago.",
 )
 READY = Metric("pattern_metrics_ready", "gauge", "Whether /readyz says yes.")
 NOT_READY = Metric(

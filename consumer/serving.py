@@ -11,17 +11,22 @@ import threading
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
+from ipaddress import ip_address
 from itertools import count
 from typing import Any, ClassVar, Final, Protocol
+from urllib.parse import urlsplit
 
 import structlog
 import uvicorn
+from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route, Router
+from starlette.types import ASGIApp, Receive, Scope, Send
 from typing_extensions import override
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from consumer.alive import loopback_of
 from consumer.metrics import CONTENT_TYPE, Lag
 from consumer.settings import HttpSettings, InvalidSettingError, WorkerSettings
 from consumer.stopping import cancel
@@ -86,6 +91,9 @@ class Page(Protocol):
     def routes(self) -> Sequence[BaseRoute]:
         """What is served."""
 
+    def open(self) -> None:
+        """Begin in the loop that serves it."""
+
     def close(self) -> None:
         """End what it began in the loop that serves it."""
 
@@ -129,8 +137,7 @@ def listen(settings: WorkerSettings) -> socket.socket | None:
 def address_of(listener: socket.socket) -> str:
     """Where a browser on this machine finds it."""
     host, port, *_ = listener.getsockname()
-    if host in {"0.0.0.0", "::"}:  # noqa: S104 - it is everywhere, so it is here
-        host = "127.0.0.1" if host == "0.0.0.0" else "::1"  # noqa: S104
+    host = loopback_of(host)
     return f"http://[{host}]:{port}/" if ":" in host else f"http://{host}:{port}/"
 
 
@@ -169,10 +176,12 @@ async def serving(
 async def serving_routes(
     listener: socket.socket, routes: Sequence[BaseRoute], page: Page | None
 ) -> AsyncIterator[None]:
-    """Serve these and the page until the end of the block."""
+    """Serve these and the page until the end of the block; on loopback, to whoever asks by such a name."""
+    router = Router([*routes, *(page.routes if page else ())], redirect_slashes=False)
+    host, *_ = listener.getsockname()
     server = _Server(
         uvicorn.Config(
-            Router([*routes, *(page.routes if page else ())], redirect_slashes=False),
+            _by_names_of_loopback(router) if _is_loopback(host) else router,
             http=_Connection,
             ws="none",
             lifespan="off",
@@ -203,6 +212,26 @@ def _serve(server: uvicorn.Server, listener: socket.socket) -> None:
         server.run(sockets=[listener])
     except Exception:  # the outermost place of its thread; the worker goes on without it
         logger.exception("http_failed")
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return host == "localhost" or ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _by_names_of_loopback(served: ASGIApp) -> ASGIApp:
+    """Served to whoever asks a name of loopback: any other may be a web site's that leads a browser here."""
+
+    async def answer(scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            asked = urlsplit(f"//{Headers(scope=scope).get('host', '')}").hostname or ""
+        except ValueError:
+            asked = ""
+        await (served if _is_loopback(asked) else Response(status_code=421))(scope, receive, send)
+
+    return answer
 
 
 class _Pulse:
@@ -272,6 +301,12 @@ class _Server(uvicorn.Server):
     def __init__(self, config: uvicorn.Config, page: Page | None) -> None:
         super().__init__(config)
         self._page = page
+
+    @override
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if self._page is not None:
+            self._page.open()
 
     @override
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:

@@ -10,7 +10,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.registry import Collector
 from typing_extensions import override
 
-from consumer.metrics import READY
+from consumer.metrics import LAG, LAST_COMMIT, READY
 
 _COUNTED: Final = {"counter", "histogram"}
 
@@ -20,13 +20,15 @@ Labels = tuple[tuple[str, str], ...]
 class Union(Collector):
     """What several processes expose: counts are added up, of two gauges the greater one counts.
 
-    That is the worst of an age, the last of a time, and any of several obstacles; only ready must be all of
-    them. A partition's lag is told by whom it is assigned to.
+    That is the worst of an age, and any of several obstacles; only ready must be all of them. A partition's
+    lag is told by whom it is assigned to. The last commit is that of the one with lag that committed longest
+    ago, which the others must not hide; where none has lag, it is the newest.
     """
 
     def __init__(self) -> None:
         self._families: dict[str, Metric] = {}
         self._values: dict[str, dict[tuple[str, Labels], float]] = {}
+        self._commits_with_lag: list[float] = []
 
     def add(self, exposed: str, *, only_counts: bool = False) -> None:
         """Add what a process exposes.
@@ -35,7 +37,10 @@ class Union(Collector):
             exposed: in Prometheus' text format.
             only_counts: of one that is no more, and of which nothing else is true.
         """
-        for family in text_string_to_metric_families(exposed):
+        families = list(text_string_to_metric_families(exposed))
+        if not only_counts and any(_values_of(LAG.name, families)):
+            self._commits_with_lag += _values_of(LAST_COMMIT.name, families)
+        for family in families:
             if only_counts and family.type not in _COUNTED:
                 continue
             self._families.setdefault(family.name, family)
@@ -50,7 +55,9 @@ class Union(Collector):
         for name, family in self._families.items():
             united = Metric(name, family.documentation, family.type)
             for (sample, labels), value in self._values[name].items():
-                united.add_sample(sample, dict(labels), value)
+                is_commit = name == LAST_COMMIT.name
+                told = min(self._commits_with_lag, default=value) if is_commit else value
+                united.add_sample(sample, dict(labels), told)
             yield united
 
     def render(self) -> bytes:
@@ -58,6 +65,10 @@ class Union(Collector):
         registry = CollectorRegistry(auto_describe=False)
         registry.register(self)
         return generate_latest(registry)
+
+
+def _values_of(name: str, families: Iterable[Metric]) -> list[float]:
+    return [sample.value for family in families if family.name == name for sample in family.samples]
 
 
 def _combine(family: Metric, one: float, other: float) -> float:

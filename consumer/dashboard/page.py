@@ -24,7 +24,6 @@ from consumer.dashboard.reading import Filter, Reader
 from consumer.faults import Fault, diagnose
 from consumer.serving import Health, Metrics
 from consumer.settings import DatabaseSettings
-from consumer.store import Partition
 
 Answer: TypeAlias = Callable[[Request], Awaitable[Response]]
 
@@ -41,6 +40,9 @@ SHORT_LIST: Final = 8
 
 PATIENCE_SECONDS: Final = 8.0
 """How long an answer is waited for: less than a connection lasts."""
+
+MEASURE_SECONDS: Final = 2.0
+"""How often it is noted how far the worker is."""
 
 _ID_PREFIX: Final = re.compile(r"[0-9a-f]{8,32}")
 _TYPES: Final = {
@@ -96,6 +98,11 @@ def _told(answer: Answer) -> Answer:
     return wrapped
 
 
+def _of(row: dict[str, Any]) -> tuple[str, str, int]:
+    """Group, topic and partition of a row of progress."""
+    return row["consumer_group"], row["topic"], row["partition"]
+
+
 class Page:
     """The page, for one worker or for a database alone.
 
@@ -113,7 +120,9 @@ class Page:
         self._database = Database(settings.database_url.get_secret_value())
         self._reader = Reader(self._database)
         self._cache = Cache()
-        self._pace = Pace()
+        self._pace = Pace()  # of the worker
+        self._pace_written = Pace()  # of what the database tells, whoever writes it
+        self._measuring: asyncio.Task[None] | None = None
         self._assets = {
             file.name: (file.read_bytes(), _TYPES[file.name.rpartition(".")[2]])
             for file in (files(__package__) / "static").iterdir()
@@ -133,8 +142,15 @@ class Page:
         }
         self.routes = [Route(path, _told(answer)) for path, answer in answers.items()]
 
+    def open(self) -> None:
+        """Measure the worker's pace from now on, whether somebody looks or not."""
+        if self._watched is not None:
+            self._measuring = asyncio.create_task(self._measure(self._watched.metrics))
+
     def close(self) -> None:
-        """Drop the connections to the database."""
+        """Drop the connections to the database, and measure no more."""
+        if self._measuring is not None:
+            self._measuring.cancel()
         self._database.close()
 
     async def check(self) -> None:
@@ -224,12 +240,15 @@ class Page:
             rows = []
         lags = watched.metrics.lags() if watched else {}
         outcomes = watched.metrics.outcomes() if watched else {}
-        known = {(row["consumer_group"], row["topic"], row["partition"]) for row in rows}
+        known = {_of(row) for row in rows}
         for topic, partition in lags:
             if watched and (watched.group, topic, partition) not in known:
                 row = {"consumer_group": watched.group, "topic": topic, "partition": partition}
                 rows.append({**row, "next_offset": None, "updated_at": None})
-        self._look(rows, lags, outcomes)
+        self._pace_written.look(
+            time.monotonic(),
+            {_of(row): row["next_offset"] for row in rows if row["next_offset"] is not None},
+        )
         rows = [self._with_pace(row) for row in rows]
         return _json(
             {
@@ -250,33 +269,31 @@ class Page:
             }
         )
 
-    def _look(self, rows: list[dict[str, Any]], lags: dict[Partition, Any], outcomes: dict[str, int]) -> None:
-        values: dict[Hashable, float] = {
-            ("next", row["consumer_group"], row["topic"], row["partition"]): row["next_offset"]
-            for row in rows
-            if row["next_offset"] is not None
-        }
-        values |= {("lag", *partition): lag.offsets for partition, lag in lags.items()}
-        if outcomes:
-            values["records"] = sum(outcomes.values())
-        if lags:
-            values["lag"] = sum(lag.offsets for lag in lags.values())
-        self._pace.look(time.monotonic(), values)
+    async def _measure(self, metrics: Metrics) -> None:
+        while True:
+            lags = metrics.lags()
+            values: dict[Hashable, float] = {partition: lag.offsets for partition, lag in lags.items()}
+            if lags:
+                values["lag"] = sum(values.values())
+            values["records"] = sum(metrics.outcomes().values())
+            self._pace.look(time.monotonic(), values)
+            await asyncio.sleep(MEASURE_SECONDS)
 
     def _with_pace(self, row: dict[str, Any]) -> dict[str, Any]:
         """A partition with what is known of it besides; of another group or worker it is less."""
-        group, topic, partition = row["consumer_group"], row["topic"], row["partition"]
+        group, topic, number = _of(row)
+        partition = (topic, number)
         is_ours = self._watched is not None and self._watched.group == group
         lags = self._watched.metrics.lags() if self._watched and is_ours else {}
-        lag = lags.get((topic, partition))
+        lag = lags.get(partition)
         return {
             **row,
             "next_offset": None if row["next_offset"] is None else str(row["next_offset"]),
-            "per_second": self._pace.rate(("next", group, topic, partition)),
+            "per_second": self._pace_written.rate(_of(row)),
             "lag": None if lag is None else lag.offsets,
             "lag_seconds": None if lag is None else lag.seconds,
-            "lag_change": self._pace.rate(("lag", topic, partition)) if lag else None,
-            "seconds_until_clear": self._pace.seconds_until_zero(("lag", topic, partition)) if lag else None,
+            "lag_change": self._pace.rate(partition) if lag else None,
+            "seconds_until_clear": self._pace.seconds_until_zero(partition) if lag else None,
         }
 
     async def _gaps(self, request: Request) -> Response:

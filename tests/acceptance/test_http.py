@@ -231,7 +231,7 @@ def never_reading(port: int, path: str) -> socket.socket:
     deaf = socket.socket()
     deaf.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1)
     deaf.connect((HOST, port))
-    deaf.sendall(f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+    deaf.sendall(f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
     return deaf
 
 

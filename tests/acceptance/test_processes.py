@@ -23,6 +23,8 @@ from tests.support.waiting import eventually
 PARTITIONS = {0, 1, 2, 3}
 TWO = ("--processes", "2")
 NUMBERS = (0, 1)
+SUPERVISOR = {"consumer.supervisor", "consumer.serving", "consumer.stopping"}
+"""Who logs in the process that was started, whose lines are about all of them."""
 
 
 @pytest.fixture
@@ -66,6 +68,11 @@ def pid_of(worker: WorkerProcess, number: int) -> int:
     return int(worker.events("process_started", process=number)[-1]["pid"])
 
 
+def nameless(worker: WorkerProcess) -> set[str]:
+    """Who logged lines that name no process."""
+    return {str(line["logger"]) for line in worker.events() if "process" not in line}
+
+
 def records(samples: Samples) -> int:
     return int(sum(value for (name, _), value in samples.items() if name == "pattern_metrics_records_total"))
 
@@ -102,6 +109,7 @@ async def test_two_processes_share_the_work_and_are_one_to_whoever_asks_or_stops
         for number in NUMBERS
     }
     assert code == 0
+    assert nameless(worker) <= SUPERVISOR
     assert alive.json == {"alive": True}
     assert await table(settings) == expected_table(events)
     assert min(read.values()) > 0
@@ -184,6 +192,8 @@ async def test_a_second_signal_does_not_wait_for_the_batch_in_hand(
 
     assert code == 1
     assert worker.events("stopped_at_once")
+    if arguments:
+        assert nameless(worker) <= SUPERVISOR
     assert "Traceback" not in worker.log.read_text()
 
 

@@ -1,8 +1,11 @@
 """What is served by HTTP, whoever asks: without a worker behind it, as that makes no difference here."""
 
+import asyncio
 import socket
+import sys
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
+from pathlib import Path
 
 import pytest
 from pydantic import SecretStr
@@ -11,8 +14,8 @@ from consumer import serving as module
 from consumer.embedded import HOST, free_port
 from consumer.health import Health
 from consumer.metrics import Metrics
-from consumer.serving import CONNECTIONS_MAX, HEADER_BYTES_MAX, HEADERS, listen, serving
-from consumer.settings import InvalidSettingError, WorkerSettings
+from consumer.serving import CONNECTIONS_MAX, HEADER_BYTES_MAX, HEADERS, listen, serving, take_port
+from consumer.settings import HttpSettings, InvalidSettingError, WorkerSettings
 from tests.support.scraping import Scraper
 
 PATHS = {"/livez": 200, "/readyz": 503, "/metrics": 200}
@@ -69,7 +72,7 @@ async def test_the_head_of_an_answer_can_be_had_alone(scraper: Scraper, path: st
     [
         b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03 no HTTP\r\n\r\n",
         b"GET /livez HTTP/1.1\r\n\r\n",  # names no host
-        b"GET /livez HTTP/1.1\r\nHost: x\r\nX: " + b"x" * 2 * HEADER_BYTES_MAX,
+        b"GET /livez HTTP/1.1\r\nHost: localhost\r\nX: " + b"x" * 2 * HEADER_BYTES_MAX,
     ],
     ids=["tls", "no-host", "endless-header"],
 )
@@ -79,7 +82,7 @@ async def test_what_is_no_request_gets_no_answer(scraper: Scraper, request_bytes
 
 
 async def test_a_connection_answers_once(scraper: Scraper) -> None:
-    answers = await scraper.send(b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n" * 3)
+    answers = await scraper.send(b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n" * 3)
 
     assert answers.count(b"HTTP/1.1 ") == 1
 
@@ -99,8 +102,41 @@ async def test_beyond_its_limit_the_oldest_connection_makes_room_for_the_newest(
 
         oldest, second = connections[0][0], connections[1]
         assert await oldest.read() == b""
-        second[1].write(b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n")
+        second[1].write(b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n")
         assert (await second[0].read()).startswith(b"HTTP/1.1 200 ")
+
+
+@pytest.mark.parametrize(
+    "name", ["localhost", "LocalHost:8080", "127.0.0.1", "127.8.8.8:1", "[::1]", "[::1]:8080"]
+)
+async def test_on_loopback_whoever_asks_a_name_of_it_is_answered(scraper: Scraper, name: str) -> None:
+    assert (await scraper.ask("/livez", host=name)).status == 200
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "web-site.example",
+        "web-site.example:8080",
+        "127.0.0.1.example",
+        "localhost.example",
+        "0.0.0.0",
+        "[::1",
+        "",
+    ],
+)
+async def test_on_loopback_whoever_asks_any_other_name_learns_nothing(scraper: Scraper, name: str) -> None:
+    """A web site may give its own name this address, and then reads what a browser is answered."""
+    answer = await scraper.ask("/metrics", host=name)
+
+    assert (answer.status, answer.body) == (421, b"")
+
+
+async def test_elsewhere_whoever_asks_is_answered(health: Health) -> None:
+    with socket.create_server(("0.0.0.0", 0)) as listener:
+        async with serving(listener, health, Metrics()):
+            scraper = Scraper(listener.getsockname()[1])
+            assert (await scraper.ask("/livez", host="worker.example:8080")).status == 200
 
 
 async def test_a_loop_that_is_stuck_is_not_alive(scraper: Scraper, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -130,6 +166,38 @@ async def test_each_obstacle_is_named_until_there_is_none(scraper: Scraper, heal
     assert ready.json == {"ready": True, "obstacles": {}}
     assert freed["pattern_metrics_ready", ()] == 1
     assert freed["pattern_metrics_not_ready", ("postgresql",)] == 0
+
+
+# The health check
+
+
+async def check_health(directory: Path, **settings: object) -> int:
+    """The exit code of the image's health check, in an environment with a proxy that is not there."""
+    environment = {name.upper(): str(value) for name, value in settings.items()}
+    environment |= dict.fromkeys(("http_proxy", "HTTP_PROXY", "ALL_PROXY"), f"http://{HOST}:{free_port()}")
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "consumer.alive", env=environment, cwd=directory
+    )
+    return await process.wait()
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "0.0.0.0", "::", "::1"])
+async def test_the_health_check_asks_where_the_settings_say(
+    health: Health, tmp_path: Path, host: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = {"http_host": host, "http_port": free_port()}
+    with take_port(HttpSettings.model_validate(settings)) as listener:
+        async with serving(listener, health, Metrics()):
+            alive = await check_health(tmp_path, **settings)
+            monkeypatch.setattr(module, "PULSE_SECONDS_MAX", 0.0)
+            stuck = await check_health(tmp_path, **settings)
+    gone = await check_health(tmp_path, **settings)
+
+    assert (alive, stuck, gone) == (0, 1, 1)
+
+
+async def test_where_http_is_off_there_is_nothing_to_ask(tmp_path: Path) -> None:
+    assert await check_health(tmp_path, http_port=0) == 0
 
 
 # The port

@@ -11,17 +11,21 @@ from urllib.parse import urlencode
 import asyncpg
 import pytest
 from pydantic import SecretStr
+from typing_extensions import override
 
 from consumer.dashboard import database as database_module
 from consumer.dashboard import page as page_module
 from consumer.dashboard import reading as reading_module
 from consumer.dashboard.database import CONNECTIONS_MAX, Database
-from consumer.dashboard.page import ORDERS, Page
+from consumer.dashboard.page import ORDERS, Page, Watched
 from consumer.dashboard.reading import Reader
 from consumer.embedded import HOST, PostgresServer
+from consumer.health import Health
+from consumer.metrics import Lag, Metrics
 from consumer.serving import serving_routes
 from consumer.settings import DatabaseSettings
 from consumer.sql import statement
+from consumer.store import Partition
 from tests.page.conftest import fill
 from tests.support.pipeline import an_event
 from tests.support.postgres import Templates, new_database
@@ -55,8 +59,8 @@ class Questions:
 
 
 @asynccontextmanager
-async def asking(database_url: str) -> AsyncIterator[Questions]:
-    page = Page(DatabaseSettings(database_url=SecretStr(database_url)))
+async def asking(database_url: str, watched: Watched | None = None) -> AsyncIterator[Questions]:
+    page = Page(DatabaseSettings(database_url=SecretStr(database_url)), watched)
     with socket.create_server((HOST, 0)) as listener:
         port = listener.getsockname()[1]
         async with serving_routes(listener, [], page):
@@ -291,6 +295,35 @@ async def test_an_answer_that_takes_long_is_told_and_ready_for_whoever_asks_next
     await eventually(told)
 
     assert (slow.status, slow.json) == (503, {"error": "slow"})
+
+
+# A worker's pace
+
+
+class Falling(Metrics):
+    """Of a worker that writes a record whenever it is looked at."""
+
+    looks = 0
+
+    @override
+    def lags(self) -> dict[Partition, Lag]:
+        self.looks += 1
+        return {("scores", 0): Lag(1_000_000 - self.looks, 1.0)}
+
+    @override
+    def outcomes(self) -> dict[str, int]:
+        return {"applied": self.looks}
+
+
+async def test_the_first_look_at_a_worker_tells_its_pace(migrated_database_url: str) -> None:
+    metrics = Falling()
+    async with asking(migrated_database_url, Watched(Health(), metrics, "group", "scores")) as questions:
+        await eventually(lambda: metrics.looks > 2)
+        told = await questions.told("progress")
+
+    assert told["worker"]["records_per_second"] > 0
+    assert told["worker"]["seconds_until_clear"] > 0
+    assert [one["seconds_until_clear"] > 0 for one in told["partitions"]] == [True]
 
 
 # What rows from elsewhere may hold

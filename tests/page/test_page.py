@@ -1,5 +1,6 @@
 """What a person sees and does, in a real browser."""
 
+import json
 import re
 import time
 import uuid
@@ -15,7 +16,8 @@ from consumer.embedded import PostgresServer
 from consumer.health import Health
 from consumer.metrics import Metrics
 from tests.page.conftest import fill, fill_progress
-from tests.support.browser import CONTRASTS, Visit, served, visiting
+from tests.support.browser import CONTRASTS, LEFTS, UNSEEN, Visit, served, visiting
+from tests.support.events import TopicRecord
 from tests.support.pipeline import an_event
 from tests.support.waiting import eventually
 
@@ -170,6 +172,45 @@ async def test_without_a_worker_it_says_what_is_written_and_what_it_cannot_know(
     assert lags[:3] == ["not known here"] * 3
 
 
+async def test_the_title_says_what_is_shown(
+    browser: Browser, address: str, migrated_database_url: str
+) -> None:
+    await fill(migrated_database_url, [an_event(1), b"no JSON"])
+
+    async with visiting(browser, address) as visit:
+        for place, title in (
+            ("", "Overview"),
+            ("patterns", "Patterns"),
+            ("ingestion", "Ingestion"),
+            (f"patterns?pattern={an_event(1).pattern_id}", "pattern 1"),
+            ("patterns?pattern=none", "There is no such pattern"),
+            ("patterns", "Patterns"),
+            ("dead-letters", "Dead letters"),
+        ):
+            await visit.go(place)
+            await visit.wait_for_title(title)
+        await visit.page.locator("tbody a").click()
+        await visit.wait_for_title("pattern-scored.v1/0/1")
+
+
+@pytest.mark.parametrize("place", ["nowhere", "patterns/1?band=good", "toString", "not-found"])
+async def test_a_view_that_there_is_not_is_told_with_a_way_back(
+    browser: Browser, address: str, place: str
+) -> None:
+    async with visiting(browser, address) as visit:
+        await visit.go("patterns")
+        await visit.go(place)
+        await visit.wait_for_title("Not found")
+        shown = await visit.texts("main .panel")
+        chosen = await visit.page.locator("#views [aria-current]").count()
+        await visit.page.get_by_text("← Overview").click()
+        await visit.page.locator(".columns .empty").first.wait_for()
+        await visit.wait_for_title("Overview")
+
+    assert "This page has no such view." in shown[0]
+    assert chosen == 0
+
+
 async def test_it_is_all_done_by_the_keyboard(
     browser: Browser, address: str, migrated_database_url: str
 ) -> None:
@@ -235,6 +276,47 @@ async def test_nothing_that_comes_from_outside_is_ever_run(
     assert "00 ff 3c 62 3e" in letter + other
     assert ran is None
     assert made == 0
+
+
+async def test_what_would_turn_a_line_around_or_cannot_be_seen_is_written_out(
+    browser: Browser, address: str, migrated_database_url: str
+) -> None:
+    trick = "".join(map(chr, (0x61, 0x202E, 0x62, 0x07, 0x2066, 0x200B, 0x2028, 0xFEFF, 0xE0041)))
+    told = "a⟨U+202E⟩b⟨U+0007⟩⟨U+2066⟩⟨U+200B⟩⟨U+2028⟩⟨U+FEFF⟩⟨U+E0041⟩"
+    event = an_event(1, version=trick, metadata={"name": trick * 5, trick: trick})
+    letter = json.dumps(["pattern-scored.v1", 0, "1", str(TopicRecord(b"").timestamp)])
+    await fill(migrated_database_url, [event, trick.encode()])
+    await fill_progress(migrated_database_url, trick)
+
+    async with visiting(browser, address) as visit:
+        shown, raw = list[str](), list[str]()
+        for place, selector in (
+            ("", ".ranking a"),
+            ("patterns", NAMES),
+            (f"patterns?pattern={event.pattern_id}", "dialog pre"),
+            ("ingestion", "main tbody tr"),
+            (f"dead-letters?letter={quote(letter)}", "dialog pre"),
+        ):
+            await visit.go(place)
+            await visit.page.locator(selector).first.wait_for()
+            shown.append(await visit.page.locator("body").inner_text())
+            raw += await visit.page.evaluate(UNSEEN)
+
+    assert [told in text for text in shown] == [True] * len(shown)
+    assert raw == []
+
+
+async def test_a_name_that_is_written_from_the_right_turns_nothing_around_but_itself(
+    browser: Browser, address: str, migrated_database_url: str
+) -> None:
+    await fill_progress(migrated_database_url, topic="\N{HEBREW LETTER ALEF}\N{HEBREW LETTER BET}")
+
+    async with visiting(browser, address) as visit:
+        await visit.go("ingestion")
+        gap = visit.page.locator(".panel", has_text="Gaps").locator("td:nth-child(3)").first
+        *topic, slash, partition = await gap.evaluate(LEFTS)
+
+    assert max(topic) < slash < partition
 
 
 async def test_a_dead_letter_is_found_by_its_reason_and_shown_with_its_bytes(

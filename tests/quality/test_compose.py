@@ -106,6 +106,10 @@ def test_the_health_of_the_worker_is_asked_where_it_is_served() -> None:
         line.startswith("ENV ") and line.endswith(f" HTTP_HOST=0.0.0.0 HTTP_PORT={port}")
         for line in DOCKERFILE
     )
+    # Asks by the same settings, whatever they are set to.
+    assert [line.partition(" CMD ")[2] for line in DOCKERFILE if line.startswith("HEALTHCHECK ")] == [
+        '["python", "-m", "consumer.alive"]'
+    ]
     assert scraped["dns_sd_configs"][0] | {"names": ["worker"], "port": port} == scraped["dns_sd_configs"][0]
 
 

@@ -313,7 +313,7 @@ async def test_no_answer_by_http_holds_a_secret(
         await worker.wait_for_event("http_started")
         await worker.wait_for_event("reading_from" if situation in RIGHT else "not_ready")
         requests = [
-            f"{method} {path} HTTP/1.1\r\nHost: x\r\nX: {PASSWORD}\r\n\r\n".encode()
+            f"{method} {path} HTTP/1.1\r\nHost: localhost\r\nX: {PASSWORD}\r\n\r\n".encode()
             for path in ("/livez", "/readyz", "/metrics", *PAGE_PATHS, f"/{PASSWORD}", f"/metrics?{PASSWORD}")
             for method in ("GET", "POST")
         ]

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
-from playwright.async_api import Browser, Page, async_playwright
+from playwright.async_api import Browser, Page, async_playwright, expect
 from pydantic import SecretStr
 
 from consumer.dashboard.page import Page as ServedPage
@@ -46,6 +46,30 @@ CONTRASTS = """() => {
     });
 }"""
 """The first words of each element that shows a text → the contrast of that."""
+
+UNSEEN = """() => {
+  const texts = [document.title];
+  const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+  while (walker.nextNode()) texts.push(walker.currentNode.data);
+  for (const one of document.querySelectorAll("*")) texts.push(one.dataset.tip ?? "", one.ariaLabel ?? "");
+  return texts.filter((text) => /[^\\P{C}\\n\\t]|[\\p{Zl}\\p{Zp}]/u.test(text));
+}"""
+"""The texts of the page that hold what a screen obeys instead of showing it."""
+
+LEFTS = """(element) => {
+  const lefts = [];
+  const walker = document.createTreeWalker(element, NodeFilter.SHOW_TEXT);
+  while (walker.nextNode()) {
+    for (let at = 0; at < walker.currentNode.length; at++) {
+      const range = document.createRange();
+      range.setStart(walker.currentNode, at);
+      range.setEnd(walker.currentNode, at + 1);
+      lefts.push(range.getBoundingClientRect().left);
+    }
+  }
+  return lefts;
+}"""
+"""How far from the left each character of an element is, in their order."""
 
 
 def executable() -> str:
@@ -111,6 +135,10 @@ class Visit:
             return True
 
         await eventually(is_so)
+
+    async def wait_for_title(self, shown: str) -> None:
+        """Wait until the title says that this is shown."""
+        await expect(self.page).to_have_title(f"{shown} \N{EN DASH} pattern-metrics", timeout=PATIENCE_MS)
 
     def assert_was_good(self) -> None:
         """It complained of nothing, and asked nobody else."""

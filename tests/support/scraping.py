@@ -53,10 +53,9 @@ class Scraper:
             except ConnectionError:
                 return b""
 
-    async def ask(self, path: str, method: str = "GET") -> Answer:
-        head, _, body = (await self.send(f"{method} {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode())).partition(
-            b"\r\n\r\n"
-        )
+    async def ask(self, path: str, method: str = "GET", host: str = "localhost") -> Answer:
+        answer = await self.send(f"{method} {path} HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())
+        head, _, body = answer.partition(b"\r\n\r\n")
         status, *lines = head.decode().split("\r\n")
         headers = dict(line.split(": ", 1) for line in lines)
         return Answer(int(status.split()[1]), {name.lower(): text for name, text in headers.items()}, body)

@@ -1,15 +1,21 @@
 // Elements, made without a parser: whatever comes from outside is text, and nothing else.
 
 const SVG = "http://www.w3.org/2000/svg";
+const READ = new Set(["data-tip", "aria-label"]);
+
+// What a screen would obey instead of show is written out: controls, what turns a line around, what has no width.
+const visible = (text) =>
+  text.replace(/[^\P{C}\n\t]|[\p{Zl}\p{Zp}]/gu, (character) => `⟨U+${character.codePointAt(0).toString(16).toUpperCase().padStart(4, "0")}⟩`);
 
 function fill(element, attributes, children) {
   for (const [name, value] of Object.entries(attributes)) {
     if (value === null || value === undefined || value === false) continue;
     if (name === "style") for (const [property, text] of Object.entries(value)) element.style.setProperty(property, text);
     else if (typeof value === "function") element.addEventListener(name, value);
-    else element.setAttribute(name, value === true ? "" : String(value));
+    else element.setAttribute(name, value === true ? "" : READ.has(name) ? visible(String(value)) : String(value));
   }
-  element.append(...children.flat().filter((child) => child !== null && child !== undefined && child !== false));
+  const shown = children.flat().filter((child) => child !== null && child !== undefined && child !== false);
+  element.append(...shown.map((child) => (child instanceof Node ? child : visible(String(child)))));
   return element;
 }
 

@@ -3,7 +3,7 @@
 import { ask } from "./api.js";
 import { el, replace } from "./dom.js";
 import { count, duration, rate } from "./format.js";
-import { empty, panel, time } from "./parts.js";
+import { empty, panel, recordPlace, time } from "./parts.js";
 
 const unknown = (tip = "The end of the log is Kafka’s: only the worker that reads this partition knows it.") =>
   el("span", { class: "soft", "data-tip": tip, tabindex: "0" }, "not known here");
@@ -43,7 +43,7 @@ function groupPart(group, topic, rows, worker) {
   const isOurs = worker !== null && worker.group === group && worker.topic === topic;
   const head = el("tr", {}, COLUMNS.map(([label, look, tip]) => el("th", { scope: "col", class: look }, el("span", { "data-tip": tip, tabindex: "0" }, label))));
   return panel(
-    el("span", {}, group, el("span", { class: "soft" }, ` reads ${topic}`), isOurs ? el("span", { class: "tag" }, "this worker’s") : null),
+    el("span", {}, el("bdi", {}, group), el("span", { class: "soft" }, " reads ", el("bdi", {}, topic)), isOurs ? el("span", { class: "tag" }, "this worker’s") : null),
     el("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": `Partitions of ${group}` }, el("table", {}, el("thead", {}, head), el("tbody", {}, rows.map(partitionRow)))),
   );
 }
@@ -67,7 +67,7 @@ function workerPart(worker) {
 function gapsPart({ gaps, offsets, latest }) {
   if (!gaps) return empty("None: no record was removed by retention before it was read.");
   const rows = latest.map((gap) =>
-    el("tr", {}, el("td", {}, time(gap.noticed_at)), el("td", {}, gap.consumer_group), el("td", {}, `${gap.topic}/${gap.partition}`), el("td", { class: "number" }, gap.first_offset), el("td", { class: "number" }, gap.last_offset), el("td", { class: "number" }, count(BigInt(gap.offsets)))),
+    el("tr", {}, el("td", {}, time(gap.noticed_at)), el("td", {}, gap.consumer_group), el("td", {}, recordPlace(gap.topic, gap.partition)), el("td", { class: "number" }, gap.first_offset), el("td", { class: "number" }, gap.last_offset), el("td", { class: "number" }, count(BigInt(gap.offsets)))),
   );
   const labels = [["Noticed"], ["Group"], ["Partition"], ["First offset", "number"], ["Last offset", "number"], ["Offsets", "number"]];
   return el(

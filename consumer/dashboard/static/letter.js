@@ -3,16 +3,13 @@
 import { ask } from "./api.js";
 import { el, replace } from "./dom.js";
 import { bytes, exact } from "./format.js";
+import { recordPlace } from "./parts.js";
 import { heading } from "./pattern.js";
 
 function hexadecimal(digits) {
   const rows = digits.match(/.{1,32}/g) ?? [];
   return rows.map((row, index) => `${(index * 16).toString(16).padStart(6, "0")}  ${row.match(/../g).join(" ")}`).join("\n");
 }
-
-// What a screen would obey instead of show is written out.
-const visible = (text) =>
-  text.replace(/[^\P{C}\n\t]/gu, (character) => `\\u{${character.codePointAt(0).toString(16)}}`);
 
 function content(letter, name) {
   const hex = letter[`${name}_hex`];
@@ -22,7 +19,7 @@ function content(letter, name) {
   const cut = size > letter.bytes_shown_max ? `, of which ${bytes(letter.bytes_shown_max)} are shown` : "";
   return [
     el("p", { class: "note" }, `${bytes(size)}${cut}${hex === undefined ? "" : ", no text: as hexadecimal"}`),
-    el("pre", { tabindex: "0", "aria-label": name }, hex === undefined ? visible(text) : hexadecimal(hex)),
+    el("pre", { tabindex: "0", "aria-label": name }, hex === undefined ? text : hexadecimal(hex)),
   ];
 }
 
@@ -48,7 +45,7 @@ export function openLetter(dialog, key) {
       const timestamp = letter.record_timestamp === "-1" ? "none" : exact(Number(letter.record_timestamp) / 1000);
       replace(
         box,
-        heading(`${letter.topic}/${letter.partition}/${letter.offset}`, `noticed ${exact(letter.noticed_at)} · ${status}`),
+        heading(recordPlace(letter.topic, letter.partition, letter.offset), `noticed ${exact(letter.noticed_at)} · ${status}`),
         el("p", { class: "reason" }, el("strong", {}, letter.reason.replaceAll("_", " ")), ` ${letter.explanation}`),
         el("p", {}, letter.detail),
         el("h3", {}, "Value"),

@@ -3,7 +3,7 @@
 import { ask } from "./api.js";
 import { el, replace, svg, walkWithArrows } from "./dom.js";
 import { bytes, count } from "./format.js";
-import { empty, panel, sampleNote, time } from "./parts.js";
+import { empty, panel, recordPlace, sampleNote, time } from "./parts.js";
 import { go, here, link, linkHere } from "./place.js";
 
 export const keyOf = (letter) => JSON.stringify([letter.topic, letter.partition, letter.offset, letter.record_timestamp]);
@@ -32,7 +32,7 @@ function reasonRows(reasons, chosen) {
 
 function letterRow(letter) {
   const href = linkHere({ letter: keyOf(letter) });
-  const place = `${letter.topic}/${letter.partition}/${letter.offset}`;
+  const place = recordPlace(letter.topic, letter.partition, letter.offset);
   return el(
     "tr",
     { click: (event) => event.target.closest("a") || go(href) },

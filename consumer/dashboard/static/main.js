@@ -1,13 +1,15 @@
 // The frame: which view is shown, when it asks again, and what is said when nobody answers.
 
 import { takeAge, Unanswered } from "./api.js";
+import { el } from "./dom.js";
 import { openLetter } from "./letter.js";
 import { lettersView } from "./letters.js";
 import { ingestionView } from "./ingestion.js";
 import { openPattern } from "./pattern.js";
 import { overviewView } from "./overview.js";
+import { empty, panel } from "./parts.js";
 import { patternsView } from "./patterns.js";
-import { go, here, linkHere } from "./place.js";
+import { go, here, link, linkHere } from "./place.js";
 import { hideTip, putTipInto } from "./tip.js";
 
 const REFRESH_SECONDS = 5;
@@ -43,6 +45,17 @@ function recover() {
   document.body.classList.remove("stale");
 }
 
+function notFoundView(content) {
+  const back = el("a", { class: "step", href: link("") }, "← Overview");
+  content.replaceChildren(el("h1", { class: "unseen" }, "Not found"), panel("Not found", empty("This page has no such view."), back));
+  return { refresh: async () => {} };
+}
+
+function showTitle() {
+  const heading = dialog.open ? dialog.querySelector("h2") : content.querySelector("h1");
+  document.title = `${heading.textContent} – pattern-metrics`;
+}
+
 function showState() {
   state.textContent = document.hidden ? "paused" : updatedAt ? `as of ${updatedAt.toLocaleTimeString("en-GB")}` : "";
 }
@@ -57,6 +70,7 @@ async function refreshNow() {
     tell(error);
   }
   showState();
+  showTitle();
 }
 
 // One after the other: an answer that comes late never covers a newer one.
@@ -66,9 +80,9 @@ function refresh() {
 }
 
 function showView({ view: name, parameters }) {
-  const known = name in VIEWS ? name : "";
+  const known = Object.hasOwn(VIEWS, name) ? name : "not-found";
   if (view.name !== known) {
-    view = { name: known, ...VIEWS[known](content) };
+    view = { name: known, ...(VIEWS[known] ?? notFoundView)(content) };
     content.scrollIntoView({ block: "nearest" });
   }
   view.place?.(parameters);
@@ -101,6 +115,7 @@ function arrive() {
   const place = here();
   showView(place);
   showDetail(place.parameters);
+  showTitle();
   refresh();
 }
 

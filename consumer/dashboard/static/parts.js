@@ -39,6 +39,9 @@ export const patternLink = (pattern) =>
     nameParts(nameOf(pattern)),
   );
 
+// A topic may be a file's name, in a script that runs from the right: its numbers must not be drawn into that.
+export const recordPlace = (topic, ...numbers) => [el("bdi", {}, topic), numbers.map((number) => `/${number}`).join("")];
+
 export const time = (value) => el("time", { "data-tip": exact(value), datetime: String(value) }, ago(value));
 
 export const bandBar = (pattern) =>

@@ -116,7 +116,7 @@ export function openPattern(dialog, id) {
       replace(
         box,
         heading(nameOf(pattern), pattern.pattern_id),
-        el("div", { class: "score" }, el("strong", {}, score(pattern.quality_score)), el("span", { class: `band-label ${pattern.band}` }, pattern.band), bandBar(pattern), el("p", { class: "note" }, `confidence ${score(pattern.confidence)} · version ${pattern.version ?? "–"} · measured `, time(pattern.measurement_timestamp))),
+        el("div", { class: "score" }, el("strong", {}, score(pattern.quality_score)), el("span", { class: `band-label ${pattern.band}` }, pattern.band), bandBar(pattern), el("p", { class: "note" }, `confidence ${score(pattern.confidence)} · version `, el("bdi", {}, pattern.version ?? "–"), " · measured ", time(pattern.measurement_timestamp))),
         el("h3", {}, "Dimensions"),
         dimensionRows(pattern),
         el("h3", {}, "Trend"),

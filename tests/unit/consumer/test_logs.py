@@ -2,6 +2,7 @@ import json
 import logging
 import os
 import sys
+import threading
 from collections.abc import Iterator
 from types import SimpleNamespace
 
@@ -92,6 +93,24 @@ def test_logs_are_json_lines_on_standard_error(capsys: pytest.CaptureFixture[str
     assert ours["timestamp"].endswith("Z")
     assert theirs["event"] == "no connection to node 1"
     assert theirs["logger"] == "aiokafka.conn"
+
+
+@pytest.mark.usefixtures("clean_environment", "logging_as_it_was")
+def test_each_line_of_one_of_several_processes_names_it(capsys: pytest.CaptureFixture[str]) -> None:
+    configure_logging(LogSettings(log_format="json"), process=0)
+    logger = structlog.get_logger("consumer.somewhere")
+    logger.info("before")
+    thread = threading.Thread(target=logger.info, args=("elsewhere",))
+    thread.start()
+    thread.join()
+    logging.getLogger("aiokafka.conn").warning("no connection")
+    lines = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
+
+    assert [(line["event"], line["process"]) for line in lines] == [
+        ("before", 0),
+        ("elsewhere", 0),
+        ("no connection", 0),
+    ]
 
 
 @pytest.mark.usefixtures("clean_environment", "logging_as_it_was")

@@ -2,9 +2,13 @@
 
 import math
 from collections.abc import Mapping
+from itertools import permutations
+from types import SimpleNamespace
 
+import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from consumer import metrics as metrics_module
 from consumer.ingestion import Accounting, Batch
 from consumer.metrics import Metrics, Span
 from consumer.uniting import counts_of, unite
@@ -66,6 +70,29 @@ def test_ready_are_all_or_none_and_an_obstacle_is_that_of_any() -> None:
         assert united["pattern_metrics_not_ready", ("kafka",)] == 1
         assert united["pattern_metrics_not_ready", ("postgresql",)] == 0
     assert samples_of(unite([ready, ready], []).decode())["pattern_metrics_ready", ()] == 1
+
+
+def test_the_last_commit_is_of_the_one_with_lag_that_committed_longest_ago(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """One that is stuck is not hidden by those that go on, nor is one that has nothing to do taken for it."""
+
+    def committed(at: float, lag: int) -> str:
+        monkeypatch.setattr(metrics_module, "time", SimpleNamespace(time=lambda: at, monotonic=lambda: at))
+        process = a_process(lags={("t", int(at)): lag})
+        process.offsets_committed(0.01)
+        return text_of(process)
+
+    def last_commit(*texts: str) -> set[float]:
+        united = [samples_of(unite(order, [texts[0]]).decode()) for order in permutations(texts)]
+        return {samples["pattern_metrics_last_commit_timestamp_seconds", ()] for samples in united}
+
+    idle, stuck, busy = committed(1, 0), committed(2, 5), committed(3, 5)
+    just_done = committed(4, 0)
+
+    assert last_commit(idle, stuck, busy, just_done) == {2}
+    assert last_commit(idle, busy, just_done) == {3}
+    assert last_commit(idle, just_done) == {4}
 
 
 def test_what_one_process_does_not_know_yet_another_may() -> None:

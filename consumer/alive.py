@@ -1,0 +1,58 @@
+"""Whether the worker of this machine or container is alive, for its health check: `python -m consumer.alive`.
+
+Exit 0: it is, or it serves no HTTP to be asked. 1: it is not. Asks without any proxy, and imports next to
+nothing, as it is run every few seconds.
+"""
+
+import os
+import socket
+import sys
+from typing import Final
+
+from dotenv import dotenv_values
+
+HOST: Final = "127.0.0.1"
+PORT: Final = 8080
+SECONDS_MAX: Final = 5.0
+"""How long it may take to connect, and to answer."""
+
+
+def loopback_of(host: str) -> str:
+    """Where this machine itself finds what listens there: everywhere is here as well."""
+    return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104
+
+
+def address() -> tuple[str, int]:
+    """What HTTP_HOST and HTTP_PORT are, without all that it takes to check the settings."""
+    given = {
+        name.upper(): value
+        for source in (dotenv_values(".env"), os.environ)
+        for name, value in source.items()
+        if value
+    }
+    return given.get("HTTP_HOST", HOST), int(given.get("HTTP_PORT", PORT))
+
+
+def is_alive(host: str, port: int) -> bool:
+    """What /livez says.
+
+    Raises:
+        OSError: nobody answers there.
+    """
+    with socket.create_connection((loopback_of(host), port), SECONDS_MAX) as connection:
+        connection.sendall(b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        with connection.makefile("rb") as answer:
+            return answer.readline().startswith(b"HTTP/1.1 200 ")
+
+
+def main() -> None:
+    """Ask, and exit with the answer."""
+    host, port = address()
+    try:
+        sys.exit(0 if port == 0 or is_alive(host, port) else 1)
+    except OSError as error:
+        sys.exit(str(error))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,30 @@
+"""Where the health check asks: where the settings say, though it does not read them by the same means."""
+
+from pathlib import Path
+
+import pytest
+
+from consumer.alive import address
+from consumer.settings import HttpSettings
+
+
+@pytest.mark.parametrize(
+    ("environment", "file"),
+    [
+        ({}, ""),
+        ({"HTTP_HOST": "::1", "HTTP_PORT": "0"}, ""),
+        ({"http_host": "worker.example", "Http_Port": "9000"}, "HTTP_HOST=elsewhere"),
+        ({"HTTP_HOST": "", "HTTP_PORT": ""}, ""),
+        ({"HTTP_PORT": ""}, "HTTP_HOST='0.0.0.0'\nexport HTTP_PORT = 9001  # ours\n"),
+        ({"HTTP_PORT": "9002"}, "HTTP_HOST=worker\nHTTP_PORT=9001\n"),
+    ],
+)
+def test_it_is_where_the_settings_say(
+    clean_environment: Path, monkeypatch: pytest.MonkeyPatch, environment: dict[str, str], file: str
+) -> None:
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    (clean_environment / ".env").write_text(file, encoding="utf-8")
+    settings = HttpSettings()
+
+    assert address() == (settings.http_host, settings.http_port)
