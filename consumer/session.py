@@ -19,14 +19,14 @@ from aiokafka.errors import (
 
 from consumer.faults import diagnose
 from consumer.health import Health
-from consumer.ingestion import Accounting, Batch, Breaker, decode_batch
+from consumer.ingestion import Accounting, Breaker
 from consumer.kafka import REBALANCE_TIMEOUT_MS, create_consumer
 from consumer.metrics import Metrics, Span
 from consumer.observing import Observer
-from consumer.offsets import OffsetRange, Start, cut
+from consumer.offsets import OffsetRange, Start
 from consumer.pacing import Part
+from consumer.polling import POLL_SECONDS, decode, fill
 from consumer.portions import Portion, split
-from consumer.records import Record
 from consumer.retrying import persevere
 from consumer.settings import WorkerSettings
 from consumer.starting import ask_broker, settle
@@ -40,11 +40,6 @@ if TYPE_CHECKING:
     from uuid import UUID
 
 logger = structlog.get_logger()
-
-POLL_SECONDS: Final = 0.5
-
-SLICE_RECORDS: Final = 1_000
-"""So many are unpacked and decoded before the loop goes on with what is being written."""
 
 COMMIT_SECONDS_MAX: Final = 10.0
 LEAVE_SECONDS_MAX: Final = 5.0
@@ -152,7 +147,7 @@ class Session(ConsumerRebalanceListener):
             return
         with polled.trace.ending_on_failure():
             with polled.trace.span("decode"):
-                parts = await self._decode(polled)
+                parts = await decode(polled.portions, self._settings, self._breaker, self._metrics)
             is_next = await self._finish_writing()
         if is_next:
             self._writing = asyncio.create_task(self._write(parts, polled))
@@ -213,7 +208,7 @@ class Session(ConsumerRebalanceListener):
         """Take what is there. Between the poll's return and its counting as in hand nothing yields."""
         epoch = self._epoch
         trace = begin_batch(self._settings.kafka_topic, self._settings.kafka_group_id)
-        by_partition = await self._fill()
+        by_partition = await fill(self._consumer, tuple(self._ends_of_batches), self._settings)
         if epoch != self._epoch:
             return None
         ranges = {
@@ -239,59 +234,7 @@ class Session(ConsumerRebalanceListener):
         trace.polled(by_partition.values())
         return Polled(split(by_partition, ranges, self._writers_max), spans, trace)
 
-    async def _fill(self) -> dict[TopicPartition, list[Record]]:
-        """What is there, or comes within BATCH_MAX_WAIT_MS, until the batch is full."""
-        filled: dict[TopicPartition, list[Record]] = {}
-        partitions = tuple(self._ends_of_batches)
-        room, wait_ms, deadline = self._settings.batch_max_records, int(POLL_SECONDS * 1000), 0.0
-        while room > 0:
-            asked = min(room, SLICE_RECORDS)
-            try:
-                more = await self._consumer.getmany(*partitions, timeout_ms=wait_ms, max_records=asked)
-            except (NoOffsetForPartitionError, OffsetOutOfRangeError):
-                # The broker will say so again; what was taken before would be passed over unwritten.
-                if filled:
-                    break
-                raise
-            taken = sum(map(len, more.values()))
-            for partition, part in more.items():
-                filled.setdefault(partition, []).extend(part)
-            deadline = deadline or time.monotonic() + self._settings.batch_max_wait_ms / 1000
-            wait_ms = max(0, int((deadline - time.monotonic()) * 1000))
-            if not filled or (taken < asked and wait_ms == 0):
-                break
-            room -= taken
-            await asyncio.sleep(0)
-        return filled
-
     # Ingest
-
-    async def _decode(self, polled: Polled) -> list[Part]:
-        """Decode up to the end, or up to the record at which the breaker opens."""
-        parts = []
-        for portion in polled.portions:
-            if self._breaker.is_open:
-                break
-            batch = await self._decode_in_slices(portion.records)
-            is_whole = not portion.records or batch.last is portion.records[-1]
-            parts.append(Part(batch, portion.ranges if is_whole else cut(portion.ranges, batch.last)))
-        return parts
-
-    async def _decode_in_slices(self, records: list[Record]) -> Batch:
-        accepted_until = self._settings.accepted_until()
-        batch, seconds = Batch([], [], None), 0.0
-        for start in range(0, len(records), SLICE_RECORDS):
-            began_at = time.monotonic()
-            part = decode_batch(
-                records[start : start + SLICE_RECORDS], accepted_until=accepted_until, breaker=self._breaker
-            )
-            batch = Batch(batch.accepted + part.accepted, batch.rejected + part.rejected, part.last)
-            seconds += time.monotonic() - began_at
-            if self._breaker.is_open:
-                break
-            await asyncio.sleep(0)
-        self._metrics.batch_decoded(batch, seconds)
-        return batch
 
     async def _write(self, parts: Sequence[Part], polled: Polled) -> None:
         """Write, then commit: the first invariant."""
