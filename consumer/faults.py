@@ -44,10 +44,27 @@ class Diagnosis:
     is_general: bool = False
 
 
+class UnfitDatabaseError(Exception):
+    """The database cannot hold what events hold; the message says what to do."""
+
+
+def require_encoding(server_encoding: str) -> None:
+    """See that the database takes any text.
+
+    Raises:
+        UnfitDatabaseError: it was created with another encoding than UTF8.
+    """
+    if server_encoding != "UTF8":
+        raise UnfitDatabaseError(
+            f"the database's encoding is {server_encoding}, and events hold any text: create one with UTF8"
+        )
+
+
 SAID_CHARACTERS_MAX: Final = 300
 
 _NO_FILES: Final = "too many files and connections are open: raise the limit (ulimit -n)"
 _UNREACHABLE: Final = "not reachable; waiting for it"
+_REFUSED_FOR_NOW: Final = "the server answers with an error that may pass by itself; trying again"
 
 _RECORD_CLASSES: Final = {
     *("22", "23", "44"),  # data, constraint, view
@@ -62,6 +79,8 @@ _POSTGRESQL_CLASSES: Final = {
 }
 """All that PostgreSQL has: what begins otherwise, an operator's trigger raised."""
 _WEATHER_CLASSES: Final = {"08", "40", "53", "55", "57", "58"}
+_UNREACHABLE_CLASSES: Final = {"08", "57"}
+"""Those in which the server is there no more, or not yet."""
 _WEATHER_STATES: Final = {
     "25006",  # read-only: a demoted primary
     "25P02",
@@ -167,7 +186,7 @@ def diagnose(error: BaseException) -> Diagnosis:
         return _diagnose_sqlstate(error.sqlstate or "XX")
     if isinstance(error, kafka_errors.KafkaError):
         return _diagnose_kafka(error)
-    if isinstance(error, SettingFileError):
+    if isinstance(error, (SettingFileError, UnfitDatabaseError)):
         return Diagnosis(Fault.SETUP, str(error))
     if isinstance(error, ssl.SSLError):
         return _diagnose_tls(error)
@@ -199,7 +218,7 @@ def _diagnose_sqlstate(sqlstate: str) -> Diagnosis:
     if family in _RECORD_CLASSES:
         return Diagnosis(Fault.RECORD, "the row was refused")
     if family in _WEATHER_CLASSES or sqlstate in _WEATHER_STATES:
-        return Diagnosis(Fault.WEATHER, _WEATHER_HINTS.get(sqlstate, _UNREACHABLE))
+        return _diagnose_weather(sqlstate)
     if sqlstate in _SETUP_HINTS:
         return Diagnosis(Fault.SETUP, _SETUP_HINTS[sqlstate])
     if family in _SETUP_CLASSES:
@@ -209,6 +228,14 @@ def _diagnose_sqlstate(sqlstate: str) -> Diagnosis:
     return Diagnosis(
         Fault.SETUP, f"PostgreSQL said SQLSTATE {sqlstate}, which is not expected", is_general=True
     )
+
+
+def _diagnose_weather(sqlstate: str) -> Diagnosis:
+    if hint := _WEATHER_HINTS.get(sqlstate):
+        return Diagnosis(Fault.WEATHER, hint)
+    if sqlstate[:2] in _UNREACHABLE_CLASSES:
+        return Diagnosis(Fault.WEATHER, _UNREACHABLE)
+    return Diagnosis(Fault.WEATHER, _REFUSED_FOR_NOW, is_general=True)
 
 
 def _diagnose_tls(error: ssl.SSLError) -> Diagnosis:

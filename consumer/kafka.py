@@ -34,6 +34,7 @@ logger = structlog.get_logger()
 SESSION_TIMEOUT_MS: Final = 10_000
 REBALANCE_TIMEOUT_MS: Final = 60_000
 REQUEST_TIMEOUT_MS: Final = 40_000
+METADATA_AGE_MS: Final = 30_000
 
 _FETCH_BYTES_MAX: Final = 32 * 1024 * 1024
 _PARTITION_FETCH_BYTES_MAX: Final = 1024 * 1024
@@ -74,11 +75,16 @@ def _create_consumer(
         max_poll_interval_ms=_POLL_INTERVAL_MS_MAX,
         request_timeout_ms=REQUEST_TIMEOUT_MS,
         retry_backoff_ms=200,
-        metadata_max_age_ms=30_000,
+        metadata_max_age_ms=METADATA_AGE_MS,
         fetch_max_wait_ms=500,
         fetch_max_bytes=_FETCH_BYTES_MAX,
         max_partition_fetch_bytes=_PARTITION_FETCH_BYTES_MAX,
     )
+
+
+async def learn_of_partitions(consumer: AIOKafkaConsumer) -> None:
+    """Let the client ask now which partitions the topic has: by itself it does so every METADATA_AGE_MS."""
+    await consumer._client.force_metadata_update()  # noqa: SLF001 - it offers no other way
 
 
 async def require_topic(settings: KafkaSettings) -> int:

@@ -24,6 +24,34 @@ POLL_SECONDS: Final = 0.5
 
 SLICE_RECORDS: Final = 1_000
 
+FIRST_RECORDS: Final = 16
+"""So many are asked for before it is known how large they are."""
+
+BATCH_BYTES_MAX: Final = 16 * 1024 * 1024
+"""A batch is full with so many bytes of values: a fetch is bounded too, but in bytes that are compressed."""
+
+
+def room_for(records: int, size: int, records_max: int) -> int:
+    """How many records to ask for next, by the size of those that are there.
+
+    Args:
+        records: in the batch.
+        size: of their values, in bytes.
+        records_max: BATCH_MAX_RECORDS.
+
+    Returns:
+        0 where the batch is full.
+    """
+    if records >= records_max or size >= BATCH_BYTES_MAX:
+        return 0
+    by_size = (BATCH_BYTES_MAX - size) * records // max(1, size) if records else FIRST_RECORDS
+    return min(records_max - records, SLICE_RECORDS, max(1, by_size))
+
+
+def size_of(records: Iterable[Record]) -> int:
+    """Of their values, in bytes."""
+    return sum(len(record.value or b"") for record in records)
+
 
 async def fill(
     consumer: AIOKafkaConsumer, partitions: Sequence[TopicPartition], settings: WorkerSettings
@@ -35,9 +63,8 @@ async def fill(
         OffsetOutOfRangeError: likewise.
     """
     filled: dict[TopicPartition, list[Record]] = {}
-    room, wait_ms, deadline = settings.batch_max_records, int(POLL_SECONDS * 1000), 0.0
-    while room > 0:
-        asked = min(room, SLICE_RECORDS)
+    records, size, wait_ms, deadline = 0, 0, int(POLL_SECONDS * 1000), 0.0
+    while asked := room_for(records, size, settings.batch_max_records):
         try:
             more = await consumer.getmany(*partitions, timeout_ms=wait_ms, max_records=asked)
         except (NoOffsetForPartitionError, OffsetOutOfRangeError):
@@ -48,11 +75,12 @@ async def fill(
         taken = sum(map(len, more.values()))
         for partition, part in more.items():
             filled.setdefault(partition, []).extend(part)
+            size += size_of(part)
         deadline = deadline or time.monotonic() + settings.batch_max_wait_ms / 1000
         wait_ms = max(0, int((deadline - time.monotonic()) * 1000))
         if not filled or (taken < asked and wait_ms == 0):
             break
-        room -= taken
+        records += taken
         await asyncio.sleep(0)
     return filled
 

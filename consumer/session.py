@@ -20,7 +20,7 @@ from aiokafka.errors import (
 from consumer.faults import diagnose
 from consumer.health import Health
 from consumer.ingestion import Accounting, Breaker
-from consumer.kafka import REBALANCE_TIMEOUT_MS, create_consumer
+from consumer.kafka import REBALANCE_TIMEOUT_MS, create_consumer, learn_of_partitions
 from consumer.metrics import Metrics, Span
 from consumer.observing import Observer
 from consumer.offsets import OffsetRange, Start
@@ -355,7 +355,8 @@ class Session(ConsumerRebalanceListener):
             raise StalledError("the group did not assign any partitions") from None
         epoch = self._epoch
         missing = self._assigned - self._ends_of_batches.keys()
-        self._health.is_assigned = not missing
+        is_there = self._consumer.partitions_for_topic(self._settings.kafka_topic) is not None
+        self._health.is_assigned = is_there and not missing
         if not missing or self._stop.is_requested:
             return
         starts = await self._stop.interrupt(self._choose_starts(missing))
@@ -393,6 +394,8 @@ class Session(ConsumerRebalanceListener):
         """
         while True:
             await asyncio.sleep(SILENCE_SECONDS)
+            if not self._assigned:  # the topic may have been away for a moment
+                await learn_of_partitions(self._consumer)
             if self._topic_id is not None and await is_another_topic(self._topic_id, self._settings):
                 self._epoch += 1
                 self._ends_of_batches.clear()

@@ -84,7 +84,8 @@ class WorkerSettings(KafkaSettings, DatabaseSettings, ClockSettings, HttpSetting
         description="Static membership (KIP-345): a name of this worker that outlives a restart.",
     )
     batch_max_records: Annotated[int, Field(ge=1, le=100_000)] = Field(
-        default=10_000, description="Most records written in one transaction."
+        default=10_000,
+        description="Most records written in one transaction, which 16 MiB of values fill too.",
     )
     batch_max_wait_ms: Annotated[int, Field(ge=0, le=60_000)] = Field(
         default=0, description="Milliseconds to wait for a batch to fill; 0 writes at once what is there."

@@ -1,7 +1,7 @@
 """Reads the topic, or a slice of it, to its end as of now, without a consumer group."""
 
-from collections.abc import AsyncGenerator, Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final
 
@@ -11,6 +11,7 @@ from aiokafka.errors import OffsetOutOfRangeError
 
 from consumer.health import Health
 from consumer.kafka import create_reader, require_topic
+from consumer.polling import room_for, size_of
 from consumer.records import Record
 from consumer.settings import WorkerSettings
 from consumer.stopping import end_within
@@ -99,8 +100,9 @@ async def read_topic(
 ) -> AsyncGenerator[list[Record], None]:
     """Read a slice, one partition after the other, touching nobody's offsets.
 
-    Yields `batch_max_records` records of one partition at a time, fewer only at its end: as long as the topic
-    does not change, every reading comes in the same batches, and its numbers are the same.
+    Yields `batch_max_records` records of one partition at a time, fewer only at its end or where they are
+    large: as long as the topic does not change, every reading comes in the same batches, and its numbers are
+    the same.
 
     Args:
         settings: where the topic is.
@@ -136,22 +138,42 @@ async def read_topic(
         for tp in partitions:
             consumer.resume(tp)
             reading = _Partition(settings, consumer, tp, None if ends is None else ends[tp.partition])
-            batch: list[Record] = []
+            filling = _Filling(settings.batch_max_records)
             while not await reading.is_done():
-                records = await reading.poll(settings.batch_max_records - len(batch))
-                batch += [record for record in records if which.holds(record)]
+                records = await reading.poll(filling.room)
                 advance(done + await consumer.position(tp) - starts[tp], total)
-                if len(batch) == settings.batch_max_records:
+                for batch in filling.add(filter(which.holds, records)):
                     yield batch
-                    batch = []
-            if batch:
-                yield batch
+            if filling.records:
+                yield filling.records
             if ends is not None and await consumer.position(tp) < ends[tp.partition]:
                 on_short(tp.partition, await consumer.position(tp))
             done += await consumer.position(tp) - starts[tp]
             consumer.pause(tp)
     finally:
         await end_within(STOP_SECONDS_MAX, consumer.stop())
+
+
+@dataclass(slots=True)
+class _Filling:
+    """A batch that is being filled, to the same record in every reading."""
+
+    records_max: int
+    records: list[Record] = field(default_factory=list)
+    size: int = 0
+
+    @property
+    def room(self) -> int:
+        return room_for(len(self.records), self.size, self.records_max)
+
+    def add(self, records: Iterable[Record]) -> Iterator[list[Record]]:
+        """Give each batch that becomes full, and begin the next."""
+        for record in records:
+            self.records.append(record)
+            self.size += size_of([record])
+            if self.room == 0:
+                batch, self.records, self.size = self.records, [], 0
+                yield batch
 
 
 async def _find_bounds(

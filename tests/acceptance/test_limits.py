@@ -4,6 +4,7 @@ import asyncio
 import sys
 import uuid
 from collections.abc import Iterable
+from typing import Any
 
 from consumer.settings import WorkerSettings
 from tests.support.command import PROGRAM, CommandLine
@@ -16,9 +17,11 @@ MEGABYTE = 1_000_000
 BATCH = 10_000
 
 
-async def send_many(settings: WorkerSettings, values: Iterable[bytes], partitions: int = 1) -> None:
+async def send_many(
+    settings: WorkerSettings, values: Iterable[bytes], partitions: int = 1, **options: object
+) -> None:
     async with producing(
-        settings, linger_ms=20, max_batch_size=MEGABYTE, max_request_size=2 * MEGABYTE
+        settings, linger_ms=20, max_batch_size=MEGABYTE, max_request_size=2 * MEGABYTE, **options
     ) as producer:
         acknowledgements = list[asyncio.Future[object]]()
         for number, value in enumerate(values):
@@ -90,26 +93,50 @@ async def test_a_batch_all_of_dead_letters_is_set_aside_whole(
 async def test_memory_does_not_grow_with_the_backlog(
     real_command: CommandLine, real_settings: WorkerSettings
 ) -> None:
-    peaks = list[int]()
-    for backlog in (30_000, 120_000):
-        topic = await create_topic(real_settings.kafka_bootstrap_servers)
-        settings = real_settings.model_copy(update={"kafka_topic": topic})
-        await send_many(settings, backlog_of(backlog), partitions=3)
-
-        finished = await real_command.run_program(
-            *MEASURED,
-            PROGRAM,
-            "consume",
-            "--until-caught-up",
-            "--json",
-            kafka_topic=topic,
-            batch_max_records=1000,
-        )
-
-        assert finished.succeeded().json["read"] == backlog
-        peaks.append(int(finished.stderr.splitlines()[-1]))
+    peaks = [
+        await peak_memory(real_command, real_settings, list(backlog_of(backlog)), batch_max_records=1000)
+        for backlog in (30_000, 120_000)
+    ]
 
     assert peaks[1] < peaks[0] * 1.25, f"KiB: {peaks}"
+
+
+async def test_memory_does_not_grow_with_the_size_of_what_was_compressed(
+    real_command: CommandLine, real_settings: WorkerSettings
+) -> None:
+    """A fetch is bounded in bytes, but in those that the producer made of 60 kB."""
+    large = {"text": "lorem ipsum " * 5000}
+    peaks = [
+        await peak_memory(
+            real_command,
+            real_settings,
+            [an_event(number, metadata=large).to_json() for number in range(count)],
+            compression_type="gzip",
+        )
+        for count in (400, 3200)
+    ]
+
+    assert peaks[1] < peaks[0] * 1.5, f"KiB: {peaks}"
+
+
+async def peak_memory(
+    command: CommandLine,
+    settings: WorkerSettings,
+    values: list[bytes],
+    compression_type: str | None = None,
+    **overrides: Any,
+) -> int:
+    """What a worker takes in KiB to read a topic of these."""
+    topic = await create_topic(settings.kafka_bootstrap_servers)
+    settings = settings.model_copy(update={"kafka_topic": topic})
+    await send_many(settings, values, partitions=3, compression_type=compression_type)
+
+    finished = await command.run_program(
+        *MEASURED, PROGRAM, "consume", "--until-caught-up", "--json", kafka_topic=topic, **overrides
+    )
+
+    assert finished.succeeded().json["read"] == len(values)
+    return int(finished.stderr.splitlines()[-1])
 
 
 def backlog_of(count: int) -> Iterable[bytes]:

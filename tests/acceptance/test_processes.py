@@ -208,6 +208,7 @@ async def test_no_process_outlives_a_supervisor_that_is_killed(
         await eventually(lambda: not any(map(is_running, pids)), deadline_seconds=SECONDS_MAX)
 
     assert len(worker.events("worker_stopped")) == len(NUMBERS)
+    assert not worker.events("failed")
 
 
 def is_running(pid: int) -> bool:

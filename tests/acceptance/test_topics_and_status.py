@@ -2,13 +2,17 @@
 
 import itertools
 import json
+import time
 
 from aiokafka import AIOKafkaProducer
+from aiokafka.admin import NewTopic
 
+from consumer.kafka import METADATA_AGE_MS
 from consumer.migration import HEAD_REVISION
 from consumer.settings import WorkerSettings
 from schemas.pattern_scored import PatternScored
 from tests.support.command import PROGRAM, SECONDS_MAX, CommandLine
+from tests.support.kafka import administering
 from tests.support.pipeline import an_event, dead_letters, expected_table, fetch, producing, send, table
 from tests.support.topics import (
     COMPACTED,
@@ -114,6 +118,23 @@ async def test_a_topic_that_is_made_anew_under_a_running_worker_is_noticed_too(
     assert code == 0
     assert "topic_made_anew" in warnings
     assert await table(real_settings) == expected_table([*OLD, *NEW])
+
+
+async def test_a_topic_that_was_away_for_a_moment_is_read_before_the_client_looks_again_by_itself(
+    real_command: CommandLine, real_settings: WorkerSettings
+) -> None:
+    """The client drops the partitions of a topic that is away, and looks for new ones every 30 s."""
+    async with real_command.worker() as worker:
+        await worker.wait_for_event("partitions_assigned")
+        async with administering(real_settings.kafka_bootstrap_servers) as admin:
+            await admin.delete_topics([real_settings.kafka_topic])
+            await worker.wait_for_event("partitions_assigned", partitions=[])
+            noticed_at = time.monotonic()
+            await admin.create_topics([NewTopic(real_settings.kafka_topic, 3, 1)])
+        await worker.wait_for_event("partitions_assigned", partitions=[0, 1, 2], count=2)
+        seconds = time.monotonic() - noticed_at
+
+    assert seconds < METADATA_AGE_MS / 1000 * 0.9
 
 
 async def test_status_tells_lag_rows_dead_letters_gaps_and_where_each_partition_is(

@@ -266,6 +266,26 @@ async def test_a_batch_that_takes_the_database_too_long_is_written_in_parts(
     assert worker.accounting == Accounting(applied=56, dead_letters=8)
 
 
+LIMITED = """
+DO $$ BEGIN
+    EXECUTE format('ALTER DATABASE %I SET transaction_timeout = %L', current_database(), '500ms');
+END $$
+"""
+
+
+async def test_a_limit_that_transactions_have_elsewhere_ends_no_batch(settings_for: SettingsFactory) -> None:
+    """PostgreSQL 17 can end the session of a transaction that takes long, in the middle of any batch."""
+    settings = settings_for()
+    await execute(settings, SLOW + LIMITED)
+    events = [an_event(number) for number in range(30)]
+    await send(settings, [event.to_json() for event in events])
+
+    async with running(settings) as worker:
+        await eventually(lambda: worker.accounting == Accounting(applied=len(events)))
+
+    assert await table(settings) == expected_table(events)
+
+
 FIRST = [an_event(pattern) for pattern in range(50)]
 """What the backup has."""
 

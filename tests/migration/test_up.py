@@ -6,6 +6,8 @@ import asyncpg
 import pytest
 from structlog.testing import capture_logs
 
+from consumer.embedded import PostgresServer
+from consumer.faults import Diagnosis, Fault, UnfitDatabaseError, diagnose
 from consumer.migration import (
     HEAD_REVISION,
     MigrationError,
@@ -14,6 +16,7 @@ from consumer.migration import (
     migrate_up,
     migration_status,
 )
+from consumer.store import Store
 from migrations import revisions
 from migrations.revisions import REVISIONS
 from tests.migration.databases import (
@@ -25,11 +28,26 @@ from tests.migration.databases import (
     measurements,
     stamp,
 )
+from tests.support.postgres import new_database
 
 
 def test_the_revisions_keep_the_numbers_that_existing_databases_know() -> None:
     assert REVISIONS[:8] == ("012", "013", "014", "015", "016", "017", "018", "019")
     assert REVISIONS[-1] == HEAD_REVISION
+
+
+async def test_a_database_that_cannot_hold_any_text_is_refused(postgres_server: PostgresServer) -> None:
+    options = "template0 ENCODING 'LATIN1' LC_COLLATE 'C' LC_CTYPE 'C'"
+    async with new_database(postgres_server, options) as database_url:
+        store = Store(database_url)
+
+        with pytest.raises(MigrationError, match="encoding is LATIN1"):
+            await migrate_up(database_url)
+        with pytest.raises(UnfitDatabaseError) as refused:
+            async with store.transaction():
+                pass
+
+    assert diagnose(refused.value) == Diagnosis(Fault.SETUP, str(refused.value))
 
 
 async def test_an_empty_database_is_brought_to_the_newest_revision(any_database_url: str) -> None:

@@ -51,6 +51,14 @@ def test_an_sqlstate_of_the_table_is_diagnosed(sqlstate: str) -> None:
     assert diagnose(error_of(sqlstate)).fault is FAULTS_OF_STATES[sqlstate]
 
 
+@pytest.mark.parametrize("sqlstate", ["40001", "0A000", "25P02", "55000", "58030"])
+def test_a_server_that_answers_is_not_called_unreachable(sqlstate: str) -> None:
+    diagnosis = diagnose(error_of(sqlstate))
+
+    assert "not reachable" not in diagnosis.hint
+    assert diagnosis.is_general  # so that what the server said is told
+
+
 def error_of(sqlstate: str) -> asyncpg.PostgresError:
     """As the driver makes it of what the server reports."""
     error = asyncpg.PostgresError.new({"S": "ERROR", "C": sqlstate, "M": SECRET, "D": SECRET})
