@@ -104,7 +104,7 @@ class Store:
                 self._database_url, command_timeout=STATEMENT_SECONDS_MAX, server_settings=_SERVER_SETTINGS
             )
             self._connection = connection
-            await connection.execute(statement("lift_transaction_timeout"))
+            await connection.execute(statement("set_transaction_timeout"))
             await self._prepare(connection)
         return self._connection
 
