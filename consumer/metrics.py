@@ -122,6 +122,11 @@ RETRIES = Metric(
     "(somebody has to mend it) or unknown.",
     {"component": ("kafka", "postgresql"), "class": _WAITED_OUT},
 )
+ASSIGNED = Metric(
+    "pattern_metrics_assigned_partitions",
+    "gauge",
+    "Partitions that the group has given this worker; 0 where there are more workers than partitions.",
+)
 LAST_COMMIT = Metric(
     "pattern_metrics_last_commit_timestamp_seconds",
     "gauge",
@@ -158,6 +163,7 @@ TABLE: Final = (
     GAP_OFFSETS,
     REBALANCES,
     RETRIES,
+    ASSIGNED,
     LAST_COMMIT,
     READY,
     NOT_READY,
@@ -255,9 +261,14 @@ class Metrics:
         self._histograms[COMMIT_SECONDS.name].observe(seconds)
         self._gauges[LAST_COMMIT.name].set(time.time())
 
-    def partitions_assigned(self) -> None:
-        """A rebalance has ended."""
+    def partitions_assigned(self, count: int) -> None:
+        """A rebalance has ended, and gave this worker so many."""
         self._counters[REBALANCES.name].inc()
+        self._gauges[ASSIGNED.name].set(count)
+
+    def partitions_given_up(self) -> None:
+        """Until the group assigns some anew, none is ours."""
+        self._gauges[ASSIGNED.name].set(0)
 
     def reading_started(self, starts: Mapping[Partition, Start]) -> None:
         """Partitions are read from here, and what lies before is written, or lost."""

@@ -38,7 +38,7 @@ def metrics() -> Metrics:
     made = Metrics()
     spans = {FIRST: Span(1, 2)}
     batch = a_batch(3, RejectReason.TOMBSTONE, RejectReason.TOMBSTONE)
-    made.partitions_assigned()
+    made.partitions_assigned(2)
     made.reading_started({FIRST: Start(10, OffsetRange(4, 10)), SECOND: Start(0)})
     made.spans_read(spans)
     made.batch_decoded(batch, 0.1)
@@ -87,7 +87,7 @@ def test_nothing_of_ours_is_in_the_registry_of_the_whole_process() -> None:
 
 def test_two_workers_of_one_process_count_apart() -> None:
     one, other = Metrics(), Metrics()
-    one.partitions_assigned()
+    one.partitions_assigned(2)
 
     assert samples(one)["pattern_metrics_rebalances_total", ()] == 1
     assert samples(other)["pattern_metrics_rebalances_total", ()] == 0
