@@ -205,6 +205,7 @@ class Metrics:
         self._lags_lock = threading.Lock()  # a rendering must not bring back what was given up
         self._lags: dict[Partition, int] = {}
         self._waiting_since: dict[Partition, float] = {}
+        self._behind_since: dict[Partition, float] = {}  # stands in while no timestamp is known
         self._oldest_dead_letter_at = math.nan
 
     def _register(self, metric: Metric) -> None:
@@ -286,14 +287,18 @@ class Metrics:
             for partition in self._lags.keys() - lags.keys():
                 self._gauges[LAG.name].remove(*partition)
                 self._gauges[LAG_SECONDS.name].remove(*partition)
-                self._waiting_since.pop(partition, None)
+                self._forget_since_when(partition)
             for partition, lag in lags.items():
                 self._gauges[LAG.name].labels(*partition).set(lag)
                 if lag:
-                    self._waiting_since.setdefault(partition, time.time())
+                    self._behind_since.setdefault(partition, time.time())
                 else:
-                    self._waiting_since.pop(partition, None)
+                    self._forget_since_when(partition)
             self._lags = dict(lags)
+
+    def _forget_since_when(self, partition: Partition) -> None:
+        self._waiting_since.pop(partition, None)
+        self._behind_since.pop(partition, None)
 
     def oldest_dead_letter_observed(self, seconds: float | None) -> None:
         """How old the oldest open dead letter is; None where there is none."""
@@ -326,8 +331,9 @@ class Metrics:
 
     def _lags_now(self) -> dict[Partition, Lag]:
         now = time.time()
+        since = self._behind_since | self._waiting_since
         return {
-            partition: Lag(offsets, max(0.0, now - self._waiting_since.get(partition, now)))
+            partition: Lag(offsets, max(0.0, now - since.get(partition, now)))
             for partition, offsets in self._lags.items()
         }
 

@@ -142,6 +142,18 @@ def test_lag_in_seconds_is_how_long_the_next_record_has_been_waiting() -> None:
     assert seconds(SECOND) == 0
 
 
+def test_lag_in_seconds_goes_by_the_record_that_is_next_once_it_is_read() -> None:
+    """Not by when the lag was noticed, nor by what is read while that record is being written."""
+    metrics, now = Metrics(), time.time()
+
+    metrics.lag_observed({FIRST: 5})
+    metrics.spans_read({FIRST: Span(now - 7200, now - 7100)})
+    metrics.spans_read({FIRST: Span(now - 9000, now - 100)})
+    metrics.lag_observed({FIRST: 9})
+
+    assert 7200 <= metrics.lags()[FIRST].seconds < 7260
+
+
 def test_a_partition_that_was_given_up_is_no_longer_exposed(metrics: Metrics) -> None:
     metrics.lag_observed({SECOND: 3})
     found = samples(metrics)
