@@ -122,6 +122,11 @@ RETRIES = Metric(
     "(somebody has to mend it) or unknown.",
     {"component": ("kafka", "postgresql"), "class": _WAITED_OUT},
 )
+ASSIGNED = Metric(
+    "pattern_metrics_assigned_partitions",
+    "gauge",
+    "Partitions that the group has given this worker; 0 where there are more workers than partitions.",
+)
 LAST_COMMIT = Metric(
     "pattern_metrics_last_commit_timestamp_seconds",
     "gauge",
@@ -158,6 +163,7 @@ TABLE: Final = (
     GAP_OFFSETS,
     REBALANCES,
     RETRIES,
+    ASSIGNED,
     LAST_COMMIT,
     READY,
     NOT_READY,
@@ -199,6 +205,7 @@ class Metrics:
         self._lags_lock = threading.Lock()  # a rendering must not bring back what was given up
         self._lags: dict[Partition, int] = {}
         self._waiting_since: dict[Partition, float] = {}
+        self._behind_since: dict[Partition, float] = {}  # stands in while no timestamp is known
         self._oldest_dead_letter_at = math.nan
 
     def _register(self, metric: Metric) -> None:
@@ -255,9 +262,14 @@ class Metrics:
         self._histograms[COMMIT_SECONDS.name].observe(seconds)
         self._gauges[LAST_COMMIT.name].set(time.time())
 
-    def partitions_assigned(self) -> None:
-        """A rebalance has ended."""
+    def partitions_assigned(self, count: int) -> None:
+        """A rebalance has ended, and gave this worker so many."""
         self._counters[REBALANCES.name].inc()
+        self._gauges[ASSIGNED.name].set(count)
+
+    def partitions_given_up(self) -> None:
+        """Until the group assigns some anew, none is ours."""
+        self._gauges[ASSIGNED.name].set(0)
 
     def reading_started(self, starts: Mapping[Partition, Start]) -> None:
         """Partitions are read from here, and what lies before is written, or lost."""
@@ -275,14 +287,18 @@ class Metrics:
             for partition in self._lags.keys() - lags.keys():
                 self._gauges[LAG.name].remove(*partition)
                 self._gauges[LAG_SECONDS.name].remove(*partition)
-                self._waiting_since.pop(partition, None)
+                self._forget_since_when(partition)
             for partition, lag in lags.items():
                 self._gauges[LAG.name].labels(*partition).set(lag)
                 if lag:
-                    self._waiting_since.setdefault(partition, time.time())
+                    self._behind_since.setdefault(partition, time.time())
                 else:
-                    self._waiting_since.pop(partition, None)
+                    self._forget_since_when(partition)
             self._lags = dict(lags)
+
+    def _forget_since_when(self, partition: Partition) -> None:
+        self._waiting_since.pop(partition, None)
+        self._behind_since.pop(partition, None)
 
     def oldest_dead_letter_observed(self, seconds: float | None) -> None:
         """How old the oldest open dead letter is; None where there is none."""
@@ -315,8 +331,9 @@ class Metrics:
 
     def _lags_now(self) -> dict[Partition, Lag]:
         now = time.time()
+        since = self._behind_since | self._waiting_since
         return {
-            partition: Lag(offsets, max(0.0, now - self._waiting_since.get(partition, now)))
+            partition: Lag(offsets, max(0.0, now - since.get(partition, now)))
             for partition, offsets in self._lags.items()
         }
 

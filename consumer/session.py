@@ -126,6 +126,7 @@ class Session(ConsumerRebalanceListener):
             await self._commit()
         finally:
             self._health.is_assigned = False
+            self._metrics.partitions_given_up()
             for task in (*observing, self._writing):
                 if task is not None:
                     await cancel(task)
@@ -331,6 +332,7 @@ class Session(ConsumerRebalanceListener):
         self._epoch += 1
         self._assigned = frozenset()
         self._health.is_assigned = False
+        self._metrics.partitions_given_up()
         self._reassigned.clear()
         self._ends_of_batches.clear()
         self._out_of_range.clear()
@@ -343,7 +345,7 @@ class Session(ConsumerRebalanceListener):
         self._epoch += 1
         self._assigned = frozenset(assigned)
         self._reassigned.set()
-        self._metrics.partitions_assigned()
+        self._metrics.partitions_assigned(len(assigned))
         logger.info("partitions_assigned", partitions=sorted(partition.partition for partition in assigned))
 
     async def _position(self) -> None:

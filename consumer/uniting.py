@@ -10,7 +10,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.registry import Collector
 from typing_extensions import override
 
-from consumer.metrics import LAG, LAST_COMMIT, READY
+from consumer.metrics import ASSIGNED, LAG, LAST_COMMIT, READY
 
 _COUNTED: Final = {"counter", "histogram"}
 
@@ -20,9 +20,10 @@ Labels = tuple[tuple[str, str], ...]
 class Union(Collector):
     """What several processes expose: counts are added up, of two gauges the greater one counts.
 
-    That is the worst of an age, and any of several obstacles; only ready must be all of them. A partition's
-    lag is told by whom it is assigned to. The last commit is that of the one with lag that committed longest
-    ago, which the others must not hide; where none has lag, it is the newest.
+    That is the worst of an age, and any of several obstacles; only ready must be all of them, and assigned
+    partitions are added up as well. A partition's lag is told by whom it is assigned to. The last commit is
+    that of the one with lag that committed longest ago, which the others must not hide; where none has lag,
+    it is the newest.
     """
 
     def __init__(self) -> None:
@@ -72,7 +73,7 @@ def _values_of(name: str, families: Iterable[Metric]) -> list[float]:
 
 
 def _combine(family: Metric, one: float, other: float) -> float:
-    if family.type in _COUNTED:
+    if family.type in _COUNTED or family.name == ASSIGNED.name:
         return one + other
     if math.isnan(one):
         return other

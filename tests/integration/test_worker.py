@@ -28,6 +28,7 @@ from tests.support.pipeline import (
     send,
     table,
 )
+from tests.support.scraping import Answer
 from tests.support.waiting import eventually
 
 
@@ -207,6 +208,22 @@ async def test_what_the_database_refuses_beyond_the_rows_is_waited_out_until_som
             await eventually(partial(_is_accounted_for, worker, number))
             assert not worker.health.conditions
     await owner.close()
+
+
+def _assigned(worker: Worker) -> float:
+    return Answer(200, {}, worker.metrics.render({})).samples["pattern_metrics_assigned_partitions", ()]
+
+
+async def test_a_worker_tells_how_many_partitions_the_group_has_given_it(
+    settings_for: SettingsFactory,
+) -> None:
+    settings = settings_for()
+    async with running(settings) as one:
+        await eventually(lambda: _assigned(one) == 3)
+        async with running(settings) as other:
+            await eventually(lambda: {_assigned(one), _assigned(other)} == {1, 2})
+        assert _assigned(other) == 0
+        await eventually(lambda: _assigned(one) == 3)
 
 
 async def test_a_right_that_is_revoked_under_a_running_worker_is_told_and_used_once_it_is_granted_again(

@@ -38,7 +38,7 @@ def metrics() -> Metrics:
     made = Metrics()
     spans = {FIRST: Span(1, 2)}
     batch = a_batch(3, RejectReason.TOMBSTONE, RejectReason.TOMBSTONE)
-    made.partitions_assigned()
+    made.partitions_assigned(2)
     made.reading_started({FIRST: Start(10, OffsetRange(4, 10)), SECOND: Start(0)})
     made.spans_read(spans)
     made.batch_decoded(batch, 0.1)
@@ -87,7 +87,7 @@ def test_nothing_of_ours_is_in_the_registry_of_the_whole_process() -> None:
 
 def test_two_workers_of_one_process_count_apart() -> None:
     one, other = Metrics(), Metrics()
-    one.partitions_assigned()
+    one.partitions_assigned(2)
 
     assert samples(one)["pattern_metrics_rebalances_total", ()] == 1
     assert samples(other)["pattern_metrics_rebalances_total", ()] == 0
@@ -140,6 +140,18 @@ def test_lag_in_seconds_is_how_long_the_next_record_has_been_waiting() -> None:
     assert 500 <= unwritten < 560
     assert 400 <= half_written < 460
     assert seconds(SECOND) == 0
+
+
+def test_lag_in_seconds_goes_by_the_record_that_is_next_once_it_is_read() -> None:
+    """Not by when the lag was noticed, nor by what is read while that record is being written."""
+    metrics, now = Metrics(), time.time()
+
+    metrics.lag_observed({FIRST: 5})
+    metrics.spans_read({FIRST: Span(now - 7200, now - 7100)})
+    metrics.spans_read({FIRST: Span(now - 9000, now - 100)})
+    metrics.lag_observed({FIRST: 9})
+
+    assert 7200 <= metrics.lags()[FIRST].seconds < 7260
 
 
 def test_a_partition_that_was_given_up_is_no_longer_exposed(metrics: Metrics) -> None:

@@ -61,6 +61,16 @@ def test_each_partition_lags_as_its_own_process_says() -> None:
     assert lags == {("0", "t"): 5, ("1", "t"): 0, ("2", "t"): 9}  # by the names of the labels
 
 
+def test_assigned_partitions_are_added_up() -> None:
+    processes = [Metrics() for _ in range(3)]
+    for process, count in zip(processes, (2, 1, 0), strict=True):
+        process.partitions_assigned(count)
+
+    united = samples_of(unite([text_of(process) for process in processes], []).decode())
+
+    assert united["pattern_metrics_assigned_partitions", ()] == 3
+
+
 def test_ready_are_all_or_none_and_an_obstacle_is_that_of_any() -> None:
     ready, unready = text_of(a_process()), text_of(a_process(), kafka="away")
 
