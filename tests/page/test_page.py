@@ -306,6 +306,24 @@ async def test_what_would_turn_a_line_around_or_cannot_be_seen_is_written_out(
     assert raw == []
 
 
+async def test_a_name_that_cannot_be_seen_is_shown_as_none(
+    browser: Browser, address: str, migrated_database_url: str
+) -> None:
+    blanks = ("", "   ", "\N{NO-BREAK SPACE}\N{IDEOGRAPHIC SPACE}\n\t")
+    await fill(
+        migrated_database_url, [an_event(number, metadata={"name": name}) for number, name in enumerate(blanks)]
+    )
+
+    async with visiting(browser, address) as visit:
+        await visit.go("patterns")
+        await visit.wait_for_texts(NAMES, ["no name"] * len(blanks))
+        nameless = await visit.page.locator(f"{NAMES}.nameless").count()
+        await visit.page.locator(NAMES).last.click()
+        await visit.wait_for_title("no name")
+
+    assert nameless == len(blanks)
+
+
 async def test_a_name_that_is_written_from_the_right_turns_nothing_around_but_itself(
     browser: Browser, address: str, migrated_database_url: str
 ) -> None:
