@@ -361,7 +361,9 @@ async def test_digits_find_ids_that_begin_so_and_names_with_every_filter_and_in_
     )
 
     async def found(search: str, **parameters: str) -> list[str]:
-        return [row["name"] for row in (await questions.told("patterns", search=search, **parameters))["rows"]]
+        return [
+            row["name"] for row in (await questions.told("patterns", search=search, **parameters))["rows"]
+        ]
 
     by_name = f"by name {begins.upper()}"
     md5 = f"md5 {whole.hex[:31]}f"

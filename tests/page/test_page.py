@@ -311,7 +311,8 @@ async def test_a_name_that_cannot_be_seen_is_shown_as_none(
 ) -> None:
     blanks = ("", "   ", "\N{NO-BREAK SPACE}\N{IDEOGRAPHIC SPACE}\n\t")
     await fill(
-        migrated_database_url, [an_event(number, metadata={"name": name}) for number, name in enumerate(blanks)]
+        migrated_database_url,
+        [an_event(number, metadata={"name": name}) for number, name in enumerate(blanks)],
     )
 
     async with visiting(browser, address) as visit:
