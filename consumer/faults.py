@@ -94,6 +94,7 @@ _WEATHER_HINTS: Final = {
     "trying again with fewer records at once",
     "53100": "its disk is full; waiting for room",
     "53300": "it has too many connections; waiting for one",
+    "55P03": "a lock that somebody holds keeps it from going on; trying again",
 }
 _SETUP_HINTS: Final = {
     "42P01": "a table is missing: run `pattern-metrics migrate up`, or check search_path",

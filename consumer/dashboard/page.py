@@ -4,7 +4,7 @@ import asyncio
 import re
 import time
 from collections.abc import Awaitable, Callable, Hashable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import wraps
 from importlib.metadata import version
 from importlib.resources import files
@@ -161,7 +161,7 @@ class Page:
             OSError: it is not reachable.
         """
         await self._reader.progress()
-        await self._reader.id_range("", None)
+        await self._reader.id_page(None)
         self.close()
 
     async def _cached(self, request: Request, compute: Callable[[], Awaitable[dict[str, Any]]]) -> Response:
@@ -207,13 +207,12 @@ class Page:
         if order not in ORDERS or asked.get("band", "poor") not in BANDS:
             raise ValueError("there is no such order or band")
         least, below = BANDS[asked["band"]] if "band" in asked else (None, None)
-        version_asked = asked.get("version")
-        chosen = Filter(least, below, version_asked, search or None)
+        chosen = Filter(least, below, asked.get("version"), search or None)
         prefix = search.replace("-", "").lower()
         if _ID_PREFIX.fullmatch(prefix):
-            return await self._cached(request, lambda: self._reader.id_range(prefix, after))
+            chosen = replace(chosen, ids=(UUID(prefix.ljust(32, "0")), UUID(prefix.ljust(32, "f"))))
         if order == "id" and chosen == Filter():
-            return await self._cached(request, lambda: self._reader.id_range("", after))
+            return await self._cached(request, lambda: self._reader.id_page(after))
         return await self._cached(request, lambda: self._reader.page(order, chosen, after))
 
     async def _pattern(self, request: Request) -> Response:

@@ -44,12 +44,14 @@ class Filter:
         below: a score that is too great.
         version: the scorer's version.
         name: part of the name, in any case.
+        ids: the least and the greatest of those that are found whatever their names.
     """
 
     least: float | None = None
     below: float | None = None
     version: str | None = None
     name: str | None = None
+    ids: tuple[UUID | None, UUID | None] = (None, None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,26 +133,28 @@ class Reader:
         Raises:
             ValueError: `after` is not what a page before ended with.
         """
-        number, words, pattern_id = _pattern_cursor(after)
-        conditions = (chosen.least, chosen.below, chosen.version, chosen.name)
-        scan = await self._scan(
-            statement("select_pattern_page"), order, *conditions, number, words, pattern_id, limit + 1
-        )
+        query = statement("select_pattern_page")
+        least_id, greatest_id = chosen.ids
+        conditions = (chosen.least, chosen.below, chosen.version, chosen.name, *chosen.ids)
+        arguments = (order, *conditions, *_pattern_cursor(after), limit + 1)
+        scan = Scan([])
+        if least_id is not None and least_id == greatest_id:  # one pattern needs no block of the rest
+            scan = Scan(await self._database.fetch(query, 0.0, 0.0, *arguments))
+        if not scan.rows:
+            scan = await self._scan(query, *arguments)
         rows, following = scan.rows[:limit], None
         if len(scan.rows) > limit:
             following = json.dumps([rows[-1]["number"], rows[-1]["words"], str(rows[-1]["pattern_id"])])
         return {"percent_read": scan.percent, "rows": _fragments(rows), "next": following}
 
-    async def id_range(self, prefix: str, after: str | None) -> Shown:
-        """One page of patterns in the order of their ids, of those that begin so; always of the whole table.
+    async def id_page(self, after: str | None) -> Shown:
+        """One page of all patterns in the order of their ids; always of the whole table.
 
         Raises:
             ValueError: `after` is no id.
         """
-        low, high = UUID(prefix.ljust(32, "0")), UUID(prefix.ljust(32, "f"))
-        if after is not None:
-            low = max(low, UUID(after))
-        rows = await self._database.fetch(statement("select_pattern_range"), low, high, PAGE_ROWS + 1)
+        first = UUID(int=0) if after is None else UUID(after)
+        rows = await self._database.fetch(statement("select_pattern_range"), first, PAGE_ROWS + 1)
         following = str(rows[PAGE_ROWS]["pattern_id"]) if len(rows) > PAGE_ROWS else None
         return {"percent_read": WHOLE, "rows": _fragments(rows[:PAGE_ROWS]), "next": following}
 

@@ -1,5 +1,6 @@
 -- A page of patterns in one of the orders, of those that fulfil every condition that is given; from a percentage of
--- the blocks. The key is a number (as it is or negative), then a text, then the pattern.
+-- the blocks, but for a range of ids, which is found by its index whatever their names: from a part, 10,000 of it, as one
+-- that is no longer than that is by far the most likely. The key is a number (as it is or negative), then a text, then the pattern.
 SELECT row_to_json(shown)::text AS shown, page.number, page.words, page.pattern_id
 FROM (
     SELECT pattern_id, number, words
@@ -15,15 +16,25 @@ FROM (
                 ELSE 0
             END AS number,
             CASE WHEN $3 = 'name' THEN coalesce(left(lower(metadata ->> 'name'), 100), '') ELSE '' END COLLATE "C" AS words
-        FROM pattern_quality_metrics TABLESAMPLE SYSTEM ($1::double precision) REPEATABLE ($2::double precision)
+        FROM (
+            SELECT *
+            FROM pattern_quality_metrics TABLESAMPLE SYSTEM ($1::double precision) REPEATABLE ($2::double precision)
+            WHERE ($7::text IS NULL OR strpos(lower(metadata ->> 'name'), lower($7)) > 0)
+              AND ($8::uuid IS NULL OR pattern_id NOT BETWEEN $8 AND $9::uuid)
+            UNION ALL
+            (
+                SELECT * FROM pattern_quality_metrics WHERE pattern_id BETWEEN $8 AND $9
+                ORDER BY pattern_id
+                LIMIT CASE WHEN $1 < 100 THEN 10000 END
+            )
+        ) AS found
         WHERE ($4::double precision IS NULL OR quality_score >= $4)
           AND ($5::double precision IS NULL OR quality_score < $5)
           AND ($6::text IS NULL OR version = $6)
-          AND ($7::text IS NULL OR strpos(lower(metadata ->> 'name'), lower($7)) > 0)
     ) AS keyed
-    WHERE $8::double precision IS NULL OR (number, words, pattern_id) > ($8, $9::text, $10::uuid)
+    WHERE $10::double precision IS NULL OR (number, words, pattern_id) > ($10, $11::text, $12::uuid)
     ORDER BY number, words, pattern_id
-    LIMIT $11
+    LIMIT $13
 ) AS page
 CROSS JOIN LATERAL (
     SELECT

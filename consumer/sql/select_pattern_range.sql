@@ -5,8 +5,8 @@ FROM (
         pattern_id, left(name, 300) AS name, quality_score, band, confidence, version, measurement_timestamp,
         completeness, documentation, compliance, metadata_richness, complexity
     FROM pattern_quality_current AS present
-    WHERE present.pattern_id BETWEEN $1::uuid AND $2::uuid
+    WHERE present.pattern_id >= $1::uuid
     ORDER BY present.pattern_id
-    LIMIT $3
+    LIMIT $2
 ) AS shown
 ORDER BY pattern_id

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from typing import Any
 from urllib.parse import urlencode
+from uuid import UUID
 
 import asyncpg
 import pytest
@@ -108,6 +109,7 @@ async def test_each_question_is_answered_in_time_of_a_million_rows(million_url: 
         answers += [
             await questions.told("patterns", order="worst", band="fair", version="1.1"),
             await questions.told("patterns", search="TERN 99"),
+            await questions.told("patterns", search="00000000", order="name", band="good"),
             await questions.told("extremes"),
             await questions.told("distribution"),
         ]
@@ -116,7 +118,7 @@ async def test_each_question_is_answered_in_time_of_a_million_rows(million_url: 
         by_id = await questions.told("patterns", search=f"{500_000:032x}")
         distribution = answers[-1]
 
-    assert all(len(answer["rows"]) == 50 for answer in answers[: len(ORDERS) + 2])
+    assert all(len(answer["rows"]) == 50 for answer in answers[: len(ORDERS) + 3])
     assert [row["name"] for row in by_id["rows"]] == ["pattern 500000"]
     assert distribution["patterns"] == pytest.approx(ROWS, rel=0.02)
     assert distribution["bands"]["poor"] == pytest.approx(ROWS / 2, rel=0.1)
@@ -146,11 +148,23 @@ async def test_a_sample_is_said_to_be_one_and_can_be_paged_through(
     assert len(seen) < ROWS / 100
 
 
+async def test_an_id_is_found_by_its_first_digits_even_where_a_sample_is_read(
+    million_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(database_module._SERVER_SETTINGS, "statement_timeout", "60ms")
+    monkeypatch.setattr(reading_module, "SAMPLE_BLOCKS", 16)
+    async with asking(million_url) as questions:
+        begun = await questions.told("patterns", search=f"{500_000:032x}"[:31])
+        whole = await questions.told("patterns", search=f"{500_000:032x}")
+
+    assert begun["percent_read"] < 1
+    assert [row["name"] for row in begun["rows"]] == [f"pattern {n}" for n in range(500_015, 499_999, -1)]
+    assert (whole["percent_read"], len(whole["rows"])) == (100, 1)
+
+
 async def test_all_ids_are_paged_through_by_their_index(million_url: str) -> None:
     connection = await asyncpg.connect(million_url)
-    plan = await connection.fetch(
-        f"EXPLAIN {statement('select_pattern_range')}", f"{900_000:032x}", "f" * 32, 51
-    )
+    plan = await connection.fetch(f"EXPLAIN {statement('select_pattern_range')}", f"{900_000:032x}", 51)
     await connection.close()
     async with asking(million_url) as questions:
         page = await questions.told("patterns", order="id", after=f"{ROWS - 20:032x}")
@@ -181,6 +195,7 @@ async def test_a_table_that_is_locked_is_told_and_not_waited_for(
     await connection.close()
 
     assert (locked.status, locked.json["error"]) == (503, "database")
+    assert "a lock that somebody holds" in locked.json["hint"]
     assert freed.status == 200
 
 
@@ -324,6 +339,41 @@ async def test_the_first_look_at_a_worker_tells_its_pace(migrated_database_url: 
     assert told["worker"]["records_per_second"] > 0
     assert told["worker"]["seconds_until_clear"] > 0
     assert [one["seconds_until_clear"] > 0 for one in told["partitions"]] == [True]
+
+
+# What is found
+
+
+async def test_digits_find_ids_that_begin_so_and_names_with_every_filter_and_in_order(
+    questions: Questions, migrated_database_url: str
+) -> None:
+    begins, whole = "deadbeef", UUID(int=0xDEADBEEF << 96 | 1)
+    await fill(
+        migrated_database_url,
+        [
+            an_event(1, pattern_id=whole, score=0.95, metadata={"name": "by id"}),
+            an_event(2, pattern_id=UUID(int=whole.int + 1), score=0.2, metadata={"name": "by id, poor"}),
+            an_event(3, pattern_id=UUID(int=whole.int + 2), score=0.3, metadata={"name": f"both {begins}"}),
+            an_event(4, score=0.97, version="2.0.0", metadata={"name": f"by name {begins.upper()}"}),
+            an_event(5, score=0.96, metadata={"name": f"md5 {whole.hex[:31]}f"}),
+            an_event(6, score=0.1),
+        ],
+    )
+
+    async def found(search: str, **parameters: str) -> list[str]:
+        return [
+            row["name"] for row in (await questions.told("patterns", search=search, **parameters))["rows"]
+        ]
+
+    by_name = f"by name {begins.upper()}"
+    md5 = f"md5 {whole.hex[:31]}f"
+    assert await found(begins) == [by_name, md5, "by id", f"both {begins}", "by id, poor"]
+    assert await found(begins.upper(), order="worst", band="poor") == ["by id, poor", f"both {begins}"]
+    assert await found(begins, version="2.0.0") == [by_name]
+    assert await found(str(whole)) == ["by id"]
+    assert await found(str(whole), band="poor") == []
+    assert await found(str(whole), version="2.0.0") == []
+    assert await found(f"{whole.hex[:31]}f") == [md5]
 
 
 # What rows from elsewhere may hold

@@ -11,6 +11,7 @@ import pytest
 from playwright.async_api import Browser
 
 from consumer.dashboard import page as page_module
+from consumer.dashboard import reading as reading_module
 from consumer.dashboard.page import Watched
 from consumer.embedded import PostgresServer
 from consumer.health import Health
@@ -131,6 +132,65 @@ async def test_all_patterns_are_paged_through_and_back(
         for page in (ids[50:100], ids[:50]):
             await visit.page.get_by_text("Previous").click()
             await visit.wait_for_texts("td .id", page)
+
+
+async def test_a_page_far_down_leads_back_page_by_page_by_a_short_address(
+    browser: Browser, address: str, migrated_database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reading_module, "PAGE_ROWS", 1)
+    ids = [str(uuid.UUID(int=number)) for number in range(30)]
+    await fill(migrated_database_url, [an_event(number) for number in range(30)])
+
+    async with visiting(browser, address) as visit:
+        await visit.go("patterns?order=id")
+        for one in ids[1:]:
+            await visit.page.get_by_text("Next →").click()
+            await visit.page.locator("td .id", has_text=one).wait_for()
+        longest = len(visit.page.url)
+        for one in ids[-2::-1]:
+            await visit.page.get_by_text("← Previous").click()
+            await visit.page.locator("td .id", has_text=one).wait_for()
+        assert await visit.page.locator(".step.off").inner_text() == "← Previous"
+
+    assert longest < 200
+
+
+@pytest.mark.parametrize("trail", ["abc", "5", "[1]"])
+async def test_a_link_into_the_middle_leads_back_to_the_first_page(
+    browser: Browser, address: str, migrated_database_url: str, trail: str
+) -> None:
+    await fill(migrated_database_url, [an_event(number) for number in range(60)])
+
+    async with visiting(browser, address) as visit:
+        await visit.go(f"patterns?order=id&after={uuid.UUID(int=50)}&trail={trail}")
+        await visit.page.get_by_text("10 patterns on this last page").wait_for()
+        await visit.page.get_by_text("← First page").click()
+        await visit.page.get_by_text("50 patterns on this page, more follow").wait_for()
+
+
+@pytest.mark.parametrize(
+    "place", ["patterns?band=constructor", "patterns?after=zzz", "dead-letters?after=zzz"]
+)
+async def test_what_makes_no_sense_is_told_with_a_way_back_and_not_asked_again(
+    browser: Browser, address: str, migrated_database_url: str, place: str
+) -> None:
+    await fill(migrated_database_url, [an_event(1), b"no JSON"])
+
+    async with visiting(browser, address) as visit:
+        await visit.page.goto(f"{address}#/{place}")
+        banner = visit.page.locator("#banner")
+        await banner.wait_for()
+        told = await banner.inner_text()
+        asked = len(visit.requests)
+        await visit.page.evaluate("new Promise((resolve) => setTimeout(resolve, 5500))")
+        asked_later = len(visit.requests)
+        await banner.get_by_role("link").click()
+        await banner.wait_for(state="hidden")
+        await visit.page.locator("tbody a").wait_for()
+
+    assert place.partition("?")[2] in told
+    assert "Trying again" not in told
+    assert asked_later == asked
 
 
 async def test_a_pattern_is_shown_whole_with_its_trend(
@@ -304,6 +364,25 @@ async def test_what_would_turn_a_line_around_or_cannot_be_seen_is_written_out(
 
     assert [told in text for text in shown] == [True] * len(shown)
     assert raw == []
+
+
+async def test_a_name_that_cannot_be_seen_is_shown_as_none(
+    browser: Browser, address: str, migrated_database_url: str
+) -> None:
+    blanks = ("", "   ", "\N{NO-BREAK SPACE}\N{IDEOGRAPHIC SPACE}\n\t")
+    await fill(
+        migrated_database_url,
+        [an_event(number, metadata={"name": name}) for number, name in enumerate(blanks)],
+    )
+
+    async with visiting(browser, address) as visit:
+        await visit.go("patterns")
+        await visit.wait_for_texts(NAMES, ["no name"] * len(blanks))
+        nameless = await visit.page.locator(f"{NAMES}.nameless").count()
+        await visit.page.locator(NAMES).last.click()
+        await visit.wait_for_title("no name")
+
+    assert nameless == len(blanks)
 
 
 async def test_a_name_that_is_written_from_the_right_turns_nothing_around_but_itself(

@@ -1,7 +1,7 @@
 // The frame: which view is shown, when it asks again, and what is said when nobody answers.
 
 import { takeAge, Unanswered } from "./api.js";
-import { el } from "./dom.js";
+import { el, replace } from "./dom.js";
 import { openLetter } from "./letter.js";
 import { lettersView } from "./letters.js";
 import { ingestionView } from "./ingestion.js";
@@ -24,7 +24,14 @@ const dialog = document.getElementById("detail");
 let view = { name: null, refresh: async () => {} };
 let detail = { key: null, refresh: async () => {} };
 let updatedAt = null;
+let isRefused = false; // what the address asks for, as it will be however often it is asked
 let refreshing = Promise.resolve();
+
+function refusal() {
+  const { view: name, parameters } = here();
+  const asked = Object.entries(parameters).map((parameter) => parameter.join("="));
+  return el("span", {}, `The address asks for what there is not: ${asked.join(", ")}. `, el("a", { href: link(name) }, "Show all, without filters"));
+}
 
 function tell(error) {
   const since = updatedAt ? ` What you see is as of ${updatedAt.toLocaleTimeString("en-GB")}.` : "";
@@ -34,13 +41,16 @@ function tell(error) {
     slow: "The database takes too long to answer.",
     busy: "The server of this page is busy.",
   };
-  banner.textContent = `${causes[error.kind] ?? "This cannot be shown."}${since} Trying again every ${REFRESH_SECONDS} s.`;
+  isRefused = error.kind === "request";
+  if (isRefused) replace(banner, refusal());
+  else banner.textContent = `${causes[error.kind] ?? "This cannot be shown."}${since} Trying again every ${REFRESH_SECONDS} s.`;
   banner.hidden = false;
   document.body.classList.add("stale");
 }
 
 function recover() {
   updatedAt = new Date(Date.now() - 1000 * takeAge());
+  isRefused = false;
   banner.hidden = true;
   document.body.classList.remove("stale");
 }
@@ -78,6 +88,8 @@ function refresh() {
   refreshing = refreshing.then(refreshNow, refreshNow);
   return refreshing;
 }
+
+const refreshUnasked = () => isRefused || refresh();
 
 function showView({ view: name, parameters }) {
   const known = Object.hasOwn(VIEWS, name) ? name : "not-found";
@@ -133,6 +145,6 @@ document.getElementById("skip").addEventListener("click", (event) => {
   content.focus();
 });
 addEventListener("hashchange", arrive);
-document.addEventListener("visibilitychange", () => (document.hidden ? showState() : refresh()));
-setInterval(() => document.hidden || refresh(), REFRESH_SECONDS * 1000);
+document.addEventListener("visibilitychange", () => (document.hidden ? showState() : refreshUnasked()));
+setInterval(() => document.hidden || refreshUnasked(), REFRESH_SECONDS * 1000);
 arrive();

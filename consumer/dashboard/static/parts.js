@@ -19,7 +19,8 @@ export const DIMENSIONS = [
   { name: "complexity", label: "Complexity", weight: "10 %" },
 ];
 
-export const nameOf = (pattern) => pattern.name || "no name";
+// A name of spaces alone cannot be seen, nor clicked on.
+export const nameOf = (pattern) => (/[^\p{Zs}\n\t]/u.test(pattern.name ?? "") ? pattern.name : "no name");
 
 // The scorer's own names are module:definition; of any other there is one part.
 function nameParts(name) {
@@ -31,7 +32,7 @@ export const patternLink = (pattern) =>
   el(
     "a",
     {
-      class: pattern.name ? "name" : "name nameless",
+      class: nameOf(pattern) === pattern.name ? "name" : "name nameless",
       href: linkHere({ pattern: pattern.pattern_id }),
       "data-key": pattern.pattern_id,
       "data-tip": pattern.name && pattern.name.length > 40 ? pattern.name : null,

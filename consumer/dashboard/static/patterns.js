@@ -17,6 +17,8 @@ const ORDERS = {
 };
 const TYPING_MS = 250;
 
+const previousPages = new Map();
+
 // A column's heading goes to its order, and from there to the opposite one.
 const HEADINGS = [
   { label: "Pattern", orders: ["name"] },
@@ -28,7 +30,7 @@ const HEADINGS = [
 ];
 const SORTED = { best: "descending", newest: "descending", worst: "ascending", oldest: "ascending", unsure: "ascending", name: "ascending" };
 
-const change = (changes, options) => go(linkHere({ after: "", trail: "", ...changes }), options);
+const change = (changes, options) => go(linkHere({ after: "", ...changes }), options);
 
 function select(label, key, options) {
   const choice = el("select", { "data-key": key, change: () => change({ [key]: choice.value }) });
@@ -44,7 +46,7 @@ function headings(order) {
     HEADINGS.map(({ label, orders, class: look }) => {
       const isSorted = orders.includes(order);
       const next = isSorted ? orders[(orders.indexOf(order) + 1) % orders.length] : orders[0];
-      const inside = next ? el("a", { href: linkHere({ order: next, after: "", trail: "" }), "data-key": `by ${label}` }, label) : label;
+      const inside = next ? el("a", { href: linkHere({ order: next, after: "" }), "data-key": `by ${label}` }, label) : label;
       return el("th", { scope: "col", class: look, "aria-sort": isSorted ? SORTED[order] : null }, inside);
     }),
   );
@@ -63,16 +65,16 @@ function tableRow(pattern) {
   );
 }
 
-// The pages before this one are remembered by where they begin: a database can only tell what comes next.
+const atPage = (after) => linkHere({ after, pattern: "" });
+
+// A database can only tell what comes next: a tab keeps where it came from, as an address would grow too long.
 function pager(answer, parameters) {
-  const trail = parameters.trail ? JSON.parse(parameters.trail) : [];
-  const previous = parameters.after ? linkHere({ after: trail.at(-1) ?? "", trail: trail.length > 1 ? JSON.stringify(trail.slice(0, -1)) : "" }) : null;
-  const next = answer.next
-    ? linkHere({ after: answer.next, trail: parameters.after ? JSON.stringify([...trail.slice(-20), parameters.after]) : "" })
-    : null;
-  const step = (text, href, key) =>
-    href ? el("a", { class: "step", href, "data-key": key, rel: key }, text) : el("span", { class: "step off", "aria-disabled": "true" }, text);
-  return el("nav", { class: "pager", "aria-label": "Pages" }, step("← Previous", previous, "prev"), step("Next →", next, "next"));
+  const current = atPage(parameters.after);
+  const next = answer.next && atPage(answer.next);
+  const [back, previous] = parameters.after && !previousPages.has(current) ? ["← First page", atPage("")] : ["← Previous", previousPages.get(current)];
+  const step = (text, href, rel, click) =>
+    href ? el("a", { class: "step", href, "data-key": rel, rel, click }, text) : el("span", { class: "step off", "aria-disabled": "true" }, text);
+  return el("nav", { class: "pager", "aria-label": "Pages" }, step(back, previous, "prev"), step("Next →", next, "next", () => previousPages.set(next, current)));
 }
 
 function summary(answer, parameters) {

@@ -59,6 +59,10 @@ def test_a_server_that_answers_is_not_called_unreachable(sqlstate: str) -> None:
     assert diagnosis.is_general  # so that what the server said is told
 
 
+def test_a_lock_that_could_not_be_had_in_time_is_told() -> None:
+    assert "a lock that somebody holds" in diagnose(error_of("55P03")).hint
+
+
 def error_of(sqlstate: str) -> asyncpg.PostgresError:
     """As the driver makes it of what the server reports."""
     error = asyncpg.PostgresError.new({"S": "ERROR", "C": sqlstate, "M": SECRET, "D": SECRET})
