@@ -85,9 +85,8 @@ async def reporting(worker: Worker, member: int | None) -> AsyncIterator[None]:
     finally:
         for task in tasks:
             await cancel(task)
-        with suppress(
-            OSError, TimeoutError, RuntimeError
-        ):  # the last is uvloop's for a transport that is closed
+        # RuntimeError is uvloop's for a transport that is closed.
+        with suppress(OSError, TimeoutError, RuntimeError):
             async with asyncio.timeout(LAST_REPORT_SECONDS_MAX):
                 writer.write(Report.of(worker).to_line())
                 writer.close()

@@ -48,9 +48,9 @@ def room_for(records: int, size: int, records_max: int) -> int:
     return min(records_max - records, SLICE_RECORDS, max(1, by_size))
 
 
-def size_of(records: Iterable[Record]) -> int:
-    """Of their values, in bytes."""
-    return sum(len(record.value or b"") for record in records)
+def size_of(record: Record) -> int:
+    """Of its value, in bytes."""
+    return len(record.value or b"")
 
 
 async def fill(
@@ -75,7 +75,7 @@ async def fill(
         taken = sum(map(len, more.values()))
         for partition, part in more.items():
             filled.setdefault(partition, []).extend(part)
-            size += size_of(part)
+            size += sum(map(size_of, part))
         deadline = deadline or time.monotonic() + settings.batch_max_wait_ms / 1000
         wait_ms = max(0, int((deadline - time.monotonic()) * 1000))
         if not filled or (taken < asked and wait_ms == 0):

@@ -170,7 +170,7 @@ class _Filling:
         """Give each batch that becomes full, and begin the next."""
         for record in records:
             self.records.append(record)
-            self.size += size_of([record])
+            self.size += size_of(record)
             if self.room == 0:
                 batch, self.records, self.size = self.records, [], 0
                 yield batch

@@ -124,11 +124,15 @@ async def test_each_question_is_answered_in_time_of_a_million_rows(million_url: 
     assert distribution["bands"]["poor"] == pytest.approx(ROWS / 2, rel=0.1)
 
 
-async def test_a_sample_is_said_to_be_one_and_can_be_paged_through(
-    million_url: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def small_samples(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What cannot be read whole in 60 ms is sampled, 16 blocks of it."""
     monkeypatch.setitem(database_module._SERVER_SETTINGS, "statement_timeout", "60ms")
     monkeypatch.setattr(reading_module, "SAMPLE_BLOCKS", 16)
+
+
+@pytest.mark.usefixtures("small_samples")
+async def test_a_sample_is_said_to_be_one_and_can_be_paged_through(million_url: str) -> None:
     async with asking(million_url) as questions:
         distribution = await questions.told("distribution")
         seen, after = list[float](), dict[str, str]()
@@ -148,11 +152,8 @@ async def test_a_sample_is_said_to_be_one_and_can_be_paged_through(
     assert len(seen) < ROWS / 100
 
 
-async def test_an_id_is_found_by_its_first_digits_even_where_a_sample_is_read(
-    million_url: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setitem(database_module._SERVER_SETTINGS, "statement_timeout", "60ms")
-    monkeypatch.setattr(reading_module, "SAMPLE_BLOCKS", 16)
+@pytest.mark.usefixtures("small_samples")
+async def test_an_id_is_found_by_its_first_digits_even_where_a_sample_is_read(million_url: str) -> None:
     async with asking(million_url) as questions:
         begun = await questions.told("patterns", search=f"{500_000:032x}"[:31])
         whole = await questions.told("patterns", search=f"{500_000:032x}")
