@@ -12,6 +12,7 @@ from typing import Final
 import asyncpg
 from aiokafka import errors as kafka_errors
 
+from consumer.connecting import UnfitDatabaseError
 from schemas.kafka_settings import SettingFileError
 from schemas.token_provider import TokenProviderError
 
@@ -42,22 +43,6 @@ class Diagnosis:
     fault: Fault
     hint: str
     is_general: bool = False
-
-
-class UnfitDatabaseError(Exception):
-    """The database cannot hold what events hold; the message says what to do."""
-
-
-def require_encoding(server_encoding: str) -> None:
-    """See that the database takes any text.
-
-    Raises:
-        UnfitDatabaseError: it was created with another encoding than UTF8.
-    """
-    if server_encoding != "UTF8":
-        raise UnfitDatabaseError(
-            f"the database's encoding is {server_encoding}, and events hold any text: create one with UTF8"
-        )
 
 
 SAID_CHARACTERS_MAX: Final = 300

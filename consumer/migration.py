@@ -12,7 +12,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 
-from consumer.faults import UnfitDatabaseError, require_encoding
+from consumer import connecting
 from migrations import revisions
 from migrations.revisions import REVISIONS
 
@@ -186,11 +186,9 @@ def _done_position(connection: Connection) -> int:
 
 async def _in_transaction(database_url: str, work: Callable[[Connection], _Result]) -> _Result:
     async def connect() -> "asyncpg.Connection[Any]":
-        connection = await asyncpg.connect(database_url)
         try:
-            require_encoding(connection.get_settings().server_encoding)
-        except UnfitDatabaseError as error:
-            connection.terminate()
+            connection = await connecting.connect(database_url)
+        except connecting.UnfitDatabaseError as error:
             raise MigrationError(str(error)) from None
         connection.add_log_listener(_log_notice)
         return connection

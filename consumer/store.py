@@ -11,8 +11,9 @@ from uuid import UUID
 import asyncpg
 import orjson
 
+from consumer.connecting import connect
 from consumer.copying import COLUMNS_OF_STAGE, COLUMNS_OF_TABLE, first_id, new_rows, staged
-from consumer.faults import Fault, UnfitDatabaseError, diagnose, require_encoding
+from consumer.faults import Fault, diagnose
 from consumer.offsets import OffsetRange, Start
 from consumer.records import Accepted, Record, Rejected, storable_text
 from consumer.sql import statement
@@ -100,8 +101,11 @@ class Store:
 
     async def _connected(self) -> Connection:
         if self._connection is None or self._connection.is_closed():
-            connection = await _connect(
-                self._database_url, command_timeout=STATEMENT_SECONDS_MAX, server_settings=_SERVER_SETTINGS
+            connection = await connect(
+                self._database_url,
+                timeout=CONNECT_SECONDS_MAX,
+                command_timeout=STATEMENT_SECONDS_MAX,
+                server_settings=dict(_SERVER_SETTINGS),
             )
             self._connection = connection
             await connection.execute(statement("set_transaction_timeout"))
@@ -128,40 +132,20 @@ class Store:
                 connection.terminate()
 
 
-async def _connect(
-    database_url: str, *, server_settings: Mapping[str, str], command_timeout: float | None = None
-) -> Connection:
-    """Connect to a database in which every event can be stored.
-
-    Raises:
-        UnfitDatabaseError: it cannot.
-        asyncpg.PostgresError: PostgreSQL refused.
-        OSError: PostgreSQL is not reachable.
-    """
-    connection: Connection = await asyncpg.connect(
-        database_url,
-        timeout=CONNECT_SECONDS_MAX,
-        command_timeout=command_timeout,
-        server_settings=dict(server_settings),
-    )
-    try:
-        require_encoding(connection.get_settings().server_encoding)
-    except UnfitDatabaseError:
-        connection.terminate()
-        raise
-    return connection
-
-
 @asynccontextmanager
 async def connected(database_url: str) -> AsyncIterator[Connection]:
     """A connection of its own, for a command that does one thing; no statement is limited in time.
 
     Raises:
+        UnfitDatabaseError: as `connecting.connect`.
         asyncpg.PostgresError: PostgreSQL refused.
         OSError: PostgreSQL is not reachable.
     """
-    name = {"application_name": _SERVER_SETTINGS["application_name"]}
-    connection = await _connect(database_url, server_settings=name)
+    connection = await connect(
+        database_url,
+        timeout=CONNECT_SECONDS_MAX,
+        server_settings={"application_name": _SERVER_SETTINGS["application_name"]},
+    )
     try:
         yield connection
     except BaseException:

@@ -6,8 +6,9 @@ import asyncpg
 import pytest
 from structlog.testing import capture_logs
 
+from consumer.connecting import UnfitDatabaseError
 from consumer.embedded import PostgresServer
-from consumer.faults import Diagnosis, Fault, UnfitDatabaseError, diagnose
+from consumer.faults import Diagnosis, Fault, diagnose
 from consumer.migration import (
     HEAD_REVISION,
     MigrationError,

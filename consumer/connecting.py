@@ -1,0 +1,31 @@
+"""Connections to PostgreSQL: only to a database that can hold what events hold."""
+
+from typing import Any
+
+import asyncpg
+
+
+class UnfitDatabaseError(Exception):
+    """The database cannot hold what events hold; the message says what to do."""
+
+
+async def connect(database_url: str, **options: Any) -> "asyncpg.Connection[Any]":  # noqa: ANN401 - the driver's
+    """Connect.
+
+    Args:
+        database_url: any DSN that asyncpg knows.
+        options: asyncpg's own.
+
+    Raises:
+        UnfitDatabaseError: it was created with another encoding than UTF8.
+        asyncpg.PostgresError: PostgreSQL refused.
+        OSError: PostgreSQL is not reachable.
+    """
+    connection: asyncpg.Connection[Any] = await asyncpg.connect(database_url, **options)
+    encoding = connection.get_settings().server_encoding
+    if encoding != "UTF8":
+        connection.terminate()
+        raise UnfitDatabaseError(
+            f"the database's encoding is {encoding}, and events hold any text: create one with UTF8"
+        )
+    return connection
