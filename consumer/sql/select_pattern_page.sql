@@ -1,6 +1,19 @@
 -- A page of patterns in one of the orders, of those that fulfil every condition that is given; from a percentage of
--- the blocks, but for a range of ids, which is found by its index whatever their names: from a part, 10,000 of it, as one
--- that is no longer than that is by far the most likely. The key is a number (as it is or negative), then a text, then the pattern.
+-- the blocks, and a range of ids whatever their names: its first 10,000 by the index even where not all blocks are read,
+-- as one that is no longer than that is by far the most likely. The key is a number (as it is or negative), then a text,
+-- then the pattern.
+WITH reach AS (
+    SELECT coalesce(
+        (
+            SELECT pattern_id FROM pattern_quality_metrics
+            WHERE $1::double precision < 100 AND pattern_id BETWEEN $8::uuid AND $9::uuid
+            ORDER BY pattern_id
+            OFFSET 9999 LIMIT 1
+        ),
+        $9
+    ) AS pattern_id
+)
+
 SELECT row_to_json(shown)::text AS shown, page.number, page.words, page.pattern_id
 FROM (
     SELECT pattern_id, number, words
@@ -18,15 +31,12 @@ FROM (
             CASE WHEN $3 = 'name' THEN coalesce(left(lower(metadata ->> 'name'), 100), '') ELSE '' END COLLATE "C" AS words
         FROM (
             SELECT *
-            FROM pattern_quality_metrics TABLESAMPLE SYSTEM ($1::double precision) REPEATABLE ($2::double precision)
-            WHERE ($7::text IS NULL OR strpos(lower(metadata ->> 'name'), lower($7)) > 0)
-              AND ($8::uuid IS NULL OR pattern_id NOT BETWEEN $8 AND $9::uuid)
+            FROM pattern_quality_metrics TABLESAMPLE SYSTEM ($1) REPEATABLE ($2::double precision)
+            WHERE ($7::text IS NULL OR pattern_id BETWEEN $8 AND $9 OR strpos(lower(metadata ->> 'name'), lower($7)) > 0)
+              AND ($8 IS NULL OR pattern_id NOT BETWEEN $8 AND (SELECT pattern_id FROM reach))
             UNION ALL
-            (
-                SELECT * FROM pattern_quality_metrics WHERE pattern_id BETWEEN $8 AND $9
-                ORDER BY pattern_id
-                LIMIT CASE WHEN $1 < 100 THEN 10000 END
-            )
+            SELECT * FROM pattern_quality_metrics
+            WHERE pattern_id BETWEEN $8 AND (SELECT pattern_id FROM reach)
         ) AS found
         WHERE ($4::double precision IS NULL OR quality_score >= $4)
           AND ($5::double precision IS NULL OR quality_score < $5)

@@ -163,6 +163,19 @@ async def test_an_id_is_found_by_its_first_digits_even_where_a_sample_is_read(mi
     assert (whole["percent_read"], len(whole["rows"])) == (100, 1)
 
 
+@pytest.mark.usefixtures("small_samples")
+async def test_digits_that_many_ids_begin_with_are_looked_for_in_the_sample_too(million_url: str) -> None:
+    """The first 10,000 of them, which the index finds, are poor, and none is good."""
+    async with asking(million_url) as questions:
+        poor = await questions.told("patterns", search="00000000", order="worst", band="poor")
+        good = await questions.told("patterns", search="00000000", order="name", band="good")
+
+    assert [row["name"] for row in poor["rows"]] == [f"pattern {n}" for n in range(1, 51)]
+    assert good["percent_read"] < 1
+    assert good["rows"]
+    assert all(row["band"] == "good" for row in good["rows"])
+
+
 async def test_all_ids_are_paged_through_by_their_index(million_url: str) -> None:
     connection = await asyncpg.connect(million_url)
     plan = await connection.fetch(f"EXPLAIN {statement('select_pattern_range')}", f"{900_000:032x}", 51)
