@@ -27,23 +27,25 @@ def decode(record: Record, *, accepted_until: datetime) -> Accepted | Rejected:
             file, which may lack its `event_id`.
         accepted_until: the latest acceptable measurement time.
     """
-    if record.value is None:
+    value = record.value
+    if value is None:
         return Rejected(record, RejectReason.TOMBSTONE, "the record has no value")
+    value = without_registry_prefix(value)
+    structured = is_structured(record)
+    event = None if structured else decode_fast(value, accepted_until=accepted_until)
+    if event is not None:
+        return Accepted(record, event)
     try:
         if record.topic.startswith(FILE_TOPIC_PREFIX):
-            return Accepted(record, parse_measurement(record.value, accepted_until=accepted_until))
-        value = without_registry_prefix(record.value)
-        if is_structured(record):
-            return Accepted(record, parse_event(value, accepted_until=accepted_until, structured=True))
-        event = decode_fast(value, accepted_until=accepted_until)
-        return Accepted(record, event or parse_event(value, accepted_until=accepted_until))
+            return Accepted(record, parse_measurement(value, accepted_until=accepted_until))
+        return Accepted(record, parse_event(value, accepted_until=accepted_until, structured=structured))
     except InvalidEventError as error:
         return Rejected(record, error.reason, storable_text(error.detail))
 
 
 def without_registry_prefix(value: bytes) -> bytes:
     """The value without the schema registry's prefix, which is no part of the event."""
-    if value[:1] == b"\0" and len(value) >= _REGISTRY_PREFIX_BYTES:
+    if len(value) >= _REGISTRY_PREFIX_BYTES and value[0] == 0:
         return value[_REGISTRY_PREFIX_BYTES:]
     return value
 
@@ -52,5 +54,5 @@ def is_structured(record: Record) -> bool:
     """Whether the event lies under `data` of a CloudEvents envelope, by the record's headers."""
     for name, value in record.headers:
         if value is not None and len(name) == _CONTENT_TYPE_CHARACTERS and name.lower() == _CONTENT_TYPE:
-            return value.lower().startswith(_STRUCTURED)
+            return len(value) >= len(_STRUCTURED) and value.lower().startswith(_STRUCTURED)
     return False

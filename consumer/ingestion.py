@@ -148,6 +148,8 @@ async def _merge(
         merged, losers = await merge(fold(candidates, key).values())
         applied += merged
         refused += losers
+        if not losers:
+            break
         records = {id(loser.record) for loser in losers}
         keys = {key(candidate.event) for candidate in candidates if id(candidate.record) in records}
         candidates = [one for one in _without(candidates, losers) if key(one.event) in keys]
