@@ -93,6 +93,7 @@ class Session(ConsumerRebalanceListener):
         self._settled = asyncio.Event()
         self._settled.set()
         self._writing: asyncio.Task[None] | None = None
+        self._committing: asyncio.Task[None] | None = None
         self._verified_at = time.monotonic()
         self._watch = Watch(settings, self._consumer, health)
         self._observer = Observer(self._consumer, self._store, metrics, self._written)
@@ -123,11 +124,12 @@ class Session(ConsumerRebalanceListener):
                 elif until_caught_up and await self._is_caught_up():
                     break
             await self._finish_writing()
+            await self._finish_committing()
             await self._commit()
         finally:
             self._health.is_assigned = False
             self._metrics.partitions_given_up()
-            for task in (*observing, self._writing):
+            for task in (*observing, self._writing, self._committing):
                 if task is not None:
                     await cancel(task)
             await self._leave()
@@ -165,6 +167,8 @@ class Session(ConsumerRebalanceListener):
         """What is due when there was nothing to read."""
         if self._writing is not None and self._writing.done():
             await self._finish_writing()
+        if self._committing is not None and self._committing.done():
+            await self._finish_committing()
         if self._in_hand == 0:
             await self._commit()
             await self._stop.interrupt(self._look_for_lost_progress())
@@ -238,22 +242,32 @@ class Session(ConsumerRebalanceListener):
     # Ingest
 
     async def _write(self, parts: Sequence[Part], polled: Polled) -> None:
-        """Write, then commit: the first invariant."""
+        """Write, then commit: the first invariant. The next batch is written while this one is committed."""
         began_at = time.monotonic()
         try:
-            with polled.trace:
+            with polled.trace.ending_on_failure():
                 accounting = await self._writers.write(parts, polled.spans, self._note_written, polled.trace)
-                written_at = time.monotonic()
                 self._observer.observe_lag()
-                await self._commit(polled.trace)
+                write_ms = round((time.monotonic() - began_at) * 1000, 1)
+                await self._finish_committing()
+        except BaseException:
+            self._put_down()
+            raise
+        self._committing = asyncio.create_task(self._commit_written(accounting, write_ms, polled.trace))
+
+    async def _commit_written(self, accounting: Accounting, write_ms: float, trace: BatchTrace) -> None:
+        began_at = time.monotonic()
+        try:
+            with trace:
+                await self._commit(trace)
         finally:
             self._put_down()
         logger.info(
             "batch_written",
             **accounting.as_dict(),
             lag=self._watch.lag(self._ends_of_batches),
-            write_ms=round((written_at - began_at) * 1000, 1),
-            commit_ms=round((time.monotonic() - written_at) * 1000, 1),
+            write_ms=write_ms,
+            commit_ms=round((time.monotonic() - began_at) * 1000, 1),
         )
 
     def _note_written(self, accounting: Accounting, ends: Mapping[Partition, int]) -> None:
@@ -274,6 +288,11 @@ class Session(ConsumerRebalanceListener):
             self._go_back()
             return False
         return True
+
+    async def _finish_committing(self) -> None:
+        committing, self._committing = self._committing, None
+        if committing is not None:
+            await self._stop.finish(committing)
 
     async def _look_for_lost_progress(self) -> None:
         """While nothing is read, no batch would notice that the database went back in time."""

@@ -221,14 +221,16 @@ class StoreTransaction:
         newer = [one for place, one in enumerate(ordered, 1) if present.get(place)]
         async with self._savepoint():
             applied = await self._copy_new(new) if new else 0
-            refused = await self._stage(newer) if newer else []
+            if newer:
+                await self._clear_stage()
+                await self._copy_staged(newer, 1)
             if new and newer:
                 await self.connection.execute(statement("set_lock_timeout"))
             if newer:
                 applied += _count(await self.connection.execute(statement("update_patterns")))
             if new and newer:
                 await self.connection.execute(statement("set_lock_timeout_default"))
-            return applied, refused
+            return applied, []
 
     async def _present(self, ordered: Sequence[Accepted]) -> dict[int, bool]:
         """The places of the events whose patterns have a row, and whether they supersede it."""
@@ -270,16 +272,13 @@ class StoreTransaction:
 
     async def _stage(self, ordered: Sequence[Accepted]) -> list[Rejected]:
         """Stage rows, and bisect for those that not even the stage can hold."""
-        if self._is_staged:
-            await self.connection.execute(statement("clear_stage"))
-        self._is_staged = True  # also where it is undone: a savepoint brings back what was there before
+        await self._clear_stage()
         refused, parts = list[Rejected](), [(1, ordered)]
         while parts:
             place, part = parts.pop()
             try:
                 async with self._savepoint():
-                    data = staged((one.event for one in part), place)
-                    await self._copy("pattern_metrics_stage", COLUMNS_OF_STAGE, data)
+                    await self._copy_staged(part, place)
             except RefusedError as error:
                 middle = len(part) // 2
                 if middle == 0:
@@ -306,6 +305,15 @@ class StoreTransaction:
             await savepoint.rollback()
             raise RefusedError(error) from None
         await savepoint.commit()
+
+    async def _clear_stage(self) -> None:
+        if self._is_staged:
+            await self.connection.execute(statement("clear_stage"))
+        self._is_staged = True  # also where it is undone: a savepoint brings back what was there before
+
+    async def _copy_staged(self, ordered: Sequence[Accepted], first_place: int) -> None:
+        data = staged((one.event for one in ordered), first_place)
+        await self._copy("pattern_metrics_stage", COLUMNS_OF_STAGE, data)
 
     async def _copy_new(self, new: Sequence[Accepted]) -> int:
         series = first_id(time.time_ns() // 1_000_000, secrets.randbits(73))
