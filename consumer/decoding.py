@@ -27,16 +27,16 @@ def decode(record: Record, *, accepted_until: datetime) -> Accepted | Rejected:
             file, which may lack its `event_id`.
         accepted_until: the latest acceptable measurement time.
     """
-    value = record.value
-    if value is None:
+    if record.value is None:
         return Rejected(record, RejectReason.TOMBSTONE, "the record has no value")
-    value = without_registry_prefix(value)
+    is_line = record.topic.startswith(FILE_TOPIC_PREFIX)
+    value = record.value if is_line else without_registry_prefix(record.value)
     structured = is_structured(record)
     event = None if structured else decode_fast(value, accepted_until=accepted_until)
     if event is not None:
         return Accepted(record, event)
     try:
-        if record.topic.startswith(FILE_TOPIC_PREFIX):
+        if is_line:
             return Accepted(record, parse_measurement(value, accepted_until=accepted_until))
         return Accepted(record, parse_event(value, accepted_until=accepted_until, structured=structured))
     except InvalidEventError as error:

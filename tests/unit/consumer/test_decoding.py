@@ -77,6 +77,13 @@ def test_a_schema_registry_prefix_is_passed_over() -> None:
     assert as_scored(fate.event) == event()
 
 
+def test_a_line_of_a_file_has_no_schema_registry_prefix() -> None:
+    fate = decode(TopicRecord(PREFIX + value(), topic="file:scores.jsonl"), accepted_until=ACCEPTED_UNTIL)
+
+    assert isinstance(fate, Rejected)
+    assert fate.reason is RejectReason.INVALID_JSON
+
+
 def test_a_schema_registry_prefix_may_come_before_a_structured_event() -> None:
     fate = fate_of(PREFIX + envelope(fields()), ("content-type", b"application/cloudevents+json"))
 
