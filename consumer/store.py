@@ -194,7 +194,7 @@ class StoreTransaction:
         await self.connection.execute(statement("set_constraints_immediate"))
         if self._before_upsert is None and ordered:
             try:
-                return await self._merge_known(ordered)
+                return await self._merge_known(ordered), []
             except RefusedError:
                 # Somebody else inserted a pattern in between, or holds one; a row is refused; the table takes
                 # no COPY, for its row-level security: the one statement that knows the law tells row by row.
@@ -206,7 +206,7 @@ class StoreTransaction:
         await self.connection.execute(statement("set_constraints_immediate"))
         return await self._merge(_sorted(measurements), statement("upsert_history"))
 
-    async def _merge_known(self, ordered: Sequence[Accepted]) -> tuple[int, list[Rejected]]:
+    async def _merge_known(self, ordered: Sequence[Accepted]) -> int:
         """Merge by what the table holds: new patterns straight into it, newer measurements by the law.
 
         The measurements that are superseded by now remain so, whatever is written meanwhile. Writers that
@@ -224,13 +224,12 @@ class StoreTransaction:
             if newer:
                 await self._clear_stage()
                 await self._copy_staged(newer, 1)
-            if new and newer:
-                await self.connection.execute(statement("set_lock_timeout"))
-            if newer:
+                if new:
+                    await self.connection.execute(statement("set_lock_timeout"))
                 applied += _count(await self.connection.execute(statement("update_patterns")))
-            if new and newer:
-                await self.connection.execute(statement("set_lock_timeout_default"))
-            return applied, []
+                if new:
+                    await self.connection.execute(statement("set_lock_timeout_default"))
+            return applied
 
     async def _present(self, ordered: Sequence[Accepted]) -> dict[int, bool]:
         """The places of the events whose patterns have a row, and whether they supersede it."""

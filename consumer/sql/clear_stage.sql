@@ -1,2 +1,2 @@
--- Make room for the next part of a batch that is being bisected.
+-- Make room for more rows in the same transaction.
 TRUNCATE pattern_metrics_stage
