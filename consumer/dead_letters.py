@@ -9,9 +9,9 @@ from typing import Any, Final, NamedTuple
 
 from typing_extensions import override
 
-from consumer.decoding import decode, is_structured, without_registry_prefix
-from consumer.ingestion import Accounting, Batch, store_batch
-from consumer.records import Accepted, Record, Rejected, StoredRecord, storable_text
+from consumer.decoding import is_structured, without_registry_prefix
+from consumer.ingestion import Accounting, decode_batch, store_batch
+from consumer.records import Record, Rejected, StoredRecord, storable_text
 from consumer.sql import statement
 from consumer.store import Connection, Store, StoreTransaction, connected
 from schemas.dead_letter import RejectReason
@@ -302,12 +302,7 @@ async def _next_page(
 async def _redrive_page(
     within: StoreTransaction, page: Sequence[Record], accepted_until: datetime
 ) -> Accounting:
-    fates = [decode(record, accepted_until=accepted_until) for record in page]
-    batch = Batch(
-        [fate for fate in fates if isinstance(fate, Accepted)],
-        [fate for fate in fates if isinstance(fate, Rejected)],
-        None,
-    )
+    batch = decode_batch(page, accepted_until=accepted_until, breaker=None)
     transaction = _RedriveTransaction(within.connection, keeps_history=within.keeps_history)
     accounting = await store_batch(transaction, batch)
     keys = [key for key in map(_key, page) if key not in transaction.refused]

@@ -1,5 +1,6 @@
 """Bytes → event or dead letter. Pure: no I/O, no clock."""
 
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import Final
 
@@ -12,15 +13,42 @@ FILE_TOPIC_PREFIX: Final = "file:"
 """Begins the topic of what is a line of a file; no Kafka topic can have such a name."""
 
 _CONTENT_TYPE: Final = "content-type"
-_CONTENT_TYPE_CHARACTERS: Final = len(_CONTENT_TYPE)
+_PLAIN: Final = (_CONTENT_TYPE, b"application/json")
 _STRUCTURED: Final = STRUCTURED_CONTENT_TYPE.encode()
 
+_TOGETHER_MAX: Final = 32
+"""So many share the cost of a call; the more, the more are looked at again for one that is not common."""
+
+_REGISTRY_MAGIC: Final = b"\0"
 _REGISTRY_PREFIX_BYTES: Final = 5
 """Schema registry wire format: a zero byte and four bytes of schema id before the JSON."""
 
 
+def decode_all(records: Sequence[Record], *, accepted_until: datetime) -> Iterator[list[Accepted] | Rejected]:
+    """Decode records in their order: one that is refused by itself, valid ones as many as come together.
+
+    Args:
+        records: as for `decode`.
+        accepted_until: the latest acceptable measurement time.
+    """
+    done, at_once = 0, _TOGETHER_MAX
+    while done < len(records):
+        some = records[done : done + at_once]
+        common = _decode_common(some, accepted_until)
+        if common is None and len(some) > 1:
+            at_once = max(1, len(some) // 4)  # around one that is not common, fewer and fewer
+            continue
+        if common is not None:
+            at_once = min(2 * at_once, _TOGETHER_MAX)
+            yield common
+        else:
+            fate = decode(some[0], accepted_until=accepted_until)
+            yield [fate] if isinstance(fate, Accepted) else fate
+        done += len(some)
+
+
 def decode(record: Record, *, accepted_until: datetime) -> Accepted | Rejected:
-    """Decide a record's fate as far as it can be decided without the database.
+    """Decide any record's fate as far as it can be decided without the database.
 
     Args:
         record: what Kafka delivered, whose key and CloudEvents attributes are not needed; or a line of a
@@ -29,30 +57,48 @@ def decode(record: Record, *, accepted_until: datetime) -> Accepted | Rejected:
     """
     if record.value is None:
         return Rejected(record, RejectReason.TOMBSTONE, "the record has no value")
-    is_line = record.topic.startswith(FILE_TOPIC_PREFIX)
-    value = record.value if is_line else without_registry_prefix(record.value)
-    structured = is_structured(record)
-    event = None if structured else decode_fast(value, accepted_until=accepted_until)
-    if event is not None:
-        return Accepted(record, event)
+    value = _json_of(record, record.value)
     try:
-        if is_line:
+        if _is_line(record):
             return Accepted(record, parse_measurement(value, accepted_until=accepted_until))
+        structured = is_structured(record)
         return Accepted(record, parse_event(value, accepted_until=accepted_until, structured=structured))
     except InvalidEventError as error:
         return Rejected(record, error.reason, storable_text(error.detail))
 
 
+def _decode_common(records: Sequence[Record], accepted_until: datetime) -> list[Accepted] | None:
+    """All of them, or nothing where one does not hold an event as agents publish it."""
+    values = [record.value for record in records if record.value is not None]
+    if len(values) < len(records) or any(map(is_structured, records)):
+        return None
+    if values[0].startswith(_REGISTRY_MAGIC):
+        values = list(map(_json_of, records, values))
+    events = decode_fast(values, accepted_until=accepted_until)
+    return None if events is None else list(map(Accepted, records, events))
+
+
+def _json_of(record: Record, value: bytes) -> bytes:
+    return value if _is_line(record) else without_registry_prefix(value)
+
+
+def _is_line(record: Record) -> bool:
+    return record.topic.startswith(FILE_TOPIC_PREFIX)
+
+
 def without_registry_prefix(value: bytes) -> bytes:
     """The value without the schema registry's prefix, which is no part of the event."""
-    if len(value) >= _REGISTRY_PREFIX_BYTES and value[0] == 0:
+    if len(value) >= _REGISTRY_PREFIX_BYTES and value.startswith(_REGISTRY_MAGIC):
         return value[_REGISTRY_PREFIX_BYTES:]
     return value
 
 
 def is_structured(record: Record) -> bool:
     """Whether the event lies under `data` of a CloudEvents envelope, by the record's headers."""
-    for name, value in record.headers:
-        if value is not None and len(name) == _CONTENT_TYPE_CHARACTERS and name.lower() == _CONTENT_TYPE:
-            return len(value) >= len(_STRUCTURED) and value.lower().startswith(_STRUCTURED)
+    for header in record.headers:
+        if header == _PLAIN:
+            return False
+        name, value = header
+        if value is not None and name.lower() == _CONTENT_TYPE:
+            return value.lower().startswith(_STRUCTURED)
     return False

@@ -1,10 +1,10 @@
 """Decode → fold → store: the one path of everything that brings records into the table."""
 
-from collections.abc import Awaitable, Callable, Hashable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from consumer.decoding import decode
+from consumer.decoding import decode_all
 from consumer.folding import by_measurement, by_pattern, fold
 from consumer.offsets import OffsetRange
 from consumer.records import Accepted, Event, Record, Rejected
@@ -60,7 +60,7 @@ class Breaker:
     refused: int = field(default=0, init=False)
 
     def observe(self, *, valid: bool) -> None:
-        """Count one record that was decoded."""
+        """Count a record that was decoded, or several valid ones."""
         self.consecutive = 0 if valid else self.consecutive + 1
 
     def observe_written(self, accounting: Accounting) -> None:
@@ -89,23 +89,20 @@ class Batch:
     """The last record that was decoded: not the last one given, where the breaker opened before it."""
 
 
-def decode_batch(records: Iterable[Record], *, accepted_until: datetime, breaker: Breaker | None) -> Batch:
+def decode_batch(records: Sequence[Record], *, accepted_until: datetime, breaker: Breaker | None) -> Batch:
     """Decode records up to the end, or up to the one at which the breaker opens."""
-    accepted, rejected, last = list[Accepted](), list[Rejected](), None
-    for record in records:
-        last = record
-        fate = decode(record, accepted_until=accepted_until)
-        if isinstance(fate, Accepted):
-            accepted.append(fate)
-            if breaker is not None and breaker.consecutive:
-                breaker.observe(valid=True)
-            continue
-        rejected.append(fate)
+    accepted, rejected = list[Accepted](), list[Rejected]()
+    for fate in decode_all(records, accepted_until=accepted_until):
+        if isinstance(fate, Rejected):
+            rejected.append(fate)
+        else:
+            accepted += fate
         if breaker is not None:
-            breaker.observe(valid=False)
+            breaker.observe(valid=not isinstance(fate, Rejected))
             if breaker.is_open:
                 break
-    return Batch(accepted, rejected, last)
+    done = len(accepted) + len(rejected)
+    return Batch(accepted, rejected, records[done - 1] if done else None)
 
 
 async def store_batch(

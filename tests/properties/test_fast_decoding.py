@@ -204,8 +204,13 @@ def as_jsonb(text: bytes) -> Any:
     return json.loads(text, parse_float=Decimal)
 
 
+def accepted_fast(sent: bytes) -> FastEvent | None:
+    events = decode_fast([sent], accepted_until=ACCEPTED_UNTIL)
+    return events[0] if events else None
+
+
 def assert_the_model_agrees(sent: bytes) -> FastEvent | None:
-    fast = decode_fast(sent, accepted_until=ACCEPTED_UNTIL)
+    fast = accepted_fast(sent)
     if fast is not None:
         slow = parse_event(sent, accepted_until=ACCEPTED_UNTIL)
         assert fast.order == slow.order
@@ -243,18 +248,43 @@ def test_an_event_is_accepted_fast_or_left_alone(sent: Any) -> None:
     assert_the_model_agrees(sent.to_json())
 
 
+usual = events.map(lambda one: one.to_json())
+
+
+@st.composite
+def shifted(draw: st.DrawFn) -> list[bytes]:
+    """As many values as events, none of which need be where an event begins or ends."""
+    sent = draw(st.lists(usual, min_size=2, max_size=4))
+    between = draw(st.sampled_from([b"", b"\n", b",", b"]\n[", b"],["]))
+    whole = between.join(sent)
+    cuts = sorted(draw(st.sets(st.integers(0, len(whole)), min_size=len(sent) - 1, max_size=len(sent) - 1)))
+    return [whole[start:end] for start, end in zip([0, *cuts], [*cuts, len(whole)], strict=True)]
+
+
+@settings(max_examples=500, deadline=None)
+@given(st.lists(usual | spelled() | mutated(), min_size=1, max_size=6) | shifted())
+@example([value(), value_with_raw("metadata", '{"a":[{}')[:-1], b"{}]}}", value() + value()])
+@example([value(), b"", value() + value()])
+@example([value(), value() + b"]\n[" + value()])
+@example([value(), value(measurement_timestamp=(ACCEPTED_UNTIL + timedelta(seconds=1)).isoformat())])
+@example([value_with_raw("metadata", '{"a":12345678}'), value_with_raw("metadata", "{}")])
+def test_together_each_is_accepted_as_it_is_by_itself(sent: list[bytes]) -> None:
+    together = decode_fast(sent, accepted_until=ACCEPTED_UNTIL)
+
+    alone = [accepted_fast(one) for one in sent]
+    assert together == (None if None in alone else alone)
+
+
 def test_what_agents_publish_is_accepted_fast() -> None:
     metadata = {"name": "json.loads", "completeness": 0.8166666666666667, "tags": ["é", None, True, 3]}
     published = event(metadata=metadata, measurement_timestamp=NOW.isoformat())
 
-    assert decode_fast(published.to_json(), accepted_until=ACCEPTED_UNTIL) is not None
-    assert decode_fast(value(metadata=metadata), accepted_until=ACCEPTED_UNTIL) is None, (
-        "json.dumps escapes é"
-    )
-    assert decode_fast(value(metadata={"completeness": 0.25}), accepted_until=ACCEPTED_UNTIL) is not None
+    assert accepted_fast(published.to_json()) is not None
+    assert accepted_fast(value(metadata=metadata)) is None, "json.dumps escapes é"
+    assert accepted_fast(value(metadata={"completeness": 0.25})) is not None
 
 
 @pytest.mark.parametrize("hostile", HOSTILE, ids=lambda one: one.name)
 def test_nothing_hostile_is_accepted_fast(hostile: Any) -> None:
     if hostile.value is not None and not hostile.headers:
-        assert decode_fast(hostile.value, accepted_until=ACCEPTED_UNTIL) is None
+        assert accepted_fast(hostile.value) is None

@@ -1,10 +1,10 @@
 import json
 
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from consumer.decoding import decode
+from consumer.decoding import decode, decode_all
 from consumer.records import Accepted, Rejected
 from schemas.dead_letter import RejectReason
 from schemas.pattern_scored import PatternScored
@@ -192,3 +192,44 @@ def test_decoding_never_raises_and_its_detail_is_always_storable(
     assert fate.record is record
     if isinstance(fate, Rejected):
         assert_postgresql_can_hold(fate.detail)
+
+
+sent = events.map(lambda one: one.to_json()) | st.sampled_from([value(), value(metadata={"a": 1e15}), b"{}"])
+records = st.builds(
+    TopicRecord,
+    st.one_of(sent, sent.map(lambda content: PREFIX + content), st.just(b""), st.none()),
+    headers=st.sampled_from(
+        [
+            (),
+            (("content-type", b"application/json"),),
+            (("ce_type", b"x"), ("Content-Type", b"application/cloudevents+json")),
+            (("content-type", None), ("content-type", b"application/cloudevents+json")),
+            (("content-type", b"application/json"), ("content-type", b"application/cloudevents+json")),
+        ]
+    ),
+    topic=st.sampled_from(["pattern-scored.v1"] * 3 + ["file:events.jsonl"]),
+) | st.sampled_from(
+    [TopicRecord(hostile.value, key=hostile.key, headers=hostile.headers) for hostile in HOSTILE]
+)
+usual = st.builds(TopicRecord, events.map(lambda one: one.to_json()))
+
+
+@settings(max_examples=300)
+@given(st.lists(usual, max_size=40), st.lists(records, max_size=6))
+def test_decoded_together_each_record_has_the_fate_that_it_has_alone(
+    ordinary: list[TopicRecord], others: list[TopicRecord]
+) -> None:
+    together = [*ordinary, *others, *ordinary]
+
+    fates = list[Accepted | Rejected]()
+    for some in decode_all(together, accepted_until=ACCEPTED_UNTIL):
+        fates += [some] if isinstance(some, Rejected) else some
+
+    assert [fate.record for fate in fates] == together
+    for fate in fates:
+        alone = decode(fate.record, accepted_until=ACCEPTED_UNTIL)
+        if isinstance(alone, Rejected):
+            assert fate == alone
+        else:
+            assert isinstance(fate, Accepted)
+            assert as_scored(fate.event) == as_scored(alone.event)
