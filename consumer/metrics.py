@@ -27,7 +27,7 @@ from schemas.dead_letter import RejectReason
 
 CONTENT_TYPE: Final = prometheus_client.exposition.CONTENT_TYPE_PLAIN_0_0_4
 
-COMPONENTS: Final = ("kafka", "postgresql", "breaker", "assignment", "process")
+COMPONENTS: Final = ("kafka", "commit", "postgresql", "breaker", "assignment", "process")
 """What can keep the worker from being ready."""
 
 _WAITED_OUT: Final = ("weather", "setup", "unknown")
@@ -137,8 +137,8 @@ READY = Metric("pattern_metrics_ready", "gauge", "Whether /readyz says yes.")
 NOT_READY = Metric(
     "pattern_metrics_not_ready",
     "gauge",
-    "Whether this keeps the worker from being ready: kafka, postgresql, breaker, assignment or, of several, "
-    "a process that is not there.",
+    "Whether this keeps the worker from being ready: kafka, commit, postgresql, breaker, assignment "
+    "or, of several, a process that is not there.",
     {"component": COMPONENTS},
 )
 BUILD_INFO = Metric(

@@ -9,15 +9,9 @@ from typing import TYPE_CHECKING, Final
 
 import structlog
 from aiokafka import ConsumerRebalanceListener, TopicPartition
-from aiokafka.errors import (
-    CommitFailedError,
-    IllegalStateError,
-    KafkaError,
-    NoOffsetForPartitionError,
-    OffsetOutOfRangeError,
-)
+from aiokafka.errors import NoOffsetForPartitionError, OffsetOutOfRangeError
 
-from consumer.faults import diagnose
+from consumer.committing import Commits
 from consumer.health import Health
 from consumer.ingestion import Accounting, Breaker
 from consumer.kafka import REBALANCE_TIMEOUT_MS, create_consumer, learn_of_partitions
@@ -32,7 +26,7 @@ from consumer.settings import WorkerSettings
 from consumer.starting import ask_broker, settle
 from consumer.stopping import Stop, cancel, end_within
 from consumer.store import Partition, ProgressLostError, Store
-from consumer.tracing import OFF, BatchTrace, begin_batch
+from consumer.tracing import BatchTrace, begin_batch
 from consumer.watching import SILENCE_SECONDS, StalledError, Watch, has_lost, is_another_topic
 from consumer.writing import Writers
 
@@ -41,7 +35,6 @@ if TYPE_CHECKING:
 
 logger = structlog.get_logger()
 
-COMMIT_SECONDS_MAX: Final = 10.0
 LEAVE_SECONDS_MAX: Final = 5.0
 REVOKE_SECONDS_MAX: Final = REBALANCE_TIMEOUT_MS / 1000 / 2
 """How long a rebalance waits for what is in hand; half of what the group grants, so that we stay a member."""
@@ -81,13 +74,13 @@ class Session(ConsumerRebalanceListener):
         self._writers = Writers(stores, settings.kafka_group_id, health, breaker, metrics)
         self._writers_max = len(stores)
         self._consumer = create_consumer(settings)
+        self._commits = Commits(self._consumer, health, stop, metrics)
         self._epoch = 0
         self._topic_id: UUID | None = None
         self._assigned: frozenset[TopicPartition] = frozenset()
         self._reassigned = asyncio.Event()
         self._ends_of_batches: dict[TopicPartition, int] = {}
         self._out_of_range: dict[TopicPartition, int] = {}
-        self._uncommitted: dict[TopicPartition, int] = {}
         self._written: dict[TopicPartition, int] = {}
         self._in_hand = 0
         self._settled = asyncio.Event()
@@ -125,7 +118,7 @@ class Session(ConsumerRebalanceListener):
                     break
             await self._finish_writing()
             await self._finish_committing()
-            await self._commit()
+            await self._commits.commit()
         finally:
             self._health.is_assigned = False
             self._metrics.partitions_given_up()
@@ -133,6 +126,7 @@ class Session(ConsumerRebalanceListener):
                 if task is not None:
                     await cancel(task)
             await self._leave()
+            await self._commits.close()
 
     async def _join(self) -> None:
         try:
@@ -170,7 +164,7 @@ class Session(ConsumerRebalanceListener):
         if self._committing is not None and self._committing.done():
             await self._finish_committing()
         if self._in_hand == 0:
-            await self._commit()
+            await self._commits.commit()
             await self._stop.interrupt(self._look_for_lost_progress())
         await self._stop.interrupt(self._watch.look_for_a_stall(self._ends_of_batches))
 
@@ -259,7 +253,7 @@ class Session(ConsumerRebalanceListener):
         began_at = time.monotonic()
         try:
             with trace:
-                await self._commit(trace)
+                await self._commits.commit(trace)
         finally:
             self._put_down()
         logger.info(
@@ -273,9 +267,9 @@ class Session(ConsumerRebalanceListener):
     def _note_written(self, accounting: Accounting, ends: Mapping[Partition, int]) -> None:
         self._watch.touch()
         self.accounting += accounting
-        for partition, end in ends.items():
-            self._uncommitted[TopicPartition(*partition)] = end
-            self._written[TopicPartition(*partition)] = end
+        written = {TopicPartition(*partition): end for partition, end in ends.items()}
+        self._commits.owe(written)
+        self._written.update(written)
 
     async def _finish_writing(self) -> bool:
         """Wait for the batch that is being written; False where it, and all that was read since, is void."""
@@ -307,36 +301,12 @@ class Session(ConsumerRebalanceListener):
     def _go_back(self) -> None:
         logger.warning("database_went_back", hint="reading again from where the database is")
         self._ends_of_batches.clear()
+        self._commits.forget()
 
     def _put_down(self) -> None:
         self._in_hand -= 1
         if self._in_hand == 0:
             self._settled.set()
-
-    # Commit
-
-    async def _commit(self, trace: BatchTrace = OFF) -> None:
-        """Commit what is written. A commit that fails is no loss: `ingest_progress` knows better."""
-        assigned = self._consumer.assignment()
-        offsets = {partition: end for partition, end in self._uncommitted.items() if partition in assigned}
-        self._uncommitted = dict(offsets)
-        if not offsets:
-            return
-        began_at = time.monotonic()
-        try:
-            async with asyncio.timeout(min(COMMIT_SECONDS_MAX, self._stop.seconds_left)):
-                with trace.span("commit"):
-                    await self._consumer.commit(offsets)
-        except (CommitFailedError, IllegalStateError):
-            logger.info("commit_superseded", hint="the group has moved on; its new owner reads again")
-        except (KafkaError, TimeoutError) as error:
-            self._health.report("kafka", error, diagnose(error))
-            return
-        else:
-            self._metrics.offsets_committed(time.monotonic() - began_at)
-        for partition, end in offsets.items():
-            if self._uncommitted.get(partition) == end:
-                del self._uncommitted[partition]
 
     # Rebalance
 
@@ -355,7 +325,7 @@ class Session(ConsumerRebalanceListener):
         self._reassigned.clear()
         self._ends_of_batches.clear()
         self._out_of_range.clear()
-        self._uncommitted.clear()
+        self._commits.forget()
         self._written.clear()
         self._observer.observe_lag()
 
@@ -369,6 +339,8 @@ class Session(ConsumerRebalanceListener):
 
     async def _position(self) -> None:
         """Seek each newly assigned partition; only those are polled."""
+        if self._out_of_range:
+            await self._finish_writing()  # what is in hand is no gap, unless the database went back
         try:
             async with asyncio.timeout(ANSWER_SECONDS_MAX):
                 await self._stop.interrupt(self._reassigned.wait())
@@ -389,7 +361,7 @@ class Session(ConsumerRebalanceListener):
             self._out_of_range.pop(partition, None)
             self._written[partition] = start.offset
             if start.gap is not None:
-                self._uncommitted[partition] = start.offset
+                self._commits.owe({partition: start.offset})
         self._health.is_assigned = True
         self._metrics.reading_started(starts)
         self._observer.observe_lag()

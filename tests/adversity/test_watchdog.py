@@ -58,7 +58,7 @@ consumer.kafka.REQUEST_TIMEOUT_MS = 10_000
 consumer.session.SILENCE_SECONDS = consumer.watching.SILENCE_SECONDS = 1.0
 consumer.session.ANSWER_SECONDS_MAX = 5.0
 consumer.watching.STALL_SECONDS = 3.0
-consumer.session.COMMIT_SECONDS_MAX = consumer.session.LEAVE_SECONDS_MAX = 1.0
+consumer.committing.COMMIT_SECONDS_MAX = consumer.session.LEAVE_SECONDS_MAX = 1.0
 consumer.worker.BACKOFF_SECONDS_MAX = 1.0
 from consumer.cli import main
 main()
@@ -362,17 +362,27 @@ async def test_only_a_client_that_stalls_again_and_again_ends_the_process_and_no
 
 
 async def require_writing_without_commits(way: Way) -> None:
-    """A commit that does not return holds no batch up for longer than its bound."""
-    moments = forget_each(way.to_kafka, _COMMIT)
+    """Commits without an answer hold no batch up for longer than their bound; told until one has it."""
+    way.to_kafka.censor(without_commits)
     async with impatient(way).worker() as worker:
-        for seconds in range(3):
+        await way.publish(measured(0))
+        await worker.wait_for_event("not_ready", component="commit", error="TimeoutError")
+        for seconds in range(1, 4):
             await way.publish(measured(seconds))
             await way.wait_until_written()
-        assert moments
+        assert not worker.events("recovered", component="commit")
         assert not await committed_offsets(way.settings)
         way.to_kafka.restore()
+        await worker.wait_for_event("recovered", component="commit")
         await eventually(lambda: has_committed(way), deadline_seconds=SECONDS_MAX)
         assert len(worker.events("worker_started")) == 1
+        assert await worker.terminate() == 0
+        assert "never retrieved" not in worker.log.read_text()
+
+
+def without_commits(chunk: bytes) -> bytes:
+    """The group's commits never arrive."""
+    return b"".join(request for request in requests_of(chunk) if not is_of_the_group(request, _COMMIT))
 
 
 async def has_committed(way: Way) -> bool:
