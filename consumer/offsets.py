@@ -78,11 +78,17 @@ def choose_start(*, committed: int | None, progress: int | None, beginning: int)
     return Start(max(beginning, min(committed, progress)), gap)
 
 
-def restart_out_of_range(*, position: int, beginning: int) -> Start:
+def restart_out_of_range(*, position: int, progress: int | None, beginning: int) -> Start:
     """Where to go on when the broker says that it does not have `position`.
 
     Below the beginning, retention ran ahead: a gap. Otherwise the position lies beyond the log's end, so this
-    is not the log we knew (a topic made anew, a truncated log): it is read from its beginning.
+    is not the log we knew (a topic made anew, a truncated log): it is read from its beginning. Of a database
+    that went back meanwhile, the gap begins where it is by now.
+
+    Args:
+        position: where the worker was.
+        progress: as for `choose_start`.
+        beginning: likewise.
     """
-    gap = OffsetRange(position, beginning) if position < beginning else None
-    return Start(beginning, gap)
+    known = position if progress is None else min(position, progress)
+    return Start(beginning, OffsetRange(known, beginning) if known < beginning else None)

@@ -65,7 +65,9 @@ async def settle(
         stored = await transaction.progress(group, topic)
         progress = await transaction.progress(group, topic, known.topic_id)
         starts = {
-            partition: restart_out_of_range(position=out_of_range[partition], beginning=beginning)
+            partition: restart_out_of_range(
+                position=out_of_range[partition], progress=progress.get(partition), beginning=beginning
+            )
             if partition in out_of_range
             else choose_start(
                 committed=known.committed[partition], progress=progress.get(partition), beginning=beginning

@@ -20,9 +20,12 @@ from consumer import watching
 from consumer.health import Health
 from consumer.ingestion import Accounting
 from consumer.kafka import create_reader, require_topic
+from consumer.offsets import OffsetRange, Start
 from consumer.replay import replay
 from consumer.settings import WorkerSettings
+from consumer.starting import Known, settle
 from consumer.status import read_status
+from consumer.store import Store
 from consumer.topic import WHOLE_TOPIC
 from consumer.verification import compare_with_topic
 from consumer.watching import StalledError, Watch
@@ -127,6 +130,22 @@ async def test_retention_that_overtakes_a_running_worker_is_a_gap_too(settings: 
     [(first, last)] = await gaps(settings)
     assert last == 54
     assert worker.accounting == Accounting(applied=first + 5)
+
+
+async def test_a_position_that_is_gone_is_a_gap_from_where_a_restored_database_is_by_now(
+    settings: WorkerSettings,
+) -> None:
+    partition = TopicPartition(settings.kafka_topic, 0)
+    store = Store(settings.database_url.get_secret_value())
+    async with store.transaction() as transaction:
+        await transaction.begin_at(settings.kafka_group_id, {partition: Start(4)})
+
+    known = Known(None, {partition: 20}, {partition: 10})
+    starts = await settle(store, settings, known, {partition: 10})
+    await store.close()
+
+    assert starts == {partition: Start(20, OffsetRange(4, 20))}
+    assert await gaps(settings) == [(4, 19)]
 
 
 async def _waits_for_a_lock(settings: WorkerSettings) -> bool:

@@ -247,7 +247,11 @@ class History(RuleBasedStateMachine):
             for partition in missing:
                 log = self.logs[partition]
                 starts[partition] = (
-                    restart_out_of_range(position=lost[partition], beginning=log.beginning)
+                    restart_out_of_range(
+                        position=lost[partition],
+                        progress=progress.get(partition),
+                        beginning=log.beginning,
+                    )
                     if partition in lost
                     else choose_start(
                         committed=log.committed,

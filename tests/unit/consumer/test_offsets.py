@@ -65,12 +65,15 @@ def test_a_gap_is_exactly_what_lies_between_the_known_start_and_the_beginning(
         assert start.gap.start <= start.gap.last < start.offset
 
 
-@given(position=offsets, beginning=offsets)
-def test_out_of_range_is_a_gap_below_the_log_and_another_log_beyond_it(position: int, beginning: int) -> None:
-    start = restart_out_of_range(position=position, beginning=beginning)
+@given(position=offsets, progress=known_or_not, beginning=offsets)
+def test_out_of_range_is_a_gap_from_where_the_database_is_and_another_log_beyond_its_end(
+    position: int, progress: int | None, beginning: int
+) -> None:
+    start = restart_out_of_range(position=position, progress=progress, beginning=beginning)
 
+    known = position if progress is None or progress > position else progress
     assert start.offset == beginning
-    assert start.gap == (OffsetRange(position, beginning) if position < beginning else None)
+    assert start.gap == (OffsetRange(known, beginning) if known < beginning else None)
 
 
 def test_the_next_offset_is_the_one_after_the_record() -> None:
