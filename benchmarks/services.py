@@ -87,7 +87,7 @@ class Services:
 def running() -> Iterator[Services]:
     """Bring both up; both are gone with this process, however it ends."""
     with ExitStack() as stack:
-        kafka = stack.enter_context(ApacheKafka(settings=KAFKA_SETTINGS))
+        kafka = stack.enter_context(ApacheKafka(settings=KAFKA_SETTINGS, is_brief=False))
         yield Services(kafka, stack.enter_context(PostgresServer()))
 
 
