@@ -2,6 +2,7 @@ import pytest
 
 pytest_plugins = [
     "tests.support.hypothesis_profiles",
+    "tests.support.memory",
     "tests.support.installation",
     "tests.support.postgres",
     "tests.support.kafka",

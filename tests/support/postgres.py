@@ -13,8 +13,13 @@ import pytest
 
 from consumer.embedded import PostgresServer
 
-# For tests that never crash the machine.
-NO_DURABILITY = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
+# For tests that never crash the machine; little WAL, as it may lie in memory.
+NO_DURABILITY = {
+    "fsync": "off",
+    "synchronous_commit": "off",
+    "full_page_writes": "off",
+    "max_wal_size": "128MB",
+}
 
 Templates = Callable[[PostgresServer], str]
 
