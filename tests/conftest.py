@@ -3,6 +3,7 @@ import pytest
 pytest_plugins = [
     "tests.support.hypothesis_profiles",
     "tests.support.memory",
+    "tests.support.order",
     "tests.support.installation",
     "tests.support.postgres",
     "tests.support.kafka",

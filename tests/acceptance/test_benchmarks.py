@@ -13,6 +13,7 @@ from tests.support.kafka import require_apache
 ROOT = Path(__file__).parents[2]
 
 
+@pytest.mark.long
 async def test_a_run_ends_with_the_figures_the_table_and_the_chart(
     tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:

@@ -42,6 +42,7 @@ def files_of(directory: Path) -> list[Path]:
     return list(directory.iterdir())
 
 
+@pytest.mark.long
 async def test_the_demo_proves_its_claims_and_leaves_nothing_behind(
     tmp_path: Path, open_directory: Path, installed: Path
 ) -> None:
@@ -60,6 +61,7 @@ async def test_the_demo_proves_its_claims_and_leaves_nothing_behind(
     assert files_of(open_directory) == []
 
 
+@pytest.mark.long
 async def test_one_that_stays_serves_the_page_where_it_was_told_to(
     tmp_path: Path, open_directory: Path
 ) -> None:

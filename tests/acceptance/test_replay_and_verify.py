@@ -157,6 +157,7 @@ async def test_a_slice_is_replayed_and_touches_no_groups_offsets(
     assert (await committed_offsets(settings), await progress(settings)) == offsets
 
 
+@pytest.mark.long
 async def test_replay_and_verify_hold_while_two_workers_write(
     command: CommandLine, settings: WorkerSettings
 ) -> None:

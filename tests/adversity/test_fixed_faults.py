@@ -31,6 +31,7 @@ def test_each_kind_of_fault_happens_once() -> None:
     assert sorted(chain.from_iterable(ROUNDS)) == sorted(FAULTS)
 
 
+@pytest.mark.long
 @pytest.mark.timeout(600)
 async def test_no_fault_costs_a_record_or_lets_a_row_go_backwards(world: World) -> None:
     figures = Figures()

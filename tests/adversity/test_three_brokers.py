@@ -133,6 +133,7 @@ async def waiting_for_a_leader(command: CommandLine) -> AsyncIterator[None]:
         assert len(worker.events("worker_started")) == 1
 
 
+@pytest.mark.long
 @pytest.mark.timeout(600)
 async def test_no_broker_that_goes_costs_a_record_or_the_worker_its_life(
     cluster: Cluster, sole_copy: CommandLine

@@ -27,6 +27,8 @@ from tests.support.postgres import new_database
 from tests.support.proxy import Proxy
 from tests.support.waiting import eventually
 
+pytestmark = pytest.mark.long
+
 WAYS = 5
 
 NOTICE_SECONDS_MAX = 60.0

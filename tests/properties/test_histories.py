@@ -365,6 +365,7 @@ def _is_written(record: TopicRecord, seen: Seen) -> bool:
     return event.pattern_id in seen.rows and seen.rows[event.pattern_id] >= event.order
 
 
+@pytest.mark.long
 @pytest.mark.timeout(900)  # thousands of transactions, on whatever machine
 @pytest.mark.parametrize("steps", [15, 30])
 def test_no_history_of_faults_loses_or_falsifies_anything(migrated_database_url: str, steps: int) -> None:

@@ -7,6 +7,8 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import pytest
+
 from consumer.embedded import HOST
 from consumer.session import LEAVE_SECONDS_MAX
 from consumer.settings import WorkerSettings
@@ -44,6 +46,7 @@ class Scene:
         await eventually(is_written, deadline_seconds=seconds_max)
 
 
+@pytest.mark.long
 async def test_half_open_tls_connections_are_replaced_within_a_minute_and_keep_no_stop_waiting(
     secured_kafka: SecuredKafka,
     secured_postgres: SecuredPostgres,
