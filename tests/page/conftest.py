@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator, Iterable
 
-import pytest
+import pytest_asyncio
 
 from consumer.offsets import OffsetRange, Start
 from consumer.store import Store
@@ -31,7 +31,7 @@ async def fill_progress(url: str, group: str = "group", topic: str = "scores") -
         await store.close()
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(loop_scope="session")
 async def address(migrated_database_url: str) -> AsyncIterator[str]:
     """Where the page is served, against the database alone."""
     async with served(migrated_database_url) as address:

@@ -22,6 +22,8 @@ from tests.support.events import TopicRecord
 from tests.support.pipeline import an_event
 from tests.support.waiting import eventually
 
+pytestmark = pytest.mark.asyncio(loop_scope="session")  # in which the browser lives
+
 SCORES = {"excellent": 0.95, "good": 0.8, "fair": 0.6, "poor": 0.2}
 DIMENSIONS = ("completeness", "documentation", "compliance", "metadata_richness", "complexity")
 NAMES = "tbody a.name"

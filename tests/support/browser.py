@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-import pytest
+import pytest_asyncio
 from playwright.async_api import Browser, Page, async_playwright, expect
 from pydantic import SecretStr
 
@@ -80,9 +80,9 @@ def executable() -> str:
     return found
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def browser() -> AsyncIterator[Browser]:
-    """The system's Chromium."""
+    """The system's Chromium, for tests of the session's event loop: each visits with cookies of its own."""
     async with async_playwright() as playwright:
         # As root, as CI is, Chromium has no sandbox of its own.
         browser = await playwright.chromium.launch(executable_path=executable(), args=["--no-sandbox"])
