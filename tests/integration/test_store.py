@@ -12,6 +12,7 @@ from consumer.ingestion import Accounting, decode_batch, store_batch
 from consumer.offsets import OffsetRange, Start
 from consumer.store import ProgressLostError, Store, connected
 from schemas.dead_letter import RejectReason
+from schemas.pattern_scored import PatternScored
 from tests.support.batches import FUTURE, a_batch, write
 from tests.support.events import TopicRecord
 from tests.support.pipeline import BASE_TIME, an_event
@@ -49,11 +50,13 @@ async def test_a_row_from_before_events_had_ids_yields_to_any_event_of_the_same_
     assert accounting == Accounting(applied=1)
 
 
+@pytest.mark.parametrize("updates_first", [False, True])
 async def test_a_batch_that_changes_nothing_writes_no_row_and_next_to_no_wal(
-    store: Store, database: Any
+    store: Store, database: Any, updates_first: bool
 ) -> None:
     batch = a_batch(an_event(pattern, event=pattern) for pattern in range(2000))
     await write(store, batch)
+    store.updates_first = updates_first
     rows = "SELECT pattern_id, xmin::text, ctid::text, updated_at FROM pattern_quality_metrics ORDER BY 1"
     before = await database.fetch(rows)
     wal_before = await database.fetchval("SELECT pg_current_wal_insert_lsn()")
@@ -407,6 +410,50 @@ async def test_a_writer_in_whose_way_another_stands_steps_back_before_the_two_de
     assert await database.fetchval("SELECT min(measurement_timestamp) FROM pattern_quality_metrics") == (
         an_event(1, seconds=5).measurement_timestamp
     )
+
+
+async def test_a_writer_that_updates_first_steps_back_likewise(
+    store: Store, database: Any, any_migrated_database_url: str
+) -> None:
+    """It has the old pattern when it comes to the new one, which the other one has, and wants the old one."""
+    await write(store, a_batch([an_event(2)]))
+    store.updates_first = True
+    async with connected(any_migrated_database_url) as other:
+        begun = other.transaction()
+        await begun.start()
+        await other.execute(
+            "INSERT INTO pattern_quality_metrics "
+            "(pattern_id, quality_score, confidence, measurement_timestamp) "
+            "VALUES ($1, 0.1, 1, $2)",
+            an_event(1).pattern_id,
+            BASE_TIME,
+        )
+        newer = a_batch([an_event(1, seconds=5), an_event(2, seconds=5)])
+        writing = asyncio.create_task(write(store, newer))
+        await eventually(
+            lambda: database.fetchval("SELECT EXISTS (SELECT 1 FROM pg_locks WHERE NOT granted)")
+        )
+        await other.execute(
+            "SELECT 1 FROM pattern_quality_metrics WHERE pattern_id = $1 FOR UPDATE", an_event(2).pattern_id
+        )
+        await begun.commit()
+
+    assert await writing == Accounting(applied=2)
+
+
+async def test_the_next_batch_updates_first_only_where_every_pattern_had_a_row_and_a_newer_event(
+    store: Store,
+) -> None:
+    async def is_next_after(*events: PatternScored) -> bool:
+        await write(store, a_batch(events))
+        return store.updates_first
+
+    assert not await is_next_after(an_event(1), an_event(2))
+    assert await is_next_after(an_event(1, seconds=1), an_event(2, seconds=1))
+    assert await is_next_after(an_event(1, seconds=2))
+    assert not await is_next_after(an_event(1, seconds=3), an_event(3))
+    assert await is_next_after(an_event(3, seconds=3))
+    assert not await is_next_after(an_event(1, seconds=1), an_event(2, seconds=4))
 
 
 async def test_a_table_that_takes_no_copy_takes_its_rows_nevertheless(

@@ -4,6 +4,7 @@ Each test runs its examples in one event loop on one database, whose tables are 
 """
 
 import asyncio
+import itertools
 import json
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import contextmanager
@@ -142,6 +143,9 @@ HOSTILE_RECORDS = [
 
 old_tables = st.dictionaries(st.sampled_from(FEW_PATTERNS), st.sampled_from(FEW_TIMES))
 measurements = colliding_events.map(with_refusals)
+WAYS = st.lists(st.booleans(), min_size=1, max_size=6).map(itertools.cycle)
+"""Which way each batch is merged, whatever the one before was like."""
+
 batches = st.lists(st.lists(measurements | st.sampled_from(HOSTILE_RECORDS), max_size=10), max_size=6)
 
 
@@ -160,11 +164,12 @@ def test_the_table_is_the_fold_after_each_batch_and_each_record_is_accounted_for
     constraint = f"ALTER TABLE pattern_quality_metrics ADD CHECK (version <> '{REFUSED_VERSION}')"
     with open_database(any_migrated_database_url, constraint) as (run, connection, store, _):
 
-        async def check(old_rows: dict[UUID, datetime], history: list[Any]) -> None:
+        async def check(old_rows: dict[UUID, datetime], history: list[Any], ways: Iterator[bool]) -> None:
             await begin_anew(connection, old_rows)
             model = Model(old_rows)
             for batch in history:
                 scored, hostile = split(batch)
+                store.updates_first = next(ways)
                 accounting = await ingest(store, records_of(batch))
 
                 assert accounting == model.ingest(scored, len(hostile))
@@ -181,9 +186,9 @@ def test_the_table_is_the_fold_after_each_batch_and_each_record_is_accounted_for
             )
 
         @settings(max_examples=60, deadline=None)
-        @given(old_tables, batches)
-        def examples(old_rows: dict[UUID, datetime], history: list[Any]) -> None:
-            run(check(old_rows, history))
+        @given(old_tables, batches, WAYS)
+        def examples(old_rows: dict[UUID, datetime], history: list[Any], ways: Iterator[bool]) -> None:
+            run(check(old_rows, history, ways))
 
         examples()
 
@@ -191,10 +196,11 @@ def test_the_table_is_the_fold_after_each_batch_and_each_record_is_accounted_for
 def test_a_replay_of_any_slice_in_any_order_writes_nothing(any_migrated_database_url: str) -> None:
     with open_database(any_migrated_database_url) as (run, connection, store, _):
 
-        async def check(history: list[PatternScored], replay: list[PatternScored]) -> None:
+        async def check(history: list[PatternScored], replay: list[PatternScored], way: bool) -> None:
             await begin_anew(connection, {})
             await ingest(store, [record_of(event) for event in history])
             before = await connection.fetch(READ_ROW_VERSIONS)
+            store.updates_first = way
 
             accounting = await ingest(store, [record_of(event) for event in replay])
 
@@ -204,19 +210,24 @@ def test_a_replay_of_any_slice_in_any_order_writes_nothing(any_migrated_database
         @settings(max_examples=30, deadline=None)
         @given(st.lists(colliding_events, min_size=1), st.data())
         def examples(history: list[PatternScored], data: st.DataObject) -> None:
-            run(check(history, data.draw(st.lists(st.sampled_from(history), max_size=20))))
+            replay = data.draw(st.lists(st.sampled_from(history), max_size=20))
+            run(check(history, replay, way=data.draw(st.booleans())))
 
         examples()
+
+
+Histories = tuple[list[list[PatternScored]], list[list[PatternScored]]]
 
 
 def test_two_writers_at_once_come_to_the_same_table(any_migrated_database_url: str) -> None:
     with open_database(any_migrated_database_url) as (run, connection, one, other):
 
-        async def check(histories: tuple[list[list[PatternScored]], list[list[PatternScored]]]) -> None:
+        async def check(histories: Histories, ways: Iterator[bool]) -> None:
             await begin_anew(connection, {})
 
             async def write(store: Store, history: list[list[PatternScored]]) -> None:
                 for batch in history:
+                    store.updates_first = next(ways)
                     await ingest(store, [record_of(event) for event in batch])
 
             async with asyncio.TaskGroup() as writers:
@@ -232,9 +243,9 @@ def test_two_writers_at_once_come_to_the_same_table(any_migrated_database_url: s
         history = st.lists(st.lists(colliding_events, min_size=1, max_size=10), min_size=1, max_size=4)
 
         @settings(max_examples=30, deadline=None)
-        @given(st.tuples(history, history))
-        def examples(histories: tuple[list[list[PatternScored]], list[list[PatternScored]]]) -> None:
-            run(check(histories))
+        @given(st.tuples(history, history), WAYS)
+        def examples(histories: Histories, ways: Iterator[bool]) -> None:
+            run(check(histories, ways))
 
         examples()
 

@@ -115,6 +115,8 @@ class History(RuleBasedStateMachine):
         self.topic_id = uuid4()
         self.owners = dict.fromkeys(PARTITIONS, 0)
         self.members = [Member(store) for store in database.stores]
+        for store in database.stores:
+            store.updates_first = False  # so that a history depends on none before it
         self.went_back = False
         self.before: dict[UUID, tuple[Any, UUID]] = {}
         self.run(database.connection.execute(f"{FORGET}; {BACK_UP}"))
