@@ -454,6 +454,7 @@ async def test_the_next_batch_updates_first_only_where_every_pattern_had_a_row_a
     assert not await is_next_after(an_event(1, seconds=3), an_event(3))
     assert await is_next_after(an_event(3, seconds=3))
     assert not await is_next_after(an_event(1, seconds=1), an_event(2, seconds=4))
+    assert not await is_next_after(an_event(1, seconds=6), an_event(4))
 
 
 async def test_a_table_that_takes_no_copy_takes_its_rows_nevertheless(
