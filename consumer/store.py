@@ -248,7 +248,7 @@ class StoreTransaction:
     async def _update_first(self, ordered: Sequence[Accepted]) -> int:
         """Merge what is likely to be newer measurements of patterns that have a row.
 
-        A third of what PostgreSQL does for an update is to be asked before whether the row is there. Where
+        A fifth of what PostgreSQL does for an update is to be asked before whether the row is there. Where
         some rows are not, or are newer, the law decides on these as well.
 
         Raises:
