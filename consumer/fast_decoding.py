@@ -40,6 +40,7 @@ _COLON: Final = ord(":")
 _ALIKE: Final = bytes.maketrans(b"123456789E[", b"000000000e{")
 _EXPONENT: Final = b"0e"
 _MANY_DIGITS: Final = b"0" * 8
+_PARTING: Final = b"\0"
 
 # An integer of so many digits is kept exactly by pydantic, and not by orjson.
 _LONG_NUMBER: Final = re.compile(rb"\d{19}")
@@ -124,8 +125,10 @@ def _together(values: Sequence[bytes]) -> bytes:
         ValueError: one of them is long, not UTF-8, or has an escape that may stand for what PostgreSQL
             cannot hold.
     """
+    if max(map(len, values)) > _VALUE_BYTES_MAX:
+        raise ValueError
     together = b"[%b]" % b"]\n[".join(values)
-    if max(map(len, values)) > _VALUE_BYTES_MAX or (_BACKSLASH in together and b"\\u" in together):
+    if _BACKSLASH in together and b"\\u" in together:
         raise ValueError
     if not together.isascii():
         together.decode()
@@ -163,11 +166,12 @@ def _common_metadata(raw: list[bytes]) -> list[bytes]:
     Args:
         raw: any JSON; msgspec has seen that it is well-formed, and so without the byte that parts it here.
     """
-    alike, end = b"\0".join(raw).translate(_ALIKE), -1
+    alike, place = _PARTING.join(raw).translate(_ALIKE), 0
     for one in raw:
-        start, end = end + 1, end + 1 + len(one)
-        if one[0] != _OPENING or alike.count(_OPENING, start, end) > METADATA_DEPTH_MAX:
+        behind = place + len(one)
+        if one[0] != _OPENING or alike.count(_OPENING, place, behind) > METADATA_DEPTH_MAX:
             raise ValueError
+        place = behind + len(_PARTING)
     return raw if _is_plain(alike) else list(map(_plain, raw))
 
 
