@@ -63,11 +63,11 @@ FULL: Final = Size(
 QUICK: Final = Size(
     events=20_000,
     sample=2_000,
-    growth=(1_000, 20_000),
+    growth=(20_000,),
     rates=(100,),
     samples=30,
     batch_sizes=(1_000,),
-    peer_batch_sizes=(500,),
+    peer_batch_sizes=(),
     repetitions=1,
     has_all=False,
 )
