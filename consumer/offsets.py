@@ -70,8 +70,7 @@ def choose_start(*, committed: int | None, progress: int | None, beginning: int)
             the same name that was there before this one.
         beginning: the first offset the log still has.
     """
-    known = [offset for offset in (committed, progress) if offset is not None]
-    gap = OffsetRange(min(known), beginning) if known and min(known) < beginning else None
+    gap = _gap_before(beginning, committed, progress)
     if committed is None or progress is None:
         was_forgotten = committed is None and progress is not None and progress > beginning
         return Start(beginning, gap, was_forgotten)
@@ -90,5 +89,10 @@ def restart_out_of_range(*, position: int, progress: int | None, beginning: int)
         progress: as for `choose_start`.
         beginning: likewise.
     """
-    known = position if progress is None else min(position, progress)
-    return Start(beginning, OffsetRange(known, beginning) if known < beginning else None)
+    return Start(beginning, _gap_before(beginning, position, progress))
+
+
+def _gap_before(beginning: int, *offsets: int | None) -> OffsetRange | None:
+    """What lies between the smallest offset that is known and the log's beginning."""
+    known = [offset for offset in offsets if offset is not None]
+    return OffsetRange(min(known), beginning) if known and min(known) < beginning else None
