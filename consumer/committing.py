@@ -12,7 +12,7 @@ from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError
 from consumer.faults import diagnose
 from consumer.health import Health
 from consumer.metrics import Metrics
-from consumer.stopping import Stop, cancel
+from consumer.stopping import Stop, cancel, see
 from consumer.tracing import OFF, BatchTrace
 
 logger = structlog.get_logger()
@@ -80,7 +80,7 @@ class Commits:
             if self._asked is not None:
                 await asyncio.wait({self._asked})
             self._asked = asyncio.ensure_future(self._consumer.commit(offsets))
-            self._asked.add_done_callback(_see)
+            self._asked.add_done_callback(see)
             await asyncio.wait({self._asked})
         self._asked.result()
 
@@ -89,8 +89,3 @@ class Commits:
         self.forget()
         if self._asked is not None:
             await cancel(self._asked)
-
-
-def _see(asked: "asyncio.Task[None]") -> None:
-    if not asked.cancelled():
-        asked.exception()  # seen, so that asyncio does not report it as never retrieved

@@ -80,8 +80,13 @@ async def cancel(task: "asyncio.Task[Any]") -> None:
     """Cancel a task and wait until it has ended, however it ends."""
     task.cancel()
     await asyncio.wait({task})
-    if not task.cancelled():
-        task.exception()  # seen, so that asyncio does not report it as never retrieved
+    see(task)
+
+
+def see(ended: "asyncio.Task[Any]") -> None:
+    """Look at how a task has ended, so that asyncio does not report an error as never retrieved."""
+    if not ended.cancelled():
+        ended.exception()
 
 
 async def end_within(seconds: float, ending: Coroutine[Any, Any, None]) -> str | None:
