@@ -239,25 +239,21 @@ class StoreTransaction:
         async with self._savepoint():
             applied = await self._copy_new(new) if new else 0
             if newer:
-                await self._clear_stage()
-                await self._copy_staged(newer, 1)
                 async with self._out_of_order() if new else nullcontext():
-                    applied += _count(await self.connection.execute(statement("update_patterns")))
+                    applied += await self._update(newer)
             return applied
 
     async def _update_first(self, ordered: Sequence[Accepted]) -> int:
         """Merge what is likely to be newer measurements of patterns that have a row.
 
         A fifth of what PostgreSQL does for an update is to be asked before whether the row is there. Where
-        some rows are not, or are newer, the law decides on these as well.
+        some are not, or hold what is newer, the law decides on the whole stage.
 
         Raises:
             RefusedError: as `_merge_known`.
         """
         async with self._savepoint():
-            await self._clear_stage()
-            await self._copy_staged(ordered, 1)
-            applied = _count(await self.connection.execute(statement("update_patterns")))
+            applied = await self._update(ordered)
             self.updates_first = applied == len(ordered)
             if not self.updates_first:
                 async with self._out_of_order():
@@ -265,6 +261,12 @@ class StoreTransaction:
                         await self.connection.execute(statement("upsert_patterns"), 1, len(ordered))
                     )
             return applied
+
+    async def _update(self, newer: Sequence[Accepted]) -> int:
+        """Bring them into the rows that are there, by way of the stage; how many rows that were."""
+        await self._clear_stage()
+        await self._copy_staged(newer, 1)
+        return _count(await self.connection.execute(statement("update_patterns")))
 
     @asynccontextmanager
     async def _out_of_order(self) -> AsyncIterator[None]:

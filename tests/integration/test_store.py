@@ -381,64 +381,41 @@ async def test_two_writers_of_the_same_patterns_neither_deadlock_nor_let_a_row_g
     )
 
 
+LOCK_OLD = f"SELECT 1 FROM pattern_quality_metrics WHERE pattern_id = '{an_event(2).pattern_id}' FOR UPDATE"
+INSERT_NEW = f"""
+INSERT INTO pattern_quality_metrics (pattern_id, quality_score, confidence, measurement_timestamp)
+VALUES ('{an_event(1).pattern_id}', 0.1, 1, '{BASE_TIME}')
+"""
+
+
+@pytest.mark.parametrize(
+    ("updates_first", "first", "second"),
+    [
+        pytest.param(False, LOCK_OLD, INSERT_NEW, id="asks first"),
+        pytest.param(True, INSERT_NEW, LOCK_OLD, id="updates first"),
+    ],
+)
 async def test_a_writer_in_whose_way_another_stands_steps_back_before_the_two_deadlock(
-    store: Store, database: Any, any_migrated_database_url: str
+    store: Store, database: Any, any_migrated_database_url: str, updates_first: bool, first: str, second: str
 ) -> None:
-    """The other one locks in another order: the old pattern first, though it sorts behind the new one."""
+    """The other one comes to the old pattern and to the new one in the opposite order."""
     await write(store, a_batch([an_event(2)]))
+    store.updates_first = updates_first
     newer = a_batch([an_event(1, seconds=5), an_event(2, seconds=5)])
     async with connected(any_migrated_database_url) as other:
         begun = other.transaction()
         await begun.start()
-        await other.execute(
-            "SELECT 1 FROM pattern_quality_metrics WHERE pattern_id = $1 FOR UPDATE", an_event(2).pattern_id
-        )
+        await other.execute(first)
         writing = asyncio.create_task(write(store, newer))
         waits = "SELECT EXISTS (SELECT 1 FROM pg_locks WHERE NOT granted)"
         await eventually(lambda: database.fetchval(waits))
-
-        await other.execute(
-            "INSERT INTO pattern_quality_metrics "
-            "(pattern_id, quality_score, confidence, measurement_timestamp) "
-            "VALUES ($1, 0.1, 1, $2)",
-            an_event(1).pattern_id,
-            BASE_TIME,
-        )
+        await other.execute(second)
         await begun.commit()
 
     assert await writing == Accounting(applied=2)
     assert await database.fetchval("SELECT min(measurement_timestamp) FROM pattern_quality_metrics") == (
         an_event(1, seconds=5).measurement_timestamp
     )
-
-
-async def test_a_writer_that_updates_first_steps_back_likewise(
-    store: Store, database: Any, any_migrated_database_url: str
-) -> None:
-    """It has the old pattern when it comes to the new one, which the other one has, and wants the old one."""
-    await write(store, a_batch([an_event(2)]))
-    store.updates_first = True
-    async with connected(any_migrated_database_url) as other:
-        begun = other.transaction()
-        await begun.start()
-        await other.execute(
-            "INSERT INTO pattern_quality_metrics "
-            "(pattern_id, quality_score, confidence, measurement_timestamp) "
-            "VALUES ($1, 0.1, 1, $2)",
-            an_event(1).pattern_id,
-            BASE_TIME,
-        )
-        newer = a_batch([an_event(1, seconds=5), an_event(2, seconds=5)])
-        writing = asyncio.create_task(write(store, newer))
-        await eventually(
-            lambda: database.fetchval("SELECT EXISTS (SELECT 1 FROM pg_locks WHERE NOT granted)")
-        )
-        await other.execute(
-            "SELECT 1 FROM pattern_quality_metrics WHERE pattern_id = $1 FOR UPDATE", an_event(2).pattern_id
-        )
-        await begun.commit()
-
-    assert await writing == Accounting(applied=2)
 
 
 async def test_the_next_batch_updates_first_only_where_every_pattern_had_a_row_and_a_newer_event(
