@@ -5,6 +5,7 @@ import secrets
 import time
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager, nullcontext
+from datetime import datetime
 from typing import Any, Final, TypeAlias
 from uuid import UUID
 
@@ -15,7 +16,7 @@ from consumer.connecting import connect
 from consumer.copying import COLUMNS_OF_STAGE, COLUMNS_OF_TABLE, first_id, new_rows, staged
 from consumer.faults import Fault, diagnose
 from consumer.offsets import OffsetRange, Start
-from consumer.records import Accepted, Record, Rejected, storable_text
+from consumer.records import Accepted, Event, Record, Rejected, storable_text
 from consumer.sql import statement
 from schemas.dead_letter import RejectReason
 
@@ -40,6 +41,9 @@ _SERVER_SETTINGS: Final = {
 }
 
 Connection: TypeAlias = "asyncpg.Connection[Any]"
+
+_Order: TypeAlias = tuple[datetime, UUID | None]
+"""Of a row: when it was measured, and by which event. Null, which others wrote, counts as the smallest."""
 
 Partition: TypeAlias = tuple[str, int]
 """A topic and a partition number (aiokafka's `TopicPartition` is one)."""
@@ -233,8 +237,9 @@ class StoreTransaction:
             RefusedError: something was refused, and nothing is written.
         """
         present = await self._present(ordered)
-        new = [one for place, one in enumerate(ordered, 1) if place not in present]
-        newer = [one for place, one in enumerate(ordered, 1) if present.get(place)]
+        new = [one for one in ordered if one.event.pattern_id not in present]
+        there = (one for one in ordered if one.event.pattern_id in present) if present else ()
+        newer = [one for one in there if _supersedes(one.event, present[one.event.pattern_id])]
         self.updates_first = len(newer) == len(ordered)
         async with self._savepoint():
             applied = await self._copy_new(new) if new else 0
@@ -275,16 +280,11 @@ class StoreTransaction:
         yield
         await self.connection.execute(statement("set_lock_timeout_default"))
 
-    async def _present(self, ordered: Sequence[Accepted]) -> dict[int, bool]:
-        """The places of the events whose patterns have a row, and whether they supersede it."""
-        events = [one.event for one in ordered]
-        rows = await self.connection.fetch(
-            statement("select_present"),
-            [event.pattern_id for event in events],
-            [event.measurement_timestamp for event in events],
-            [event.event_id for event in events],
-        )
-        return {row[0]: row[1] for row in rows}
+    async def _present(self, ordered: Sequence[Accepted]) -> dict[UUID, _Order]:
+        """The patterns among those of the events that have a row, and the order of each."""
+        patterns = [one.event.pattern_id for one in ordered]
+        rows = await self.connection.fetch(statement("select_present"), patterns)
+        return {pattern: (measured_at, event_id) for pattern, measured_at, event_id in rows}
 
     async def _merge(self, ordered: Sequence[Accepted], law: str) -> tuple[int, list[Rejected]]:
         """Merge by the law alone: all at once or, where something is refused, row by row."""
@@ -425,6 +425,12 @@ class StoreTransaction:
         ]
         await self.connection.executemany(statement("set_progress"), progress)
         await self.connection.executemany(statement("insert_gap"), gaps)
+
+
+def _supersedes(event: Event, present: _Order) -> bool:
+    """Whether to send it: the law, which in `update_patterns` decides again on the row as it is by then."""
+    measured_at, event_id = present
+    return event.measurement_timestamp >= measured_at if event_id is None else event.order > present
 
 
 def _count(status: str) -> int:

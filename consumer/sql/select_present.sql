@@ -1,8 +1,7 @@
--- Which of a batch's patterns have a row, and whether the batch's event supersedes it: the law, as in
--- `upsert_patterns`, which decides again on the row as it is by then.
-SELECT given.place,
-       ((given.measurement_timestamp, given.event_id) > (present.measurement_timestamp, present.event_id))
-           IS NOT FALSE
-FROM unnest($1::uuid[], $2::timestamptz[], $3::uuid[]) WITH ORDINALITY
-    AS given (pattern_id, measurement_timestamp, event_id, place)
-JOIN pattern_quality_metrics AS present USING (pattern_id)
+-- Which of a batch's patterns have a row, and what an event must supersede there. A time that the driver cannot
+-- hold is told as the nearest that it can, between which and the time no event lies; null, as the earliest.
+SELECT pattern_id,
+       least(greatest(measurement_timestamp, '0001-01-01 00:00:00+00'), '9999-12-31 23:59:59.999999+00'),
+       event_id
+FROM pattern_quality_metrics
+WHERE pattern_id = ANY($1::uuid[])

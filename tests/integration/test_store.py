@@ -199,6 +199,24 @@ async def test_a_null_that_others_wrote_counts_as_the_smallest_and_pins_no_row(
     assert await write(store, a_batch([an_event(1, event=1)])) == Accounting(superseded=1)
 
 
+@pytest.mark.parametrize(
+    ("time", "fate"),
+    [
+        ("infinity", Accounting(superseded=1)),
+        ("294276-12-31Z", Accounting(superseded=1)),
+        ("0044-03-15 12:00Z BC", Accounting(applied=1)),
+        ("-infinity", Accounting(applied=1)),
+    ],
+)
+async def test_a_time_of_a_row_that_python_cannot_hold_is_compared_as_what_it_is(
+    store: Store, database: Any, time: str, fate: Accounting
+) -> None:
+    await write(store, a_batch([an_event(1)]))
+    await database.execute(f"UPDATE pattern_quality_metrics SET measurement_timestamp = '{time}'")
+
+    assert await write(store, a_batch([an_event(1, seconds=1), an_event(2)])) == fate + Accounting(applied=1)
+
+
 async def test_where_the_latest_event_of_a_pattern_is_refused_its_next_latest_takes_its_place(
     store: Store, database: Any
 ) -> None:
