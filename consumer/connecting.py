@@ -1,15 +1,20 @@
 """Connections to PostgreSQL: only to a database that can hold what events hold."""
 
-from typing import Any
+from typing import Any, Final, TypeAlias
 
 import asyncpg
+
+STATEMENT_SECONDS_MAX: Final = 45
+"""A statement that takes longer is given up, with its connection: it may be half-open."""
+
+Connection: TypeAlias = "asyncpg.Connection[Any]"
 
 
 class UnfitDatabaseError(Exception):
     """The database cannot hold what events hold; the message says what to do."""
 
 
-async def connect(database_url: str, **options: Any) -> "asyncpg.Connection[Any]":  # noqa: ANN401 - the driver's
+async def connect(database_url: str, **options: Any) -> Connection:  # noqa: ANN401 - the driver's
     """Connect.
 
     Args:
@@ -21,7 +26,7 @@ async def connect(database_url: str, **options: Any) -> "asyncpg.Connection[Any]
         asyncpg.PostgresError: PostgreSQL refused.
         OSError: PostgreSQL is not reachable.
     """
-    connection: asyncpg.Connection[Any] = await asyncpg.connect(database_url, **options)
+    connection: Connection = await asyncpg.connect(database_url, **options)
     encoding = connection.get_settings().server_encoding
     if encoding != "UTF8":
         connection.terminate()

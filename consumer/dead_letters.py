@@ -9,11 +9,12 @@ from typing import Any, Final, NamedTuple
 
 from typing_extensions import override
 
+from consumer.connecting import Connection
 from consumer.decoding import is_structured, without_registry_prefix
 from consumer.ingestion import Accounting, decode_batch, store_batch
 from consumer.records import Record, Rejected, StoredRecord, storable_text
 from consumer.sql import statement
-from consumer.store import Connection, Store, StoreTransaction, connected
+from consumer.store import Store, StoreTransaction, connected
 from schemas.dead_letter import RejectReason
 
 OPEN: Final = "open"

@@ -120,9 +120,9 @@ async def store_batch(
     """
     accepted, refused = batch.accepted, list[Rejected]()
     if transaction.keeps_history:
-        _, refused = await _merge(accepted, by_measurement, transaction.merge_history)
+        _, refused = await _merge(accepted, by_measurement, transaction.table.merge_history)
         accepted = _without(accepted, refused)
-    applied, others = await _merge(accepted, by_pattern, transaction.merge)
+    applied, others = await _merge(accepted, by_pattern, transaction.table.merge)
     refused += others
     await transaction.insert_dead_letters(batch.rejected + refused)
     if group is not None and ranges:

@@ -8,10 +8,11 @@ from typing import Final
 
 import asyncpg
 
+from consumer.connecting import STATEMENT_SECONDS_MAX
 from consumer.ingestion import Batch
 from consumer.offsets import OffsetRange, cut
 from consumer.records import Accepted, Rejected
-from consumer.store import STATEMENT_SECONDS_MAX, Partition
+from consumer.store import Partition
 
 QUICK_SECONDS_MAX: Final = STATEMENT_SECONDS_MAX / 4
 """Who wrote so quickly can write twice as much in time."""

@@ -5,10 +5,11 @@ from typing import Any, Final
 
 from typing_extensions import override
 
+from consumer.connecting import Connection
 from consumer.records import Record
 from consumer.settings import DatabaseSettings
 from consumer.sql import statement
-from consumer.store import Connection, Store
+from consumer.store import Store
 
 COMPARE_SECONDS_MAX: Final = 3600.0
 

@@ -125,7 +125,7 @@ async def _check_upsert(store: Store) -> Check:
                     measurement_timestamp=measured_at + timedelta(seconds=seconds),
                 )
                 record = StoredRecord("verify", 0, seconds, -1, event.to_json())
-                merged, refused = await transaction.merge([Accepted(record, event)])
+                merged, refused = await transaction.table.merge([Accepted(record, event)])
                 applied += merged
             count = await transaction.connection.fetchval(statement("select_pattern_count"), pattern_id)
             raise _RollBackError  # noqa: TRY301 - it is the transaction that has to see it

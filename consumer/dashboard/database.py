@@ -5,7 +5,8 @@ from typing import Final
 
 import asyncpg
 
-from consumer.store import CONNECT_SECONDS_MAX, Connection
+from consumer.connecting import Connection
+from consumer.store import CONNECT_SECONDS_MAX
 
 CONNECTIONS_MAX: Final = 2
 IDLE_SECONDS_MAX: Final = 60.0

@@ -22,11 +22,12 @@ with atheris.instrument_imports(include=["schemas", "consumer"]):
     from consumer.decoding import decode, without_registry_prefix
     from consumer.fast_decoding import FastEvent
 
+from consumer.connecting import Connection
 from consumer.embedded import PostgresServer
 from consumer.ingestion import Accounting, Batch, store_batch
 from consumer.migration import migrate_up
 from consumer.records import Accepted, Rejected
-from consumer.store import Connection, Store
+from consumer.store import Store
 from tests.properties.test_fast_decoding import assert_the_model_agrees
 from tests.properties.test_fold_equals_sql import same_json
 from tests.support.events import ACCEPTED_UNTIL, TopicRecord, as_scored, value, value_with_raw

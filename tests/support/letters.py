@@ -7,10 +7,11 @@ from typing import Any
 
 import asyncpg
 
+from consumer.connecting import Connection
 from consumer.dead_letters import DeadLetter, Selection, read_letters, redrive
 from consumer.ingestion import Accounting
 from consumer.records import Rejected, StoredRecord
-from consumer.store import Connection, Store
+from consumer.store import Store
 from schemas.dead_letter import RejectReason
 from tests.support.events import NOW
 

@@ -1,0 +1,240 @@
+"""The latest events → the rows of the table, within a transaction: the law, by way of what costs least."""
+
+import asyncio
+import secrets
+import time
+from collections.abc import AsyncIterator, Iterable, Sequence
+from contextlib import asynccontextmanager, nullcontext
+from datetime import datetime
+from typing import TypeAlias
+from uuid import UUID
+
+import asyncpg
+
+from consumer.connecting import STATEMENT_SECONDS_MAX, Connection
+from consumer.copying import COLUMNS_OF_STAGE, COLUMNS_OF_TABLE, first_id, new_rows, staged
+from consumer.faults import Fault, diagnose
+from consumer.records import Accepted, Event, Record, Rejected, storable_text
+from consumer.sql import statement
+from schemas.dead_letter import RejectReason
+
+_Order: TypeAlias = tuple[datetime, UUID | None]
+"""Of a row: when it was measured, and by which event. Null, which others wrote, counts as the smallest."""
+
+
+class RefusedError(Exception):
+    """PostgreSQL, or its driver, does not take a row, or not in this way.
+
+    Attributes:
+        cause: what it said.
+    """
+
+    def __init__(self, cause: Exception) -> None:
+        super().__init__()
+        self.cause = cause
+
+
+class Merger:
+    """Merges into the table, and into its history.
+
+    Args:
+        connection: that of a transaction, with a stage.
+        before_upsert: a statement to run between the stage and the upsert (see `ShadowStore`).
+        updates_first: whether rows are updated before it is asked which are there.
+
+    Attributes:
+        updates_first: whether that would have been best: every pattern merged had a row, and a newer event.
+    """
+
+    def __init__(self, connection: Connection, *, before_upsert: str | None, updates_first: bool) -> None:
+        self._connection = connection
+        self._before_upsert = before_upsert
+        self.updates_first = updates_first
+        self._is_staged = False
+
+    async def merge(self, latest: Iterable[Accepted]) -> tuple[int, list[Rejected]]:
+        """Merge the latest event of each pattern into the table.
+
+        A row that PostgreSQL refuses takes no neighbour along.
+
+        Returns:
+            How many rows were inserted or updated, and the records whose rows were refused.
+        """
+        ordered = _sorted(latest)
+        await self._connection.execute(statement("set_constraints_immediate"))
+        if self._before_upsert is None and ordered:
+            try:
+                merge = self._update_first if self.updates_first else self._merge_known
+                return await merge(ordered), []
+            except RefusedError:
+                self.updates_first = False
+                # Somebody else inserted a pattern in between, or holds one; a row is refused; the table takes
+                # no COPY, for its row-level security: the one statement that knows the law tells row by row.
+        return await self._merge(ordered, statement("upsert_patterns"))
+
+    async def merge_history(self, measurements: Iterable[Accepted]) -> tuple[int, list[Rejected]]:
+        """Keep one event of each pattern and time of measurement, likewise."""
+        await self._connection.execute(statement("set_constraints_immediate"))
+        return await self._merge(_sorted(measurements), statement("upsert_history"))
+
+    async def _merge_known(self, ordered: Sequence[Accepted]) -> int:
+        """Merge by what the table holds: new patterns straight into it, newer measurements by the law.
+
+        The measurements that are superseded by now remain so, whatever is written meanwhile.
+
+        Raises:
+            RefusedError: something was refused, and nothing is written.
+        """
+        present = await self._present(ordered)
+        new = [one for one in ordered if one.event.pattern_id not in present]
+        there = (one for one in ordered if one.event.pattern_id in present) if present else ()
+        newer = [one for one in there if _supersedes(one.event, present[one.event.pattern_id])]
+        self.updates_first = len(newer) == len(ordered)
+        async with self._savepoint():
+            applied = await self._copy_new(new) if new else 0
+            if newer:
+                async with self._out_of_order() if new else nullcontext():
+                    applied += await self._update(newer)
+            return applied
+
+    async def _update_first(self, ordered: Sequence[Accepted]) -> int:
+        """Merge what is likely to be newer measurements of patterns that have a row.
+
+        A fifth of what PostgreSQL does for an update is to be asked before whether the row is there. Where
+        some are not, or hold what is newer, the law decides on the whole stage.
+
+        Raises:
+            RefusedError: as `_merge_known`.
+        """
+        async with self._savepoint():
+            applied = await self._update(ordered)
+            self.updates_first = applied == len(ordered)
+            if not self.updates_first:
+                async with self._out_of_order():
+                    applied += _count(
+                        await self._connection.execute(statement("upsert_patterns"), 1, len(ordered))
+                    )
+            return applied
+
+    async def _update(self, newer: Sequence[Accepted]) -> int:
+        """Bring them into the rows that are there, by way of the stage; how many rows that were."""
+        await self._clear_stage()
+        await self._copy_staged(newer, 1)
+        return _count(await self._connection.execute(statement("update_patterns")))
+
+    @asynccontextmanager
+    async def _out_of_order(self) -> AsyncIterator[None]:
+        """Writers that lock patterns in one order never deadlock; a second run through them is not in it."""
+        await self._connection.execute(statement("set_lock_timeout"))
+        yield
+        await self._connection.execute(statement("set_lock_timeout_default"))
+
+    async def _present(self, ordered: Sequence[Accepted]) -> dict[UUID, _Order]:
+        """The patterns among those of the events that have a row, and the order of each."""
+        patterns = [one.event.pattern_id for one in ordered]
+        rows = await self._connection.fetch(statement("select_present"), patterns)
+        return {pattern: (measured_at, event_id) for pattern, measured_at, event_id in rows}
+
+    async def _merge(self, ordered: Sequence[Accepted], law: str) -> tuple[int, list[Rejected]]:
+        """Merge by the law alone: all at once or, where something is refused, row by row."""
+        if not ordered:
+            return 0, []
+        refused = await self._stage(ordered)
+        if self._before_upsert is not None:
+            await self._connection.execute(self._before_upsert)
+        try:
+            async with self._savepoint():
+                return _count(await self._connection.execute(law, 1, len(ordered))), refused
+        except RefusedError:
+            applied, others = await self._merge_row_by_row(ordered, law)
+            return applied, refused + others
+
+    async def _merge_row_by_row(self, ordered: Sequence[Accepted], law: str) -> tuple[int, list[Rejected]]:
+        """In one statement, whatever is refused: its time is limited, and grows with the rows alone."""
+        await self._connection.execute(statement("create_row_writer").replace("NULL; -- the law", f"{law};"))
+        rows = await self._connection.fetch(statement("select_row_by_row"), len(ordered))
+        refused = []
+        for row in rows:
+            if row["state"] is not None:
+                error = asyncpg.PostgresError.new({"C": row["state"], "M": row["message"]})
+                if diagnose(error).fault is not Fault.RECORD:
+                    raise error
+                refused.append(_refusal(ordered[row["place"] - 1].record, error))
+        return sum(row["written"] for row in rows), refused
+
+    async def _stage(self, ordered: Sequence[Accepted]) -> list[Rejected]:
+        """Stage rows, and bisect for those that not even the stage can hold."""
+        await self._clear_stage()
+        refused, parts = list[Rejected](), [(1, ordered)]
+        while parts:
+            place, part = parts.pop()
+            try:
+                async with self._savepoint():
+                    await self._copy_staged(part, place)
+            except RefusedError as error:
+                middle = len(part) // 2
+                if middle == 0:
+                    refused.append(_refusal(part[0].record, error.cause))
+                else:
+                    parts += [(place + middle, part[middle:]), (place, part[:middle])]
+        return refused
+
+    @asynccontextmanager
+    async def _savepoint(self) -> AsyncIterator[None]:
+        """What is written inside, or none of it where something is refused.
+
+        Raises:
+            RefusedError: it was; the transaction goes on.
+        """
+        savepoint = self._connection.transaction()
+        await savepoint.start()
+        try:
+            yield
+        except (asyncpg.PostgresError, asyncpg.PostgresWarning, asyncpg.InterfaceError) as error:
+            others = (asyncpg.FeatureNotSupportedError, asyncpg.LockNotAvailableError)
+            if diagnose(error).fault is not Fault.RECORD and not isinstance(error, others):
+                raise
+            await savepoint.rollback()
+            raise RefusedError(error) from None
+        await savepoint.commit()
+
+    async def _clear_stage(self) -> None:
+        if self._is_staged:
+            await self._connection.execute(statement("clear_stage"))
+        self._is_staged = True  # also where it is undone: a savepoint brings back what was there before
+
+    async def _copy_staged(self, ordered: Sequence[Accepted], first_place: int) -> None:
+        data = staged((one.event for one in ordered), first_place)
+        await self._copy("pattern_metrics_stage", COLUMNS_OF_STAGE, data)
+
+    async def _copy_new(self, new: Sequence[Accepted]) -> int:
+        series = first_id(time.time_ns() // 1_000_000, secrets.randbits(73))
+        data = new_rows((one.event for one in new), series)
+        return _count(await self._copy("pattern_quality_metrics", COLUMNS_OF_TABLE, data))
+
+    async def _copy(self, table: str, columns: Sequence[str], data: AsyncIterator[bytes]) -> str:
+        # asyncpg's own limit does not count while a connection takes no more of the data.
+        async with asyncio.timeout(STATEMENT_SECONDS_MAX):
+            return await self._connection.copy_to_table(table, source=data, columns=columns, format="binary")
+
+
+def _supersedes(event: Event, present: _Order) -> bool:
+    """Whether to send it: the law, which in `update_patterns` decides again on the row as it is by then."""
+    measured_at, event_id = present
+    return event.measurement_timestamp >= measured_at if event_id is None else event.order > present
+
+
+def _count(status: str) -> int:
+    """How many rows a statement wrote, as the server says."""
+    return int(status.rpartition(" ")[2])
+
+
+def _sorted(accepted: Iterable[Accepted]) -> list[Accepted]:
+    """By pattern, so that writers that meet never deadlock."""
+    return sorted(accepted, key=lambda one: one.event.pattern_id)
+
+
+def _refusal(record: Record, error: Exception) -> Rejected:
+    # Of the server's report the detail line is left out: it repeats the row's values.
+    sqlstate = getattr(error, "sqlstate", None) or "client"
+    return Rejected(record, RejectReason.REFUSED_BY_DATABASE, storable_text(f"{sqlstate}: {error.args[0]}"))
