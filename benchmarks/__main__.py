@@ -69,13 +69,16 @@ async def _run(options: argparse.Namespace) -> int:
     )
     directory = options.output or (_QUICK_RESULTS if options.quick else _RESULTS)
     everything = scenarios(size)
+    chosen = [scenario for scenario in everything if scenario.name in options.scenarios]
+    coming = list(turns(chosen, options.systems, size.repetitions))
+    if not coming:
+        tell("nothing to run: none of these systems has a part in these scenarios in this size")
+        return 2
     with running() as services:
         setting = await describe(services, size)
         results = Results(directory / "results.json", setting)
         if not options.resume:
             results.forget(options.scenarios, options.systems)
-        chosen = [scenario for scenario in everything if scenario.name in options.scenarios]
-        coming = list(turns(chosen, options.systems, size.repetitions))
         try:
             failures = await Runner(services, size, results).run(coming)
         finally:
