@@ -29,6 +29,11 @@ _OFFSET_BYTES_MAX: Final = len('"2026-01-01T00:00:00.123456+00:00"')
 _VALUE_BYTES_MAX: Final = 4096
 """Of what is longer, fetching and storing take most of the time."""
 
+# pydantic reads no deeper than 200 levels, also of what is passed over, such as unknown fields. So deep lies
+# nothing that is so short with the five fields that every event has, nor what has so few brackets.
+_PASSED_OVER_BYTES_MAX: Final = 512
+_BRACKETS_MAX: Final = 190
+
 # To look for one byte by its number takes a sixth of what it takes by a string of length one.
 _BACKSLASH: Final = ord("\\")
 _OPENING: Final = ord("{")
@@ -61,7 +66,7 @@ class FastEvent(Ordered, msgspec.Struct, frozen=True, gc=False):
     metadata_json: bytes
 
 
-class _Fields(msgspec.Struct, forbid_unknown_fields=True, gc=False):
+class _Fields(msgspec.Struct, gc=False):
     event_id: _UUIDText
     pattern_id: _UUIDText
     quality_score: _Proportion
@@ -94,7 +99,8 @@ def decode_fast(values: Sequence[bytes], *, accepted_until: datetime) -> list[Fa
         times = _common_times([event.measurement_timestamp for event in events])
         if max(times) > accepted_until:
             return None
-        metadata = _common_metadata([bytes(event.metadata) for event in events])
+        metadata = [bytes(event.metadata) for event in events]
+        _require_shallow(values, metadata)
         return [
             FastEvent(
                 UUID(event.pattern_id),
@@ -105,9 +111,11 @@ def decode_fast(values: Sequence[bytes], *, accepted_until: datetime) -> list[Fa
                 event.version,
                 metadata_json,
             )
-            for event, measured_at, metadata_json in zip(events, times, metadata, strict=True)
+            for event, measured_at, metadata_json in zip(
+                events, times, _common_metadata(metadata), strict=True
+            )
         ]
-    except (msgspec.MsgspecError, ValueError, OverflowError):
+    except (msgspec.MsgspecError, ValueError, OverflowError, RecursionError):
         return None
 
 
@@ -118,17 +126,17 @@ def _together(values: Sequence[bytes]) -> bytes:
     between brackets: not in a string, and not outside of one, where a comma would be missing. Hence where the
     whole is well-formed, each value is; and where it is as many arrays as values, each value is one.
 
-    Of metadata that is given twice msgspec looks at the last; pydantic sees that a number in the other has
-    too many digits, which needs more room than a value may have here.
+    That a number which is passed over has too many digits for pydantic needs more room than a value may have
+    here.
 
     Raises:
-        ValueError: one of them is long, not UTF-8, or has an escape that may stand for what PostgreSQL
-            cannot hold.
+        ValueError: one of them is long, not UTF-8, or may have the escape of U+0000, which PostgreSQL cannot
+            hold; msgspec sees that no other stands for half a character.
     """
     if max(map(len, values)) > _VALUE_BYTES_MAX:
         raise ValueError
     together = b"[%b]" % b"]\n[".join(values)
-    if _BACKSLASH in together and b"\\u" in together:
+    if _BACKSLASH in together and b"\\u0000" in together:
         raise ValueError
     if not together.isascii():
         together.decode()
@@ -158,6 +166,15 @@ def _is_exact(raw: bytes) -> bool:
     if raw[-2] == _ZULU:
         return len(raw) <= _ZULU_BYTES_MAX
     return len(raw) <= _OFFSET_BYTES_MAX and raw[-4] == _COLON
+
+
+def _require_shallow(values: Sequence[bytes], metadata: Sequence[bytes]) -> None:
+    """What lies beside the metadata, or is metadata that is given again, is not too deep for pydantic."""
+    for value, known in zip(values, metadata, strict=True):
+        if len(value) - len(known) > _PASSED_OVER_BYTES_MAX and (
+            value.count(b"[") + value.count(b"{") > _BRACKETS_MAX
+        ):
+            raise ValueError
 
 
 def _common_metadata(raw: list[bytes]) -> list[bytes]:

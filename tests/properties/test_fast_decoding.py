@@ -1,5 +1,6 @@
 """Accept fast, refuse slowly: what is accepted fast is what the model accepts, with the same values."""
 
+import itertools
 import json
 from datetime import timedelta
 from decimal import Decimal
@@ -129,9 +130,28 @@ METADATA = [
         '{"a":"\\x"}',
         '"{}"',
     ),
-    *('{"a":' + "[" * depth + "]" * depth + "}" for depth in (98, 99, 100, 101, 300)),
+    *('{"a":' + "[" * depth + "]" * depth + "}" for depth in (98, 99, 100, 101, 300, 1500)),
+    *(
+        '{"a":"\\u00e9"}',
+        '{"\\u0061":1,"a":2}',
+        '{"a":"\\\\ud800"}',
+        '{"a":"\\ud83d\\ude00"}',
+        '{"a":"\\udc00"}',
+    ),
+    *(
+        '{"a":"\\uD83D\\uDE00"}',
+        '{"a":"\\ud83d"}',
+        '{"a":"\\uDC00"}',
+        '{"a":"\\u00"}',
+        '{"\\u00e9":"\\u0001"}',
+    ),
     '{"a":"' + "x" * 5000 + '"}',
 ]
+
+GROWING = '{"a":[' + ",".join(["1e15"] * 150) + "]}"
+"""Longer when it is written as doubles are."""
+
+NESTED_TOO_DEEP = b"[" * 201 + b"]" * 201
 
 SPELLINGS = {
     "event_id": UUIDS,
@@ -151,16 +171,44 @@ fields = st.fixed_dictionaries(
     },
     optional={"version": st.sampled_from(VERSIONS), "metadata": st.sampled_from(METADATA)},
 )
+PASSED_OVER = [
+    *(
+        "1",
+        "-0",
+        "1e999",
+        "01",
+        "1.",
+        "+1",
+        "1e",
+        "NaN",
+        "tru",
+        "null",
+        '"x',
+        '"\\x"',
+        '"\\/"',
+        '"\t"',
+        "{1:2}",
+        "[1,]",
+    ),
+    *('"\\ud800"', '"\\u00e9"', '"\\u0000"', '{"a":1,"a":2}', "{}", '"' + "x" * 600 + '"', "9" * 1000),
+    *("[" * depth + "]" * depth for depth in (150, 198, 199, 200, 201, 202, 300, 1200)),
+    *('{"":' * depth + "0" + "}" * depth for depth in (150, 199, 200, 201, 300)),
+]
 additions = st.lists(
     st.sampled_from(
         [
-            '"x":1',
-            '"x":"\\ud800"',
             '"quality_score":0.5',
+            '"quality\\u005fscore":0.5',
+            '"event_\\u0069d":"7d444840-9dc0-41d1-b245-5ffdce74fad2"',
             '"metadata":{"b":2}',
             '"metadata":{"b":1e999}',
             '"version":"2"',
+            '"\\ud800":1',
+            "x:1",
         ]
+    )
+    | st.builds(
+        '"{}":{}'.format, st.sampled_from(["x", "é", "metadata", "version"]), st.sampled_from(PASSED_OVER)
     ),
     max_size=2,
 )
@@ -228,8 +276,18 @@ def assert_the_model_agrees(sent: bytes) -> FastEvent | None:
 @given(spelled() | mutated())
 @example(value_with_raw("metadata", '{"a":1e15}'))
 @example(value(measurement_timestamp="2025-06-01T12:00:00.1234567Z"))
+@example(b'{"x":' + NESTED_TOO_DEEP + b"," + value_with_raw("metadata", GROWING)[1:])
 def test_what_is_accepted_fast_the_model_accepts_with_the_same_values(sent: bytes) -> None:
     assert_the_model_agrees(sent)
+
+
+@pytest.mark.parametrize("name", ["x", "metadata", "version"])
+@pytest.mark.parametrize("passed_over", PASSED_OVER)
+def test_what_is_passed_over_is_accepted_as_the_model_accepts_it(name: str, passed_over: str) -> None:
+    """An unknown field, or one that is given again behind it."""
+    for beginning, room in itertools.product([b"{", b'{"y":"%b",' % (b"y" * 500)], [2, 2000]):
+        members = f'"{name}":{passed_over},"metadata":{{"a":"{"a" * room}"}},"version":"1",'.encode()
+        assert_the_model_agrees(beginning + members + value()[1:])
 
 
 @pytest.mark.parametrize("field", SPELLINGS)
@@ -276,11 +334,12 @@ def test_together_each_is_accepted_as_it_is_by_itself(sent: list[bytes]) -> None
 
 
 def test_what_agents_publish_is_accepted_fast() -> None:
-    metadata = {"name": "json.loads", "completeness": 0.8166666666666667, "tags": ["é", None, True, 3]}
+    metadata = {"name": "json.loads", "completeness": 0.8166666666666667, "tags": ["é", "😀", None, True, 3]}
     published = event(metadata=metadata, measurement_timestamp=NOW.isoformat())
 
     assert accepted_fast(published.to_json()) is not None
-    assert accepted_fast(value(metadata=metadata)) is None, "json.dumps escapes é"
+    assert accepted_fast(value(metadata=metadata)) is not None, "json.dumps escapes é"
+    assert accepted_fast(value(agent="reviewer", run=[1, 2])) is not None, "unknown fields are ignored"
     assert accepted_fast(value(metadata={"completeness": 0.25})) is not None
 
 

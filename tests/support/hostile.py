@@ -179,6 +179,8 @@ _TOO_MUCH = [
         for levels in (250, 5_000)
         for kind, opening, closing in (("objects", '{"a":', "}"), ("mixed", '{"a":[', "]}"))
     ),
+    _hostile("1,500 lists as metadata", value_with_raw("metadata", _deep("[", "]", 1_500)), R.TOO_DEEP),
+    _hostile("1,500 lists in an unknown field", value_with_raw("x", _deep("[", "]", 1_500)), R.TOO_DEEP),
     _hostile("5,000 lists in a field", value_with_raw("quality_score", _deep("[", "]", 5_000)), R.TOO_DEEP),
     _hostile("5,000 lists", _deep("[", "]", 5_000).encode(), R.TOO_DEEP),
     _hostile("5,000 lists that never close", b"[" * 5_000, R.TOO_DEEP),
