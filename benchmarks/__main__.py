@@ -26,7 +26,7 @@ _QUICK_RESULTS: Final = _ROOT / ".cache" / "benchmarks" / "results"
 
 def main() -> int:
     """Measure what the command line asks for."""
-    options = _parse()
+    options = parse(sys.argv[1:])
     configure_logging(LogSettings(log_level="WARNING"))  # of the migrations
     try:
         return asyncio.run(_run(options))
@@ -35,7 +35,8 @@ def main() -> int:
         return 130
 
 
-def _parse() -> argparse.Namespace:
+def parse(arguments: Sequence[str]) -> argparse.Namespace:
+    """The command line; what is wrong with it ends the process with exit 2."""
     names = [scenario.name for scenario in scenarios(FULL)]
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="a small topic, each run once: does it work?")
@@ -43,11 +44,11 @@ def _parse() -> argparse.Namespace:
     parser.add_argument(
         "--systems", type=_among(SYSTEMS), default=SYSTEMS, help=f"some of {','.join(SYSTEMS)}"
     )
-    parser.add_argument("--events", type=int, help="in a topic, instead of 300,000")
-    parser.add_argument("--repetitions", type=int, help="of each run, instead of 3")
+    parser.add_argument("--events", type=_positive, help="in a topic, instead of 300,000")
+    parser.add_argument("--repetitions", type=_positive, help="of each run, instead of 3")
     parser.add_argument("--resume", action="store_true", help="keep the runs that the results have already")
     parser.add_argument("--output", type=Path, help="where the results go")
-    return parser.parse_args()
+    return parser.parse_args(arguments)
 
 
 def _among(known: Sequence[str]) -> Callable[[str], list[str]]:
@@ -58,6 +59,12 @@ def _among(known: Sequence[str]) -> Callable[[str], list[str]]:
         return chosen
 
     return names
+
+
+def _positive(text: str) -> int:
+    if not text.isdecimal() or int(text) == 0:
+        raise argparse.ArgumentTypeError(f"{text} is no whole number above 0")
+    return int(text)
 
 
 async def _run(options: argparse.Namespace) -> int:
