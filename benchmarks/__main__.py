@@ -13,7 +13,7 @@ from benchmarks.progress import tell
 from benchmarks.report import report
 from benchmarks.results import Results
 from benchmarks.running import Runner, turns
-from benchmarks.scenarios import FULL, QUICK, SYSTEMS, Scenario, scenarios
+from benchmarks.scenarios import FULL, QUICK, SYSTEMS, Size, scenarios
 from benchmarks.services import running
 from benchmarks.setting import describe
 from consumer.logs import configure_logging
@@ -75,8 +75,7 @@ async def _run(options: argparse.Namespace) -> int:
         repetitions=options.repetitions or size.repetitions,
     )
     directory = options.output or (_QUICK_RESULTS if options.quick else _RESULTS)
-    everything = scenarios(size)
-    chosen = [scenario for scenario in everything if scenario.name in options.scenarios]
+    chosen = [scenario for scenario in scenarios(size) if scenario.name in options.scenarios]
     coming = list(turns(chosen, options.systems, size.repetitions))
     if not coming:
         tell("nothing to run: none of these systems has a part in these scenarios in this size")
@@ -89,17 +88,17 @@ async def _run(options: argparse.Namespace) -> int:
         try:
             failures = await Runner(services, size, results).run(coming)
         finally:
-            _write(directory, setting, everything, results)
+            _write(directory, setting, size, results)
     for failure in failures:
         tell(f"failed: {failure}")
     return 1 if failures else 0
 
 
-def _write(directory: Path, setting: dict[str, object], everything: list[Scenario], results: Results) -> None:
+def _write(directory: Path, setting: dict[str, object], size: Size, results: Results) -> None:
     directory.mkdir(parents=True, exist_ok=True)
-    page = report(setting, everything, results.runs)
+    page = report(setting, size, results.runs)
     (directory / "results.md").write_text(page)
-    (directory / "chart.svg").write_text(chart(everything, results.runs))
+    (directory / "chart.svg").write_text(chart(scenarios(size), results.runs))
     sys.stdout.write(page)
 
 
