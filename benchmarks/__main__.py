@@ -13,7 +13,7 @@ from benchmarks.progress import tell
 from benchmarks.report import report
 from benchmarks.results import Results
 from benchmarks.running import Runner, turns
-from benchmarks.scenarios import FULL, QUICK, SYSTEMS, Scenario, scenarios
+from benchmarks.scenarios import FULL, QUICK, SYSTEMS, Size, scenarios
 from benchmarks.services import running
 from benchmarks.setting import describe
 from consumer.logs import configure_logging
@@ -26,7 +26,7 @@ _QUICK_RESULTS: Final = _ROOT / ".cache" / "benchmarks" / "results"
 
 def main() -> int:
     """Measure what the command line asks for."""
-    options = _parse()
+    options = parse(sys.argv[1:])
     configure_logging(LogSettings(log_level="WARNING"))  # of the migrations
     try:
         return asyncio.run(_run(options))
@@ -35,7 +35,8 @@ def main() -> int:
         return 130
 
 
-def _parse() -> argparse.Namespace:
+def parse(arguments: Sequence[str]) -> argparse.Namespace:
+    """The command line; what is wrong with it ends the process with exit 2."""
     names = [scenario.name for scenario in scenarios(FULL)]
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="a small topic, each run once: does it work?")
@@ -43,11 +44,11 @@ def _parse() -> argparse.Namespace:
     parser.add_argument(
         "--systems", type=_among(SYSTEMS), default=SYSTEMS, help=f"some of {','.join(SYSTEMS)}"
     )
-    parser.add_argument("--events", type=int, help="in a topic, instead of 300,000")
-    parser.add_argument("--repetitions", type=int, help="of each run, instead of 3")
+    parser.add_argument("--events", type=_positive, help="in a topic, instead of 300,000")
+    parser.add_argument("--repetitions", type=_positive, help="of each run, instead of 3")
     parser.add_argument("--resume", action="store_true", help="keep the runs that the results have already")
     parser.add_argument("--output", type=Path, help="where the results go")
-    return parser.parse_args()
+    return parser.parse_args(arguments)
 
 
 def _among(known: Sequence[str]) -> Callable[[str], list[str]]:
@@ -60,6 +61,12 @@ def _among(known: Sequence[str]) -> Callable[[str], list[str]]:
     return names
 
 
+def _positive(text: str) -> int:
+    if not text.isdecimal() or int(text) == 0:
+        raise argparse.ArgumentTypeError(f"{text} is no whole number above 0")
+    return int(text)
+
+
 async def _run(options: argparse.Namespace) -> int:
     size = QUICK if options.quick else FULL
     size = replace(
@@ -68,8 +75,7 @@ async def _run(options: argparse.Namespace) -> int:
         repetitions=options.repetitions or size.repetitions,
     )
     directory = options.output or (_QUICK_RESULTS if options.quick else _RESULTS)
-    everything = scenarios(size)
-    chosen = [scenario for scenario in everything if scenario.name in options.scenarios]
+    chosen = [scenario for scenario in scenarios(size) if scenario.name in options.scenarios]
     coming = list(turns(chosen, options.systems, size.repetitions))
     if not coming:
         tell("nothing to run: none of these systems has a part in these scenarios in this size")
@@ -82,17 +88,17 @@ async def _run(options: argparse.Namespace) -> int:
         try:
             failures = await Runner(services, size, results).run(coming)
         finally:
-            _write(directory, setting, everything, results)
+            _write(directory, setting, size, results)
     for failure in failures:
         tell(f"failed: {failure}")
     return 1 if failures else 0
 
 
-def _write(directory: Path, setting: dict[str, object], everything: list[Scenario], results: Results) -> None:
+def _write(directory: Path, setting: dict[str, object], size: Size, results: Results) -> None:
     directory.mkdir(parents=True, exist_ok=True)
-    page = report(setting, everything, results.runs)
+    page = report(setting, size, results.runs)
     (directory / "results.md").write_text(page)
-    (directory / "chart.svg").write_text(chart(everything, results.runs))
+    (directory / "chart.svg").write_text(chart(scenarios(size), results.runs))
     sys.stdout.write(page)
 
 

@@ -5,13 +5,14 @@ from typing import Any, Final
 
 from benchmarks.clients import Ours
 from benchmarks.results import Run, Summary, summarise
-from benchmarks.scenarios import Scenario
+from benchmarks.scenarios import Scenario, Size, scenarios
 
 _MICRO: Final = 1e6
 
 _HEADER: Final = (
     "",
     "system",
+    "runs",
     "events/s",
     "least; most",
     "ours is",
@@ -26,6 +27,7 @@ _HEADER: Final = (
 _LATENCY_HEADER: Final = (
     "",
     "system",
+    "runs",
     "median ms",
     "p95 ms",
     "p99 ms",
@@ -34,24 +36,32 @@ _LATENCY_HEADER: Final = (
     "CPU %: client",
     "PostgreSQL",
 )
+_QUICK_NOTE: Final = (
+    "**This only shows that everything runs: its figures are not for comparison.** "
+    "Most were taken in less than a second, while a JVM still compiles.\n"
+)
+_MEDIANS: Final = "A figure is the median of its row's runs: of two, their mean; one has no spread.\n"
 
 
-def report(setting: Mapping[str, Any], scenarios: Iterable[Scenario], runs: Sequence[Run]) -> str:
+def report(setting: Mapping[str, Any], size: Size, runs: Sequence[Run]) -> str:
     """The whole page."""
-    parts = ["# Results\n", _setting(setting)]
-    for scenario in scenarios:
+    described = scenarios(size)
+    parts = ["# Results\n", *([_QUICK_NOTE] if size.is_quick else []), _setting(setting, size), _MEDIANS]
+    if absent := [named for scenario in described if (named := _absent(scenario, runs))]:
+        parts.append(f"Not run: {'; '.join(absent)}.\n")
+    for scenario in described:
         own = [run for run in runs if run.scenario == scenario.name]
         if own:
-            parts.append(f"## {scenario.title}\n\n{table(own)}")
+            parts.append(f"## {scenario.title}\n\n{table(own, compares=not size.is_quick)}")
     return "\n".join(parts)
 
 
-def table(runs: Sequence[Run]) -> str:
-    """The runs of one scenario."""
+def table(runs: Sequence[Run], *, compares: bool = True) -> str:
+    """The runs of one scenario; unless it compares, without how many times as fast ours is."""
     summaries = summarise(runs)
     if runs[0].latency is not None:
         return _table(_LATENCY_HEADER, map(_latency_row, summaries))
-    ours = {summary.variant: summary for summary in summaries if summary.system == Ours.name}
+    ours = {summary.variant: summary for summary in summaries if compares and summary.system == Ours.name}
     return _table(_HEADER, (_row(summary, ours.get(summary.variant)) for summary in summaries))
 
 
@@ -65,8 +75,9 @@ def _row(summary: Summary, ours: Summary | None) -> Sequence[str]:
     return (
         summary.variant,
         summary.system,
+        str(len(summary.runs)),
         f"{summary.rate:,.0f}",
-        f"{summary.slowest:,.0f}; {summary.fastest:,.0f}",
+        f"{summary.slowest:,.0f}; {summary.fastest:,.0f}" if len(summary.runs) > 1 else "",
         ratio(ours, summary),
         f"{events / summary.median_of('seconds_with_start'):,.0f}" if has_client else "",
         per_event("cpu_client") if has_client else "",
@@ -90,7 +101,7 @@ def _latency_row(summary: Summary) -> Sequence[str]:
     figures = [f"{summary.latency_of(name):,.1f}" for name in ("median", "p95", "p99", "resolution")]
     others = f"{summary.latency_of('others_per_second'):,.0f}"
     shares = [f"{summary.median_of(name) / seconds:.0%}" for name in ("cpu_client", "cpu_postgres")]
-    return (summary.variant, summary.system, *figures, others, *shares)
+    return (summary.variant, summary.system, str(len(summary.runs)), *figures, others, *shares)
 
 
 def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
@@ -101,18 +112,33 @@ def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
-def _setting(setting: Mapping[str, Any]) -> str:
+def _setting(setting: Mapping[str, Any], size: Size) -> str:
     machine, configuration = setting["machine"], setting["configuration"]
     return (
         f"Measured on {setting['measured']}: {machine['cores']} cores of {machine['processor']}, "
         f"{machine['memory_gigabytes']} GB, {machine['system']}; client, broker and database share them. "
         f"{_named(setting['versions'])}.\n\n"
-        f"{configuration['events']:,} events a topic (the naive client: at most 20,000), "
+        f"{configuration['events']:,} events a topic (the naive client: at most {size.sample:,}), "
         f"{configuration['compression']}. PostgreSQL: {_named(configuration['postgresql'])}. Kafka: "
         f"{_named(configuration['kafka'])}. Debezium but for `debezium-defaults`: "
         f"{_named(configuration['debezium'])}. How it is measured: "
         "[docs/performance.md](../../docs/performance.md).\n"
     )
+
+
+def _absent(scenario: Scenario, runs: Sequence[Run]) -> str:
+    """What of a scenario has no run: all of it, or some systems, at all variants or at those in brackets."""
+    found = {(run.variant, run.system) for run in runs if run.scenario == scenario.name}
+    if not found:
+        return scenario.name
+    systems = []
+    for system in scenario.systems:
+        variants = [variant.name for variant in scenario.variants if (variant.name, system) not in found]
+        if len(variants) == len(scenario.variants):
+            systems.append(system)
+        elif variants:
+            systems.append(f"{system} ({'; '.join(variants)})")
+    return f"{scenario.name}: {', '.join(systems)}" if systems else ""
 
 
 def _named(values: Mapping[str, str]) -> str:

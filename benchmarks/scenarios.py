@@ -35,7 +35,8 @@ class Size:
         batch_sizes: of ours.
         peer_batch_sizes: of the fastest peer.
         repetitions: of each run.
-        has_all: whether the peers do more than *hot* and *distinct*, and in all their ways.
+        is_quick: whether it only shows that everything runs: no figure is for comparison, and the peers do no
+            more than *hot* and *distinct*, not in all their ways.
     """
 
     events: int
@@ -46,7 +47,7 @@ class Size:
     batch_sizes: Sequence[int]
     peer_batch_sizes: Sequence[int]
     repetitions: int
-    has_all: bool = True
+    is_quick: bool = False
 
 
 FULL: Final = Size(
@@ -69,7 +70,7 @@ QUICK: Final = Size(
     batch_sizes=(1_000,),
     peer_batch_sizes=(),
     repetitions=1,
-    has_all=False,
+    is_quick=True,
 )
 
 
@@ -115,8 +116,8 @@ class Scenario:
 
 def scenarios(size: Size) -> list[Scenario]:
     """All there are, in the order of the report."""
-    everybody = tuple(CLIENTS) if size.has_all else _ONE_OF_EACH
-    beyond, few, two = (everybody, _ONE_OF_EACH, _TWO) if size.has_all else (_OURS, _OURS, _OURS)
+    everybody = _ONE_OF_EACH if size.is_quick else tuple(CLIENTS)
+    beyond, few, two = (_OURS, _OURS, _OURS) if size.is_quick else (everybody, _ONE_OF_EACH, _TWO)
     hot = Shape("hot", size.events, HOT_PATTERNS)
     distinct = Shape("distinct", size.events)
     return [

@@ -3,11 +3,14 @@
 from dataclasses import replace
 from xml.etree import ElementTree as ET
 
+import pytest
+
 from benchmarks.chart import chart
 from benchmarks.limit import LIMITS
 from benchmarks.report import report, table
 from benchmarks.results import Latency
-from benchmarks.scenarios import FULL, Scenario, scenarios
+from benchmarks.running import turns
+from benchmarks.scenarios import FULL, QUICK, SYSTEMS, Scenario, Size, scenarios
 from tests.unit.benchmarks.samples import SETTING, a_run
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -43,13 +46,68 @@ def test_no_figure_is_made_up_for_the_client_where_there_is_none() -> None:
 def test_a_table_of_latencies_tells_milliseconds() -> None:
     run = a_run(scenario="latency", variant="100 events/s", latency=Latency(9, 1.5, 2.5, 3.5, 0.25, 99.5))
     *_, row = table([run]).splitlines()
-    assert cells(row) == ["100 events/s", "pattern-metrics", "1.5", "2.5", "3.5", "0.2", "100", "25%", "12%"]
+    assert cells(row) == [
+        "100 events/s",
+        "pattern-metrics",
+        "1",
+        "1.5",
+        "2.5",
+        "3.5",
+        "0.2",
+        "100",
+        "25%",
+        "12%",
+    ]
+
+
+def test_a_row_tells_of_how_many_runs_it_is_and_their_spread_where_there_is_one() -> None:
+    runs = [a_run(seconds=1), a_run(seconds=2, repetition=2), a_run("naive")]
+    header, _, two, one = map(cells, table(runs).splitlines())
+    found = [(row[header.index("runs")], row[header.index("least; most")]) for row in (two, one)]
+    assert found == [("2", "500; 1,000"), ("1", "")]
 
 
 def test_the_page_has_the_scenarios_that_were_measured() -> None:
-    page = report(SETTING, scenarios(FULL), [a_run(), a_run(scenario="replay")])
+    page = report(SETTING, FULL, [a_run(), a_run(scenario="replay")])
     titles = [scenario.title for scenario in scenarios(FULL) if scenario.name in {"hot", "replay"}]
     assert [line[3:] for line in page.splitlines() if line.startswith("## ")] == titles
+
+
+@pytest.mark.parametrize(("size", "sample"), [(FULL, "20,000"), (QUICK, "2,000")])
+def test_the_page_tells_how_many_events_were_enough_for_the_naive_client(size: Size, sample: str) -> None:
+    assert f"(the naive client: at most {sample})" in report(SETTING, size, [a_run("naive")])
+
+
+def test_a_quick_page_says_first_that_it_is_not_for_comparison_and_compares_nothing() -> None:
+    runs = [a_run(), a_run("naive")]
+    quick, full = (report(SETTING, size, runs) for size in (QUICK, FULL))
+    note = "its figures are not for comparison"
+    assert (note in quick.splitlines()[2], note in full) == (True, False)
+    assert ("ours is" in quick, "ours is" in full) == (False, True)
+
+
+def test_the_page_tells_once_what_a_figure_of_several_runs_is() -> None:
+    page = report(SETTING, FULL, [a_run(), a_run(scenario="replay")])
+    assert page.count("median of its row's runs: of two, their mean") == 1
+
+
+def test_the_page_tells_in_one_line_what_was_not_run() -> None:
+    runs = [
+        a_run(turn.system, scenario=turn.scenario.name, variant=turn.variant.name)
+        for turn in turns(scenarios(FULL), SYSTEMS, repetitions=1)
+    ]
+    kept = [
+        run
+        for run in runs
+        if run.scenario != "workers"
+        and (run.scenario, run.system) != ("hot", "quix")
+        and run.variant not in {"distinct, 100", "hot, 100"}
+    ]
+    lines = report(SETTING, FULL, kept).splitlines()
+    assert [line for line in lines if line.startswith("Not run")] == [
+        "Not run: hot: quix; workers; batch: pattern-metrics (hot, 100; distinct, 100)."
+    ]
+    assert "Not run" not in report(SETTING, FULL, runs)
 
 
 def test_the_chart_is_well_formed_whatever_the_names_hold() -> None:
