@@ -5,8 +5,6 @@ import secrets
 import time
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager, nullcontext
-from datetime import datetime
-from typing import TypeAlias
 from uuid import UUID
 
 import asyncpg
@@ -17,9 +15,6 @@ from consumer.faults import Fault, diagnose
 from consumer.records import Accepted, Event, Record, Rejected, storable_text
 from consumer.sql import statement
 from schemas.dead_letter import RejectReason
-
-_Order: TypeAlias = tuple[datetime, UUID | None]
-"""Of a row: when it was measured, and by which event. Null, which others wrote, counts as the smallest."""
 
 
 class RefusedError(Exception):
@@ -86,9 +81,13 @@ class Merger:
             RefusedError: something was refused, and nothing is written.
         """
         present = await self._present(ordered)
-        new = [one for one in ordered if one.event.pattern_id not in present]
-        there = (one for one in ordered if one.event.pattern_id in present) if present else ()
-        newer = [one for one in there if _supersedes(one.event, present[one.event.pattern_id])]
+        new, newer = [], []
+        for one in ordered:
+            row = present.get(one.event.pattern_id)
+            if row is None:
+                new.append(one)
+            elif _supersedes(one.event, row):
+                newer.append(one)
         self.updates_first = len(newer) == len(ordered)
         async with self._savepoint():
             applied = await self._copy_new(new) if new else 0
@@ -129,11 +128,11 @@ class Merger:
         yield
         await self._connection.execute(statement("set_lock_timeout_default"))
 
-    async def _present(self, ordered: Sequence[Accepted]) -> dict[UUID, _Order]:
-        """The patterns among those of the events that have a row, and the order of each."""
+    async def _present(self, ordered: Sequence[Accepted]) -> dict[UUID, asyncpg.Record]:
+        """The rows that the events' patterns have: pattern, time and event."""
         patterns = [one.event.pattern_id for one in ordered]
         rows = await self._connection.fetch(statement("select_present"), patterns)
-        return {pattern: (measured_at, event_id) for pattern, measured_at, event_id in rows}
+        return {row[0]: row for row in rows}
 
     async def _merge(self, ordered: Sequence[Accepted], law: str) -> tuple[int, list[Rejected]]:
         """Merge by the law alone: all at once or, where something is refused, row by row."""
@@ -218,10 +217,15 @@ class Merger:
             return await self._connection.copy_to_table(table, source=data, columns=columns, format="binary")
 
 
-def _supersedes(event: Event, present: _Order) -> bool:
-    """Whether to send it: the law, which in `update_patterns` decides again on the row as it is by then."""
-    measured_at, event_id = present
-    return event.measurement_timestamp >= measured_at if event_id is None else event.order > present
+def _supersedes(event: Event, row: asyncpg.Record) -> bool:
+    """Whether to send it: the law, which in `update_patterns` decides again on the row as it is by then.
+
+    Null, which others wrote, counts as the smallest.
+    """
+    _, measured_at, event_id = row
+    if event_id is None:
+        return event.measurement_timestamp >= measured_at  # type: ignore[no-any-return]
+    return event.order > (measured_at, event_id)
 
 
 def _count(status: str) -> int:

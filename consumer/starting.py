@@ -109,6 +109,7 @@ def _tell(partition: TopicPartition, start: Start, out_of_range: int | None, *, 
         logger.warning(
             "group_offset_forgotten",
             partition=number,
-            hint="the topic was made anew, or the offset has expired; reading it from its beginning",
+            hint="the topic was made anew, the offset has expired, or no worker has committed any yet; "
+            "reading it from its beginning",
         )
     logger.info("reading_from", partition=number, offset=start.offset)

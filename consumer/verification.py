@@ -25,7 +25,8 @@ WRONG: Final = ("missing", "older", "different")
 the event of the topic's, which therefore does not supersede it."""
 
 TOLD: Final = ("newer", "absent_in_topic")
-"""Findings that may come from a backfill, or from records that retention has removed."""
+"""Findings that may come from a backfill, from records that retention has removed, or that a replay alone has
+read so far."""
 
 DIFFERENCES_SHOWN: Final = 5
 
@@ -189,7 +190,10 @@ class Comparison:
         detail = "; ".join([str(self.accounting), ", ".join(found), *shown])
         mend = "pattern-metrics replay"
         if not any(self.counts.get(finding, 0) for finding in WRONG):
-            mend = "deleting the rows that no backfill, and no record that retention took, explains"
+            mend = (
+                "deleting the rows that nothing explains: no backfill, no record that retention took, nor any "
+                "that the group has yet to read (pattern-metrics status)"
+            )
         if self.counts.get("different", 0):
             mend = (
                 f"deleting the rows that are different, then {mend} (it alone supersedes no row of the same "
