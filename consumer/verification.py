@@ -191,8 +191,8 @@ class Comparison:
         mend = "pattern-metrics replay"
         if not any(self.counts.get(finding, 0) for finding in WRONG):
             mend = (
-                "deleting the rows that nothing explains: no backfill, no record that retention took, nor any "
-                "that the group has yet to read (pattern-metrics status)"
+                "deleting the rows that nothing explains: no backfill, no record that retention took, none "
+                "that the group has yet to read"
             )
         if self.counts.get("different", 0):
             mend = (
