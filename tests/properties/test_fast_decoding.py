@@ -181,7 +181,7 @@ PASSED_OVER = [
         "+1",
         "1e",
         "NaN",
-        "tru",
+        "nope",
         "null",
         '"x',
         '"\\x"',
