@@ -4,6 +4,7 @@ from typing import Any, Final, TypeAlias
 
 import asyncpg
 
+CONNECT_SECONDS_MAX: Final = 10
 STATEMENT_SECONDS_MAX: Final = 45
 """A statement that takes longer is given up, with its connection: it may be half-open."""
 

@@ -99,8 +99,8 @@ class Merger:
     async def _update_first(self, ordered: Sequence[Accepted]) -> int:
         """Merge what is likely to be newer measurements of patterns that have a row.
 
-        A fifth of what PostgreSQL does for an update is to be asked before whether the row is there. Where
-        some are not, or hold what is newer, the law decides on the whole stage.
+        To ask before which are there would be a tenth of what PostgreSQL does for an update. Where some are
+        not, or hold what is newer, the law decides on the whole stage.
 
         Raises:
             RefusedError: as `_merge_known`.

@@ -9,13 +9,12 @@ from uuid import UUID
 import asyncpg
 import orjson
 
-from consumer.connecting import STATEMENT_SECONDS_MAX, Connection, connect
+from consumer.connecting import CONNECT_SECONDS_MAX, STATEMENT_SECONDS_MAX, Connection, connect
 from consumer.merging import Merger
 from consumer.offsets import OffsetRange, Start
 from consumer.records import Rejected, storable_text
 from consumer.sql import statement
 
-CONNECT_SECONDS_MAX: Final = 10
 CLOSE_SECONDS_MAX: Final = 2
 
 _SERVER_SETTINGS: Final = {

@@ -9,10 +9,10 @@ import typer
 import yaml
 
 from consumer.cli import app
+from consumer.connecting import CONNECT_SECONDS_MAX
 from consumer.session import LEAVE_SECONDS_MAX
 from consumer.settings import LogSettings, WorkerSettings
 from consumer.spans import FLUSH_SECONDS_MAX
-from consumer.store import CONNECT_SECONDS_MAX
 from schemas.kafka_settings import KafkaSettings
 
 ROOT = Path(__file__).parents[2]

@@ -13,9 +13,9 @@ import pytest
 import yaml
 
 from consumer.cli import topic_create
+from consumer.connecting import CONNECT_SECONDS_MAX
 from consumer.session import LEAVE_SECONDS_MAX
 from consumer.settings import LogSettings, WorkerSettings
-from consumer.store import CONNECT_SECONDS_MAX
 from tests.quality.test_compose import parse
 
 ROOT = Path(__file__).parents[2]
