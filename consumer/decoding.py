@@ -12,8 +12,6 @@ from schemas.pattern_scored import STRUCTURED_CONTENT_TYPE, parse_event, parse_m
 FILE_TOPIC_PREFIX: Final = "file:"
 """Begins the topic of what is a line of a file; no Kafka topic can have such a name."""
 
-_CONTENT_TYPE: Final = "content-type"
-_PLAIN: Final = (_CONTENT_TYPE, b"application/json")
 _STRUCTURED: Final = STRUCTURED_CONTENT_TYPE.encode()
 
 _TOGETHER_MAX: Final = 32
@@ -70,7 +68,8 @@ def decode(record: Record, *, accepted_until: datetime) -> Accepted | Rejected:
 def _decode_common(records: Sequence[Record], accepted_until: datetime) -> list[Accepted] | None:
     """All of them, or nothing where one does not hold an event as agents publish it."""
     values = [record.value for record in records if record.value is not None]
-    if len(values) < len(records) or any(map(is_structured, records)):
+    content_types = {record.content_type for record in records}
+    if len(values) < len(records) or any(map(_names_an_envelope, content_types)):
         return None
     if values[0].startswith(_REGISTRY_MAGIC):
         values = list(map(_json_of, records, values))
@@ -95,10 +94,8 @@ def without_registry_prefix(value: bytes) -> bytes:
 
 def is_structured(record: Record) -> bool:
     """Whether the event lies under `data` of a CloudEvents envelope, by the record's headers."""
-    for header in record.headers:
-        if header == _PLAIN:
-            return False
-        name, value = header
-        if value is not None and name.lower() == _CONTENT_TYPE:
-            return value.lower().startswith(_STRUCTURED)
-    return False
+    return _names_an_envelope(record.content_type)
+
+
+def _names_an_envelope(content_type: bytes | None) -> bool:
+    return content_type is not None and content_type.lower().startswith(_STRUCTURED)

@@ -170,6 +170,8 @@ def _is_exact(raw: bytes) -> bool:
 
 def _require_shallow(values: Sequence[bytes], metadata: Sequence[bytes]) -> None:
     """What lies beside the metadata, or is metadata that is given again, is not too deep for pydantic."""
+    if max(map(len, values)) - min(map(len, metadata)) <= _PASSED_OVER_BYTES_MAX:
+        return
     for value, known in zip(values, metadata, strict=True):
         if len(value) - len(known) > _PASSED_OVER_BYTES_MAX and (
             value.count(b"[") + value.count(b"{") > _BRACKETS_MAX
@@ -183,13 +185,16 @@ def _common_metadata(raw: list[bytes]) -> list[bytes]:
     Args:
         raw: any JSON; msgspec has seen that it is well-formed, and so without the byte that parts it here.
     """
-    alike, place = _PARTING.join(raw).translate(_ALIKE), 0
-    for one in raw:
-        behind = place + len(one)
-        if one[0] != _OPENING or alike.count(_OPENING, place, behind) > METADATA_DEPTH_MAX:
-            raise ValueError
-        place = behind + len(_PARTING)
+    alike = _PARTING.join(raw).translate(_ALIKE)
+    if any(one[0] != _OPENING for one in raw) or (
+        alike.count(_OPENING) > METADATA_DEPTH_MAX and any(map(_may_be_deep, alike.split(_PARTING)))
+    ):
+        raise ValueError
     return raw if _is_plain(alike) else list(map(_plain, raw))
+
+
+def _may_be_deep(alike: bytes) -> bool:
+    return alike.count(_OPENING) > METADATA_DEPTH_MAX
 
 
 def _is_plain(alike: bytes) -> bool:

@@ -7,8 +7,9 @@ that are not UTF-8 appear in the name as backslash escapes, and the record's fat
 any other's.
 """
 
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import cached_property
+from typing import Any, TypeVar
 
 import msgspec
 from aiokafka.consumer import fetcher
@@ -16,13 +17,16 @@ from aiokafka.record.default_records import _DefaultRecordBatchPy
 from aiokafka.record.memory_records import _MemoryRecordsPy
 from typing_extensions import override
 
-_FIRST_MAGIC_WITH_HEADERS = 2
+from consumer.records import content_type_of
+
+UnpackedT = TypeVar("UnpackedT")
 
 
 class FetchedRecord(msgspec.Struct, frozen=True, gc=False):
     """A record as a consumer delivers it; of aiokafka's own class, what `Record` asks for.
 
-    It is made in a quarter of the time, and the garbage collector has nothing to look for in it.
+    It is made in a quarter of the time, and the garbage collector has nothing to look for in it. Its headers
+    would take more memory than all the rest, and are asked for where it becomes a dead letter.
     """
 
     topic: str
@@ -31,12 +35,18 @@ class FetchedRecord(msgspec.Struct, frozen=True, gc=False):
     timestamp: int
     key: bytes | None
     value: bytes | None
-    headers: Sequence[tuple[str, bytes | None]]
+    content_type: bytes | None
+    packed: "_Packed"
+
+    @property
+    def headers(self) -> Sequence[tuple[str, bytes | None]]:
+        """Names and values, in order; unpacked once more, with those of the whole batch."""
+        return self.packed.headers[self.offset]
 
 
 def unpack_by_these_rules() -> None:
     """Set it for every consumer of this process: aiokafka has no other seam than the names it looks up."""
-    fetcher.MemoryRecords = _TolerantRecords
+    fetcher.MemoryRecords = _FetchedBatches
     fetcher.PartitionRecords = _PartitionRecords
 
 
@@ -44,33 +54,40 @@ class _PartitionRecords(fetcher.PartitionRecords):
     """The records of one partition in one fetch."""
 
     @override
+    def __init__(self, tp: Any, records: "_FetchedBatches", *others: Any) -> None:
+        super().__init__(tp, records, *others)
+        records.partition = tp
+
+    @override
     def __iter__(self) -> Iterator[Any]:
         return self._records_iterator  # type: ignore[no-any-return]
 
     @override
-    def _consumer_record(self, tp: Any, record: Any) -> FetchedRecord:
-        topic, partition = tp
-        return FetchedRecord(
-            topic, partition, record.offset, record.timestamp, record.key, record.value, record.headers
-        )
+    def _consumer_record(self, tp: Any, record: FetchedRecord) -> FetchedRecord:
+        return record
 
 
-class _TolerantRecords(_MemoryRecordsPy):
-    """The batches of one fetch."""
+class _FetchedBatches(_MemoryRecordsPy):
+    """The batches of one fetch.
+
+    Attributes:
+        partition: the topic and the number, once they are known.
+    """
+
+    partition: tuple[str, int]
 
     @override
     def next_batch(self) -> Any:
         raw = self._next_slice
         batch = super().next_batch()
-        return (
-            batch if batch is None or batch.magic < _FIRST_MAGIC_WITH_HEADERS else _TolerantBatch(raw, batch)
-        )
+        return None if batch is None else _FetchedBatch(self.partition, raw, batch)
 
 
-class _TolerantBatch:
+class _FetchedBatch:
     """aiokafka's batch, but for how its records are iterated."""
 
-    def __init__(self, raw: memoryview, batch: Any) -> None:
+    def __init__(self, partition: tuple[str, int], raw: memoryview, batch: Any) -> None:
+        self._partition = partition
         self._raw = raw
         self._batch = batch
 
@@ -80,14 +97,49 @@ class _TolerantBatch:
     def __next__(self) -> Any:
         return next(self._batch)
 
-    def __iter__(self) -> Iterator[Any]:
-        try:
-            return iter(list(self._batch))
-        except UnicodeDecodeError:
-            batch = _DefaultRecordBatchPy(self._raw)
-            batch._maybe_uncompress()
-            batch._buffer = _LenientBytes(batch._buffer)
-            return iter(list(batch))
+    def __iter__(self) -> Iterator[FetchedRecord]:
+        return iter(_unpack(self._raw, self._batch, self._fetched))
+
+    def _fetched(self, records: Iterable[Any]) -> list[FetchedRecord]:
+        topic, partition = self._partition
+        packed = _Packed(self._raw)
+        return [
+            FetchedRecord(
+                topic,
+                partition,
+                record.offset,
+                record.timestamp,
+                record.key,
+                record.value,
+                content_type_of(record.headers),
+                packed,
+            )
+            for record in records
+        ]
+
+
+class _Packed:
+    """A batch as it was fetched, which is smaller than what is unpacked from it."""
+
+    def __init__(self, raw: memoryview) -> None:
+        self._raw = raw
+
+    @cached_property
+    def headers(self) -> dict[int, Sequence[tuple[str, bytes | None]]]:
+        """Those of each record, by its offset."""
+        batch = _MemoryRecordsPy(self._raw).next_batch()
+        return _unpack(self._raw, batch, lambda records: {one.offset: one.headers for one in records})
+
+
+def _unpack(raw: memoryview, batch: Any, unpack: Callable[[Iterable[Any]], UnpackedT]) -> UnpackedT:
+    """Unpack aiokafka's records of a batch, leniently where a header's name is not UTF-8."""
+    try:
+        return unpack(batch)
+    except UnicodeDecodeError:
+        batch = _DefaultRecordBatchPy(raw)
+        batch._maybe_uncompress()
+        batch._buffer = _LenientBytes(batch._buffer)
+        return unpack(batch)
 
 
 class _LenientBytes(bytearray):

@@ -1,14 +1,16 @@
 """A record and its fate: the vocabulary of everything between the topic and the table."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Protocol
+from typing import Final, Protocol
 from uuid import UUID
 
 import msgspec
 
 from schemas.dead_letter import RejectReason
+
+_CONTENT_TYPE: Final = "content-type"
 
 
 class Record(Protocol):
@@ -41,6 +43,10 @@ class Record(Protocol):
     @property
     def headers(self) -> Sequence[tuple[str, bytes | None]]:
         """Names and values, in order; a name may occur more than once."""
+
+    @property
+    def content_type(self) -> bytes | None:
+        """That of the headers, see `content_type_of`."""
 
 
 class Event(Protocol):
@@ -95,6 +101,17 @@ class Rejected:
     detail: str
 
 
+def content_type_of(headers: Iterable[tuple[str, bytes | None]]) -> bytes | None:
+    """The media type of the value, by which CloudEvents' Kafka protocol binding tells the content mode.
+
+    Headers' names are compared whatever their case: they are those of HTTP, and some clients write them so.
+    """
+    for name, value in headers:
+        if value is not None and (name == _CONTENT_TYPE or name.lower() == _CONTENT_TYPE):
+            return value
+    return None
+
+
 def storable_text(text: str) -> str:
     """The text with what PostgreSQL cannot hold (U+0000, lone surrogates) written as escapes."""
     return text.encode(errors="backslashreplace").decode().replace("\0", "\\x00")
@@ -111,3 +128,8 @@ class StoredRecord:
     value: bytes | None
     key: bytes | None = None
     headers: Sequence[tuple[str, bytes | None]] = ()
+
+    @property
+    def content_type(self) -> bytes | None:
+        """That of the headers, see `content_type_of`."""
+        return content_type_of(self.headers)

@@ -9,7 +9,7 @@ from uuid import UUID
 from hypothesis import strategies as st
 from pydantic_core import to_json
 
-from consumer.records import Accepted, Event
+from consumer.records import Accepted, Event, content_type_of
 from schemas.pattern_scored import METADATA_BYTES_MAX, METADATA_DEPTH_MAX, PatternScored
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -35,6 +35,10 @@ class TopicRecord:
     partition: int = 0
     topic: str = "pattern-scored.v1"
     timestamp: int = 1_767_225_600_000
+
+    @property
+    def content_type(self) -> bytes | None:
+        return content_type_of(self.headers)
 
 
 def fields(**changes: Any) -> dict[str, Any]:
