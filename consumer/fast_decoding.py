@@ -43,6 +43,7 @@ _COLON: Final = ord(":")
 # A double keeps up to 15 digits, whatever they are: those of a number with fewer than 8 on each side of its
 # point.
 _ALIKE: Final = bytes.maketrans(b"123456789E[", b"000000000e{")
+_IN_NO_NUMBER: Final = b"abcdfghijklmnopqrstuvwxyzABCDFGHIJKLMNOPQRSTUVWXYZ" + b'"'
 _EXPONENT: Final = b"0e"
 _MANY_DIGITS: Final = b"0" * 8
 _PARTING: Final = b"\0"
@@ -91,30 +92,30 @@ def decode_fast(values: Sequence[bytes], *, accepted_until: datetime) -> list[Fa
     """
     try:
         together = _together(values)
-        events = [fields for (fields,) in _read(together)]
-        if len(events) != len(values):
+        fields = [msgspec.structs.astuple(fields) for (fields,) in _read(together)]
+        if len(fields) != len(values):
             return None
-        _require_canonical_uuids([event.pattern_id for event in events])
-        _require_canonical_uuids([event.event_id for event in events])
-        times = _common_times([event.measurement_timestamp for event in events])
+        event_ids, pattern_ids, scores, confidences, raw_times, versions, raw_metadata = zip(
+            *fields, strict=True
+        )
+        _require_canonical_uuids(event_ids + pattern_ids)
+        times = _common_times(raw_times)
         if max(times) > accepted_until:
             return None
-        metadata = [bytes(event.metadata) for event in events]
+        metadata = list(map(bytes, raw_metadata))
         _require_shallow(values, metadata)
-        return [
-            FastEvent(
-                UUID(event.pattern_id),
-                UUID(event.event_id),
-                event.quality_score,
-                event.confidence,
-                measured_at,
-                event.version,
-                metadata_json,
+        return list(
+            map(
+                FastEvent,
+                map(UUID, pattern_ids),
+                map(UUID, event_ids),
+                scores,
+                confidences,
+                times,
+                versions,
+                _common_metadata(metadata),
             )
-            for event, measured_at, metadata_json in zip(
-                events, times, _common_metadata(metadata), strict=True
-            )
-        ]
+        )
     except (msgspec.MsgspecError, ValueError, OverflowError, RecursionError):
         return None
 
@@ -154,7 +155,9 @@ def _common_times(raw: Sequence[msgspec.Raw]) -> list[datetime]:
     """The times in UTC; a comma in one of them would make it no time."""
     together = b",".join(raw)
     times: list[datetime] = _read_times(b"[%b]" % together)
-    if not all(map(_is_exact, together.split(b","))):
+    parts = together.split(b",")
+    is_zulu = together.count(b'Z"') == len(parts)
+    if not (is_zulu and max(map(len, parts)) <= _ZULU_BYTES_MAX) and not all(map(_is_exact, parts)):
         raise ValueError
     in_utc = [time if time.tzinfo is UTC else time.astimezone(UTC) for time in times]
     if min(in_utc).year == MINYEAR:
@@ -185,7 +188,7 @@ def _common_metadata(raw: list[bytes]) -> list[bytes]:
     Args:
         raw: any JSON; msgspec has seen that it is well-formed, and so without the byte that parts it here.
     """
-    alike = _PARTING.join(raw).translate(_ALIKE)
+    alike = _PARTING.join(raw).translate(_ALIKE, _IN_NO_NUMBER)
     if any(one[0] != _OPENING for one in raw) or (
         alike.count(_OPENING) > METADATA_DEPTH_MAX and any(map(_may_be_deep, alike.split(_PARTING)))
     ):
