@@ -51,9 +51,12 @@ ON CONFLICT (pattern_id) DO UPDATE SET {", ".join(f"{name} = EXCLUDED.{name}" fo
 
 
 async def measure_limit(services: Services, system: str, work: Work, repetition: int) -> Run:
-    """Copy the rows of a topic of distinct patterns, a batch a transaction."""
+    """Copy the rows of a topic, a batch a transaction.
+
+    By COPY alone, or over several connections, that is right only where each event has its own pattern.
+    """
     limit = LIMITS[system]
-    async with services.database() as dsn, AsyncExitStack() as stack:
+    async with services.database(work.rows) as dsn, AsyncExitStack() as stack:
         connections = [await stack.enter_async_context(connected(dsn)) for _ in range(limit.connections)]
         batches = await _ready_made(connections[0], work)
         for connection in connections:
@@ -85,7 +88,10 @@ async def measure_limit(services: Services, system: str, work: Work, repetition:
 
 
 async def _ready_made(connection: asyncpg.Connection, work: Work) -> list[bytes]:
-    """The rows as COPY takes them in its binary form, sorted by pattern inside each batch as ours are."""
+    """The rows as COPY takes them in its binary form, sorted by pattern inside each batch as ours are.
+
+    Of a pattern that comes twice in a batch only the latest is there: PostgreSQL refuses to upsert both.
+    """
     events = [event for _, event in generate(work.topic.shape)]
     batches = []
     for begin in range(0, len(events), BATCH_ROWS):
@@ -109,7 +115,10 @@ async def _ready_made(connection: asyncpg.Connection, work: Work) -> list[bytes]
             ],
         )
         copied = io.BytesIO()
-        query = f"SELECT {', '.join(COLUMNS)} FROM ready ORDER BY pattern_id"  # noqa: S608 - our own names
+        query = (
+            f"SELECT DISTINCT ON (pattern_id) {', '.join(COLUMNS)} FROM ready "  # noqa: S608 - our own names
+            "ORDER BY pattern_id, measurement_timestamp DESC"
+        )
         await connection.copy_from_query(query, output=copied, format="binary")
         await connection.execute("DROP TABLE ready")
         batches.append(copied.getvalue())

@@ -36,7 +36,7 @@ class Size:
         peer_batch_sizes: of the fastest peer.
         repetitions: of each run.
         is_quick: whether it only shows that everything runs: no figure is for comparison, and the peers do no
-            more than *hot* and *distinct*, not in all their ways.
+            more than *hot*, not in all their ways.
     """
 
     events: int
@@ -130,7 +130,7 @@ def scenarios(size: Size) -> list[Scenario]:
         Scenario(
             "distinct",
             "Distinct: every event is about its own pattern",
-            (*everybody, *LIMITS),
+            (*beyond, *LIMITS),
             [Variant("", distinct)],
         ),
         Scenario(
@@ -159,7 +159,7 @@ def scenarios(size: Size) -> list[Scenario]:
         Scenario(
             "growth",
             "Growth: half of the events are about new patterns, half about rows spread over the table",
-            two,
+            (*two, "postgresql-upsert-1"),
             [
                 Variant(
                     f"{rows:,} rows", Shape(f"growth-{rows}", size.events, rows, is_growing=True), rows=rows

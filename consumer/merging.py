@@ -195,7 +195,7 @@ class Merger:
                 raise
             await savepoint.rollback()
             raise RefusedError(error) from None
-        await savepoint.commit()
+        # It is not released: the transaction's end does that without a round trip.
 
     async def _clear_stage(self) -> None:
         if self._is_staged:
