@@ -6,9 +6,9 @@ from datetime import datetime
 
 from consumer.decoding import decode_all
 from consumer.folding import by_measurement, by_pattern, fold
-from consumer.offsets import OffsetRange
+from consumer.offsets import OffsetRange, Partition
 from consumer.records import Accepted, Event, Record, Rejected
-from consumer.store import Partition, StoreTransaction
+from consumer.store import StoreTransaction
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,8 +21,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 
 from consumer.faults import Fault
 from consumer.ingestion import Accounting, Batch
-from consumer.offsets import OffsetRange, Start
-from consumer.store import Partition
+from consumer.offsets import OffsetRange, Partition, Start
 from schemas.dead_letter import RejectReason
 
 CONTENT_TYPE: Final = prometheus_client.exposition.CONTENT_TYPE_PLAIN_0_0_4

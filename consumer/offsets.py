@@ -2,12 +2,15 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import TypeVar
+from typing import TypeAlias, TypeVar
 from uuid import UUID
 
 from consumer.records import Record
 
-PartitionT = TypeVar("PartitionT", bound=tuple[str, int])
+Partition: TypeAlias = tuple[str, int]
+"""A topic and a partition number (aiokafka's `TopicPartition` is one)."""
+
+PartitionT = TypeVar("PartitionT", bound=Partition)
 
 
 @dataclass(frozen=True, slots=True)

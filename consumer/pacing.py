@@ -10,9 +10,8 @@ import asyncpg
 
 from consumer.connecting import STATEMENT_SECONDS_MAX
 from consumer.ingestion import Batch
-from consumer.offsets import OffsetRange, cut
+from consumer.offsets import OffsetRange, Partition, cut
 from consumer.records import Accepted, Rejected
-from consumer.store import Partition
 
 QUICK_SECONDS_MAX: Final = STATEMENT_SECONDS_MAX / 4
 """Who wrote so quickly can write twice as much in time."""

@@ -2,12 +2,10 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final, Generic, TypeVar
+from typing import Final, Generic
 
-from consumer.offsets import OffsetRange
+from consumer.offsets import OffsetRange, PartitionT
 from consumer.records import Record
-
-PartitionT = TypeVar("PartitionT", bound=tuple[str, int])
 
 WORTH_SPLITTING: Final = 1_000
 """Records, below which a second transaction costs more than it saves."""

@@ -28,9 +28,9 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from consumer.alive import loopback_of
 from consumer.metrics import CONTENT_TYPE, Lag
+from consumer.offsets import Partition
 from consumer.settings import HttpSettings, InvalidSettingError, WorkerSettings
 from consumer.stopping import cancel
-from consumer.store import Partition
 
 logger = structlog.get_logger()
 

@@ -17,7 +17,7 @@ from consumer.ingestion import Accounting, Breaker
 from consumer.kafka import REBALANCE_TIMEOUT_MS, create_consumer, learn_of_partitions
 from consumer.metrics import Metrics, Span
 from consumer.observing import Observer
-from consumer.offsets import OffsetRange, Start
+from consumer.offsets import OffsetRange, Partition, Start
 from consumer.pacing import Part
 from consumer.polling import POLL_SECONDS, decode, fill
 from consumer.portions import Portion, split
@@ -25,7 +25,7 @@ from consumer.retrying import persevere
 from consumer.settings import WorkerSettings
 from consumer.starting import ask_broker, settle
 from consumer.stopping import Stop, cancel, end_within
-from consumer.store import Partition, ProgressLostError, Store
+from consumer.store import ProgressLostError, Store
 from consumer.tracing import BatchTrace, begin_batch
 from consumer.watching import SILENCE_SECONDS, StalledError, Watch, has_lost, is_another_topic
 from consumer.writing import Writers

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
-from typing import Final, TypeAlias
+from typing import Final
 from uuid import UUID
 
 import asyncpg
@@ -11,7 +11,7 @@ import orjson
 
 from consumer.connecting import CONNECT_SECONDS_MAX, STATEMENT_SECONDS_MAX, Connection, connect
 from consumer.merging import Merger
-from consumer.offsets import OffsetRange, Start
+from consumer.offsets import OffsetRange, Partition, Start
 from consumer.records import Rejected, storable_text
 from consumer.sql import statement
 
@@ -31,9 +31,6 @@ _SERVER_SETTINGS: Final = {
     "tcp_keepalives_interval": "5",
     "tcp_keepalives_count": "3",
 }
-
-Partition: TypeAlias = tuple[str, int]
-"""A topic and a partition number (aiokafka's `TopicPartition` is one)."""
 
 
 class ProgressLostError(Exception):

@@ -21,11 +21,11 @@ import structlog
 from consumer.ingestion import Accounting
 from consumer.member import STOP, STOP_AT_ONCE, Report
 from consumer.metrics import RECORDS, Lag, Metrics
+from consumer.offsets import Partition
 from consumer.serving import PULSE_SECONDS_MAX
 from consumer.session import LEAVE_SECONDS_MAX
 from consumer.settings import WorkerSettings
 from consumer.stopping import Stop, hearing_signals
-from consumer.store import Partition
 from consumer.uniting import counts_of, unite
 
 logger = structlog.get_logger()

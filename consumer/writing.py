@@ -10,10 +10,11 @@ from typing import TypeAlias
 from consumer.health import Health
 from consumer.ingestion import Accounting, Breaker, store_batch
 from consumer.metrics import Metrics, Span
+from consumer.offsets import Partition
 from consumer.pacing import Pace, Part, count
 from consumer.retrying import persevere
 from consumer.stopping import cancel
-from consumer.store import Partition, Store
+from consumer.store import Store
 from consumer.tracing import BatchTrace
 
 Landed: TypeAlias = Callable[[Accounting, dict[Partition, int]], None]

@@ -23,10 +23,10 @@ from consumer.dashboard.reading import Reader
 from consumer.embedded import HOST, PostgresServer
 from consumer.health import Health
 from consumer.metrics import Lag, Metrics
+from consumer.offsets import Partition
 from consumer.serving import serving_routes
 from consumer.settings import DatabaseSettings
 from consumer.sql import statement
-from consumer.store import Partition
 from tests.page.conftest import fill
 from tests.support.pipeline import an_event
 from tests.support.postgres import Templates, new_database

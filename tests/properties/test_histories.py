@@ -25,9 +25,9 @@ from hypothesis.stateful import (
 
 from consumer.connecting import Connection
 from consumer.ingestion import decode_batch, store_batch
-from consumer.offsets import OffsetRange, choose_start, next_offset, restart_out_of_range
+from consumer.offsets import OffsetRange, Partition, choose_start, next_offset, restart_out_of_range
 from consumer.records import Event
-from consumer.store import Partition, ProgressLostError, Store
+from consumer.store import ProgressLostError, Store
 from schemas.pattern_scored import PatternScored
 from tests.support.events import ACCEPTED_UNTIL, TopicRecord
 from tests.support.pipeline import an_event
