@@ -76,7 +76,8 @@ async def settle(
         }
         await transaction.begin_at(group, starts, known.topic_id)
     for partition, start in starts.items():
-        is_anew = progress.get(partition) != stored.get(partition)
+        # Another worker, which has yet to learn that the partition is ours, may have moved it on in between.
+        is_anew = progress.get(partition, 0) < stored.get(partition, 0)
         _tell(partition, start, out_of_range.get(partition), is_anew=is_anew)
     return starts
 

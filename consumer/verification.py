@@ -220,8 +220,8 @@ async def compare_with_topic(settings: WorkerSettings, advance: Advance) -> Comp
         async with store.transaction() as transaction:
             stored = await transaction.progress(group, topic)
             progress = await transaction.progress(group, topic, of_topic)
-        # Progress in another topic of this name is none.
-        ends = {tp[1]: offset for tp, offset in progress.items() if offset == stored.get(tp)}
+        # Progress in another topic of this name reads as less, and is none; workers may have moved it on.
+        ends = {tp[1]: offset for tp, offset in progress.items() if offset >= stored.get(tp, 0)}
         beginnings, log_ends = await read_bounds(settings)
         reading = read_topic(settings, ends=ends, on_short=short_logs.__setitem__, advance=advance)
         async with aclosing(reading) as batches:

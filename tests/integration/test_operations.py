@@ -11,11 +11,12 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from consumer.backfill import BackfillRules, Source, backfill, csv_lines, json_lines, store_quality_metrics
 from consumer.ingestion import Accounting
+from consumer.offsets import Partition
 from consumer.replay import replay
 from consumer.settings import WorkerSettings
 from consumer.shadow import ShadowLostError, ShadowStore
 from consumer.status import read_status
-from consumer.store import Store
+from consumer.store import Store, StoreTransaction
 from consumer.topic import WHOLE_TOPIC, Slice
 from consumer.verification import check_table, compare_with_topic
 from publisher import ScorePublisher
@@ -215,6 +216,29 @@ async def test_of_two_contents_of_one_event_the_first_to_arrive_stays_until_its_
     assert unchanged == expected_table([second])
     assert await table(settings) == expected_table([first])
     assert await findings(settings) == {}
+
+
+async def test_progress_that_moves_on_while_it_is_read_is_compared_all_the_same(
+    settings_for: SettingsFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = settings_for()
+    await send(settings, [an_event(number).to_json() for number in range(2)], partition=0)
+    await catch_up(settings)
+    await execute(settings, "UPDATE ingest_progress SET next_offset = 1 WHERE partition = 0")
+    read = StoreTransaction.progress
+
+    async def read_before_it_moves_on(
+        transaction: StoreTransaction, group: str, topic: str, topic_id: UUID | None = None
+    ) -> dict[Partition, int]:
+        known = await read(transaction, group, topic, topic_id)
+        await execute(settings, "UPDATE ingest_progress SET next_offset = 2 WHERE partition = 0")
+        return known
+
+    monkeypatch.setattr(StoreTransaction, "progress", read_before_it_moves_on)
+    comparison = await compare_with_topic(settings, ignore)
+
+    assert comparison.check_progress().passed
+    assert comparison.accounting == Accounting(applied=2)
 
 
 async def test_what_the_topic_does_not_explain_is_told_and_fails_only_when_asked(
