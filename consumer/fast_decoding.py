@@ -155,9 +155,7 @@ def _common_times(raw: Sequence[msgspec.Raw]) -> list[datetime]:
     """The times in UTC; a comma in one of them would make it no time."""
     together = b",".join(raw)
     times: list[datetime] = _read_times(b"[%b]" % together)
-    parts = together.split(b",")
-    is_zulu = together.count(b'Z"') == len(parts)
-    if not (is_zulu and max(map(len, parts)) <= _ZULU_BYTES_MAX) and not all(map(_is_exact, parts)):
+    if not all(map(_is_exact, together.split(b","))):
         raise ValueError
     in_utc = [time if time.tzinfo is UTC else time.astimezone(UTC) for time in times]
     if min(in_utc).year == MINYEAR:
