@@ -5,6 +5,7 @@ import fcntl
 import os
 import shutil
 import subprocess
+import sys
 import uuid
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -251,7 +252,8 @@ def _libraries() -> Path:
             unfinished = _CACHE / "unfinished"
             shutil.rmtree(unfinished, ignore_errors=True)
             arguments = ["-f", str(_POM), "dependency:copy-dependencies", f"-DoutputDirectory={unfinished}"]
-            subprocess.run(["mvn", "--quiet", "--batch-mode", *arguments], check=True)
+            command = ["mvn", "--quiet", "--batch-mode", *arguments]
+            subprocess.run(command, check=True, stdout=sys.__stderr__)  # stdout is for who asked for a broker
             unfinished.rename(libraries)
     return libraries
 
