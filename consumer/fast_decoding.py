@@ -6,6 +6,7 @@ whose verdict and reason stand: this module knows no reasons, and refuses nothin
 """
 
 import re
+import sys
 from collections.abc import Sequence
 from datetime import MINYEAR, UTC, datetime
 from typing import Annotated, Final
@@ -112,7 +113,7 @@ def decode_fast(values: Sequence[bytes], *, accepted_until: datetime) -> list[Fa
                 scores,
                 confidences,
                 times,
-                versions,
+                map(sys.intern, versions),  # a few, of many events
                 _common_metadata(metadata),
             )
         )

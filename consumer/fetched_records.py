@@ -25,23 +25,35 @@ UnpackedT = TypeVar("UnpackedT")
 class FetchedRecord(msgspec.Struct, frozen=True, gc=False):
     """A record as a consumer delivers it; of aiokafka's own class, what `Record` asks for.
 
-    It is made in a quarter of the time, and the garbage collector has nothing to look for in it. Its headers
-    would take more memory than all the rest, and are asked for where it becomes a dead letter.
+    It is made in a quarter of the time, and the garbage collector has nothing to look for in it. Its key and
+    its headers would take more memory than all the rest, and are asked for where it becomes a dead letter.
     """
 
-    topic: str
-    partition: int
     offset: int
     timestamp: int
-    key: bytes | None
     value: bytes | None
     content_type: bytes | None
     packed: "_Packed"
 
     @property
+    def topic(self) -> str:
+        """The topic's name."""
+        return self.packed.topic
+
+    @property
+    def partition(self) -> int:
+        """The partition's number."""
+        return self.packed.partition
+
+    @property
+    def key(self) -> bytes | None:
+        """The exact bytes of the key; unpacked once more, with those of the whole batch."""
+        return self.packed.others[self.offset][0]
+
+    @property
     def headers(self) -> Sequence[tuple[str, bytes | None]]:
-        """Names and values, in order; unpacked once more, with those of the whole batch."""
-        return self.packed.headers[self.offset]
+        """Names and values, in order; unpacked like the key."""
+        return self.packed.others[self.offset][1]
 
 
 def unpack_by_these_rules() -> None:
@@ -101,17 +113,14 @@ class _FetchedBatch:
         return iter(_unpack(self._raw, self._batch, self._fetched))
 
     def _fetched(self, records: Iterable[Any]) -> list[FetchedRecord]:
-        topic, partition = self._partition
-        packed = _Packed(self._raw)
+        packed = _Packed(*self._partition, self._raw)
+        content_types: dict[bytes | None, bytes | None] = {}  # a few, of many records
         return [
             FetchedRecord(
-                topic,
-                partition,
                 record.offset,
                 record.timestamp,
-                record.key,
                 record.value,
-                content_type_of(record.headers),
+                content_types.setdefault(one := content_type_of(record.headers), one),
                 packed,
             )
             for record in records
@@ -121,14 +130,18 @@ class _FetchedBatch:
 class _Packed:
     """A batch as it was fetched, which is smaller than what is unpacked from it."""
 
-    def __init__(self, raw: memoryview) -> None:
+    def __init__(self, topic: str, partition: int, raw: memoryview) -> None:
+        self.topic = topic
+        self.partition = partition
         self._raw = raw
 
     @cached_property
-    def headers(self) -> dict[int, Sequence[tuple[str, bytes | None]]]:
-        """Those of each record, by its offset."""
+    def others(self) -> dict[int, tuple[bytes | None, Sequence[tuple[str, bytes | None]]]]:
+        """The key and the headers of each record, by its offset."""
         batch = _MemoryRecordsPy(self._raw).next_batch()
-        return _unpack(self._raw, batch, lambda records: {one.offset: one.headers for one in records})
+        return _unpack(
+            self._raw, batch, lambda records: {one.offset: (one.key, one.headers) for one in records}
+        )
 
 
 def _unpack(raw: memoryview, batch: Any, unpack: Callable[[Iterable[Any]], UnpackedT]) -> UnpackedT:
