@@ -35,6 +35,7 @@ from consumer.command_line import (
 from consumer.commands_dead_letters import dead_letters_app
 from consumer.commands_operations import operations_app
 from consumer.commands_readers import readers_app
+from consumer.forking import Forked, ForkServer, start_fork_server
 from consumer.logs import configure_logging
 from consumer.settings import DatabaseSettings, InvalidSettingError, LogSettings, WorkerSettings
 from schemas.clock_settings import ClockSettings
@@ -103,7 +104,6 @@ def consume(
         int,
         typer.Option(min=1, max=PROCESSES_MAX, help="How many share the work, each with a core of its own."),
     ] = 1,
-    member: Annotated[int | None, typer.Option(hidden=True, help="Which of them this one is.")] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Read the topic and keep one current row per pattern: the worker to deploy.
@@ -118,7 +118,13 @@ def consume(
     if check:
         _check(settings)
         return
-    configure_logging(load_settings(LogSettings), is_patient=True, process=member)
+    server = _start_fork_server() if processes > 1 else None
+    member = server if isinstance(server, Forked) else None
+    if member is not None:
+        from consumer.member import settings_of
+
+        settings = settings_of(member.number, settings)
+    configure_logging(load_settings(LogSettings), is_patient=True, process=member.number if member else None)
     require_open_files()
     try:
         listener = None if until_caught_up else listen(settings)  # what ends by itself is no service to watch
@@ -126,8 +132,8 @@ def consume(
         fail(f"error: {error}", 2)
 
     with tracing():
-        if member is None and processes > 1:
-            working = _supervise(settings, listener, processes, until_caught_up=until_caught_up)
+        if isinstance(server, ForkServer):
+            working = _supervise(settings, listener, server, processes, until_caught_up=until_caught_up)
         else:
             working = _work(settings, listener, member, until_caught_up=until_caught_up)
         accounting, code = run(working, KAFKA)
@@ -139,8 +145,17 @@ def consume(
         raise typer.Exit(code)
 
 
+def _start_fork_server() -> ForkServer | Forked:
+    """With all that a worker imports, which its processes then share."""
+    import consumer.dashboard.page
+    import consumer.serving
+    import consumer.supervisor  # noqa: F401 - imported for what is forked from here
+
+    return start_fork_server()
+
+
 async def _work(
-    settings: WorkerSettings, listener: socket.socket | None, member: int | None, *, until_caught_up: bool
+    settings: WorkerSettings, listener: socket.socket | None, member: Forked | None, *, until_caught_up: bool
 ) -> "tuple[Accounting, int]":
     """What became of the records, and the exit code."""
     from consumer.dashboard.page import Page, Watched
@@ -151,24 +166,30 @@ async def _work(
     worker = Worker(settings)
     watched = Watched(worker.health, worker.metrics, settings.kafka_group_id, settings.kafka_topic)
     page = Page(settings, watched)
-    async with serving(listener, worker.health, worker.metrics, page), reporting(worker, member):
+    supervisor = member.connection if member else None
+    async with serving(listener, worker.health, worker.metrics, page), reporting(worker, supervisor):
         await run_until_signal(worker, until_caught_up=until_caught_up)
     if until_caught_up and worker.breaker.is_open:
-        who = "" if member is None else f"process {member}: "
+        who = "" if member is None else f"process {member.number}: "
         tell(f"error: {who}the breaker opened before the end was reached (DEAD_LETTER_MAX_CONSECUTIVE)")
         return worker.accounting, 1
     return worker.accounting, 0
 
 
 async def _supervise(
-    settings: WorkerSettings, listener: socket.socket | None, processes: int, *, until_caught_up: bool
+    settings: WorkerSettings,
+    listener: socket.socket | None,
+    server: ForkServer,
+    processes: int,
+    *,
+    until_caught_up: bool,
 ) -> "tuple[Accounting, int]":
     """As `_work`, by several processes."""
     from consumer.dashboard.page import Page, Watched
     from consumer.serving import serving
     from consumer.supervisor import Supervisor
 
-    supervisor = Supervisor(settings, processes, until_caught_up=until_caught_up)
+    supervisor = Supervisor(settings, server, processes, until_caught_up=until_caught_up)
     watched = Watched(supervisor, supervisor, settings.kafka_group_id, settings.kafka_topic)
     page = Page(settings, watched)
     async with serving(listener, supervisor, supervisor, page, is_alive=supervisor.is_alive):

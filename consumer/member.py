@@ -1,12 +1,10 @@
 """One process of several under a supervisor: what it tells that one, and hears from it.
 
-Both go through a socket in the place of its standard input, which ends with the supervisor, however that
-ends.
+Both go through a socket, which ends with the supervisor, however that ends.
 """
 
 import asyncio
 import socket
-import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
@@ -16,6 +14,7 @@ import orjson
 import structlog
 
 from consumer.ingestion import Accounting
+from consumer.settings import WorkerSettings
 from consumer.stopping import cancel
 from consumer.worker import Worker
 
@@ -63,18 +62,24 @@ class Report:
         return cls(fields["obstacles"], Accounting(**fields["accounting"]), fields["metrics"], fields["lags"])
 
 
+def settings_of(number: int, settings: WorkerSettings) -> WorkerSettings:
+    """A process's own: the supervisor answers for it, and a static member has a name of its own."""
+    name = settings.kafka_group_instance_id
+    own = {"http_port": 0, "kafka_group_instance_id": f"{name}-{number}" if name else None}
+    return settings.model_copy(update=own)
+
+
 @asynccontextmanager
-async def reporting(worker: Worker, member: int | None) -> AsyncIterator[None]:
+async def reporting(worker: Worker, supervisor: socket.socket | None) -> AsyncIterator[None]:
     """Until the end of the block, tell the supervisor how the worker is, and do as it says.
 
     Args:
         worker: told of.
-        member: which one it is of several; None where it is alone, and there is nobody to tell.
+        supervisor: None where it is alone, and there is nobody to tell.
     """
-    if member is None:
+    if supervisor is None:
         yield
         return
-    supervisor = socket.socket(fileno=sys.stdin.fileno())
     reader, writer = await asyncio.open_connection(sock=supervisor)
     tasks = [
         asyncio.create_task(_report(writer, worker)),

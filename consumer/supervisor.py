@@ -1,15 +1,12 @@
 """Several processes of one worker, members of the same group: signals, health and metrics as one.
 
-Each is this same command, started anew. What it reports once a second is kept here, so that no question ever
-waits for a process: one that is frozen is told by its silence.
+Each is forked from what this command was when it had imported what it needs. What it reports once a second is
+kept here, so that no question ever waits for a process: one that is frozen is told by its silence.
 """
 
 import asyncio
-import os
 import random
 import signal
-import socket
-import sys
 import time
 from collections import deque
 from collections.abc import Mapping
@@ -18,6 +15,7 @@ from typing import Final
 
 import structlog
 
+from consumer.forking import ForkServer, Life
 from consumer.ingestion import Accounting
 from consumer.member import STOP, STOP_AT_ONCE, Report
 from consumer.metrics import RECORDS, Lag, Metrics
@@ -89,17 +87,16 @@ class Restarts:
 class _Process:
     """One of them: its present life, and what is left of the former ones."""
 
-    def __init__(self, number: int, settings: WorkerSettings) -> None:
+    def __init__(self, number: int, server: ForkServer) -> None:
         self.number = number
+        self._server = server
         self.known = _Known()
         self.heard_at = time.monotonic()
         self.restarts = Restarts()
-        self._running: asyncio.subprocess.Process | None = None
+        self.can_be_started = True
+        self._life: Life | None = None
         self._orders: asyncio.StreamWriter | None = None
         self._order = b""
-        self._environment = {**os.environ, "HTTP_PORT": "0"}
-        if settings.kafka_group_instance_id:
-            self._environment["KAFKA_GROUP_INSTANCE_ID"] = f"{settings.kafka_group_instance_id}-{number}"
 
     @property
     def obstacles(self) -> dict[str, str]:
@@ -114,39 +111,26 @@ class _Process:
 
     @property
     def silence_seconds(self) -> float:
-        return time.monotonic() - self.heard_at if self._running else 0.0
+        return time.monotonic() - self.heard_at if self._life else 0.0
 
     async def live(self) -> int:
         """Start it, and return its exit code when it has ended."""
         try:
-            self._running, ours = await self._start()
+            self._life = life = await self._server.fork(self.number)
         except OSError as error:  # too many files or processes, too little memory
             logger.warning("process_not_started", process=self.number, error=str(error))
+            self.can_be_started = not isinstance(error, BrokenPipeError)  # else the server is gone
             return 1
-        logger.info("process_started", process=self.number, pid=self._running.pid)
+        logger.info("process_started", process=self.number, pid=life.pid)
         self.heard_at = time.monotonic()
-        reports, self._orders = await asyncio.open_connection(sock=ours, limit=REPORT_BYTES_MAX)
+        reports, self._orders = await asyncio.open_connection(sock=life.connection, limit=REPORT_BYTES_MAX)
         self._orders.write(self._order)
         await self._listen(reports)
-        code = await self._running.wait()
+        code = await life.wait()
         self._orders.close()
         self.known = self.known.after_its_end()
-        self._running = self._orders = None
+        self._life = self._orders = None
         return code
-
-    async def _start(self) -> tuple[asyncio.subprocess.Process, socket.socket]:
-        ours, its = socket.socketpair()
-        program = [sys.executable, *sys.orig_argv[1:], "--member", str(self.number)]
-        with its:
-            # In a session of its own: what a terminal sends to all of ours would be a second signal.
-            process = await asyncio.create_subprocess_exec(
-                *program,
-                stdin=its.fileno(),
-                stdout=asyncio.subprocess.DEVNULL,
-                env=self._environment,
-                start_new_session=True,
-            )
-        return process, ours
 
     async def _listen(self, reports: asyncio.StreamReader) -> None:
         try:
@@ -163,16 +147,18 @@ class _Process:
             self._orders.write(order)
 
     def kill(self) -> None:
-        if self._running is not None:
+        if self._life is not None:
             logger.warning("process_killed", process=self.number, hint="it did not end in time")
-            self._running.kill()
+            self._life.kill()
 
 
 class Supervisor:
     """Starts them, starts again what ends by itself, and answers for them all."""
 
-    def __init__(self, settings: WorkerSettings, count: int, *, until_caught_up: bool) -> None:
-        self._processes = [_Process(number, settings) for number in range(count)]
+    def __init__(
+        self, settings: WorkerSettings, server: ForkServer, count: int, *, until_caught_up: bool
+    ) -> None:
+        self._processes = [_Process(number, server) for number in range(count)]
         self._until_caught_up = until_caught_up
         self._grace_seconds = settings.shutdown_grace_seconds
         self._stop = Stop(settings.shutdown_grace_seconds)
@@ -247,7 +233,8 @@ class Supervisor:
             if is_last_life and code == 0:
                 return True
             logger.error("process_ended", process=process.number, reason=_reason(code))
-            seconds = None if is_last_life else process.restarts.seconds_until(time.monotonic())
+            ended_for_good = is_last_life or not process.can_be_started
+            seconds = None if ended_for_good else process.restarts.seconds_until(time.monotonic())
             if seconds is None:
                 self._request_stop()
                 return False

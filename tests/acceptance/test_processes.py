@@ -218,6 +218,44 @@ def is_running(pid: int) -> bool:
     return False
 
 
+def parent_of(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+
+
+async def test_without_the_fork_server_the_processes_go_on_and_a_stop_says_that_nobody_knows_their_end(
+    settings: WorkerSettings, tmp_path: Path
+) -> None:
+    events = some_events(200)
+
+    async with CommandLine(tmp_path, environment_of(settings)).worker(*TWO) as worker:
+        await wait_until_shared(worker)
+        (server,) = {parent_of(pid_of(worker, number)) for number in NUMBERS}
+        os.kill(server, signal.SIGKILL)
+        await publish(settings, events)
+        await worker.wait_until_read(len(events))
+        code = await worker.terminate()
+
+    assert server != worker.process.pid
+    assert code == 1
+    assert [line["reason"] for line in worker.events("process_ended")] == ["exit 1"] * len(NUMBERS)
+    assert len(worker.events("worker_stopped")) == len(NUMBERS)
+    assert await table(settings) == expected_table(events)
+
+
+async def test_a_process_that_cannot_be_forked_any_more_ends_the_worker(
+    settings: WorkerSettings, tmp_path: Path
+) -> None:
+    async with CommandLine(tmp_path, environment_of(settings)).worker(*TWO) as worker:
+        await wait_until_shared(worker)
+        os.kill(parent_of(pid_of(worker, 0)), signal.SIGKILL)
+        os.kill(pid_of(worker, 0), signal.SIGKILL)
+        code = await worker.process.wait()
+
+    assert code == 1
+    assert "Broken pipe" in worker.events("process_not_started", process=0)[0]["error"]
+    assert len(worker.events("worker_stopped", process=1)) == 1
+
+
 @contextmanager
 def frozen(pid: int) -> Iterator[None]:
     os.kill(pid, signal.SIGSTOP)

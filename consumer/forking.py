@@ -1,0 +1,167 @@
+"""A fork server: processes that begin at once, and share the memory of what was imported before the first.
+
+That of Python's `multiprocessing` is another program, which imports everything a second time; this one is
+this program, as it was when it had imported what it needs.
+"""
+
+import asyncio
+import errno
+import gc
+import os
+import signal
+import socket
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass
+from typing import Any, Final
+
+_NOT_MEANT_FOR_IT: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+"""What ends a program ends who asks for processes, and with that one the server."""
+
+
+@dataclass(frozen=True, slots=True)
+class Forked:
+    """What a forked process knows of itself.
+
+    Attributes:
+        number: what it was asked for as.
+        connection: to who asked for it.
+    """
+
+    number: int
+    connection: socket.socket
+
+
+@dataclass(frozen=True, slots=True)
+class Life:
+    """A forked process, for who asked for it.
+
+    Attributes:
+        pid: its id.
+        connection: to the process.
+    """
+
+    pid: int
+    connection: socket.socket
+    _told: asyncio.StreamReader
+    _telling: asyncio.StreamWriter
+
+    async def wait(self) -> int:
+        """Its exit code, or a signal's number below zero, as of `subprocess`; 1 where the server is gone."""
+        code = await self._told.readline()
+        self._telling.close()
+        return int(code or b"1")
+
+    def kill(self) -> None:
+        """End it at once; nothing where it has ended."""
+        with suppress(ProcessLookupError):
+            os.kill(self.pid, signal.SIGKILL)
+
+
+class ForkServer:
+    """Where processes are asked for."""
+
+    def __init__(self, orders: socket.socket) -> None:
+        self._orders = orders
+
+    async def fork(self, number: int) -> Life:
+        """Ask for a process.
+
+        Args:
+            number: to tell it by, from 0 to 255.
+
+        Raises:
+            OSError: too many files or processes, too little memory; or the server is gone.
+        """
+        with ExitStack() as failing:
+            pairs = (*socket.socketpair(), *socket.socketpair())
+            ours, its, told, telling = map(failing.enter_context, pairs)
+            socket.send_fds(self._orders, [bytes([number])], [its.fileno(), telling.fileno()])
+            its.close()
+            telling.close()
+            reader, writer = await asyncio.open_connection(sock=told)
+            pid = int(await reader.readline() or -errno.EPIPE)
+            if pid < 0:
+                writer.close()
+                raise OSError(-pid, os.strerror(-pid))
+            failing.pop_all()
+        return Life(pid, ours, reader, writer)
+
+
+def start_fork_server() -> ForkServer | Forked:
+    """Fork the server; it ends with this process.
+
+    This returns here and, as `os.fork` does, in each process that the server will ever fork. Hence nothing
+    may be open that those must not have, and there may be no other thread.
+    """
+    gc.freeze()  # looking for what can be let go would write to what is shared
+    ours, its = socket.socketpair()
+    if os.fork():
+        its.close()
+        return ForkServer(ours)
+    ours.close()
+    return _Server(its).run()
+
+
+class _Server:
+    """Forks when asked to, and tells of each process its id and how it ended."""
+
+    def __init__(self, orders: socket.socket) -> None:
+        self._orders = orders
+        self._lives: dict[int, socket.socket] = {}
+        self._handlers: dict[int, Any] = {}
+
+    def run(self) -> Forked:
+        """Serve; this returns in the processes alone."""
+        os.setsid()  # a terminal's signals are for who asks
+        self._handlers = {number: signal.signal(number, signal.SIG_IGN) for number in _NOT_MEANT_FOR_IT}
+        self._handlers[signal.SIGCHLD] = signal.signal(signal.SIGCHLD, self._tell_ends)
+        while True:
+            number, descriptors, *_ = socket.recv_fds(self._orders, 1, 2)
+            if not number:
+                os._exit(0)
+            connection, telling = (socket.socket(fileno=descriptor) for descriptor in descriptors)
+            signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGCHLD})
+            is_forked = self._fork(telling)
+            if is_forked:
+                self._forget()
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGCHLD})
+            if is_forked:
+                return Forked(number[0], connection)
+            connection.close()
+
+    def _fork(self, telling: socket.socket) -> bool:
+        """Whether this is the new process."""
+        try:
+            pid = os.fork()
+        except OSError as error:
+            pid = -(error.errno or errno.EAGAIN)
+        if pid > 0:
+            self._lives[pid] = telling
+        if pid != 0:
+            _tell(telling, pid)
+        if pid <= 0:
+            telling.close()
+        return pid == 0
+
+    def _tell_ends(self, *_: object) -> None:
+        for pid in tuple(self._lives):
+            ended, status = os.waitpid(pid, os.WNOHANG)
+            if ended:
+                with self._lives.pop(pid) as telling:
+                    _tell(telling, os.waitstatus_to_exitcode(status))
+
+    def _forget(self) -> None:
+        """In a new process: be no server any more, and leave standard input and output to who asked."""
+        for connection in (self._orders, *self._lives.values()):
+            connection.close()
+        for number, handler in self._handlers.items():
+            signal.signal(number, handler)
+        null = os.open(os.devnull, os.O_RDWR)
+        os.dup2(null, 0)
+        os.dup2(null, 1)
+        os.close(null)
+
+
+def _tell(telling: socket.socket, number: int) -> None:
+    with suppress(OSError):  # who asked may be gone
+        telling.sendall(b"%d\n" % number)
