@@ -21,7 +21,8 @@ class Usage:
 
     Attributes:
         cpu_seconds: in user and system mode, since its start.
-        peak_bytes: the greatest resident memory of each so far, added up; shared pages count in each.
+        peak_bytes: the greatest resident memory of each so far, added up, without what they share with others
+            now (as by PSS, where a page of two processes is half a page of each).
     """
 
     cpu_seconds: float
@@ -50,7 +51,13 @@ def _stats() -> dict[int, _Stat]:
 
 def _peak_bytes(pid: int) -> int:
     with suppress(OSError):
-        for line in (_PROC / str(pid) / "status").read_text().splitlines():
-            if line.startswith("VmHWM:"):
-                return int(line.split()[1]) * 1024
+        shared = _bytes(pid, "smaps_rollup", "Rss:") - _bytes(pid, "smaps_rollup", "Pss:")
+        return _bytes(pid, "status", "VmHWM:") - shared
     return 0
+
+
+def _bytes(pid: int, file: str, name: str) -> int:
+    for line in (_PROC / str(pid) / file).read_text().splitlines():
+        if line.startswith(name):
+            return int(line.split()[1]) * 1024
+    return 0  # a kernel thread's, or of what has just ended
