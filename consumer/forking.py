@@ -17,6 +17,9 @@ from typing import Any, Final
 _NOT_MEANT_FOR_IT: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 """What ends a program ends who asks for processes, and with that one the server."""
 
+FORK_SECONDS_MAX: Final = 3.0
+"""How long the server may take to answer; what it forks later finds nobody, and ends."""
+
 
 @dataclass(frozen=True, slots=True)
 class Forked:
@@ -46,15 +49,16 @@ class Life:
     _telling: asyncio.StreamWriter
 
     async def wait(self) -> int:
-        """Its exit code, or a signal's number below zero, as of `subprocess`; 1 where the server is gone."""
+        """Its exit code, or a signal's number below zero, as of `subprocess`; 1 where nobody tells."""
         code = await self._told.readline()
         self._telling.close()
         return int(code or b"1")
 
     def kill(self) -> None:
-        """End it at once; nothing where it has ended."""
+        """End it at once, and wait for what the server tells of it no longer than that may take."""
         with suppress(ProcessLookupError):
             os.kill(self.pid, signal.SIGKILL)
+        asyncio.get_running_loop().call_later(FORK_SECONDS_MAX, self._told.feed_eof)
 
 
 class ForkServer:
@@ -71,6 +75,7 @@ class ForkServer:
 
         Raises:
             OSError: too many files or processes, too little memory; or the server is gone.
+            TimeoutError: one of these, too: the server does not answer.
         """
         with ExitStack() as failing:
             pairs = (*socket.socketpair(), *socket.socketpair())
@@ -79,9 +84,10 @@ class ForkServer:
             its.close()
             telling.close()
             reader, writer = await asyncio.open_connection(sock=told)
-            pid = int(await reader.readline() or -errno.EPIPE)
+            failing.callback(writer.close)
+            async with asyncio.timeout(FORK_SECONDS_MAX):
+                pid = int(await reader.readline() or -errno.EPIPE)
             if pid < 0:
-                writer.close()
                 raise OSError(-pid, os.strerror(-pid))
             failing.pop_all()
         return Life(pid, ours, reader, writer)

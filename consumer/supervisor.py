@@ -118,7 +118,8 @@ class _Process:
         try:
             self._life = life = await self._server.fork(self.number)
         except OSError as error:  # too many files or processes, too little memory
-            logger.warning("process_not_started", process=self.number, error=str(error))
+            told = str(error) or type(error).__name__
+            logger.warning("process_not_started", process=self.number, error=told)
             self.can_be_started = not isinstance(error, BrokenPipeError)  # else the server is gone
             return 1
         logger.info("process_started", process=self.number, pid=life.pid)

@@ -266,6 +266,20 @@ def frozen(pid: int) -> Iterator[None]:
             os.kill(pid, signal.SIGCONT)
 
 
+async def test_a_stop_does_not_wait_for_a_fork_server_that_is_frozen(
+    settings: WorkerSettings, tmp_path: Path
+) -> None:
+    command = CommandLine(tmp_path, environment_of(settings))
+
+    async with command.worker(*TWO, shutdown_grace_seconds=1) as worker:
+        await wait_until_shared(worker)
+        with frozen(parent_of(pid_of(worker, 0))):
+            code = await worker.terminate()
+
+    assert code == 1
+    assert len(worker.events("worker_stopped")) == len(NUMBERS)
+
+
 async def test_readyz_tells_of_which_processes_and_a_stop_does_not_wait_for_one_that_is_frozen(
     settings: WorkerSettings, tmp_path: Path, scraper: Scraper
 ) -> None:

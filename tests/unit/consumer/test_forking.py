@@ -1,0 +1,24 @@
+"""Asking a fork server that does not answer as it should; how it answers, the processes of a worker show."""
+
+import socket
+
+import pytest
+
+from consumer import forking
+from consumer.forking import ForkServer
+
+
+async def test_a_server_that_does_not_answer_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(forking, "FORK_SECONDS_MAX", 0.01)
+    ours, its = socket.socketpair()
+
+    with ours, its, pytest.raises(TimeoutError):
+        await ForkServer(ours).fork(0)
+
+
+async def test_a_server_that_is_gone_is_told_as_that() -> None:
+    ours, its = socket.socketpair()
+    its.close()
+
+    with ours, pytest.raises(BrokenPipeError):
+        await ForkServer(ours).fork(0)
