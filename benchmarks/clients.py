@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import ClassVar, Final
 
 from benchmarks.peers import quix_python
-from benchmarks.processes import Usage
 from benchmarks.programs import Program, ProgramError
 from benchmarks.topics import Topic
 from consumer.embedded import free_port
@@ -52,14 +51,14 @@ class Consuming:
     Attributes:
         started: when it was, by the monotonic clock.
         pids: its processes.
-        before: what they had used by then.
+        cpu_before: the seconds that they had used by then.
         check: raises where the client has failed.
         finish: called when the table is complete; raises where the client's own accounts are wrong.
     """
 
     started: float
     pids: Sequence[int]
-    before: Usage
+    cpu_before: float
     check: Callable[[], None]
     finish: Callable[[], None]
 
@@ -123,7 +122,7 @@ class _Processes(Client):
             yield Consuming(
                 started,
                 [program.pid for program in programs],
-                Usage(0, 0),
+                0.0,
                 check,
                 lambda: self.require_right(programs, job),
             )

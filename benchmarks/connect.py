@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 from benchmarks.clients import Client, Consuming, Job
 from benchmarks.peers import connect_libraries, debezium_plugin
-from benchmarks.processes import Usage, usage
+from benchmarks.processes import cpu_seconds
 from benchmarks.programs import ProgramError
 from consumer.embedded import HOST, EmbeddedServer
 
@@ -153,16 +153,16 @@ class _Debezium(Client):
         started = time.monotonic()
         if self._worker is None:
             with ConnectWorker(job.bootstrap_servers) as worker:
-                async with self._connected(worker, job, started, Usage(0, 0)) as consuming:
+                async with self._connected(worker, job, started, 0.0) as consuming:
                     yield consuming
         else:
-            before = usage(self._worker.pid)
-            async with self._connected(self._worker, job, started, before) as consuming:
+            cpu_before = cpu_seconds(self._worker.pid)
+            async with self._connected(self._worker, job, started, cpu_before) as consuming:
                 yield consuming
 
     @asynccontextmanager
     async def _connected(
-        self, worker: ConnectWorker, job: Job, started: float, before: Usage
+        self, worker: ConnectWorker, job: Job, started: float, cpu_before: float
     ) -> AsyncIterator[Consuming]:
         name = job.group
         status, answer = worker.request(
@@ -178,7 +178,7 @@ class _Debezium(Client):
                 raise ProgramError(f"a task of the connector failed:\n{failures[0]}")
 
         try:
-            yield Consuming(started, [worker.pid], before, check, check)
+            yield Consuming(started, [worker.pid], cpu_before, check, check)
         finally:
             worker.request("DELETE", f"/connectors/{name}")
 

@@ -17,7 +17,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from benchmarks.clients import Client
 from benchmarks.events import PARTITIONS
 from benchmarks.measuring import RUN_SECONDS_MAX, WAL_POSITION, Work, completion, rehearse, wait_until
-from benchmarks.processes import usage
+from benchmarks.processes import cpu_seconds, peak_bytes
 from benchmarks.programs import Program
 from benchmarks.results import Latency, Run
 from benchmarks.services import Services, connected
@@ -50,17 +50,16 @@ async def measure_latency(
                 await asyncio.sleep(_SETTLE_SECONDS)
                 wal, started = await connection.fetchval(WAL_POSITION), time.monotonic()
                 pids = (consuming.pids, [services.postgres.pid], [services.kafka.pid])
-                before = [usage(*part) for part in pids]
+                before = [cpu_seconds(*part) for part in pids]
                 latency = await _sample(
                     connection, bootstrap_servers, work.topic.name, ENCODINGS[client.encoding], samples
                 )
-                seconds, after = time.monotonic() - started, [usage(*part) for part in pids]
+                seconds, after = time.monotonic() - started, [cpu_seconds(*part) for part in pids]
+                peak = peak_bytes(*consuming.pids)
                 wal = await connection.fetchval(WAL_POSITION) - wal
                 background.require_running()
                 consuming.check()
-    client_cpu, postgres_cpu, kafka_cpu = (
-        end.cpu_seconds - begin.cpu_seconds for begin, end in zip(before, after, strict=True)
-    )
+    client_cpu, postgres_cpu, kafka_cpu = (end - begin for begin, end in zip(before, after, strict=True))
     return Run(
         work.scenario,
         work.variant,
@@ -73,7 +72,7 @@ async def measure_latency(
         cpu_client_with_start=client_cpu,
         cpu_postgres=postgres_cpu,
         cpu_kafka=kafka_cpu,
-        peak_bytes=after[0].peak_bytes,
+        peak_bytes=peak,
         wal_bytes=wal,
         latency=latency,
     )

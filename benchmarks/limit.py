@@ -12,7 +12,7 @@ import asyncpg
 
 from benchmarks.events import generate
 from benchmarks.measuring import WAL_POSITION, Work
-from benchmarks.processes import usage
+from benchmarks.processes import cpu_seconds
 from benchmarks.results import Run
 from benchmarks.services import Services, connected, require_fold
 from consumer.copying import COLUMNS
@@ -63,11 +63,11 @@ async def measure_limit(services: Services, system: str, work: Work, repetition:
             await connection.execute(_STAGE)
         await connections[0].execute("CHECKPOINT")
         wal = await connections[0].fetchval(WAL_POSITION)
-        before, started = usage(services.postgres.pid).cpu_seconds, time.monotonic()
+        before, started = cpu_seconds(services.postgres.pid), time.monotonic()
         shares = [batches[number :: len(connections)] for number in range(len(connections))]
         await asyncio.gather(*(_write(*share, limit) for share in zip(connections, shares, strict=True)))
         seconds = time.monotonic() - started
-        postgres = usage(services.postgres.pid).cpu_seconds - before
+        postgres = cpu_seconds(services.postgres.pid) - before
         wal = await connections[0].fetchval(WAL_POSITION) - wal
         await require_fold(connections[0], work.topic.fold)
     return Run(

@@ -12,7 +12,7 @@ from aiokafka.admin import AIOKafkaAdminClient
 
 from benchmarks.clients import Client, Consuming, Job, Ours
 from benchmarks.events import END_MARKS, PARTITIONS
-from benchmarks.processes import usage
+from benchmarks.processes import cpu_seconds, peak_bytes
 from benchmarks.results import Run
 from benchmarks.services import Services, connected, require_fold, state_of
 from benchmarks.topics import Topic
@@ -120,16 +120,16 @@ async def _measure(
     async with administering(services.kafka.bootstrap_servers) as admin, client.consuming(job) as consuming:
         await wait_until(lambda: _is_assigned(admin, job.group), consuming)
         assigned = time.monotonic()
-        servers = (services.postgres.pid, services.kafka.pid)
-        client_before = usage(*consuming.pids)
-        postgres_before, kafka_before = map(usage, servers)
+        pids = (consuming.pids, [services.postgres.pid], [services.kafka.pid])
+        before = [cpu_seconds(*part) for part in pids]
         await wait_until(is_complete, consuming)
         ended = time.monotonic()
-        client_after = usage(*consuming.pids)
-        postgres_after, kafka_after = map(usage, servers)
+        after = [cpu_seconds(*part) for part in pids]
+        peak = peak_bytes(*consuming.pids)
         wal_after = await connection.fetchval(WAL_POSITION)
         row_wal = await connection.fetchval(_ROW_WAL, wal, wal_after) if work.applied else None
         consuming.finish()
+    cpu_client, cpu_postgres, cpu_kafka = (end - begin for begin, end in zip(before, after, strict=True))
     return Run(
         work.scenario,
         work.variant,
@@ -138,11 +138,11 @@ async def _measure(
         work.topic.shape.events,
         seconds=ended - assigned,
         seconds_with_start=ended - consuming.started,
-        cpu_client=client_after.cpu_seconds - client_before.cpu_seconds,
-        cpu_client_with_start=client_after.cpu_seconds - consuming.before.cpu_seconds,
-        cpu_postgres=postgres_after.cpu_seconds - postgres_before.cpu_seconds,
-        cpu_kafka=kafka_after.cpu_seconds - kafka_before.cpu_seconds,
-        peak_bytes=client_after.peak_bytes,
+        cpu_client=cpu_client,
+        cpu_client_with_start=after[0] - consuming.cpu_before,
+        cpu_postgres=cpu_postgres,
+        cpu_kafka=cpu_kafka,
+        peak_bytes=peak,
         wal_bytes=wal_after - wal,
         row_wal_bytes=row_wal,
     )

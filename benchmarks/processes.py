@@ -1,8 +1,8 @@
 """What processes cost: CPU time and memory, of a process and all below it, as Linux tells."""
 
 import os
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -15,27 +15,26 @@ class _Stat(NamedTuple):
     seconds: float  # with the children that have ended
 
 
-@dataclass(frozen=True)
-class Usage:
-    """Of a process and all below it.
-
-    Attributes:
-        cpu_seconds: in user and system mode, since its start.
-        peak_bytes: the greatest resident memory of each so far, added up, without what they share with others
-            now (as by PSS, where a page of two processes is half a page of each).
-    """
-
-    cpu_seconds: float
-    peak_bytes: int
-
-
-def usage(*pids: int) -> Usage:
-    """What these and all below them have used so far; what has gone counts nothing."""
+def cpu_seconds(*pids: int) -> float:
+    """What these and all below them have used so far, user and system; what has gone counts nothing."""
     stats = _stats()
+    return sum(stats[pid].seconds for pid in _tree(pids, stats))
+
+
+def peak_bytes(*pids: int) -> int:
+    """The greatest resident memory so far of these and of all below them, added up.
+
+    Without what they share with others now, as by PSS, where a page of two processes is half a page of each.
+    To be asked for when the clock has stopped: the kernel goes over all their pages.
+    """
+    return sum(map(_peak_bytes, _tree(pids, _stats())))
+
+
+def _tree(pids: Sequence[int], stats: Mapping[int, _Stat]) -> set[int]:
     tree = set(pids) & stats.keys()
     while below := {pid for pid, stat in stats.items() if stat.parent in tree} - tree:
         tree |= below
-    return Usage(sum(stats[pid].seconds for pid in tree), sum(map(_peak_bytes, tree)))
+    return tree
 
 
 def _stats() -> dict[int, _Stat]:
@@ -50,14 +49,12 @@ def _stats() -> dict[int, _Stat]:
 
 
 def _peak_bytes(pid: int) -> int:
-    with suppress(OSError):
-        shared = _bytes(pid, "smaps_rollup", "Rss:") - _bytes(pid, "smaps_rollup", "Pss:")
-        return _bytes(pid, "status", "VmHWM:") - shared
+    with suppress(OSError, KeyError):  # it has just ended
+        now = _kibibytes(pid, "smaps_rollup")
+        return (_kibibytes(pid, "status")["VmHWM"] - now["Rss"] + now["Pss"]) * 1024
     return 0
 
 
-def _bytes(pid: int, file: str, name: str) -> int:
-    for line in (_PROC / str(pid) / file).read_text().splitlines():
-        if line.startswith(name):
-            return int(line.split()[1]) * 1024
-    return 0  # a kernel thread's, or of what has just ended
+def _kibibytes(pid: int, file: str) -> dict[str, int]:
+    lines = map(str.split, (_PROC / str(pid) / file).read_text().splitlines())
+    return {line[0].rstrip(":"): int(line[1]) for line in lines if line[-1:] == ["kB"]}

@@ -92,15 +92,14 @@ class _FetchedBatches(_MemoryRecordsPy):
     def next_batch(self) -> Any:
         raw = self._next_slice
         batch = super().next_batch()
-        return None if batch is None else _FetchedBatch(self.partition, raw, batch)
+        return None if batch is None else _FetchedBatch(_Packed(*self.partition, raw), batch)
 
 
 class _FetchedBatch:
     """aiokafka's batch, but for how its records are iterated."""
 
-    def __init__(self, partition: tuple[str, int], raw: memoryview, batch: Any) -> None:
-        self._partition = partition
-        self._raw = raw
+    def __init__(self, packed: "_Packed", batch: Any) -> None:
+        self._packed = packed
         self._batch = batch
 
     def __getattr__(self, name: str) -> Any:
@@ -110,10 +109,10 @@ class _FetchedBatch:
         return next(self._batch)
 
     def __iter__(self) -> Iterator[FetchedRecord]:
-        return iter(_unpack(self._raw, self._batch, self._fetched))
+        return iter(_unpack(self._packed.raw, self._batch, self._fetched))
 
     def _fetched(self, records: Iterable[Any]) -> list[FetchedRecord]:
-        packed = _Packed(*self._partition, self._raw)
+        packed = self._packed
         content_types: dict[bytes | None, bytes | None] = {}  # a few, of many records
         return [
             FetchedRecord(
@@ -133,14 +132,14 @@ class _Packed:
     def __init__(self, topic: str, partition: int, raw: memoryview) -> None:
         self.topic = topic
         self.partition = partition
-        self._raw = raw
+        self.raw = raw
 
     @cached_property
     def others(self) -> dict[int, tuple[bytes | None, Sequence[tuple[str, bytes | None]]]]:
         """The key and the headers of each record, by its offset."""
-        batch = _MemoryRecordsPy(self._raw).next_batch()
+        batch = _MemoryRecordsPy(self.raw).next_batch()
         return _unpack(
-            self._raw, batch, lambda records: {one.offset: (one.key, one.headers) for one in records}
+            self.raw, batch, lambda records: {one.offset: (one.key, one.headers) for one in records}
         )
 
 

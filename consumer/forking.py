@@ -8,11 +8,12 @@ import asyncio
 import errno
 import gc
 import os
+import select
 import signal
 import socket
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 _NOT_MEANT_FOR_IT: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 """What ends a program ends who asks for processes, and with that one the server."""
@@ -45,20 +46,20 @@ class Life:
 
     pid: int
     connection: socket.socket
-    _told: asyncio.StreamReader
-    _telling: asyncio.StreamWriter
+    _reader: asyncio.StreamReader
+    _writer: asyncio.StreamWriter
 
     async def wait(self) -> int:
         """Its exit code, or a signal's number below zero, as of `subprocess`; 1 where nobody tells."""
-        code = await self._told.readline()
-        self._telling.close()
+        code = await self._reader.readline()
+        self._writer.close()
         return int(code or b"1")
 
     def kill(self) -> None:
         """End it at once, and wait for what the server tells of it no longer than that may take."""
         with suppress(ProcessLookupError):
             os.kill(self.pid, signal.SIGKILL)
-        asyncio.get_running_loop().call_later(FORK_SECONDS_MAX, self._told.feed_eof)
+        asyncio.get_running_loop().call_later(FORK_SECONDS_MAX, self._reader.feed_eof)
 
 
 class ForkServer:
@@ -113,55 +114,58 @@ class _Server:
 
     def __init__(self, orders: socket.socket) -> None:
         self._orders = orders
-        self._lives: dict[int, socket.socket] = {}
-        self._handlers: dict[int, Any] = {}
+        self._lives: dict[int, tuple[int, socket.socket]] = {}
 
     def run(self) -> Forked:
         """Serve; this returns in the processes alone."""
         os.setsid()  # a terminal's signals are for who asks
-        self._handlers = {number: signal.signal(number, signal.SIG_IGN) for number in _NOT_MEANT_FOR_IT}
-        self._handlers[signal.SIGCHLD] = signal.signal(signal.SIGCHLD, self._tell_ends)
+        handlers = {number: signal.signal(number, signal.SIG_IGN) for number in _NOT_MEANT_FOR_IT}
         while True:
+            waited_for: list[socket.socket | int] = [self._orders, *self._lives]
+            ready, _, _ = select.select(waited_for, [], [])
+            for end in self._lives.keys() & set(ready):
+                self._tell_end(end)
+            if self._orders not in ready:
+                continue
             number, descriptors, *_ = socket.recv_fds(self._orders, 1, 2)
             if not number:
                 os._exit(0)
             connection, telling = (socket.socket(fileno=descriptor) for descriptor in descriptors)
-            signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGCHLD})
-            is_forked = self._fork(telling)
-            if is_forked:
-                self._forget()
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGCHLD})
-            if is_forked:
+            if self._fork(telling):
+                for signal_number, handler in handlers.items():
+                    signal.signal(signal_number, handler)
                 return Forked(number[0], connection)
             connection.close()
 
     def _fork(self, telling: socket.socket) -> bool:
-        """Whether this is the new process."""
+        """Whether this is the new process, which holds one end of a pipe as long as it lives."""
         try:
+            end, held = os.pipe()
             pid = os.fork()
         except OSError as error:
-            pid = -(error.errno or errno.EAGAIN)
-        if pid > 0:
-            self._lives[pid] = telling
-        if pid != 0:
-            _tell(telling, pid)
-        if pid <= 0:
-            telling.close()
-        return pid == 0
+            with telling:
+                _tell(telling, -(error.errno or errno.EAGAIN))
+            return False
+        self._lives[end] = pid, telling
+        if pid == 0:
+            self._forget()
+            return True
+        os.close(held)
+        _tell(telling, pid)
+        return False
 
-    def _tell_ends(self, *_: object) -> None:
-        for pid in tuple(self._lives):
-            ended, status = os.waitpid(pid, os.WNOHANG)
-            if ended:
-                with self._lives.pop(pid) as telling:
-                    _tell(telling, os.waitstatus_to_exitcode(status))
+    def _tell_end(self, end: int) -> None:
+        pid, telling = self._lives.pop(end)
+        os.close(end)
+        with telling:
+            _tell(telling, os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
 
     def _forget(self) -> None:
         """In a new process: be no server any more, and leave standard input and output to who asked."""
-        for connection in (self._orders, *self._lives.values()):
-            connection.close()
-        for number, handler in self._handlers.items():
-            signal.signal(number, handler)
+        self._orders.close()
+        for end, (_, telling) in self._lives.items():
+            os.close(end)
+            telling.close()
         null = os.open(os.devnull, os.O_RDWR)
         os.dup2(null, 0)
         os.dup2(null, 1)

@@ -4,7 +4,7 @@ import os
 import subprocess
 import sys
 
-from benchmarks.processes import usage
+from benchmarks.processes import cpu_seconds, peak_bytes
 
 
 def test_usage_counts_a_process_and_all_below_it() -> None:
@@ -14,8 +14,9 @@ def test_usage_counts_a_process_and_all_below_it() -> None:
     ) as child:
         assert child.stdout is not None
         child.stdout.readline()
-        alone, tree = usage(child.pid), usage(os.getpid())
+        seconds, seconds_of_tree = cpu_seconds(child.pid), cpu_seconds(os.getpid())
+        peak, peak_of_tree = peak_bytes(child.pid), peak_bytes(os.getpid())
         child.communicate(b"\n")
-    assert 0 < alone.peak_bytes < tree.peak_bytes
-    assert 0 < alone.cpu_seconds < tree.cpu_seconds
-    assert usage(child.pid).peak_bytes == 0
+    assert 0 < peak < peak_of_tree
+    assert 0 < seconds < seconds_of_tree
+    assert peak_bytes(child.pid) == 0
