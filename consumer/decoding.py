@@ -67,7 +67,7 @@ def decode(record: Record, *, accepted_until: datetime) -> Accepted | Rejected:
 
 def _decode_common(records: Sequence[Record], accepted_until: datetime) -> list[Accepted] | None:
     """All of them, or nothing where one does not hold an event as agents publish it."""
-    values = [record.value for record in records if record.value is not None]
+    values = [value for record in records if (value := record.value) is not None]
     content_types = {record.content_type for record in records}
     if len(values) < len(records) or any(map(_names_an_envelope, content_types)):
         return None

@@ -22,16 +22,17 @@ from consumer.records import content_type_of
 UnpackedT = TypeVar("UnpackedT")
 
 
-class FetchedRecord(msgspec.Struct, frozen=True, gc=False):
+class FetchedRecord(msgspec.Struct, gc=False):
     """A record as a consumer delivers it; of aiokafka's own class, what `Record` asks for.
 
     It is made in a quarter of the time, and the garbage collector has nothing to look for in it. Its key and
-    its headers would take more memory than all the rest, and are asked for where it becomes a dead letter.
+    its headers would take more memory than all the rest, and are asked for where it becomes a dead letter; so
+    is its value, once it is decoded.
     """
 
     offset: int
     timestamp: int
-    value: bytes | None
+    value_in_hand: bytes | msgspec.UnsetType | None
     content_type: bytes | None
     packed: "_Packed"
 
@@ -46,6 +47,11 @@ class FetchedRecord(msgspec.Struct, frozen=True, gc=False):
         return self.packed.partition
 
     @property
+    def value(self) -> bytes | None:
+        """The exact bytes of the value; unpacked once more, like the key, where they were let go of."""
+        return self.packed.values[self.offset] if self.value_in_hand is msgspec.UNSET else self.value_in_hand
+
+    @property
     def key(self) -> bytes | None:
         """The exact bytes of the key; unpacked once more, with those of the whole batch."""
         return self.packed.others[self.offset][0]
@@ -54,6 +60,10 @@ class FetchedRecord(msgspec.Struct, frozen=True, gc=False):
     def headers(self) -> Sequence[tuple[str, bytes | None]]:
         """Names and values, in order; unpacked like the key."""
         return self.packed.others[self.offset][1]
+
+    def let_go_of_value(self) -> None:
+        """From now on it takes no memory."""
+        self.value_in_hand = msgspec.UNSET
 
 
 def unpack_by_these_rules() -> None:
@@ -135,12 +145,17 @@ class _Packed:
         self.raw = raw
 
     @cached_property
+    def values(self) -> dict[int, bytes | None]:
+        """The value of each record, by its offset."""
+        return self._again(lambda records: {one.offset: one.value for one in records})
+
+    @cached_property
     def others(self) -> dict[int, tuple[bytes | None, Sequence[tuple[str, bytes | None]]]]:
         """The key and the headers of each record, by its offset."""
-        batch = _MemoryRecordsPy(self.raw).next_batch()
-        return _unpack(
-            self.raw, batch, lambda records: {one.offset: (one.key, one.headers) for one in records}
-        )
+        return self._again(lambda records: {one.offset: (one.key, one.headers) for one in records})
+
+    def _again(self, unpack: Callable[[Iterable[Any]], UnpackedT]) -> UnpackedT:
+        return _unpack(self.raw, _MemoryRecordsPy(self.raw).next_batch(), unpack)
 
 
 def _unpack(raw: memoryview, batch: Any, unpack: Callable[[Iterable[Any]], UnpackedT]) -> UnpackedT:

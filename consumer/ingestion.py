@@ -97,6 +97,8 @@ def decode_batch(records: Sequence[Record], *, accepted_until: datetime, breaker
             rejected.append(fate)
         else:
             accepted += fate
+            for one in fate:
+                one.record.let_go_of_value()
         if breaker is not None:
             breaker.observe(valid=not isinstance(fate, Rejected))
             if breaker.is_open:

@@ -2,18 +2,21 @@
 
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 from aiokafka.record.default_records import _DefaultRecordBatchBuilderPy
 from aiokafka.structs import TopicPartition
 from hypothesis import given
 from hypothesis import strategies as st
 
 from consumer.fetched_records import FetchedRecord, _FetchedBatches, _PartitionRecords
+from consumer.ingestion import decode_batch
 from consumer.records import content_type_of
+from tests.support.events import ACCEPTED_UNTIL, value
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-NONE_OR_LZ4 = (0, 3)
+NONE, LZ4 = 0, 3
 
 
 class Name(str):
@@ -30,18 +33,18 @@ names = st.one_of(
     st.text(max_size=3),
     st.binary(max_size=3).map(lambda raw: raw.decode("utf-8", "surrogateescape")),
 )
-values = st.none() | st.binary(max_size=5)
+blobs = st.none() | st.binary(max_size=5)
 sent_records = st.tuples(
-    st.integers(0, 2), st.integers(0, 2**40), values, values, st.lists(st.tuples(names, values), max_size=4)
+    st.integers(0, 2), st.integers(0, 2**40), blobs, blobs, st.lists(st.tuples(names, blobs), max_size=4)
 )
-batches = st.tuples(st.sampled_from(NONE_OR_LZ4), st.lists(sent_records, min_size=1, max_size=5))
+batches = st.tuples(st.sampled_from([NONE, LZ4]), st.lists(sent_records, min_size=1, max_size=5))
 
 
 def packed(compression: int, records: "Sequence[tuple[int, Any]]") -> bytes:
     builder = _DefaultRecordBatchBuilderPy(2, compression, 0, -1, -1, -1, 1 << 20)
-    for offset, (_, timestamp, key, value, headers) in records:
+    for offset, (_, timestamp, key, blob, headers) in records:
         as_bytes = [(Name(name), header) for name, header in headers]
-        assert builder.append(offset, timestamp, key, value, as_bytes) is not None
+        assert builder.append(offset, timestamp, key, blob, as_bytes) is not None
     return bytes(builder.build())
 
 
@@ -58,18 +61,33 @@ def test_every_record_comes_out_as_it_was_packed(fetched: list[Any]) -> None:
         batch[:8] = base.to_bytes(8)
         raw += batch
 
-    partition = TopicPartition("scores", 7)
-    unpacked: list[FetchedRecord] = list(
-        _PartitionRecords(partition, _FetchedBatches(raw), [], 0, None, None, False, 0)
-    )
+    unpacked = unpack(raw)
 
     assert len(unpacked) == len(sent)
-    for record, (offset, (_, timestamp, key, value, headers)) in zip(unpacked, sent, strict=True):
+    for record, (offset, (_, timestamp, key, blob, headers)) in zip(unpacked, sent, strict=True):
         told = [(_told(name), header) for name, header in headers]
         assert (record.topic, record.partition, record.offset) == ("scores", 7, offset)
-        assert (record.timestamp, record.key, record.value) == (timestamp, key, value)
+        assert (record.timestamp, record.key, record.value) == (timestamp, key, blob)
         assert list(record.headers) == told
         assert record.content_type == content_type_of(told)
+        record.let_go_of_value()
+        assert record.value == blob
+
+
+def test_the_value_of_an_accepted_record_takes_no_memory() -> None:
+    sent = [(offset, (0, 0, None, one, ())) for offset, one in enumerate([value(), b"{", value()])]
+    records = unpack(packed(LZ4, sent))
+
+    batch = decode_batch(records, accepted_until=ACCEPTED_UNTIL, breaker=None)
+
+    assert [one.record for one in batch.accepted] == [records[0], records[2]]
+    assert [one.value_in_hand for one in records] == [msgspec.UNSET, b"{", msgspec.UNSET]
+    assert [one.value for one in records] == [value(), b"{", value()]
+
+
+def unpack(raw: bytes) -> list[FetchedRecord]:
+    batches = _FetchedBatches(raw)
+    return list(_PartitionRecords(TopicPartition("scores", 7), batches, [], 0, None, None, False, 0))
 
 
 def _told(name: str) -> str:
