@@ -29,6 +29,7 @@ class Shape:
         events: how many; the last one of each partition marks its end, with a pattern of its own.
         patterns: among how many patterns the events are drawn; None: each has its own.
         is_growing: whether every other event has a pattern of its own all the same.
+        stride: how far apart those patterns are, where the table has patterns numbered from 0.
         first_time: when the first event was measured.
     """
 
@@ -36,6 +37,7 @@ class Shape:
     events: int
     patterns: int | None = None
     is_growing: bool = False
+    stride: int = 1
     first_time: datetime = FIRST_TIME
 
 
@@ -54,7 +56,7 @@ def generate(shape: Shape) -> Iterator[tuple[int, PatternScored]]:
     body = shape.events - PARTITIONS
     for index in range(shape.events):
         number = _pattern_of(index, shape, dice)
-        partition, pattern = number % PARTITIONS, pattern_id(number)
+        partition, pattern = number % PARTITIONS, pattern_id(number * shape.stride)
         if index >= body:
             partition, pattern = index - body, END_MARKS[index - body]
         yield partition, _event(pattern, number, shape.first_time + timedelta(milliseconds=index), dice)

@@ -29,7 +29,7 @@ class Size:
     Attributes:
         events: in a topic.
         sample: how many of them are enough for who is slow.
-        growth: rows that the table has before.
+        growth: rows that the table has before; multiples of the least.
         rates: at which latency is measured, in events a second.
         samples: of latency.
         batch_sizes: of ours.
@@ -118,6 +118,7 @@ def scenarios(size: Size) -> list[Scenario]:
     """All there are, in the order of the report."""
     everybody = _ONE_OF_EACH if size.is_quick else tuple(CLIENTS)
     beyond, few, two = (_OURS, _OURS, _OURS) if size.is_quick else (everybody, _ONE_OF_EACH, _TWO)
+    few_rows = min(size.growth)
     hot = Shape("hot", size.events, HOT_PATTERNS)
     distinct = Shape("distinct", size.events)
     return [
@@ -158,11 +159,24 @@ def scenarios(size: Size) -> list[Scenario]:
         ),
         Scenario(
             "growth",
-            "Growth: half of the events are about new patterns, half about rows spread over the table",
+            f"Growth: half of the events are new patterns, half are about {few_rows:,} rows of the table",
             (*two, "postgresql-upsert-1"),
             [
                 Variant(
-                    f"{rows:,} rows", Shape(f"growth-{rows}", size.events, rows, is_growing=True), rows=rows
+                    f"{rows:,} rows",
+                    Shape(f"growth-{rows}", size.events, few_rows, is_growing=True, stride=rows // few_rows),
+                    rows=rows,
+                )
+                for rows in size.growth
+            ],
+        ),
+        Scenario(
+            "spread",
+            "Spread: the same, but the more rows the table has, the more are written anew",
+            (*two, "postgresql-upsert-1"),
+            [
+                Variant(
+                    f"{rows:,} rows", Shape(f"spread-{rows}", size.events, rows, is_growing=True), rows=rows
                 )
                 for rows in size.growth
             ],

@@ -36,11 +36,13 @@ def test_a_pattern_lives_in_one_partition() -> None:
 
 
 def test_half_of_the_events_of_a_growing_table_are_about_new_patterns() -> None:
-    shape = Shape("growth", 1000, 50, is_growing=True)
-    old = {pattern_id(number) for number in range(50)}
-    events = [event.pattern_id for _, event in islice(generate(shape), 900)]
-    assert sum(pattern in old for pattern in events) == 450
-    assert len(set(events) - old) == 450
+    for stride in (1, 7):
+        shape = Shape("growth", 1000, 50, is_growing=True, stride=stride)
+        few = {pattern_id(number) for number in range(0, 50 * stride, stride)}
+        table = {pattern_id(number) for number in range(50 * stride)}
+        events = [event.pattern_id for _, event in islice(generate(shape), 900)]
+        assert sum(pattern in few for pattern in events) == 450
+        assert len(set(events) - table) == 450
 
 
 def test_the_digest_is_that_of_the_joined_texts() -> None:
