@@ -4,9 +4,11 @@ import json
 import random
 from pathlib import Path
 
+from consumer.embedded import EmbeddedBroker
 from consumer.settings import WorkerSettings
 from schemas.pattern_scored import PatternScored
 from tests.support.command import PROGRAM, CommandLine
+from tests.support.kafka import create_topic
 from tests.support.pipeline import an_event, dead_letters, expected_table, fetch, send, table
 from tests.support.topics import configure
 
@@ -57,6 +59,20 @@ async def test_a_file_published_twice_adds_no_measurement_and_writes_no_row(
     assert first.stdout == b"published 3 events, refused 0 lines\n"
     assert len(before) == 3
     assert await fetch(settings, rows) == before
+
+
+async def test_a_broker_without_idempotence_is_told_in_one_line(
+    tmp_path: Path, embedded_broker: EmbeddedBroker
+) -> None:
+    servers = embedded_broker.bootstrap_servers
+    topic = await create_topic(servers)
+    command = CommandLine(tmp_path, {"KAFKA_BOOTSTRAP_SERVERS": servers, "KAFKA_TOPIC": topic})
+
+    published = await command.run("publish", "-", stdin=an_event(1).to_json())
+
+    assert published.code == 2
+    assert "KAFKA_ENABLE_IDEMPOTENCE=false" in published.stderr
+    assert published.stderr.count("\n") == 1
 
 
 async def test_what_was_read_adds_up_and_is_not_read_again(
