@@ -258,6 +258,9 @@ def parse_measurement(value: bytes, *, accepted_until: datetime) -> PatternScore
     return parse_event(named.to_json(), accepted_until=accepted_until)
 
 
+_TOO_DEEP_TO_READ: Final = "recursion limit exceeded"
+"""Says the strict parser, of more than 200 levels, wherever they are."""
+
 _REASON_OF_ERROR_TYPE: Final = {
     "missing": RejectReason.MISSING_FIELD,
     "model_type": RejectReason.NOT_AN_OBJECT,
@@ -299,4 +302,8 @@ def _unreadable(value: bytes, message: str) -> InvalidEventError:
         return InvalidEventError(RejectReason(error.type), f"the value {error.message()}")
     except ValueError:
         return InvalidEventError(RejectReason.INVALID_JSON, message)
-    return InvalidEventError(RejectReason.OUT_OF_RANGE, "a number has too many digits")
+    is_deep = _TOO_DEEP_TO_READ in message
+    return InvalidEventError(
+        RejectReason.TOO_DEEP if is_deep else RejectReason.OUT_OF_RANGE,
+        message if is_deep else "a number has too many digits",
+    )

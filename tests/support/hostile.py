@@ -181,6 +181,11 @@ _TOO_MUCH = [
     ),
     _hostile("1,500 lists as metadata", value_with_raw("metadata", _deep("[", "]", 1_500)), R.TOO_DEEP),
     _hostile("1,500 lists in an unknown field", value_with_raw("x", _deep("[", "]", 1_500)), R.TOO_DEEP),
+    _hostile(
+        "201 lists in a field that is given again",
+        value_with_raw("x", _deep("[", "]", 201) + ', "x": 1'),
+        R.TOO_DEEP,
+    ),
     _hostile("5,000 lists in a field", value_with_raw("quality_score", _deep("[", "]", 5_000)), R.TOO_DEEP),
     _hostile("5,000 lists", _deep("[", "]", 5_000).encode(), R.TOO_DEEP),
     _hostile("5,000 lists that never close", b"[" * 5_000, R.TOO_DEEP),
