@@ -68,6 +68,15 @@ class ForkServer:
     def __init__(self, orders: socket.socket) -> None:
         self._orders = orders
 
+    async def wait(self) -> None:
+        """Return when the server is gone."""
+        gone, loop = asyncio.Event(), asyncio.get_running_loop()
+        loop.add_reader(self._orders, gone.set)  # it never says anything here
+        try:
+            await gone.wait()
+        finally:
+            loop.remove_reader(self._orders)
+
     async def fork(self, number: int) -> Life:
         """Ask for a process.
 

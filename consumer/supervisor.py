@@ -23,7 +23,7 @@ from consumer.offsets import Partition
 from consumer.serving import PULSE_SECONDS_MAX
 from consumer.session import LEAVE_SECONDS_MAX
 from consumer.settings import WorkerSettings
-from consumer.stopping import Stop, hearing_signals
+from consumer.stopping import Stop, cancel, hearing_signals
 from consumer.uniting import counts_of, unite
 
 logger = structlog.get_logger()
@@ -144,7 +144,7 @@ class _Process:
     def tell(self, order: bytes) -> None:
         """Give an order; one that is just being started gets it as soon as it can."""
         self._order = order
-        if self._orders is not None:
+        if self._orders is not None and not self._orders.is_closing():  # else it is about to end
             self._orders.write(order)
 
     def kill(self) -> None:
@@ -159,6 +159,7 @@ class Supervisor:
     def __init__(
         self, settings: WorkerSettings, server: ForkServer, count: int, *, until_caught_up: bool
     ) -> None:
+        self._server = server
         self._processes = [_Process(number, server) for number in range(count)]
         self._until_caught_up = until_caught_up
         self._grace_seconds = settings.shutdown_grace_seconds
@@ -222,10 +223,17 @@ class Supervisor:
             Whether all ended as they should.
         """
         logger.info("supervisor_started", processes=len(self._processes))
+        watching = asyncio.create_task(self._watch_server())
         with hearing_signals(self._request_stop, self._stop_at_once):
             fates = await asyncio.gather(*map(self._keep, self._processes))
+        await cancel(watching)
         logger.info("supervisor_stopped", **self.accounting.as_dict())
         return all(fates)
+
+    async def _watch_server(self) -> None:
+        await self._server.wait()
+        hint = "a process that ends cannot be started again, nor be asked why: restart the worker"
+        logger.error("fork_server_ended", hint=hint)
 
     async def _keep(self, process: _Process) -> bool:
         while not self._stop.is_requested:

@@ -237,6 +237,7 @@ async def test_without_the_fork_server_the_processes_go_on_and_a_stop_says_that_
 
     assert server != worker.process.pid
     assert code == 1
+    assert len(worker.events("fork_server_ended")) == 1
     assert [line["reason"] for line in worker.events("process_ended")] == ["exit 1"] * len(NUMBERS)
     assert len(worker.events("worker_stopped")) == len(NUMBERS)
     assert await table(settings) == expected_table(events)
@@ -278,6 +279,24 @@ async def test_a_stop_does_not_wait_for_a_fork_server_that_is_frozen(
 
     assert code == 1
     assert len(worker.events("worker_stopped")) == len(NUMBERS)
+
+
+async def test_an_order_to_a_process_that_is_gone_does_not_end_the_supervisor(
+    settings: WorkerSettings, tmp_path: Path
+) -> None:
+    command = CommandLine(tmp_path, environment_of(settings))
+
+    async with command.worker(*TWO, shutdown_grace_seconds=1) as worker:
+        await wait_until_shared(worker)
+        with frozen(parent_of(pid_of(worker, 0))):  # so that nobody knows of its end
+            os.kill(pid_of(worker, 0), signal.SIGKILL)
+            worker.process.terminate()
+            await worker.wait_for_event("worker_stopped", process=1)
+            code = await worker.terminate()
+
+    assert code == 1
+    assert len(worker.events("supervisor_stopped")) == 1
+    assert "Traceback" not in worker.log.read_text()
 
 
 async def test_readyz_tells_of_which_processes_and_a_stop_does_not_wait_for_one_that_is_frozen(
