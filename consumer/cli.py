@@ -169,9 +169,10 @@ async def _work(
     supervisor = member.connection if member else None
     async with serving(listener, worker.health, worker.metrics, page), reporting(worker, supervisor):
         await run_until_signal(worker, until_caught_up=until_caught_up)
-    if until_caught_up and worker.breaker.is_open:
+    if until_caught_up and not worker.reached_end:
         who = "" if member is None else f"process {member.number}: "
-        tell(f"error: {who}the breaker opened before the end was reached (DEAD_LETTER_MAX_CONSECUTIVE)")
+        why = "the breaker opened (DEAD_LETTER_MAX_CONSECUTIVE)" if worker.breaker.is_open else "stopped"
+        tell(f"error: {who}{why} before the end was reached")
         return worker.accounting, 1
     return worker.accounting, 0
 

@@ -65,6 +65,7 @@ class Session(ConsumerRebalanceListener):
         metrics: Metrics,
     ) -> None:
         self.accounting = Accounting()
+        self.reached_end = False
         self._settings = settings
         self._store = stores[0]
         self._health = health
@@ -115,6 +116,7 @@ class Session(ConsumerRebalanceListener):
                         break
                     await self._pause()
                 elif until_caught_up and await self._is_caught_up():
+                    self.reached_end = True
                     break
             await self._finish_writing()
             await self._finish_committing()

@@ -33,7 +33,11 @@ REBUILDS_MAX: Final = 3
 
 
 class Worker:
-    """Reads the topic as a member of its consumer group and keeps the table equal to the fold of it."""
+    """Reads the topic as a member of its consumer group and keeps the table equal to the fold of it.
+
+    Attributes:
+        reached_end: whether a run that was to end by itself has read, and written, all that there was.
+    """
 
     def __init__(self, settings: WorkerSettings) -> None:
         self.metrics = Metrics()
@@ -41,6 +45,7 @@ class Worker:
         self.breaker = Breaker(settings.dead_letter_max_consecutive)
         self._settings = settings
         self._stop = Stop(settings.shutdown_grace_seconds)
+        self.reached_end = False
         self._earlier = Accounting()
         self._session: Session | None = None
 
@@ -92,6 +97,7 @@ class Worker:
                 seconds = min(BACKOFF_SECONDS_MAX, 2**failures) * random.uniform(0.5, 1)  # noqa: S311 - jitter
                 await self._stop.interrupt(asyncio.sleep(seconds))
             else:
+                self.reached_end = self._session.reached_end
                 return
             finally:
                 self._earlier, self._session = self.accounting, None

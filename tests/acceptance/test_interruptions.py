@@ -71,6 +71,24 @@ async def test_a_replay_that_is_interrupted_has_done_whole_batches_and_again_com
     assert await table(settings) == expected_table(EVENTS)
 
 
+async def test_a_run_to_the_end_that_is_stopped_before_it_does_not_end_as_if_it_were_there(
+    real_command: CommandLine, real_settings: WorkerSettings
+) -> None:
+    await send(real_settings, [event.to_json() for event in EVENTS])
+    run_to_the_end = ("consume", "--until-caught-up", "--json")
+
+    async with held(real_settings.database_url.get_secret_value(), HOLD_PATTERN_17) as is_held:
+        stopped = await real_command.interrupt(
+            *run_to_the_end, once=is_held, batch_max_records=5, shutdown_grace_seconds=1
+        )
+    completed = (await real_command.run(*run_to_the_end)).succeeded()
+
+    assert stopped.code == 1
+    assert "error: stopped before the end was reached" in stopped.stderr
+    assert stopped.json["read"] + completed.json["read"] == len(EVENTS)
+    assert await table(real_settings) == expected_table(EVENTS)
+
+
 async def test_a_verification_that_is_interrupted_leaves_nothing_behind(
     command: CommandLine, settings: WorkerSettings, database_url: str
 ) -> None:
