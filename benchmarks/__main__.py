@@ -30,6 +30,11 @@ def main() -> int:
     configure_logging(LogSettings(log_level="WARNING"))  # of the migrations
     try:
         return asyncio.run(_run(options))
+    except OSError as error:
+        if error.filename is None:
+            raise
+        tell(f"error: {error}")
+        return 1
     except KeyboardInterrupt:
         tell("stopped; what was measured is kept: --resume goes on")
         return 130
@@ -80,23 +85,27 @@ async def _run(options: argparse.Namespace) -> int:
     if not coming:
         tell("nothing to run: none of these systems has a part in these scenarios in this size")
         return 2
-    with running() as services:
-        setting = await describe(services, size)
-        results = Results(directory / "results.json", setting)
-        if not options.resume:
-            results.forget(options.scenarios, options.systems)
-        try:
-            failures = await Runner(services, size, results).run(coming)
-        finally:
-            _write(directory, setting, size, results)
-    for failure in failures:
-        tell(f"failed: {failure}")
-    return 1 if failures else 0
-
-
-def _write(directory: Path, setting: dict[str, object], size: Size, results: Results) -> None:
     directory.mkdir(parents=True, exist_ok=True)
-    page = report(setting, size, results.runs)
+    results = Results(directory / "results.json")
+    if not options.resume:
+        results.forget(options.scenarios, options.systems)
+    if results.runs and (events := results.setting["configuration"]["events"]) != size.events:
+        tell(f"error: {directory} has runs of {events:,} events: measure as many, or give another --output")
+        return 2
+    with running() as services:
+        results.setting = await describe(services, size)
+        runner = Runner(services, size, results)
+        try:
+            await runner.run(coming)
+        finally:
+            _write(directory, size, results, runner.failures)
+    for failure in runner.failures:
+        tell(f"failed: {failure}")
+    return 1 if runner.failures else 0
+
+
+def _write(directory: Path, size: Size, results: Results, failures: Sequence[str]) -> None:
+    page = report(results.setting, size, results.runs, failures)
     (directory / "results.md").write_text(page)
     (directory / "chart.svg").write_text(chart(scenarios(size), results.runs))
     sys.stdout.write(page)

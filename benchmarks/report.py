@@ -43,12 +43,14 @@ _QUICK_NOTE: Final = (
 _MEDIANS: Final = "A figure is the median of its row's runs: of two, their mean; one has no spread.\n"
 
 
-def report(setting: Mapping[str, Any], size: Size, runs: Sequence[Run]) -> str:
+def report(setting: Mapping[str, Any], size: Size, runs: Sequence[Run], failures: Sequence[str] = ()) -> str:
     """The whole page."""
     described = scenarios(size)
     parts = ["# Results\n", *([_QUICK_NOTE] if size.is_quick else []), _setting(setting, size), _MEDIANS]
+    if failures:
+        parts.append(f"**Failed: {'; '.join(failures)}.**\n")
     if absent := [named for scenario in described if (named := _absent(scenario, runs))]:
-        parts.append(f"Not run: {'; '.join(absent)}.\n")
+        parts.append(f"No figures of: {'; '.join(absent)}.\n")
     for scenario in described:
         own = [run for run in runs if run.scenario == scenario.name]
         if own:

@@ -138,15 +138,18 @@ class Results:
 
     Args:
         path: the file; what it holds stays, but for runs of the same name.
+
+    Attributes:
         setting: machine, versions and configuration, which are to be the same for all runs.
     """
 
-    def __init__(self, path: Path, setting: dict[str, Any]) -> None:
+    def __init__(self, path: Path) -> None:
         self._path = path
-        self._setting = setting
+        self.setting: dict[str, Any] = {}
         self._runs: dict[tuple[str, str, str, int], Run] = {}
         if path.exists():
-            for fields in orjson.loads(path.read_bytes())["runs"]:
+            self.setting = orjson.loads(path.read_bytes())
+            for fields in self.setting.pop("runs"):
                 run = Run.from_json(fields)
                 self._runs[run.key] = run
 
@@ -167,6 +170,5 @@ class Results:
     def add(self, run: Run) -> None:
         """Add a run, and write the file."""
         self._runs[run.key] = run
-        document = {**self._setting, "runs": [asdict(run) for run in self._runs.values()]}
-        self._path.parent.mkdir(parents=True, exist_ok=True)
+        document = {**self.setting, "runs": [asdict(run) for run in self._runs.values()]}
         self._path.write_bytes(orjson.dumps(document, option=orjson.OPT_INDENT_2) + b"\n")

@@ -44,31 +44,35 @@ def turns(scenarios: Sequence[Scenario], systems: Sequence[str], repetitions: in
 
 
 class Runner:
-    """Measures one turn after the other; topics are loaded when they are wanted for the first time."""
+    """Measures one turn after the other; topics are loaded when they are wanted for the first time.
+
+    Attributes:
+        failures: the runs that failed so far, and by what.
+    """
 
     def __init__(self, services: Services, size: Size, results: Results) -> None:
+        self.failures: list[str] = []
         self._services = services
         self._size = size
         self._results = results
         self._topics: dict[tuple[Shape, str], Topic] = {}
 
-    async def run(self, coming: Sequence[Turn]) -> list[str]:
-        """Measure what the results do not have yet, and return what failed; a failure stops no other."""
-        failures = []
+    async def run(self, coming: Sequence[Turn]) -> None:
+        """Measure what the results do not have yet; a failure stops no other."""
         for number, turn in enumerate(coming, start=1):
             if self._results.has(*turn.key):
                 continue
-            name = " / ".join(filter(None, (turn.scenario.name, turn.variant.name, turn.system)))
-            place = f"{number}/{len(coming)} {name}, {turn.repetition}"
+            parts = (turn.scenario.name, turn.variant.name, turn.system)
+            name = f"{' / '.join(filter(None, parts))}, {turn.repetition}"
+            place = f"{number}/{len(coming)} {name}"
             try:
                 run = await self._measure(turn)
             except Exception as error:  # noqa: BLE001 - whatever it is, the others are measured all the same
                 tell(f"{place}: failed: {type(error).__name__}: {error}")
-                failures.append(f"{place}: {type(error).__name__}")
+                self.failures.append(f"{name}: {type(error).__name__}")
             else:
                 self._results.add(run)
                 tell(f"{place}: {_figures(run)}")
-        return failures
 
     async def _measure(self, turn: Turn) -> Run:
         variant, repetition = turn.variant, turn.repetition

@@ -33,3 +33,8 @@ async def test_a_run_ends_with_the_figures_the_table_and_the_chart(
     assert runs[-1]["row_wal_bytes"] == 0
     ET.parse(tmp_path / "chart.svg")
     assert str(ROOT) not in page
+
+    of_another_size = ("--quick", "--resume", "--events", "2000", "--output", tmp_path)
+    refused = await CommandLine(ROOT).run_program(sys.executable, "-m", "benchmarks", *of_another_size)
+    assert (refused.code, "has runs of 1,000 events" in refused.stderr) == (2, True)
+    assert (tmp_path / "results.md").read_text() == page

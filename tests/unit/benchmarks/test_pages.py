@@ -91,7 +91,7 @@ def test_the_page_tells_once_what_a_figure_of_several_runs_is() -> None:
     assert page.count("median of its row's runs: of two, their mean") == 1
 
 
-def test_the_page_tells_in_one_line_what_was_not_run() -> None:
+def test_the_page_tells_in_one_line_what_has_no_figures() -> None:
     runs = [
         a_run(turn.system, scenario=turn.scenario.name, variant=turn.variant.name)
         for turn in turns(scenarios(FULL), SYSTEMS, repetitions=1)
@@ -104,10 +104,16 @@ def test_the_page_tells_in_one_line_what_was_not_run() -> None:
         and run.variant not in {"distinct, 100", "hot, 100"}
     ]
     lines = report(SETTING, FULL, kept).splitlines()
-    assert [line for line in lines if line.startswith("Not run")] == [
-        "Not run: hot: quix; workers; batch: pattern-metrics (hot, 100; distinct, 100)."
+    assert [line for line in lines if line.startswith("No figures")] == [
+        "No figures of: hot: quix; workers; batch: pattern-metrics (hot, 100; distinct, 100)."
     ]
-    assert "Not run" not in report(SETTING, FULL, runs)
+    assert "No figures" not in report(SETTING, FULL, runs)
+
+
+def test_the_page_tells_what_failed() -> None:
+    page = report(SETTING, FULL, [a_run()], ["hot / quix, 1: WrongTableError", "hot / naive, 1: OSError"])
+    assert "**Failed: hot / quix, 1: WrongTableError; hot / naive, 1: OSError.**" in page.splitlines()
+    assert "Failed" not in report(SETTING, FULL, [a_run()])
 
 
 def test_the_chart_is_well_formed_whatever_the_names_hold() -> None:

@@ -27,16 +27,18 @@ def test_systems_and_variants_are_summarised_apart_in_their_order() -> None:
 
 
 def test_each_run_is_in_the_file_as_soon_as_it_is_known(tmp_path: Path) -> None:
-    path = tmp_path / "new" / "results.json"
+    path = tmp_path / "results.json"
     runs = [a_run(), a_run(scenario="latency", latency=Latency(9, 1.5, 2.5, 3.5, 0.25, 99.5))]
-    results = Results(path, SETTING)
+    results = Results(path)
+    results.setting = SETTING
     for count, run in enumerate(runs, start=1):
         results.add(run)
-        assert Results(path, SETTING).runs == runs[:count]
+        again = Results(path)
+        assert (again.setting, again.runs) == (SETTING, runs[:count])
 
 
 def test_what_is_measured_anew_is_forgotten_and_all_else_stays(tmp_path: Path) -> None:
-    results = Results(tmp_path / "results.json", SETTING)
+    results = Results(tmp_path / "results.json")
     stays = [a_run("quix"), a_run(scenario="distinct")]
     for run in (*stays, a_run(repetition=1), a_run(repetition=2)):
         results.add(run)
