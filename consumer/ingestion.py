@@ -1,13 +1,15 @@
 """Decode → fold → store: the one path of everything that brings records into the table."""
 
-from collections.abc import Awaitable, Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from itertools import groupby
+from typing import cast
 
 from consumer.decoding import decode_all
 from consumer.folding import by_measurement, by_pattern, fold
 from consumer.offsets import OffsetRange, Partition
-from consumer.records import Accepted, Event, Record, Rejected
+from consumer.records import Accepted, Event, Fate, Record, Rejected
 from consumer.store import StoreTransaction
 
 
@@ -91,20 +93,45 @@ class Batch:
 
 def decode_batch(records: Sequence[Record], *, accepted_until: datetime, breaker: Breaker | None) -> Batch:
     """Decode records up to the end, or up to the one at which the breaker opens."""
-    accepted, rejected = list[Accepted](), list[Rejected]()
+    return gather(decode_records(records, accepted_until=accepted_until), breaker)
+
+
+def decode_records(records: Sequence[Record], *, accepted_until: datetime) -> list[Fate]:
+    """Decode records, in their order; those that are accepted let go of their values."""
+    fates = list[Fate]()
     for fate in decode_all(records, accepted_until=accepted_until):
+        if isinstance(fate, Rejected):
+            fates.append(fate)
+        else:
+            fates += fate
+            for one in fate:
+                one.record.let_go_of_value()
+    return fates
+
+
+def gather(fates: Sequence[Fate], breaker: Breaker | None) -> Batch:
+    """Take decoded records up to the end, or up to the one at which the breaker opens."""
+    accepted, rejected = list[Accepted](), list[Rejected]()
+    for fate in _together(fates):
         if isinstance(fate, Rejected):
             rejected.append(fate)
         else:
             accepted += fate
-            for one in fate:
-                one.record.let_go_of_value()
         if breaker is not None:
             breaker.observe(valid=not isinstance(fate, Rejected))
             if breaker.is_open:
                 break
     done = len(accepted) + len(rejected)
-    return Batch(accepted, rejected, records[done - 1] if done else None)
+    return Batch(accepted, rejected, fates[done - 1].record if done else None)
+
+
+def _together(fates: Sequence[Fate]) -> Iterator[list[Accepted] | Rejected]:
+    """One that is refused by itself, valid ones as many as come together."""
+    for kind, some in groupby(fates, type):
+        if kind is Accepted:
+            yield cast("list[Accepted]", list(some))
+        else:
+            yield from cast("Iterable[Rejected]", some)
 
 
 async def store_batch(

@@ -228,9 +228,9 @@ class Metrics:
 
     # Told by the worker
 
-    def batch_decoded(self, batch: Batch, seconds: float) -> None:
-        """A batch was read and decoded."""
-        self._histograms[BATCH_RECORDS.name].observe(len(batch.accepted) + len(batch.rejected))
+    def batch_decoded(self, records: int, seconds: float) -> None:
+        """A batch of so many was read and decoded."""
+        self._histograms[BATCH_RECORDS.name].observe(records)
         self._histograms[DECODE_SECONDS.name].observe(seconds)
 
     def spans_read(self, spans: Mapping[Partition, Span]) -> None:

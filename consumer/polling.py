@@ -1,22 +1,23 @@
-"""A batch: filled from what there is, then decoded, both a slice at a time.
+"""A batch: filled from what there is, and decoded, a slice at a time.
 
 Between two slices the loop goes on with what is being written.
 """
 
 import asyncio
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Final
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import NoOffsetForPartitionError, OffsetOutOfRangeError
 
-from consumer.ingestion import Batch, Breaker, decode_batch
-from consumer.metrics import Metrics
+from consumer.ingestion import Breaker, decode_records, gather
 from consumer.offsets import cut
 from consumer.pacing import Part
 from consumer.portions import Portion
-from consumer.records import Record
+from consumer.records import Fate, Record
 from consumer.settings import WorkerSettings
 
 POLL_SECONDS: Final = 0.5
@@ -53,66 +54,70 @@ def size_of(record: Record) -> int:
     return len(record.value or b"")
 
 
+@dataclass(slots=True)
+class Filled:
+    """What was polled.
+
+    Attributes:
+        fates: what becomes of the records of each partition, in their order.
+        decode_seconds: how long it took in all to decide that.
+    """
+
+    fates: dict[TopicPartition, list[Fate]] = field(default_factory=dict)
+    decode_seconds: float = 0.0
+
+    @property
+    def records(self) -> int:
+        """How many."""
+        return sum(map(len, self.fates.values()))
+
+    def decode(self, polled: Mapping[TopicPartition, Sequence[Record]], accepted_until: datetime) -> None:
+        """Decode what was polled, at once: a value takes more memory than what is kept of it."""
+        began_at = time.monotonic()
+        for partition, records in polled.items():
+            fates = decode_records(records, accepted_until=accepted_until)
+            self.fates.setdefault(partition, []).extend(fates)
+        self.decode_seconds += time.monotonic() - began_at
+
+
 async def fill(
     consumer: AIOKafkaConsumer, partitions: Sequence[TopicPartition], settings: WorkerSettings
-) -> dict[TopicPartition, list[Record]]:
-    """Take what is there, or comes within BATCH_MAX_WAIT_MS, until the batch is full.
+) -> Filled:
+    """Take and decode what is there, or comes within BATCH_MAX_WAIT_MS, until the batch is full.
 
     Raises:
         NoOffsetForPartitionError: where nothing was taken yet.
         OffsetOutOfRangeError: likewise.
     """
-    filled: dict[TopicPartition, list[Record]] = {}
+    filled = Filled()
     records, size, wait_ms, deadline = 0, 0, int(POLL_SECONDS * 1000), 0.0
     while asked := room_for(records, size, settings.batch_max_records):
         try:
             more = await consumer.getmany(*partitions, timeout_ms=wait_ms, max_records=asked)
         except (NoOffsetForPartitionError, OffsetOutOfRangeError):
             # The broker will say so again; what was taken before would be passed over unwritten.
-            if filled:
+            if records:
                 break
             raise
         taken = sum(map(len, more.values()))
-        for partition, part in more.items():
-            filled.setdefault(partition, []).extend(part)
-            size += sum(map(size_of, part))
+        size += sum(size_of(record) for part in more.values() for record in part)  # before it is let go of
+        filled.decode(more, settings.accepted_until())
         deadline = deadline or time.monotonic() + settings.batch_max_wait_ms / 1000
         wait_ms = max(0, int((deadline - time.monotonic()) * 1000))
-        if not filled or (taken < asked and wait_ms == 0):
-            break
         records += taken
+        if not records or (taken < asked and wait_ms == 0):
+            break
         await asyncio.sleep(0)
     return filled
 
 
-async def decode(
-    portions: Iterable[Portion[TopicPartition]], settings: WorkerSettings, breaker: Breaker, metrics: Metrics
-) -> list[Part]:
-    """Decode up to the end, or up to the record at which the breaker opens."""
+def up_to_the_breaker(portions: Iterable[Portion[TopicPartition]], breaker: Breaker) -> list[Part]:
+    """What is to be written: all, or up to the record at which the breaker opens."""
     parts = []
     for portion in portions:
         if breaker.is_open:
             break
-        batch = await _decode_in_slices(portion.records, settings, breaker, metrics)
-        is_whole = not portion.records or batch.last is portion.records[-1]
+        batch = gather(portion.fates, breaker)
+        is_whole = not portion.fates or batch.last is portion.fates[-1].record
         parts.append(Part(batch, portion.ranges if is_whole else cut(portion.ranges, batch.last)))
     return parts
-
-
-async def _decode_in_slices(
-    records: Sequence[Record], settings: WorkerSettings, breaker: Breaker, metrics: Metrics
-) -> Batch:
-    accepted_until = settings.accepted_until()
-    batch, seconds = Batch([], [], None), 0.0
-    for start in range(0, len(records), SLICE_RECORDS):
-        began_at = time.monotonic()
-        part = decode_batch(
-            records[start : start + SLICE_RECORDS], accepted_until=accepted_until, breaker=breaker
-        )
-        batch = Batch(batch.accepted + part.accepted, batch.rejected + part.rejected, part.last)
-        seconds += time.monotonic() - began_at
-        if breaker.is_open:
-            break
-        await asyncio.sleep(0)
-    metrics.batch_decoded(batch, seconds)
-    return batch

@@ -1,11 +1,11 @@
-"""Polled records, split by partition between the writers. Pure."""
+"""Polled records, decoded, split by partition between the writers. Pure."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Generic
 
 from consumer.offsets import OffsetRange, PartitionT
-from consumer.records import Record
+from consumer.records import Fate
 
 WORTH_SPLITTING: Final = 1_000
 """Records, below which a second transaction costs more than it saves."""
@@ -19,24 +19,24 @@ class Portion(Generic[PartitionT]):
     passes what another writer has yet to write.
     """
 
-    records: list[Record] = field(default_factory=list)
+    fates: list[Fate] = field(default_factory=list)
     ranges: dict[PartitionT, OffsetRange] = field(default_factory=dict)
 
 
 def split(
-    polled: Mapping[PartitionT, Sequence[Record]], ranges: Mapping[PartitionT, OffsetRange], writers: int
+    polled: Mapping[PartitionT, Sequence[Fate]], ranges: Mapping[PartitionT, OffsetRange], writers: int
 ) -> list[Portion[PartitionT]]:
     """Split a poll into as many portions as writers can take, about equal in records.
 
     Args:
-        polled: the records of each partition, in the order they were read.
+        polled: what becomes of the records of each partition, in the order they were read.
         ranges: the offsets that were read with them, also of partitions where no record was between.
         writers: how many portions there may be at most.
     """
     count = writers if sum(map(len, polled.values())) >= WORTH_SPLITTING else 1
     portions = [Portion[PartitionT]() for _ in range(count)]
     for partition in sorted(ranges, key=lambda one: -len(polled.get(one, ()))):
-        portion = min(portions, key=lambda one: len(one.records))
-        portion.records.extend(polled.get(partition, ()))
+        portion = min(portions, key=lambda one: len(one.fates))
+        portion.fates.extend(polled.get(partition, ()))
         portion.ranges[partition] = ranges[partition]
     return [portion for portion in portions if portion.ranges]

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final, Protocol
+from typing import Final, Protocol, TypeAlias
 from uuid import UUID
 
 import msgspec
@@ -102,6 +102,10 @@ class Rejected:
     record: Record
     reason: RejectReason
     detail: str
+
+
+Fate: TypeAlias = Accepted | Rejected
+"""What becomes of a record, as far as it can be told without the database."""
 
 
 def content_type_of(headers: Iterable[tuple[str, bytes | None]]) -> bytes | None:

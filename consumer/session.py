@@ -19,7 +19,7 @@ from consumer.metrics import Metrics, Span
 from consumer.observing import Observer
 from consumer.offsets import OffsetRange, Partition, Start
 from consumer.pacing import Part
-from consumer.polling import POLL_SECONDS, decode, fill
+from consumer.polling import POLL_SECONDS, fill, up_to_the_breaker
 from consumer.portions import Portion, split
 from consumer.retrying import persevere
 from consumer.settings import WorkerSettings
@@ -45,7 +45,7 @@ ANSWER_SECONDS_MAX: Final = 2 * REBALANCE_TIMEOUT_MS / 1000
 
 @dataclass(frozen=True, slots=True)
 class Polled:
-    """What was polled, when it was published, and what is told of it."""
+    """What was polled and decoded, when it was published, and what is told of it."""
 
     portions: list[Portion[TopicPartition]]
     spans: dict[TopicPartition, Span]
@@ -138,15 +138,14 @@ class Session(ConsumerRebalanceListener):
             raise StalledError("the client could not join the group") from None
 
     async def _take_turn(self) -> None:
-        """Poll and decode a batch while the one before it is written; then write it."""
+        """Poll a batch, which decodes it, while the one before it is written; then write it."""
         await self._position()
         polled = await self._poll()
         if polled is None:
             await self._rest()
             return
         with polled.trace.ending_on_failure():
-            with polled.trace.span("decode"):
-                parts = await decode(polled.portions, self._settings, self._breaker, self._metrics)
+            parts = up_to_the_breaker(polled.portions, self._breaker)
             is_next = await self._finish_writing()
         if is_next:
             self._writing = asyncio.create_task(self._write(parts, polled))
@@ -209,13 +208,13 @@ class Session(ConsumerRebalanceListener):
         """Take what is there. Between the poll's return and its counting as in hand nothing yields."""
         epoch = self._epoch
         trace = begin_batch(self._settings.kafka_topic, self._settings.kafka_group_id)
-        by_partition = await fill(self._consumer, tuple(self._ends_of_batches), self._settings)
+        filled = await fill(self._consumer, tuple(self._ends_of_batches), self._settings)
         if epoch != self._epoch:
             return None
         ranges = {
             partition: OffsetRange(self._ends_of_batches[partition], end, self._topic_id)
             # In the order of the records, which is that of their arrival: see `cut`.
-            for partition in dict.fromkeys([*by_partition, *self._ends_of_batches])
+            for partition in dict.fromkeys([*filled.fates, *self._ends_of_batches])
             # Past markers and holes, also where there is no record before or between them.
             if (end := await self._consumer.position(partition)) > self._ends_of_batches[partition]
         }
@@ -227,13 +226,14 @@ class Session(ConsumerRebalanceListener):
         self._watch.touch()
         self._health.recover("kafka")
         spans = {
-            partition: Span(part[0].timestamp / 1000, part[-1].timestamp / 1000)
-            for partition, part in by_partition.items()
-            if part
+            partition: Span(fates[0].record.timestamp / 1000, fates[-1].record.timestamp / 1000)
+            for partition, fates in filled.fates.items()
+            if fates
         }
         self._metrics.spans_read(spans)
-        trace.polled(by_partition.values())
-        return Polled(split(by_partition, ranges, self._writers_max), spans, trace)
+        self._metrics.batch_decoded(filled.records, filled.decode_seconds)
+        trace.polled(filled.fates.values(), filled.decode_seconds)
+        return Polled(split(filled.fates, ranges, self._writers_max), spans, trace)
 
     # Ingest
 

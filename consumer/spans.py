@@ -34,7 +34,7 @@ from opentelemetry.trace import (
 )
 from typing_extensions import override
 
-from consumer.records import Record
+from consumer.records import Fate
 from consumer.settings import InvalidSettingError
 from consumer.tracing import BatchTrace, Step, recorder
 
@@ -155,14 +155,17 @@ class RecordedBatch(BatchTrace):
         self._span: Span = INVALID_SPAN
 
     @override
-    def polled(self, parts: Collection[Sequence[Record]]) -> None:
+    def polled(self, parts: Collection[Sequence[Fate]], decode_seconds: float) -> None:
         self._records = sum(map(len, parts))
         self._span = self._start("process", self._records, self._began_at)
         if self._span.is_recording():
             for publisher in islice(_publishers(parts), LINKS_MAX):
                 self._span.add_link(publisher)
         self._context = set_span_in_context(self._span, self._context)
-        self._start("poll", self._records, self._began_at).end()
+        # They were decoded as they came; that is told as if it were done when all were there.
+        polled_at = time.time_ns() - int(decode_seconds * 1e9)
+        self._start("poll", self._records, self._began_at).end(polled_at)
+        self._start("decode", self._records, polled_at).end()
 
     @override
     @contextmanager
@@ -216,12 +219,12 @@ def _fail(span: Span, kind: type[BaseException]) -> None:
     span.set_status(StatusCode.ERROR)
 
 
-def _publishers(parts: Iterable[Sequence[Record]]) -> Iterator[SpanContext]:
+def _publishers(parts: Iterable[Sequence[Fate]]) -> Iterator[SpanContext]:
     """The distinct spans that the records' `traceparent` headers name; one that is not exact is none."""
     seen = set[bytes | None]()
-    for records in parts:
-        for record in records:
-            for name, value in record.headers:
+    for fates in parts:
+        for fate in fates:
+            for name, value in fate.record.headers:
                 if name == "traceparent" and value not in seen:
                     seen.add(value)
                     if value is not None and (match := _TRACEPARENT.fullmatch(value)):

@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager, nullcontext
 from contextvars import ContextVar
 from typing import Final, Literal, Self, TypeAlias
 
-from consumer.records import Record
+from consumer.records import Fate
 
 Step: TypeAlias = Literal["poll", "decode", "write", "commit"]
 
@@ -24,8 +24,8 @@ _TURNING_ON: Final = (
 class BatchTrace:
     """The trace of one batch, from before its poll to the end of its block; this one does nothing at all."""
 
-    def polled(self, parts: Collection[Sequence[Record]]) -> None:
-        """The poll that began with this trace brought these records: here is a batch."""
+    def polled(self, parts: Collection[Sequence[Fate]], decode_seconds: float) -> None:
+        """The poll that began with this trace brought these records, and this went into decoding them."""
 
     def span(
         self,

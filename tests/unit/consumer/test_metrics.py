@@ -41,7 +41,7 @@ def metrics() -> Metrics:
     made.partitions_assigned(2)
     made.reading_started({FIRST: Start(10, OffsetRange(4, 10)), SECOND: Start(0)})
     made.spans_read(spans)
-    made.batch_decoded(batch, 0.1)
+    made.batch_decoded(5, 0.1)
     made.failed("postgresql", Fault.WEATHER)
     made.batch_written(batch, Accounting(applied=1, superseded=1, dead_letters=3), spans, 0.2)
     made.lag_observed({FIRST: 7, SECOND: 0})

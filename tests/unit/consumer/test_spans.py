@@ -8,9 +8,10 @@ from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-from consumer.records import Record, StoredRecord
+from consumer.records import Fate, Rejected, StoredRecord
 from consumer.spans import LINKS_MAX, RecordedBatch
 from consumer.tracing import OFF, begin_batch, tracing_asked_by
+from schemas.dead_letter import RejectReason
 
 TRACE, SPAN = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
 VALID = f"00-{TRACE}-{SPAN}-01"
@@ -33,19 +34,19 @@ HOSTILE: list[bytes | None] = [
 ]
 
 
-def record(*headers: tuple[str, bytes | None]) -> Record:
-    return StoredRecord("t", 0, 0, 0, b"", headers=headers)
+def record(*headers: tuple[str, bytes | None]) -> Fate:
+    return Rejected(StoredRecord("t", 0, 0, 0, b"", headers=headers), RejectReason.INVALID_JSON, "")
 
 
-def trace_of(*parts: list[Record]) -> dict[str, ReadableSpan]:
+def trace_of(*parts: list[Fate]) -> dict[str, ReadableSpan]:
     exporter, provider = InMemorySpanExporter(), TracerProvider(shutdown_on_exit=False)
     provider.add_span_processor(SimpleSpanProcessor(exporter))
     with RecordedBatch(provider.get_tracer("x"), "t", "g") as batch:
-        batch.polled(parts)
+        batch.polled(parts, 0.0)
     return {span.name: span for span in exporter.get_finished_spans()}
 
 
-def links_of(*parts: list[Record]) -> list[str]:
+def links_of(*parts: list[Fate]) -> list[str]:
     links = trace_of(*parts)["process t"].links
     return [f"00-{one.context.trace_id:032x}-{one.context.span_id:016x}-01" for one in links]
 
@@ -103,7 +104,7 @@ def test_the_standard_variables_alone_turn_tracing_on(
 
 def test_where_tracing_is_off_every_batch_has_the_one_trace_that_does_nothing() -> None:
     assert begin_batch("t", "g") is OFF
-    assert OFF.span("write", 1) is OFF.span("decode") is OFF.ending_on_failure()
+    assert OFF.span("write", 1) is OFF.span("commit") is OFF.ending_on_failure()
 
 
 def test_nothing_of_the_worker_or_the_publisher_imports_opentelemetry_by_itself() -> None:
