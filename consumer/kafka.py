@@ -37,7 +37,7 @@ REQUEST_TIMEOUT_MS: Final = 40_000
 METADATA_AGE_MS: Final = 30_000
 
 _FETCH_BYTES_MAX: Final = 32 * 1024 * 1024
-_PARTITION_FETCH_BYTES_MAX: Final = 1024 * 1024
+_PARTITION_FETCH_BYTES_MAX: Final = 512 * 1024
 
 _POLL_INTERVAL_MS_MAX: Final = 7 * 24 * 3600 * 1000
 """A worker that waits out an outage of PostgreSQL does not poll, and must stay in its group."""
