@@ -55,7 +55,7 @@ async def measure_latency(
                     connection, bootstrap_servers, work.topic.name, ENCODINGS[client.encoding], samples
                 )
                 seconds, after = time.monotonic() - started, [cpu_seconds(*part) for part in pids]
-                peak = peak_bytes(*consuming.pids)
+                peak = peak_bytes(*consuming.pids, processes=len(consuming.pids))
                 wal = await connection.fetchval(WAL_POSITION) - wal
                 background.require_running()
                 consuming.check()

@@ -12,7 +12,7 @@ from aiokafka.admin import AIOKafkaAdminClient
 
 from benchmarks.clients import Client, Consuming, Job, Ours
 from benchmarks.events import END_MARKS, PARTITIONS
-from benchmarks.processes import cpu_seconds, peak_bytes
+from benchmarks.processes import count, cpu_seconds, peak_bytes
 from benchmarks.results import Run
 from benchmarks.services import Services, connected, require_fold, state_of
 from benchmarks.topics import Topic
@@ -121,11 +121,11 @@ async def _measure(
         await wait_until(lambda: _is_assigned(admin, job.group), consuming)
         assigned = time.monotonic()
         pids = (consuming.pids, [services.postgres.pid], [services.kafka.pid])
-        before = [cpu_seconds(*part) for part in pids]
+        processes, before = count(*consuming.pids), [cpu_seconds(*part) for part in pids]
         await wait_until(is_complete, consuming)
         ended = time.monotonic()
         after = [cpu_seconds(*part) for part in pids]
-        peak = peak_bytes(*consuming.pids)
+        peak = peak_bytes(*consuming.pids, processes=processes)
         wal_after = await connection.fetchval(WAL_POSITION)
         row_wal = await connection.fetchval(_ROW_WAL, wal, wal_after) if work.applied else None
         consuming.finish()

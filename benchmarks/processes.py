@@ -21,13 +21,27 @@ def cpu_seconds(*pids: int) -> float:
     return sum(stats[pid].seconds for pid in _tree(pids, stats))
 
 
-def peak_bytes(*pids: int) -> int:
+def count(*pids: int) -> int:
+    """How many processes these and all below them are."""
+    return len(_tree(pids, _stats()))
+
+
+def peak_bytes(*pids: int, processes: int) -> int:
     """The greatest resident memory so far of these and of all below them, added up.
 
     Without what they share with others now, as by PSS, where a page of two processes is half a page of each.
     To be asked for when the clock has stopped: the kernel goes over all their pages.
+
+    Args:
+        pids: the uppermost ones.
+        processes: how many there were.
+
+    Returns:
+        0 where one of them has ended, as nobody knows its peak any more.
     """
-    return sum(map(_peak_bytes, _tree(pids, _stats())))
+    tree = _tree(pids, _stats())
+    peaks = list(map(_peak_bytes, tree))
+    return sum(peaks) if len(tree) >= processes and all(peaks) else 0
 
 
 def _tree(pids: Sequence[int], stats: Mapping[int, _Stat]) -> set[int]:

@@ -69,7 +69,7 @@ def table(runs: Sequence[Run], *, compares: bool = True) -> str:
 
 def _row(summary: Summary, ours: Summary | None) -> Sequence[str]:
     events = summary.median_of("events")
-    has_client = summary.median_of("peak_bytes") > 0
+    has_client = summary.median_of("cpu_client") > 0
 
     def per_event(attribute: str) -> str:
         return f"{summary.median_of(attribute) / events * _MICRO:,.1f}"
@@ -85,7 +85,7 @@ def _row(summary: Summary, ours: Summary | None) -> Sequence[str]:
         per_event("cpu_client") if has_client else "",
         per_event("cpu_postgres"),
         per_event("cpu_kafka") if has_client else "",
-        f"{summary.median_of('peak_bytes') / _MICRO:,.0f}" if has_client else "",
+        f"{summary.peak_bytes / _MICRO:,.0f}" if summary.peak_bytes else "",
         f"{summary.median_of('wal_bytes') / events:,.0f}",
         f"{summary.median_of('row_wal_bytes'):,.0f}" if summary.runs[0].row_wal_bytes is not None else "",
     )

@@ -46,7 +46,7 @@ class Run:
         cpu_client_with_start: the same, within `seconds_with_start`.
         cpu_postgres: CPU seconds of PostgreSQL, all its processes, within `seconds`.
         cpu_kafka: CPU seconds of the broker, within `seconds`.
-        peak_bytes: the client's peak of resident memory, its processes added up.
+        peak_bytes: the client's peak of resident memory, its processes added up; 0 where it is not known.
         wal_bytes: written by PostgreSQL, page images and autovacuum included, since the checkpoint before.
         row_wal_bytes: the part of them that concerns the table's rows and indexes; known for a replay.
         latency: where that was measured.
@@ -119,6 +119,12 @@ class Summary:
     def median_of(self, attribute: str) -> float:
         """The median of any other number of the runs."""
         return float(median(getattr(run, attribute) for run in self.runs))
+
+    @property
+    def peak_bytes(self) -> float:
+        """The median of those that are known, else 0."""
+        known = [run.peak_bytes for run in self.runs if run.peak_bytes]
+        return float(median(known)) if known else 0.0
 
     def latency_of(self, attribute: str) -> float:
         """The median of a number of the runs' latencies."""

@@ -43,6 +43,12 @@ def test_no_figure_is_made_up_for_the_client_where_there_is_none() -> None:
     assert "peak MB" not in table([limit])
 
 
+def test_a_peak_that_nobody_knows_counts_for_none() -> None:
+    runs = [a_run(), replace(a_run(repetition=2), peak_bytes=0), replace(a_run("quix"), peak_bytes=0)]
+    header, _, ours, other = map(cells, table(runs).splitlines())
+    assert [row[header.index("peak MB")] for row in (ours, other)] == ["100", ""]
+
+
 def test_a_table_of_latencies_tells_milliseconds() -> None:
     run = a_run(scenario="latency", variant="100 events/s", latency=Latency(9, 1.5, 2.5, 3.5, 0.25, 99.5))
     *_, row = table([run]).splitlines()
