@@ -23,7 +23,7 @@ from consumer.settings import WorkerSettings
 POLL_SECONDS: Final = 0.5
 """How long a poll waits for the first record."""
 
-SLICE_RECORDS: Final = 1_000
+SLICE_RECORDS: Final = 500
 
 FIRST_RECORDS: Final = 16
 """So many are asked for before it is known how large they are."""
