@@ -3,7 +3,7 @@
 import os
 import resource
 import signal
-from collections.abc import Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -267,32 +267,34 @@ def frozen(pid: int) -> Iterator[None]:
             os.kill(pid, signal.SIGCONT)
 
 
-async def test_a_stop_does_not_wait_for_a_fork_server_that_is_frozen(
-    settings: WorkerSettings, tmp_path: Path
-) -> None:
+@pytest.fixture
+async def unattended(settings: WorkerSettings, tmp_path: Path) -> AsyncIterator[WorkerProcess]:
+    """A worker whose fork server is frozen, so that nobody tells of a process's end."""
     command = CommandLine(tmp_path, environment_of(settings))
-
     async with command.worker(*TWO, shutdown_grace_seconds=1) as worker:
         await wait_until_shared(worker)
         with frozen(parent_of(pid_of(worker, 0))):
-            code = await worker.terminate()
+            yield worker
+
+
+async def test_a_stop_does_not_wait_for_a_fork_server_that_is_frozen(unattended: WorkerProcess) -> None:
+    worker = unattended
+
+    code = await worker.terminate()
 
     assert code == 1
     assert len(worker.events("worker_stopped")) == len(NUMBERS)
 
 
 async def test_an_order_to_a_process_that_is_gone_does_not_end_the_supervisor(
-    settings: WorkerSettings, tmp_path: Path
+    unattended: WorkerProcess,
 ) -> None:
-    command = CommandLine(tmp_path, environment_of(settings))
+    worker = unattended
 
-    async with command.worker(*TWO, shutdown_grace_seconds=1) as worker:
-        await wait_until_shared(worker)
-        with frozen(parent_of(pid_of(worker, 0))):  # so that nobody knows of its end
-            os.kill(pid_of(worker, 0), signal.SIGKILL)
-            worker.process.terminate()
-            await worker.wait_for_event("worker_stopped", process=1)
-            code = await worker.terminate()
+    os.kill(pid_of(worker, 0), signal.SIGKILL)
+    worker.process.terminate()
+    await worker.wait_for_event("worker_stopped", process=1)
+    code = await worker.terminate()
 
     assert code == 1
     assert len(worker.events("supervisor_stopped")) == 1
