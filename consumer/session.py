@@ -65,7 +65,6 @@ class Session(ConsumerRebalanceListener):
         metrics: Metrics,
     ) -> None:
         self.accounting = Accounting()
-        self.reached_end = False
         self._settings = settings
         self._store = stores[0]
         self._health = health
@@ -94,14 +93,18 @@ class Session(ConsumerRebalanceListener):
 
     # The life of the session
 
-    async def run(self, *, until_caught_up: bool) -> None:
+    async def run(self, *, until_caught_up: bool) -> bool:
         """Consume until a stop is requested or, if asked to, until the end as of the beginning is reached.
+
+        Returns:
+            Whether it is, and all up to there is written.
 
         Raises:
             StalledError: the client has to be built anew.
             KafkaError: likewise, where the client says so by itself.
             GraceExpiredError: a stop could not finish what was in hand.
         """
+        reached_end = False
         # What ends by itself is watched by nobody: nothing of the database's time goes into its metrics.
         observing = [] if until_caught_up else [asyncio.create_task(self._observer.run())]
         observing.append(asyncio.create_task(self._watch_the_topic()))
@@ -116,7 +119,7 @@ class Session(ConsumerRebalanceListener):
                         break
                     await self._pause()
                 elif until_caught_up and await self._is_caught_up():
-                    self.reached_end = True
+                    reached_end = True
                     break
             await self._finish_writing()
             await self._finish_committing()
@@ -129,6 +132,7 @@ class Session(ConsumerRebalanceListener):
                     await cancel(task)
             await self._leave()
             await self._commits.close()
+        return reached_end
 
     async def _join(self) -> None:
         try:

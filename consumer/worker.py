@@ -88,7 +88,7 @@ class Worker:
                 self._session = Session(
                     self._settings, stores, self.health, self._stop, self.breaker, self.metrics
                 )
-                await self._session.run(until_caught_up=until_caught_up)
+                self.reached_end = await self._session.run(until_caught_up=until_caught_up)
             except (KafkaError, OSError, StalledError) as error:
                 if self._session is not None and self._session.accounting.read:
                     failures = rebuilds = 0
@@ -97,7 +97,6 @@ class Worker:
                 seconds = min(BACKOFF_SECONDS_MAX, 2**failures) * random.uniform(0.5, 1)  # noqa: S311 - jitter
                 await self._stop.interrupt(asyncio.sleep(seconds))
             else:
-                self.reached_end = self._session.reached_end
                 return
             finally:
                 self._earlier, self._session = self.accounting, None
