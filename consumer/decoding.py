@@ -1,11 +1,11 @@
 """Bytes → event or dead letter. Pure: no I/O, no clock."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Final
 
 from consumer.fast_decoding import decode_fast
-from consumer.records import Accepted, Record, Rejected, storable_text
+from consumer.records import Accepted, Fate, Record, Rejected, storable_text
 from schemas.dead_letter import InvalidEventError, RejectReason
 from schemas.pattern_scored import STRUCTURED_CONTENT_TYPE, parse_event, parse_measurement
 
@@ -22,14 +22,14 @@ _REGISTRY_PREFIX_BYTES: Final = 5
 """Schema registry wire format: a zero byte and four bytes of schema id before the JSON."""
 
 
-def decode_all(records: Sequence[Record], *, accepted_until: datetime) -> Iterator[list[Accepted] | Rejected]:
-    """Decode records in their order: one that is refused by itself, valid ones as many as come together.
+def decode_all(records: Sequence[Record], *, accepted_until: datetime) -> list[Fate]:
+    """Decode records in their order; those that are accepted let go of their values.
 
     Args:
         records: as for `decode`.
         accepted_until: the latest acceptable measurement time.
     """
-    done, at_once = 0, _TOGETHER_MAX
+    fates, done, at_once = list[Fate](), 0, _TOGETHER_MAX
     while done < len(records):
         some = records[done : done + at_once]
         common = _decode_common(some, accepted_until)
@@ -38,14 +38,17 @@ def decode_all(records: Sequence[Record], *, accepted_until: datetime) -> Iterat
             continue
         if common is not None:
             at_once = min(2 * at_once, _TOGETHER_MAX)
-            yield common
+            fates += common
         else:
-            fate = decode(some[0], accepted_until=accepted_until)
-            yield [fate] if isinstance(fate, Accepted) else fate
+            fates.append(decode(some[0], accepted_until=accepted_until))
+        if isinstance(fates[-1], Accepted):  # and so are all of `some`
+            for record in some:
+                record.let_go_of_value()
         done += len(some)
+    return fates
 
 
-def decode(record: Record, *, accepted_until: datetime) -> Accepted | Rejected:
+def decode(record: Record, *, accepted_until: datetime) -> Fate:
     """Decide any record's fate as far as it can be decided without the database.
 
     Args:

@@ -93,20 +93,7 @@ class Batch:
 
 def decode_batch(records: Sequence[Record], *, accepted_until: datetime, breaker: Breaker | None) -> Batch:
     """Decode records up to the end, or up to the one at which the breaker opens."""
-    return gather(decode_records(records, accepted_until=accepted_until), breaker)
-
-
-def decode_records(records: Sequence[Record], *, accepted_until: datetime) -> list[Fate]:
-    """Decode records, in their order; those that are accepted let go of their values."""
-    fates = list[Fate]()
-    for fate in decode_all(records, accepted_until=accepted_until):
-        if isinstance(fate, Rejected):
-            fates.append(fate)
-        else:
-            fates += fate
-            for one in fate:
-                one.record.let_go_of_value()
-    return fates
+    return gather(decode_all(records, accepted_until=accepted_until), breaker)
 
 
 def gather(fates: Sequence[Fate], breaker: Breaker | None) -> Batch:

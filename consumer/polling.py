@@ -13,7 +13,8 @@ from typing import Final
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import NoOffsetForPartitionError, OffsetOutOfRangeError
 
-from consumer.ingestion import Breaker, decode_records, gather
+from consumer.decoding import decode_all
+from consumer.ingestion import Breaker, gather
 from consumer.offsets import cut
 from consumer.pacing import Part
 from consumer.portions import Portion
@@ -75,7 +76,7 @@ class Filled:
         """Decode what was polled, at once: a value takes more memory than what is kept of it."""
         began_at = time.monotonic()
         for partition, records in polled.items():
-            fates = decode_records(records, accepted_until=accepted_until)
+            fates = decode_all(records, accepted_until=accepted_until)
             self.fates.setdefault(partition, []).extend(fates)
         self.decode_seconds += time.monotonic() - began_at
 
@@ -90,13 +91,13 @@ async def fill(
         OffsetOutOfRangeError: likewise.
     """
     filled = Filled()
-    records, size, wait_ms, deadline = 0, 0, int(POLL_SECONDS * 1000), 0.0
-    while asked := room_for(records, size, settings.batch_max_records):
+    size, wait_ms, deadline = 0, int(POLL_SECONDS * 1000), 0.0
+    while asked := room_for(filled.records, size, settings.batch_max_records):
         try:
             more = await consumer.getmany(*partitions, timeout_ms=wait_ms, max_records=asked)
         except (NoOffsetForPartitionError, OffsetOutOfRangeError):
             # The broker will say so again; what was taken before would be passed over unwritten.
-            if records:
+            if filled.records:
                 break
             raise
         taken = sum(map(len, more.values()))
@@ -104,8 +105,7 @@ async def fill(
         filled.decode(more, settings.accepted_until())
         deadline = deadline or time.monotonic() + settings.batch_max_wait_ms / 1000
         wait_ms = max(0, int((deadline - time.monotonic()) * 1000))
-        records += taken
-        if not records or (taken < asked and wait_ms == 0):
+        if not filled.records or (taken < asked and wait_ms == 0):
             break
         await asyncio.sleep(0)
     return filled
