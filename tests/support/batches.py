@@ -3,11 +3,14 @@
 from collections.abc import Iterable
 from typing import Final
 
+import asyncpg
+
 from consumer.ingestion import Accounting, Batch, decode_batch, store_batch
 from consumer.store import Store
 from schemas.pattern_scored import PatternScored
 from tests.support.events import TopicRecord
 from tests.support.pipeline import BASE_TIME
+from tests.support.waiting import eventually
 
 FUTURE: Final = BASE_TIME.replace(year=2100)
 """Later than any measurement of a test."""
@@ -26,3 +29,22 @@ async def write(store: Store, batch: Batch) -> Accounting:
     """In one transaction, without a group's progress."""
     async with store.transaction() as transaction:
         return await store_batch(transaction, batch)
+
+
+async def cost_next_to_no_wal(store: Store, batch: Batch, database: asyncpg.Connection) -> bool:
+    """Write what is there already until that costs less than a byte of WAL an event.
+
+    WAL is counted for the whole server: autovacuum's share, and pages that are written whole for their
+    first change after a checkpoint, come now and then; what the batch costs comes each time.
+
+    Raises:
+        AssertionError: it costs more each time.
+    """
+
+    async def it_does() -> bool:
+        before = await database.fetchval("SELECT pg_current_wal_insert_lsn()")
+        await write(store, batch)
+        written = await database.fetchval("SELECT pg_current_wal_insert_lsn() - $1::pg_lsn", before)
+        return bool(written < len(batch.accepted))
+
+    return await eventually(it_does)
