@@ -40,7 +40,7 @@ format: install ## Format the code and mend what ruff can
 	$(BIN)/ruff format .
 
 test: check ## Check, then every test on both brokers (PYTEST_ARGS="-k name" for some)
-	$(BIN)/pytest --numprocesses 3 --dist worksteal $(PYTEST_ARGS)
+	$(BIN)/pytest --numprocesses 4 --dist worksteal $(PYTEST_ARGS)
 
 torture: install ## Faults drawn from a seed, several at a time: does the table stay the fold? (SECONDS=… SEED=…)
 	$(BIN)/python -m tests.adversity --seconds $(SECONDS) $(if $(SEED),--seed $(SEED))

@@ -76,16 +76,17 @@ class Runner:
 
     async def _measure(self, turn: Turn) -> Run:
         variant, repetition = turn.variant, turn.repetition
+        services = self._services.with_large_buffers() if variant.has_large_buffers else self._services
         if turn.system in LIMITS:
             work = await self._work(turn, variant.shape.events, "published")
-            return await measure_limit(self._services, turn.system, work, repetition)
+            return await measure_limit(services, turn.system, work, repetition)
         client = CLIENTS[turn.system]()
         events = min(variant.shape.events, self._size.sample) if client.is_slow else variant.shape.events
         work = await self._work(turn, events, client.encoding)
         if variant.rate:
             samples = self._size.samples
-            return await measure_latency(self._services, client, work, variant.rate, samples, repetition)
-        return await measure(self._services, client, work, repetition)
+            return await measure_latency(services, client, work, variant.rate, samples, repetition)
+        return await measure(services, client, work, repetition)
 
     async def _work(self, turn: Turn, events: int, encoding: str) -> Work:
         variant = turn.variant

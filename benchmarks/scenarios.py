@@ -1,13 +1,14 @@
 """What is measured: each scenario is a list of works, and who does them."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from benchmarks.clients import OURS, Client, Naive, Ours, OursInTwo, Quix
 from benchmarks.connect import ColdDebezium, DefaultDebezium, WarmDebezium, batch_of
 from benchmarks.events import HOT_PATTERNS, Shape
 from benchmarks.limit import LIMITS
+from benchmarks.services import LARGE_BUFFERS
 
 CLIENTS: Final[dict[str, type[Client]]] = {
     client.name: client
@@ -86,6 +87,7 @@ class Variant:
         settings: the client's that differ from what it is measured with otherwise.
         workers: how many processes share the work.
         rate: where latency is measured, how many other events come a second.
+        has_large_buffers: whether PostgreSQL is the one with large buffers (`services.LARGE_BUFFERS`).
     """
 
     name: str
@@ -95,6 +97,7 @@ class Variant:
     settings: tuple[tuple[str, str], ...] = ()
     workers: int = 1
     rate: int = 0
+    has_large_buffers: bool = False
 
 
 @dataclass(frozen=True)
@@ -121,6 +124,19 @@ def scenarios(size: Size) -> list[Scenario]:
     few_rows = min(size.growth)
     hot = Shape("hot", size.events, HOT_PATTERNS)
     distinct = Shape("distinct", size.events)
+    large_buffers = ", ".join(f"{name} {value}" for name, value in LARGE_BUFFERS.items())
+    growth = [
+        Variant(
+            f"{rows:,} rows",
+            Shape(f"growth-{rows}", size.events, few_rows, is_growing=True, stride=rows // few_rows),
+            rows=rows,
+        )
+        for rows in size.growth
+    ]
+    spread = [
+        Variant(f"{rows:,} rows", Shape(f"spread-{rows}", size.events, rows, is_growing=True), rows=rows)
+        for rows in size.growth
+    ]
     return [
         Scenario(
             "hot",
@@ -161,24 +177,23 @@ def scenarios(size: Size) -> list[Scenario]:
             "growth",
             f"Growth: half of the events are new patterns, half are about {few_rows:,} rows of the table",
             (*two, "postgresql-upsert-1"),
-            [
-                Variant(
-                    f"{rows:,} rows",
-                    Shape(f"growth-{rows}", size.events, few_rows, is_growing=True, stride=rows // few_rows),
-                    rows=rows,
-                )
-                for rows in size.growth
-            ],
+            growth,
         ),
         Scenario(
             "spread",
             "Spread: the same, but the more rows the table has, the more are written anew",
             (*two, "postgresql-upsert-1"),
+            spread,
+        ),
+        Scenario(
+            "buffers",
+            f"Buffers: growth and spread, with {large_buffers}",
+            (*_OURS, "postgresql-upsert-1"),
             [
-                Variant(
-                    f"{rows:,} rows", Shape(f"spread-{rows}", size.events, rows, is_growing=True), rows=rows
-                )
-                for rows in size.growth
+                replace(variant, name=f"{name}, {variant.name}", has_large_buffers=True)
+                for name, variants in (("growth", growth), ("spread", spread))
+                for variant in variants
+                if variant.rows in (few_rows, max(size.growth))
             ],
         ),
         Scenario(

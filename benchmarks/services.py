@@ -1,8 +1,8 @@
-"""Apache Kafka and PostgreSQL for the benchmarks, each with its own defaults."""
+"""Apache Kafka and PostgreSQL for the benchmarks, each with its own defaults; and one with more buffers."""
 
 from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack, asynccontextmanager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 from uuid import uuid4
 
@@ -18,6 +18,9 @@ from tests.support.kafka import ApacheKafka
 
 KAFKA_SETTINGS: Final = {"group.initial.rebalance.delay.ms": "1000"}
 """So that all members of a group are in its first assignment, and none of them reads before the others."""
+
+LARGE_BUFFERS: Final = {"shared_buffers": "2GB", "max_wal_size": "8GB"}
+"""Of the second PostgreSQL: what one whose table has some gigabytes is given."""
 
 _EMPTY: Final = "migrated"
 
@@ -45,10 +48,21 @@ class WrongTableError(Exception):
 
 @dataclass(frozen=True)
 class Services:
-    """The two servers that all share."""
+    """The servers that all share.
+
+    Attributes:
+        kafka: with the topics.
+        postgres: with its defaults.
+        large_postgres: the same with `LARGE_BUFFERS`.
+    """
 
     kafka: ApacheKafka
     postgres: PostgresServer
+    large_postgres: PostgresServer
+
+    def with_large_buffers(self) -> "Services":
+        """The same, with the other PostgreSQL."""
+        return replace(self, postgres=self.large_postgres)
 
     @asynccontextmanager
     async def database(self, rows: int = 0) -> AsyncIterator[str]:
@@ -85,10 +99,11 @@ class Services:
 
 @contextmanager
 def running() -> Iterator[Services]:
-    """Bring both up; both are gone with this process, however it ends."""
+    """Bring all up; all are gone with this process, however it ends."""
     with ExitStack() as stack:
         kafka = stack.enter_context(ApacheKafka(settings=KAFKA_SETTINGS, is_brief=False))
-        yield Services(kafka, stack.enter_context(PostgresServer()))
+        postgres = stack.enter_context(PostgresServer())
+        yield Services(kafka, postgres, stack.enter_context(PostgresServer(settings=LARGE_BUFFERS)))
 
 
 @asynccontextmanager
