@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import AsyncIterator
+from functools import partial
 from typing import Any
 
 import pytest
@@ -14,7 +15,7 @@ from consumer.shadow import ShadowStore
 from consumer.sql import statement
 from consumer.store import Store
 from schemas.pattern_scored import PatternScored
-from tests.support.batches import a_batch, cost_next_to_no_wal, write
+from tests.support.batches import a_batch, costs_next_to_no_wal, write
 from tests.support.pipeline import BASE_TIME, an_event
 
 HISTORY = "SELECT pattern_id, measurement_timestamp, event_id, quality_score FROM pattern_quality_history"
@@ -79,7 +80,7 @@ async def test_a_replay_of_kept_measurements_writes_next_to_no_wal(store: Store,
     batch = a_batch(an_event(pattern % 100, seconds=pattern) for pattern in range(2000))
     await write(store, batch)
 
-    assert await cost_next_to_no_wal(store, batch, database)
+    assert await costs_next_to_no_wal(partial(write, store, batch), 2000, database)
 
 
 async def test_what_the_history_refuses_is_a_dead_letter_and_in_neither_table(

@@ -1,6 +1,6 @@
 """Batches as a store gets them, without a topic."""
 
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Final
 
 import asyncpg
@@ -31,7 +31,9 @@ async def write(store: Store, batch: Batch) -> Accounting:
         return await store_batch(transaction, batch)
 
 
-async def cost_next_to_no_wal(store: Store, batch: Batch, database: asyncpg.Connection) -> bool:
+async def costs_next_to_no_wal(
+    write_again: Callable[[], Awaitable[object]], events: int, database: asyncpg.Connection
+) -> bool:
     """Write what is there already until that costs less than a byte of WAL an event.
 
     WAL is counted for the whole server: autovacuum's share, and pages that are written whole for their
@@ -43,8 +45,8 @@ async def cost_next_to_no_wal(store: Store, batch: Batch, database: asyncpg.Conn
 
     async def it_does() -> bool:
         before = await database.fetchval("SELECT pg_current_wal_insert_lsn()")
-        await write(store, batch)
+        await write_again()
         written = await database.fetchval("SELECT pg_current_wal_insert_lsn() - $1::pg_lsn", before)
-        return bool(written < len(batch.accepted))
+        return bool(written < events)
 
     return await eventually(it_does)
