@@ -8,7 +8,9 @@ any other's.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import cached_property
+from itertools import chain, islice
 from typing import Any, TypeVar
 
 import msgspec
@@ -17,6 +19,7 @@ from aiokafka.record.default_records import _DefaultRecordBatchPy
 from aiokafka.record.memory_records import _MemoryRecordsPy
 from typing_extensions import override
 
+from consumer.offsets import next_offset
 from consumer.records import content_type_of
 
 UnpackedT = TypeVar("UnpackedT")
@@ -70,23 +73,54 @@ def unpack_by_these_rules() -> None:
     """Set it for every consumer of this process: aiokafka has no other seam than the names it looks up."""
     fetcher.MemoryRecords = _FetchedBatches
     fetcher.PartitionRecords = _PartitionRecords
+    fetcher.FetchResult = _FetchResult
+
+
+class _FetchResult(fetcher.FetchResult):
+    """What is left of one partition's records in one fetch."""
+
+    _partition_records: Any  # of the class below, until there are no more
+
+    @override
+    def getall(self, max_records: int | None = None) -> list[FetchedRecord]:
+        """Take them all at once, and not one by one."""
+        if not self.check_assignment(self._topic_partition) or not self.has_more():
+            return []
+        taken: list[FetchedRecord] = self._partition_records.take(max_records)
+        self._update_position()
+        if max_records is None or len(taken) < max_records:
+            self._partition_records = None
+        return taken
 
 
 class _PartitionRecords(fetcher.PartitionRecords):
-    """The records of one partition in one fetch."""
+    """The records of one partition in one fetch; aiokafka iterates over its batches."""
 
     @override
     def __init__(self, tp: Any, records: "_FetchedBatches", *others: Any) -> None:
         super().__init__(tp, records, *others)
         records.partition = tp
+        self._left = chain.from_iterable(self._records_iterator)
+
+    def take(self, at_most: int | None) -> list[FetchedRecord]:
+        """Take the next ones; fewer than asked for, where the fetch has no more."""
+        taken = list(islice(self._left, at_most))
+        if taken and len(taken) == at_most:
+            self.next_fetch_offset = next_offset(taken[-1])  # and not past the whole batch
+        return taken
 
     @override
-    def __iter__(self) -> Iterator[Any]:
-        return self._records_iterator  # type: ignore[no-any-return]
+    def __next__(self) -> FetchedRecord:
+        if not (taken := self.take(1)):
+            raise StopIteration
+        return taken[0]
 
     @override
-    def _consumer_record(self, tp: Any, record: FetchedRecord) -> FetchedRecord:
-        return record
+    def _consumer_record(self, tp: Any, record: "_Unpacked") -> list[FetchedRecord]:
+        """Those of a batch that were asked for: a broker sends whole batches."""
+        if record.records[0].offset >= self.next_fetch_offset:
+            return record.records
+        return [one for one in record.records if one.offset >= self.next_fetch_offset]
 
 
 class _FetchedBatches(_MemoryRecordsPy):
@@ -106,7 +140,7 @@ class _FetchedBatches(_MemoryRecordsPy):
 
 
 class _FetchedBatch:
-    """aiokafka's batch, but for how its records are iterated."""
+    """aiokafka's batch, which it takes for one of a single record."""
 
     def __init__(self, packed: "_Packed", batch: Any) -> None:
         self._packed = packed
@@ -118,8 +152,10 @@ class _FetchedBatch:
     def __next__(self) -> Any:
         return next(self._batch)
 
-    def __iter__(self) -> Iterator[FetchedRecord]:
-        return iter(_unpack(self._packed.raw, self._batch, self._fetched))
+    def __iter__(self) -> Iterator["_Unpacked"]:
+        records = _unpack(self._packed.raw, self._batch, self._fetched)
+        if records:
+            yield _Unpacked(records[-1].offset, records)
 
     def _fetched(self, records: Iterable[Any]) -> list[FetchedRecord]:
         packed = self._packed
@@ -134,6 +170,14 @@ class _FetchedBatch:
             )
             for record in records
         ]
+
+
+@dataclass(frozen=True, slots=True)
+class _Unpacked:
+    """The records of a batch, with the last one's offset as theirs."""
+
+    offset: int
+    records: list[FetchedRecord]
 
 
 class _Packed:

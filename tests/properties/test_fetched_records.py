@@ -48,8 +48,8 @@ def packed(compression: int, records: "Sequence[tuple[int, Any]]") -> bytes:
     return bytes(builder.build())
 
 
-@given(st.lists(batches, max_size=3))
-def test_every_record_comes_out_as_it_was_packed(fetched: list[Any]) -> None:
+def packed_together(fetched: list[Any]) -> "tuple[bytes, list[tuple[int, Any]]]":
+    """Batches one after the other, and each record with its offset."""
     offset, raw, sent = 0, b"", []
     for compression, records in fetched:
         base, numbered = offset, []
@@ -60,6 +60,12 @@ def test_every_record_comes_out_as_it_was_packed(fetched: list[Any]) -> None:
         batch = bytearray(packed(compression, numbered))
         batch[:8] = base.to_bytes(8)
         raw += batch
+    return raw, sent
+
+
+@given(st.lists(batches, max_size=3))
+def test_every_record_comes_out_as_it_was_packed(fetched: list[Any]) -> None:
+    raw, sent = packed_together(fetched)
 
     unpacked = unpack(raw)
 
@@ -74,6 +80,26 @@ def test_every_record_comes_out_as_it_was_packed(fetched: list[Any]) -> None:
         assert record.value == blob
 
 
+@given(st.lists(batches, min_size=1, max_size=3), st.integers(0), st.lists(st.integers(1, 6), max_size=6))
+def test_records_are_taken_in_parts_from_where_they_were_asked_for(
+    fetched: list[Any], place: int, sizes: list[int]
+) -> None:
+    raw, sent = packed_together(fetched)
+    start = place % (sent[len(fetched[0][1]) - 1][0] + 1)  # in the first batch, or before it
+    asked_for = [offset for offset, _ in sent if offset >= start]
+    records = fetched_from(raw, start)
+
+    for size in sizes:
+        part = [one.offset for one in records.take(size)]
+
+        assert part == asked_for[:size]
+        del asked_for[:size]
+        if len(part) == size:
+            assert records.next_fetch_offset == part[-1] + 1
+    assert [one.offset for one in records] == asked_for
+    assert records.next_fetch_offset == sent[-1][0] + 1
+
+
 def test_the_value_of_an_accepted_record_takes_no_memory() -> None:
     sent = [(offset, (0, 0, None, one, ())) for offset, one in enumerate([value(), b"{", value()])]
     records = unpack(packed(LZ4, sent))
@@ -86,8 +112,12 @@ def test_the_value_of_an_accepted_record_takes_no_memory() -> None:
 
 
 def unpack(raw: bytes) -> list[FetchedRecord]:
+    return list(fetched_from(raw, 0))
+
+
+def fetched_from(raw: bytes, start: int) -> _PartitionRecords:
     batches = _FetchedBatches(raw)
-    return list(_PartitionRecords(TopicPartition("scores", 7), batches, [], 0, None, None, False, 0))
+    return _PartitionRecords(TopicPartition("scores", 7), batches, [], start, None, None, False, 0)
 
 
 def _told(name: str) -> str:
