@@ -56,11 +56,11 @@ class Merger:
             How many rows were inserted or updated, and the records whose rows were refused.
         """
         ordered = _sorted(latest)
-        await self._connection.execute(statement("set_constraints_immediate"))
         if self._before_upsert is None and ordered:
             try:
-                merge = self._update_first if self.updates_first else self._merge_known
-                return await merge(ordered), []
+                async with self._savepoint():
+                    merge = self._update_first if self.updates_first else self._merge_known
+                    return await merge(ordered), []
             except RefusedError:
                 self.updates_first = False
                 # Somebody else inserted a pattern in between, or holds one; a row is refused; the table takes
@@ -69,16 +69,12 @@ class Merger:
 
     async def merge_history(self, measurements: Iterable[Accepted]) -> tuple[int, list[Rejected]]:
         """Keep one event of each pattern and time of measurement, likewise."""
-        await self._connection.execute(statement("set_constraints_immediate"))
         return await self._merge(_sorted(measurements), statement("upsert_history"))
 
     async def _merge_known(self, ordered: Sequence[Accepted]) -> int:
         """Merge by what the table holds: new patterns straight into it, newer measurements by the law.
 
         The measurements that are superseded by now remain so, whatever is written meanwhile.
-
-        Raises:
-            RefusedError: something was refused, and nothing is written.
         """
         present = await self._present(ordered)
         new, newer = [], []
@@ -89,31 +85,26 @@ class Merger:
             elif _supersedes(one.event, row):
                 newer.append(one)
         self.updates_first = len(newer) == len(ordered)
-        async with self._savepoint():
-            applied = await self._copy_new(new) if new else 0
-            if newer:
-                async with self._out_of_order() if new else nullcontext():
-                    applied += await self._update(newer)
-            return applied
+        applied = await self._copy_new(new) if new else 0
+        if newer:
+            async with self._out_of_order() if new else nullcontext():
+                applied += await self._update(newer)
+        return applied
 
     async def _update_first(self, ordered: Sequence[Accepted]) -> int:
         """Merge what is likely to be newer measurements of patterns that have a row.
 
         To ask before which are there would be a tenth of what PostgreSQL does for an update. Where some are
         not, or hold what is newer, the law decides on the whole stage.
-
-        Raises:
-            RefusedError: as `_merge_known`.
         """
-        async with self._savepoint():
-            applied = await self._update(ordered)
-            self.updates_first = applied == len(ordered)
-            if not self.updates_first:
-                async with self._out_of_order():
-                    applied += _count(
-                        await self._connection.execute(statement("upsert_patterns"), 1, len(ordered))
-                    )
-            return applied
+        applied = await self._update(ordered)
+        self.updates_first = applied == len(ordered)
+        if not self.updates_first:
+            async with self._out_of_order():
+                applied += _count(
+                    await self._connection.execute(statement("upsert_patterns"), 1, len(ordered))
+                )
+        return applied
 
     async def _update(self, newer: Sequence[Accepted]) -> int:
         """Bring them into the rows that are there, by way of the stage; how many rows that were."""
@@ -185,15 +176,14 @@ class Merger:
         Raises:
             RefusedError: it was; the transaction goes on.
         """
-        savepoint = self._connection.transaction()
-        await savepoint.start()
+        await self._connection.execute(statement("set_savepoint"))
         try:
             yield
         except (asyncpg.PostgresError, asyncpg.PostgresWarning, asyncpg.InterfaceError) as error:
             others = (asyncpg.FeatureNotSupportedError, asyncpg.LockNotAvailableError)
             if diagnose(error).fault is not Fault.RECORD and not isinstance(error, others):
                 raise
-            await savepoint.rollback()
+            await self._connection.execute(statement("set_back"))
             raise RefusedError(error) from None
         # It is not released: the transaction's end does that without a round trip.
 

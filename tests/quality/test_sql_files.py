@@ -40,7 +40,8 @@ async def test_each_statement_prepares_on_the_migrated_schema(any_migrated_datab
             if name in CREATED_FIRST:
                 continue
             if UTILITY.search(statement(name)):
-                await connection.execute(statement(name))
+                async with connection.transaction():
+                    await connection.execute(statement(name))
             else:
                 await connection.prepare(statement(name))
     finally:

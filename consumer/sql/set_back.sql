@@ -1,0 +1,2 @@
+-- Undo what came after the last savepoint.
+ROLLBACK TO SAVEPOINT rows
