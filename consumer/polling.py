@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from itertools import chain
 from typing import Final
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
@@ -101,13 +102,14 @@ async def fill(
                 break
             raise
         taken = sum(map(len, more.values()))
-        size += sum(size_of(record) for part in more.values() for record in part)  # before it is let go of
+        size += sum(map(size_of, chain.from_iterable(more.values())))  # before they are let go of
         filled.decode(more, settings.accepted_until())
         deadline = deadline or time.monotonic() + settings.batch_max_wait_ms / 1000
         wait_ms = max(0, int((deadline - time.monotonic()) * 1000))
         if not filled.records or (taken < asked and wait_ms == 0):
             break
-        await asyncio.sleep(0)
+        await asyncio.sleep(0)  # in this turn of the loop answers are read,
+        await asyncio.sleep(0)  # and in this one whoever waited for them goes on
     return filled
 
 
