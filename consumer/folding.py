@@ -31,6 +31,6 @@ def fold(accepted: Iterable[Accepted], key: Callable[[Event], KeyT]) -> dict[Key
         event = candidate.event
         name = key(event)
         current = latest.get(name)
-        if current is None or event.order > current.event.order:
+        if current is None or event.supersedes(current.event):
             latest[name] = candidate
     return latest

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final, Protocol, TypeAlias
+from typing import Any, Final, Protocol, TypeAlias
 from uuid import UUID
 
 import msgspec
@@ -86,6 +86,9 @@ class Event(Protocol):
     @property
     def order(self) -> tuple[datetime, UUID]:
         """What decides between two events of one pattern (see `schemas.pattern_scored.Ordered`)."""
+
+    def supersedes(self, other: Any) -> bool:  # noqa: ANN401 - an event of any class
+        """Whether its order is the greater one."""
 
 
 class Accepted(msgspec.Struct, frozen=True, gc=False):

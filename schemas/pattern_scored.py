@@ -132,6 +132,11 @@ class Ordered:
         """
         return self.measurement_timestamp, self.event_id
 
+    def supersedes(self, other: "Ordered") -> bool:
+        """Whether its order is the greater one; where the times differ, they alone are looked at."""
+        measured, before = self.measurement_timestamp, other.measurement_timestamp
+        return measured > before if measured != before else self.order > other.order
+
 
 class Measurement(BaseModel):
     """What an agent measured, before it has a name of its own (`event_id`).

@@ -164,6 +164,11 @@ def test_the_order_is_total(scored: list[PatternScored]) -> None:
         assert same == (earlier.order == later.order)
 
 
+@given(colliding_events, colliding_events)
+def test_an_event_supersedes_another_by_the_order_alone(one: PatternScored, other: PatternScored) -> None:
+    assert one.supersedes(other) == (one.order > other.order)
+
+
 def test_the_time_decides_before_the_id() -> None:
     small, great = str(UUID(int=1)), str(UUID(int=2**128 - 1))
     earlier = event(event_id=great, measurement_timestamp="2025-06-01T14:00:00+02:00")
