@@ -9,6 +9,7 @@ import re
 import sys
 from collections.abc import Sequence
 from datetime import MINYEAR, UTC, datetime
+from operator import methodcaller
 from typing import Annotated, Final
 
 import msgspec
@@ -48,6 +49,8 @@ _IN_NO_NUMBER: Final = b"abcdfghijklmnopqrstuvwxyzABCDFGHIJKLMNOPQRSTUVWXYZ" + b
 _EXPONENT: Final = b"0e"
 _MANY_DIGITS: Final = b"0" * 8
 _PARTING: Final = b"\0"
+
+_count_openings: Final = methodcaller("count", _OPENING)
 
 # An integer of so many digits is kept exactly by pydantic, and not by orjson.
 _LONG_NUMBER: Final = re.compile(rb"\d{19}")
@@ -189,14 +192,11 @@ def _common_metadata(raw: list[bytes]) -> list[bytes]:
     """
     alike = _PARTING.join(raw).translate(_ALIKE, _IN_NO_NUMBER)
     if any(one[0] != _OPENING for one in raw) or (
-        alike.count(_OPENING) > METADATA_DEPTH_MAX and any(map(_may_be_deep, alike.split(_PARTING)))
+        alike.count(_OPENING) > METADATA_DEPTH_MAX
+        and max(map(_count_openings, alike.split(_PARTING))) > METADATA_DEPTH_MAX
     ):
         raise ValueError
     return raw if _is_plain(alike) else list(map(_plain, raw))
-
-
-def _may_be_deep(alike: bytes) -> bool:
-    return alike.count(_OPENING) > METADATA_DEPTH_MAX
 
 
 def _is_plain(alike: bytes) -> bool:
