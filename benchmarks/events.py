@@ -66,7 +66,7 @@ def _pattern_of(index: int, shape: Shape, dice: random.Random) -> int:
     if shape.patterns is None:
         return index
     if shape.is_growing and index % 2:
-        return shape.patterns + index
+        return shape.patterns + index // 2  # and so of any partition
     return dice.randrange(shape.patterns)
 
 

@@ -1,6 +1,7 @@
 """The events of the benchmarks, and the order of the runs."""
 
 from datetime import UTC, datetime
+from collections import Counter
 from itertools import islice
 
 from benchmarks.events import END_MARKS, HOT_PATTERNS, PARTITIONS, Shape, generate, pattern_id
@@ -43,6 +44,14 @@ def test_half_of_the_events_of_a_growing_table_are_about_new_patterns() -> None:
         events = [event.pattern_id for _, event in islice(generate(shape), 900)]
         assert sum(pattern in few for pattern in events) == 450
         assert len(set(events) - table) == 450
+
+
+def test_new_patterns_come_to_every_partition_alike() -> None:
+    shape = Shape("growth", 6000, 50, is_growing=True)
+    table = {pattern_id(number) for number in range(50)}
+    new = Counter(home for home, event in islice(generate(shape), 5990) if event.pattern_id not in table)
+    assert set(new) == set(range(PARTITIONS))
+    assert max(new.values()) - min(new.values()) <= 1
 
 
 def test_the_digest_is_that_of_the_joined_texts() -> None:
