@@ -1,7 +1,7 @@
 """The events of the benchmarks, and the order of the runs."""
 
-from datetime import UTC, datetime
 from collections import Counter
+from datetime import UTC, datetime
 from itertools import islice
 
 from benchmarks.events import END_MARKS, HOT_PATTERNS, PARTITIONS, Shape, generate, pattern_id
