@@ -9,6 +9,7 @@ COPY requirements.lock .
 # files alone, which pins every version, and is only what the command itself needs.
 RUN pip download --no-cache-dir --only-binary :all: --require-hashes --requirement requirements.lock --dest /wheels
 COPY pyproject.toml README.md LICENSE ./
+COPY pattern_metrics pattern_metrics
 COPY schemas schemas
 COPY publisher publisher
 COPY migrations migrations
@@ -30,5 +31,5 @@ USER 65532:65532
 # Not below /tmp: a file `.env` in the working directory is read.
 WORKDIR /opt/pattern-metrics
 # An outage of Kafka or PostgreSQL does not fail it: to restart the worker would not help.
-HEALTHCHECK --interval=10s --timeout=10s --start-period=30s CMD ["python", "-m", "consumer.alive"]
+HEALTHCHECK --interval=10s --timeout=10s --start-period=30s CMD ["python", "-m", "pattern_metrics.consumer.alive"]
 ENTRYPOINT ["pattern-metrics"]

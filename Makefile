@@ -55,10 +55,10 @@ lock: install ## Renew requirements.lock from pyproject.toml
 		--all-extras --upgrade --output-file requirements.lock pyproject.toml
 
 schemas: install ## Generate the JSON Schema and the AsyncAPI document from the model
-	$(BIN)/python -m schemas.generate
+	$(BIN)/python -m pattern_metrics.schemas.generate
 
 metrics: install ## Write the table of metrics into the README
-	$(BIN)/python -m consumer.metrics
+	$(BIN)/python -m pattern_metrics.consumer.metrics
 
 alerts: install ## Write the Prometheus operator's copy of the alerts
 	$(BIN)/python deploy/kubernetes/prometheus_rule.py >deploy/kubernetes/monitoring/prometheus_rule.yaml

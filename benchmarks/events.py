@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final
 from uuid import UUID
 
-from schemas.pattern_scored import PatternScored
+from pattern_metrics.schemas.pattern_scored import PatternScored
 
 if TYPE_CHECKING:
     from pydantic import JsonValue

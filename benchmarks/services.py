@@ -12,8 +12,8 @@ from aiokafka.errors import GroupCoordinatorNotAvailableError
 
 from benchmarks.progress import tell
 from benchmarks.topics import Fold
-from consumer.embedded import PostgresServer
-from consumer.migration import migrate_up
+from pattern_metrics.consumer.embedded import PostgresServer
+from pattern_metrics.consumer.migration import migrate_up
 from tests.support.kafka import ApacheKafka
 
 KAFKA_SETTINGS: Final = {"group.initial.rebalance.delay.ms": "1000"}

@@ -13,8 +13,8 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.admin import NewTopic
 
 from benchmarks.events import PARTITIONS, Shape, generate
-from publisher.publisher import cloud_event_headers
-from schemas.pattern_scored import PatternScored
+from pattern_metrics.publisher.publisher import cloud_event_headers
+from pattern_metrics.schemas.pattern_scored import PatternScored
 from tests.support.kafka import administering
 
 COMPRESSION: Final = "lz4"

@@ -12,13 +12,13 @@ from io import TextIOWrapper
 from itertools import islice
 from typing import IO, Final
 
-from consumer.decoding import FILE_TOPIC_PREFIX
-from consumer.health import Health
-from consumer.ingestion import Accounting, Batch, decode_batch, store_batch
-from consumer.records import Accepted, StoredRecord
-from consumer.retrying import WEATHER, persevere
-from consumer.store import Store
-from schemas.pattern_scored import Measurement, PatternScored
+from pattern_metrics.consumer.decoding import FILE_TOPIC_PREFIX
+from pattern_metrics.consumer.health import Health
+from pattern_metrics.consumer.ingestion import Accounting, Batch, decode_batch, store_batch
+from pattern_metrics.consumer.records import Accepted, StoredRecord
+from pattern_metrics.consumer.retrying import WEATHER, persevere
+from pattern_metrics.consumer.store import Store
+from pattern_metrics.schemas.pattern_scored import Measurement, PatternScored
 
 BATCH_RECORDS: Final = 1000
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, TypeVar
 import structlog
 import typer
 
-from consumer.command_line import (
+from pattern_metrics.consumer.command_line import (
     KAFKA,
     POSTGRESQL,
     JsonOption,
@@ -32,17 +32,22 @@ from consumer.command_line import (
     tell,
     tracing,
 )
-from consumer.commands_dead_letters import dead_letters_app
-from consumer.commands_operations import operations_app
-from consumer.commands_readers import readers_app
-from consumer.forking import Forked, ForkServer, start_fork_server
-from consumer.logs import configure_logging
-from consumer.settings import DatabaseSettings, InvalidSettingError, LogSettings, WorkerSettings
-from schemas.clock_settings import ClockSettings
-from schemas.kafka_settings import KafkaSettings
+from pattern_metrics.consumer.commands_dead_letters import dead_letters_app
+from pattern_metrics.consumer.commands_operations import operations_app
+from pattern_metrics.consumer.commands_readers import readers_app
+from pattern_metrics.consumer.forking import Forked, ForkServer, start_fork_server
+from pattern_metrics.consumer.logs import configure_logging
+from pattern_metrics.consumer.settings import (
+    DatabaseSettings,
+    InvalidSettingError,
+    LogSettings,
+    WorkerSettings,
+)
+from pattern_metrics.schemas.clock_settings import ClockSettings
+from pattern_metrics.schemas.kafka_settings import KafkaSettings
 
 if TYPE_CHECKING:
-    from consumer.ingestion import Accounting
+    from pattern_metrics.consumer.ingestion import Accounting
 
 T = TypeVar("T")
 
@@ -112,7 +117,7 @@ def consume(
     Meanwhile the page, /livez, /readyz and /metrics are served at HTTP_HOST and HTTP_PORT, of all processes
     as one.
     """
-    from consumer.serving import listen
+    from pattern_metrics.consumer.serving import listen
 
     settings = load_settings(WorkerSettings)
     if check:
@@ -121,7 +126,7 @@ def consume(
     server = _start_fork_server() if processes > 1 else None
     member = server if isinstance(server, Forked) else None
     if member is not None:
-        from consumer.member import settings_of
+        from pattern_metrics.consumer.member import settings_of
 
         settings = settings_of(member.number, settings)
     configure_logging(load_settings(LogSettings), is_patient=True, process=member.number if member else None)
@@ -147,9 +152,9 @@ def consume(
 
 def _start_fork_server() -> ForkServer | Forked:
     """With all that a worker imports, which its processes then share."""
-    import consumer.dashboard.page
-    import consumer.serving
-    import consumer.supervisor  # noqa: F401 - imported for what is forked from here
+    import pattern_metrics.consumer.dashboard.page
+    import pattern_metrics.consumer.serving
+    import pattern_metrics.consumer.supervisor  # noqa: F401 - imported for what is forked from here
 
     return start_fork_server()
 
@@ -158,10 +163,10 @@ async def _work(
     settings: WorkerSettings, listener: socket.socket | None, member: Forked | None, *, until_caught_up: bool
 ) -> "tuple[Accounting, int]":
     """What became of the records, and the exit code."""
-    from consumer.dashboard.page import Page, Watched
-    from consumer.member import reporting
-    from consumer.serving import serving
-    from consumer.worker import Worker, run_until_signal
+    from pattern_metrics.consumer.dashboard.page import Page, Watched
+    from pattern_metrics.consumer.member import reporting
+    from pattern_metrics.consumer.serving import serving
+    from pattern_metrics.consumer.worker import Worker, run_until_signal
 
     worker = Worker(settings)
     watched = Watched(worker.health, worker.metrics, settings.kafka_group_id, settings.kafka_topic)
@@ -186,9 +191,9 @@ async def _supervise(
     until_caught_up: bool,
 ) -> "tuple[Accounting, int]":
     """As `_work`, by several processes."""
-    from consumer.dashboard.page import Page, Watched
-    from consumer.serving import serving
-    from consumer.supervisor import Supervisor
+    from pattern_metrics.consumer.dashboard.page import Page, Watched
+    from pattern_metrics.consumer.serving import serving
+    from pattern_metrics.consumer.supervisor import Supervisor
 
     supervisor = Supervisor(settings, server, processes, until_caught_up=until_caught_up)
     watched = Watched(supervisor, supervisor, settings.kafka_group_id, settings.kafka_topic)
@@ -199,9 +204,9 @@ async def _supervise(
 
 
 def _check(settings: WorkerSettings) -> None:
-    from consumer.kafka import require_rights, require_topic
-    from consumer.migration import migration_status
-    from consumer.store import missing_rights
+    from pattern_metrics.consumer.kafka import require_rights, require_topic
+    from pattern_metrics.consumer.migration import migration_status
+    from pattern_metrics.consumer.store import missing_rights
 
     start_logging()
     with tracing():
@@ -228,7 +233,7 @@ def score(
 
     Nothing is executed. A file that does not parse is reported and skipped; the exit code is then 1.
     """
-    from publisher.scorer import UnreadableFile, find_sources, score_file
+    from pattern_metrics.publisher.scorer import UnreadableFile, find_sources, score_file
 
     try:
         sources = find_sources(paths)
@@ -262,8 +267,8 @@ def publish(
     without an event_id gets the one derived from its content: to publish a file twice is a retry, and not a
     second measurement.
     """
-    from consumer.publishing import PublishReport, publish_file
-    from publisher import PublishError
+    from pattern_metrics.consumer.publishing import PublishReport, publish_file
+    from pattern_metrics.publisher import PublishError
 
     settings, accepted_until = load_settings(KafkaSettings), load_settings(ClockSettings).accepted_until()
     start_logging()
@@ -293,7 +298,7 @@ def publish(
 @app.command()
 def schema() -> None:
     """Print the event's JSON Schema (2020-12): all that an agent in another language needs."""
-    from schemas.generate import json_schema
+    from pattern_metrics.schemas.generate import json_schema
 
     typer.echo(json.dumps(json_schema(), indent=2))
 
@@ -307,7 +312,7 @@ def topic_create(
     ] = None,
 ) -> None:
     """Create KAFKA_TOPIC; one that is there is fine."""
-    from consumer.kafka import create_topic
+    from pattern_metrics.consumer.kafka import create_topic
 
     settings = load_settings(KafkaSettings)
     start_logging()
@@ -321,7 +326,7 @@ def topic_create(
 @migrate_app.command("up")
 def migrate_up_command() -> None:
     """Bring the database to this release's revision. Safe to run twice, and by two processes at once."""
-    from consumer.migration import HEAD_REVISION, migrate_up
+    from pattern_metrics.consumer.migration import HEAD_REVISION, migrate_up
 
     applied = _migrate(migrate_up)
     typer.echo(f"applied {', '.join(applied)}" if applied else f"already at {HEAD_REVISION}")
@@ -332,7 +337,7 @@ def migrate_down_command(
     revision: Annotated[str, typer.Argument(help="The revision to go back to, or base for none.")],
 ) -> None:
     """Take the database back. To go below 015 deletes progress, gaps and dead letters."""
-    from consumer.migration import migrate_down
+    from pattern_metrics.consumer.migration import migrate_down
 
     undone = _migrate(lambda database_url: migrate_down(database_url, revision))
     typer.echo(f"undone {', '.join(undone)}" if undone else f"already at {revision}")
@@ -341,7 +346,7 @@ def migrate_down_command(
 @migrate_app.command("status")
 def migrate_status(as_json: JsonOption = False) -> None:
     """Say where the database stands; exit 1 where revisions are pending."""
-    from consumer.migration import migration_status
+    from pattern_metrics.consumer.migration import migration_status
 
     status = _migrate(migration_status)
     if as_json:
@@ -355,13 +360,13 @@ def migrate_status(as_json: JsonOption = False) -> None:
 @migrate_app.command("sql")
 def migrate_sql() -> None:
     """Print the whole script, for a DBA to review and run with psql on any database, empty or not."""
-    from consumer.migration import migration_sql
+    from pattern_metrics.consumer.migration import migration_sql
 
     typer.echo(migration_sql())
 
 
 def _migrate(operation: Callable[[str], Coroutine[Any, Any, T]]) -> T:
-    from consumer.migration import MigrationError
+    from pattern_metrics.consumer.migration import MigrationError
 
     settings = load_settings(DatabaseSettings)
     start_logging()
@@ -379,8 +384,8 @@ def demo(
     keep: Annotated[bool, typer.Option("--keep", help="Stay up, and print how to connect.")] = False,
 ) -> None:
     """See the main job done in under a minute, on an embedded broker and PostgreSQL (extra `embedded`)."""
-    from consumer.demo import run_demo
-    from consumer.embedded import EmbeddedServerError
+    from pattern_metrics.consumer.demo import run_demo
+    from pattern_metrics.consumer.embedded import EmbeddedServerError
 
     configure_logging(LogSettings(log_level="ERROR"))
     try:

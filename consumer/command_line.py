@@ -29,11 +29,17 @@ from rich.progress import (
 from rich.text import Text
 from typing_extensions import override
 
-from consumer.faults import Fault, diagnose
-from consumer.logs import configure_logging
-from consumer.output import OutputError, writing
-from consumer.settings import DatabaseSettings, InvalidSettingError, LogSettings, SettingsT, load
-from consumer.tracing import tracing_asked_by
+from pattern_metrics.consumer.faults import Fault, diagnose
+from pattern_metrics.consumer.logs import configure_logging
+from pattern_metrics.consumer.output import OutputError, writing
+from pattern_metrics.consumer.settings import (
+    DatabaseSettings,
+    InvalidSettingError,
+    LogSettings,
+    SettingsT,
+    load,
+)
+from pattern_metrics.consumer.tracing import tracing_asked_by
 
 T = TypeVar("T")
 
@@ -111,7 +117,7 @@ def tracing() -> Iterator[None]:
         variable = tracing_asked_by(os.environ)
         if variable is not None:
             try:
-                from consumer.spans import exporting
+                from pattern_metrics.consumer.spans import exporting
 
                 stack.enter_context(exporting())
             except ImportError:

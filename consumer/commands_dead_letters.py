@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from consumer.command_line import (
+from pattern_metrics.consumer.command_line import (
     POSTGRESQL,
     TIME_FORMS,
     JsonOption,
@@ -26,8 +26,8 @@ from consumer.command_line import (
     tell,
     writing_output,
 )
-from consumer.dead_letter_text import letter_fields, letter_text, safe_text, time_text
-from consumer.dead_letters import (
+from pattern_metrics.consumer.dead_letter_text import letter_fields, letter_text, safe_text, time_text
+from pattern_metrics.consumer.dead_letters import (
     DISCARDED,
     OPEN,
     REDRIVEN,
@@ -41,14 +41,14 @@ from consumer.dead_letters import (
     parse_coordinates,
     read_letters,
 )
-from consumer.dead_letters import discard as discard_letters
-from consumer.dead_letters import prune as prune_letters
-from consumer.dead_letters import redrive as redrive_letters
-from consumer.output import STANDARD_OUTPUT
-from consumer.settings import DatabaseSettings
-from consumer.shadow import open_store
-from schemas.clock_settings import ClockSettings
-from schemas.dead_letter import RejectReason
+from pattern_metrics.consumer.dead_letters import discard as discard_letters
+from pattern_metrics.consumer.dead_letters import prune as prune_letters
+from pattern_metrics.consumer.dead_letters import redrive as redrive_letters
+from pattern_metrics.consumer.output import STANDARD_OUTPUT
+from pattern_metrics.consumer.settings import DatabaseSettings
+from pattern_metrics.consumer.shadow import open_store
+from pattern_metrics.schemas.clock_settings import ClockSettings
+from pattern_metrics.schemas.dead_letter import RejectReason
 
 T = TypeVar("T")
 

@@ -16,7 +16,7 @@ from rich.console import Console, Group
 from rich.live import Live
 from rich.table import Table
 
-from consumer.command_line import (
+from pattern_metrics.consumer.command_line import (
     KAFKA,
     POSTGRESQL,
     TIME_FORMS,
@@ -30,11 +30,11 @@ from consumer.command_line import (
     start_logging,
     tell,
 )
-from consumer.settings import DatabaseSettings, WorkerSettings
-from schemas.clock_settings import ClockSettings
+from pattern_metrics.consumer.settings import DatabaseSettings, WorkerSettings
+from pattern_metrics.schemas.clock_settings import ClockSettings
 
 if TYPE_CHECKING:
-    from consumer.status import Status
+    from pattern_metrics.consumer.status import Status
 
 operations_app = typer.Typer()
 
@@ -76,8 +76,8 @@ def replay(
     It creates no duplicate and lets no row go backwards, beside running workers too. Ctrl-C is safe at any
     point.
     """
-    from consumer.replay import replay as replay_slice
-    from consumer.topic import InvalidSliceError, Slice
+    from pattern_metrics.consumer.replay import replay as replay_slice
+    from pattern_metrics.consumer.topic import InvalidSliceError, Slice
 
     if since is not None and until is not None and since >= until:
         raise typer.BadParameter("is not before --to", param_hint="--from")
@@ -115,7 +115,7 @@ def verify(
     on. Rows that are newer than the topic, or absent in it, may come from a backfill, or from before
     retention: they are told, and fail only with --strict.
     """
-    from consumer.verification import Check, check_table, compare_with_topic
+    from pattern_metrics.consumer.verification import Check, check_table, compare_with_topic
 
     settings = load_settings(WorkerSettings)
     start_logging()
@@ -162,9 +162,16 @@ def backfill(
     Run twice, it leaves the same table. A line that holds no valid measurement becomes a dead letter of topic
     file:NAME, is reported by its number, and makes the exit code 1.
     """
-    from consumer.backfill import BackfillRules, InvalidSourceError, Source, csv_lines, is_csv, json_lines
-    from consumer.backfill import backfill as backfill_source
-    from consumer.shadow import open_store
+    from pattern_metrics.consumer.backfill import (
+        BackfillRules,
+        InvalidSourceError,
+        Source,
+        csv_lines,
+        is_csv,
+        json_lines,
+    )
+    from pattern_metrics.consumer.backfill import backfill as backfill_source
+    from pattern_metrics.consumer.shadow import open_store
 
     if database_url is not None:
         os.environ["DATABASE_URL"] = database_url
@@ -202,7 +209,7 @@ def status(
     as_json: JsonOption = False,
 ) -> None:
     """Where the worker is, in the topic and in the table, on one screen."""
-    from consumer.status import read_status
+    from pattern_metrics.consumer.status import read_status
 
     settings = load_settings(WorkerSettings)
     start_logging()

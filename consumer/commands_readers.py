@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from consumer.command_line import (
+from pattern_metrics.consumer.command_line import (
     POSTGRESQL,
     TIME_FORMS,
     JsonOption,
@@ -24,10 +24,10 @@ from consumer.command_line import (
     tell,
     writing_output,
 )
-from consumer.export import WRITERS, Band, Column, Format, WriteRows, export_rows
-from consumer.history import prune_history
-from consumer.output import STANDARD_OUTPUT
-from consumer.settings import DashboardSettings, InvalidSettingError
+from pattern_metrics.consumer.export import WRITERS, Band, Column, Format, WriteRows, export_rows
+from pattern_metrics.consumer.history import prune_history
+from pattern_metrics.consumer.output import STANDARD_OUTPUT
+from pattern_metrics.consumer.settings import DashboardSettings, InvalidSettingError
 
 readers_app = typer.Typer()
 history_app = typer.Typer(
@@ -82,8 +82,8 @@ def dashboard() -> None:
     It only reads: a login with the rights of pattern_metrics_reader is enough, and so is a replica. Ctrl-C or
     SIGTERM ends it.
     """
-    from consumer.dashboard.alone import serve_alone
-    from consumer.serving import take_port
+    from pattern_metrics.consumer.dashboard.alone import serve_alone
+    from pattern_metrics.consumer.serving import take_port
 
     settings = load_settings(DashboardSettings)
     start_logging()

@@ -9,11 +9,11 @@ import structlog
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError
 
-from consumer.faults import diagnose
-from consumer.health import Health
-from consumer.metrics import Metrics
-from consumer.stopping import Stop, cancel, see
-from consumer.tracing import OFF, BatchTrace
+from pattern_metrics.consumer.faults import diagnose
+from pattern_metrics.consumer.health import Health
+from pattern_metrics.consumer.metrics import Metrics
+from pattern_metrics.consumer.stopping import Stop, cancel, see
+from pattern_metrics.consumer.tracing import OFF, BatchTrace
 
 logger = structlog.get_logger()
 

@@ -9,13 +9,13 @@ from typing import Any, Final, NamedTuple
 
 from typing_extensions import override
 
-from consumer.connecting import Connection
-from consumer.decoding import is_structured, without_registry_prefix
-from consumer.ingestion import Accounting, decode_batch, store_batch
-from consumer.records import Record, Rejected, StoredRecord, storable_text
-from consumer.sql import statement
-from consumer.store import Store, StoreTransaction, connected
-from schemas.dead_letter import RejectReason
+from pattern_metrics.consumer.connecting import Connection
+from pattern_metrics.consumer.decoding import is_structured, without_registry_prefix
+from pattern_metrics.consumer.ingestion import Accounting, decode_batch, store_batch
+from pattern_metrics.consumer.records import Record, Rejected, StoredRecord, storable_text
+from pattern_metrics.consumer.sql import statement
+from pattern_metrics.consumer.store import Store, StoreTransaction, connected
+from pattern_metrics.schemas.dead_letter import RejectReason
 
 OPEN: Final = "open"
 REDRIVEN: Final = "redriven"

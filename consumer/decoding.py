@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Final
 
-from consumer.fast_decoding import decode_fast
-from consumer.records import Accepted, Fate, Record, Rejected, storable_text
-from schemas.dead_letter import InvalidEventError, RejectReason
-from schemas.pattern_scored import STRUCTURED_CONTENT_TYPE, parse_event, parse_measurement
+from pattern_metrics.consumer.fast_decoding import decode_fast
+from pattern_metrics.consumer.records import Accepted, Fate, Record, Rejected, storable_text
+from pattern_metrics.schemas.dead_letter import InvalidEventError, RejectReason
+from pattern_metrics.schemas.pattern_scored import STRUCTURED_CONTENT_TYPE, parse_event, parse_measurement
 
 FILE_TOPIC_PREFIX: Final = "file:"
 """Begins the topic of what is a line of a file; no Kafka topic can have such a name."""

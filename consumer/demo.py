@@ -19,17 +19,17 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import track
 
-from consumer.dashboard.page import Page, Watched
-from consumer.embedded import HOST, EmbeddedBroker, PostgresServer
-from consumer.kafka import create_topic
-from consumer.migration import migrate_up
-from consumer.serving import address_of, serving, take_port
-from consumer.settings import HttpSettings, WorkerSettings, load
-from consumer.sql import statement
-from consumer.worker import Worker
-from publisher import ScorePublisher
-from publisher.scorer import BANDS, band_of, find_sources, score_file
-from schemas.pattern_scored import PatternScored
+from pattern_metrics.consumer.dashboard.page import Page, Watched
+from pattern_metrics.consumer.embedded import HOST, EmbeddedBroker, PostgresServer
+from pattern_metrics.consumer.kafka import create_topic
+from pattern_metrics.consumer.migration import migrate_up
+from pattern_metrics.consumer.serving import address_of, serving, take_port
+from pattern_metrics.consumer.settings import HttpSettings, WorkerSettings, load
+from pattern_metrics.consumer.sql import statement
+from pattern_metrics.consumer.worker import Worker
+from pattern_metrics.publisher import ScorePublisher
+from pattern_metrics.publisher.scorer import BANDS, band_of, find_sources, score_file
+from pattern_metrics.schemas.pattern_scored import PatternScored
 
 PARTITIONS: Final = 3
 POISON: Final = b'{"pattern_id": "not a UUID", "quality_score": "high"'

@@ -16,7 +16,7 @@ import msgspec
 import orjson
 from asyncpg.pgproto.pgproto import UUID
 
-from schemas.pattern_scored import METADATA_DEPTH_MAX, VERSION_CHARACTERS_MAX, Ordered
+from pattern_metrics.schemas.pattern_scored import METADATA_DEPTH_MAX, VERSION_CHARACTERS_MAX, Ordered
 
 _Proportion = Annotated[float, msgspec.Meta(ge=0, le=1)]
 

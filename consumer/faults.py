@@ -12,9 +12,9 @@ from typing import Final
 import asyncpg
 from aiokafka import errors as kafka_errors
 
-from consumer.connecting import UnfitDatabaseError
-from schemas.kafka_settings import SettingFileError
-from schemas.token_provider import TokenProviderError
+from pattern_metrics.consumer.connecting import UnfitDatabaseError
+from pattern_metrics.schemas.kafka_settings import SettingFileError
+from pattern_metrics.schemas.token_provider import TokenProviderError
 
 
 class Fault(Enum):

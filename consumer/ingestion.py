@@ -6,11 +6,11 @@ from datetime import datetime
 from itertools import groupby
 from typing import cast
 
-from consumer.decoding import decode_all
-from consumer.folding import by_measurement, by_pattern, fold
-from consumer.offsets import OffsetRange, Partition
-from consumer.records import Accepted, Event, Fate, Record, Rejected
-from consumer.store import StoreTransaction
+from pattern_metrics.consumer.decoding import decode_all
+from pattern_metrics.consumer.folding import by_measurement, by_pattern, fold
+from pattern_metrics.consumer.offsets import OffsetRange, Partition
+from pattern_metrics.consumer.records import Accepted, Event, Fate, Record, Rejected
+from pattern_metrics.consumer.store import StoreTransaction
 
 
 @dataclass(frozen=True, slots=True)

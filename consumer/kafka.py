@@ -23,11 +23,11 @@ from aiokafka.protocol.fetch import FetchRequest
 from aiokafka.protocol.group import HeartbeatRequest
 from aiokafka.protocol.metadata import MetadataRequest
 
-from consumer.faults import Fault, diagnose
-from consumer.fetched_records import unpack_by_these_rules
-from consumer.settings import WorkerSettings
-from consumer.topic_id_request import TopicIdRequest, told
-from schemas.kafka_settings import KafkaSettings
+from pattern_metrics.consumer.faults import Fault, diagnose
+from pattern_metrics.consumer.fetched_records import unpack_by_these_rules
+from pattern_metrics.consumer.settings import WorkerSettings
+from pattern_metrics.consumer.topic_id_request import TopicIdRequest, told
+from pattern_metrics.schemas.kafka_settings import KafkaSettings
 
 logger = structlog.get_logger()
 

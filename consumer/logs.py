@@ -13,7 +13,7 @@ from typing import Final
 import structlog
 from typing_extensions import override
 
-from consumer.settings import LogSettings
+from pattern_metrics.consumer.settings import LogSettings
 
 REPEAT_SECONDS: Final = 30.0
 """How often a library may repeat a message."""

@@ -13,10 +13,10 @@ from typing import Any, Final
 import orjson
 import structlog
 
-from consumer.ingestion import Accounting
-from consumer.settings import WorkerSettings
-from consumer.stopping import cancel
-from consumer.worker import Worker
+from pattern_metrics.consumer.ingestion import Accounting
+from pattern_metrics.consumer.settings import WorkerSettings
+from pattern_metrics.consumer.stopping import cancel
+from pattern_metrics.consumer.worker import Worker
 
 logger = structlog.get_logger()
 

@@ -19,10 +19,10 @@ from typing import Final, Literal
 import prometheus_client
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
-from consumer.faults import Fault
-from consumer.ingestion import Accounting, Batch
-from consumer.offsets import OffsetRange, Partition, Start
-from schemas.dead_letter import RejectReason
+from pattern_metrics.consumer.faults import Fault
+from pattern_metrics.consumer.ingestion import Accounting, Batch
+from pattern_metrics.consumer.offsets import OffsetRange, Partition, Start
+from pattern_metrics.schemas.dead_letter import RejectReason
 
 CONTENT_TYPE: Final = prometheus_client.exposition.CONTENT_TYPE_PLAIN_0_0_4
 
@@ -373,5 +373,5 @@ def with_table(document: str) -> str:
 
 
 if __name__ == "__main__":
-    readme = Path(__file__).parents[1] / "README.md"
+    readme = Path(__file__).resolve().parents[1] / "README.md"
     readme.write_text(with_table(readme.read_text(encoding="utf-8")), encoding="utf-8")

@@ -12,9 +12,9 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 
-from consumer import connecting
-from migrations import revisions
-from migrations.revisions import REVISIONS
+from pattern_metrics.consumer import connecting
+from pattern_metrics.migrations import revisions
+from pattern_metrics.migrations.revisions import REVISIONS
 
 logger = structlog.get_logger()
 

@@ -8,10 +8,10 @@ from typing import Final
 
 import asyncpg
 
-from consumer.connecting import STATEMENT_SECONDS_MAX
-from consumer.ingestion import Batch
-from consumer.offsets import OffsetRange, Partition, cut
-from consumer.records import Accepted, Rejected
+from pattern_metrics.consumer.connecting import STATEMENT_SECONDS_MAX
+from pattern_metrics.consumer.ingestion import Batch
+from pattern_metrics.consumer.offsets import OffsetRange, Partition, cut
+from pattern_metrics.consumer.records import Accepted, Rejected
 
 QUICK_SECONDS_MAX: Final = STATEMENT_SECONDS_MAX / 4
 """Who wrote so quickly can write twice as much in time."""

@@ -14,13 +14,13 @@ from typing import Final
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import NoOffsetForPartitionError, OffsetOutOfRangeError
 
-from consumer.decoding import decode_all
-from consumer.ingestion import Breaker, gather
-from consumer.offsets import cut
-from consumer.pacing import Part
-from consumer.portions import Portion
-from consumer.records import Fate, Record
-from consumer.settings import WorkerSettings
+from pattern_metrics.consumer.decoding import decode_all
+from pattern_metrics.consumer.ingestion import Breaker, gather
+from pattern_metrics.consumer.offsets import cut
+from pattern_metrics.consumer.pacing import Part
+from pattern_metrics.consumer.portions import Portion
+from pattern_metrics.consumer.records import Fate, Record
+from pattern_metrics.consumer.settings import WorkerSettings
 
 POLL_SECONDS: Final = 0.5
 """How long a poll waits for the first record."""

@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Generic
 
-from consumer.offsets import OffsetRange, PartitionT
-from consumer.records import Fate
+from pattern_metrics.consumer.offsets import OffsetRange, PartitionT
+from pattern_metrics.consumer.records import Fate
 
 WORTH_SPLITTING: Final = 1_000
 """Records, below which a second transaction costs more than it saves."""

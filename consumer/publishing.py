@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import BinaryIO, Final
 
-from consumer.kafka import require_topic
-from publisher import ScorePublisher
-from schemas.dead_letter import InvalidEventError
-from schemas.json_lines import read_events
-from schemas.kafka_settings import KafkaSettings
+from pattern_metrics.consumer.kafka import require_topic
+from pattern_metrics.publisher import ScorePublisher
+from pattern_metrics.schemas.dead_letter import InvalidEventError
+from pattern_metrics.schemas.json_lines import read_events
+from pattern_metrics.schemas.kafka_settings import KafkaSettings
 
 _PART_BYTES_MAX: Final = 1024 * 1024
 

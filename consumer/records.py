@@ -8,7 +8,7 @@ from uuid import UUID
 
 import msgspec
 
-from schemas.dead_letter import RejectReason
+from pattern_metrics.schemas.dead_letter import RejectReason
 
 _CONTENT_TYPE: Final = "content-type"
 

@@ -6,15 +6,15 @@ from uuid import UUID
 
 from typing_extensions import override
 
-from consumer.health import Health
-from consumer.ingestion import Accounting, Batch, decode_batch, store_batch
-from consumer.records import Accepted, Record, Rejected
-from consumer.retrying import WEATHER, persevere
-from consumer.settings import WorkerSettings
-from consumer.shadow import open_store
-from consumer.sql import statement
-from consumer.store import StoreTransaction
-from consumer.topic import Advance, Slice, read_topic
+from pattern_metrics.consumer.health import Health
+from pattern_metrics.consumer.ingestion import Accounting, Batch, decode_batch, store_batch
+from pattern_metrics.consumer.records import Accepted, Record, Rejected
+from pattern_metrics.consumer.retrying import WEATHER, persevere
+from pattern_metrics.consumer.settings import WorkerSettings
+from pattern_metrics.consumer.shadow import open_store
+from pattern_metrics.consumer.sql import statement
+from pattern_metrics.consumer.store import StoreTransaction
+from pattern_metrics.consumer.topic import Advance, Slice, read_topic
 
 
 class _ReplayTransaction(StoreTransaction):

@@ -26,11 +26,11 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from typing_extensions import override
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from consumer.alive import loopback_of
-from consumer.metrics import CONTENT_TYPE, Lag
-from consumer.offsets import Partition
-from consumer.settings import HttpSettings, InvalidSettingError, WorkerSettings
-from consumer.stopping import cancel
+from pattern_metrics.consumer.alive import loopback_of
+from pattern_metrics.consumer.metrics import CONTENT_TYPE, Lag
+from pattern_metrics.consumer.offsets import Partition
+from pattern_metrics.consumer.settings import HttpSettings, InvalidSettingError, WorkerSettings
+from pattern_metrics.consumer.stopping import cancel
 
 logger = structlog.get_logger()
 

@@ -11,24 +11,24 @@ import structlog
 from aiokafka import ConsumerRebalanceListener, TopicPartition
 from aiokafka.errors import NoOffsetForPartitionError, OffsetOutOfRangeError
 
-from consumer.committing import Commits
-from consumer.health import Health
-from consumer.ingestion import Accounting, Breaker
-from consumer.kafka import REBALANCE_TIMEOUT_MS, create_consumer, learn_of_partitions
-from consumer.metrics import Metrics, Span
-from consumer.observing import Observer
-from consumer.offsets import OffsetRange, Partition, Start
-from consumer.pacing import Part
-from consumer.polling import POLL_SECONDS, fill, up_to_the_breaker
-from consumer.portions import Portion, split
-from consumer.retrying import persevere
-from consumer.settings import WorkerSettings
-from consumer.starting import ask_broker, settle
-from consumer.stopping import Stop, cancel, end_within
-from consumer.store import ProgressLostError, Store
-from consumer.tracing import BatchTrace, begin_batch
-from consumer.watching import SILENCE_SECONDS, StalledError, Watch, has_lost, is_another_topic
-from consumer.writing import Writers
+from pattern_metrics.consumer.committing import Commits
+from pattern_metrics.consumer.health import Health
+from pattern_metrics.consumer.ingestion import Accounting, Breaker
+from pattern_metrics.consumer.kafka import REBALANCE_TIMEOUT_MS, create_consumer, learn_of_partitions
+from pattern_metrics.consumer.metrics import Metrics, Span
+from pattern_metrics.consumer.observing import Observer
+from pattern_metrics.consumer.offsets import OffsetRange, Partition, Start
+from pattern_metrics.consumer.pacing import Part
+from pattern_metrics.consumer.polling import POLL_SECONDS, fill, up_to_the_breaker
+from pattern_metrics.consumer.portions import Portion, split
+from pattern_metrics.consumer.retrying import persevere
+from pattern_metrics.consumer.settings import WorkerSettings
+from pattern_metrics.consumer.starting import ask_broker, settle
+from pattern_metrics.consumer.stopping import Stop, cancel, end_within
+from pattern_metrics.consumer.store import ProgressLostError, Store
+from pattern_metrics.consumer.tracing import BatchTrace, begin_batch
+from pattern_metrics.consumer.watching import SILENCE_SECONDS, StalledError, Watch, has_lost, is_another_topic
+from pattern_metrics.consumer.writing import Writers
 
 if TYPE_CHECKING:
     from uuid import UUID

@@ -5,11 +5,11 @@ from typing import Any, Final
 
 from typing_extensions import override
 
-from consumer.connecting import Connection
-from consumer.records import Record
-from consumer.settings import DatabaseSettings
-from consumer.sql import statement
-from consumer.store import Store
+from pattern_metrics.consumer.connecting import Connection
+from pattern_metrics.consumer.records import Record
+from pattern_metrics.consumer.settings import DatabaseSettings
+from pattern_metrics.consumer.sql import statement
+from pattern_metrics.consumer.store import Store
 
 COMPARE_SECONDS_MAX: Final = 3600.0
 

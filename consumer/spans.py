@@ -34,9 +34,9 @@ from opentelemetry.trace import (
 )
 from typing_extensions import override
 
-from consumer.records import Fate
-from consumer.settings import InvalidSettingError
-from consumer.tracing import BatchTrace, Step, recorder
+from pattern_metrics.consumer.records import Fate
+from pattern_metrics.consumer.settings import InvalidSettingError
+from pattern_metrics.consumer.tracing import BatchTrace, Step, recorder
 
 logger = structlog.get_logger()
 

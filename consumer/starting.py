@@ -7,10 +7,10 @@ from uuid import UUID
 import structlog
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
-from consumer.kafka import topic_id
-from consumer.offsets import Start, choose_start, restart_out_of_range
-from consumer.settings import WorkerSettings
-from consumer.store import Store
+from pattern_metrics.consumer.kafka import topic_id
+from pattern_metrics.consumer.offsets import Start, choose_start, restart_out_of_range
+from pattern_metrics.consumer.settings import WorkerSettings
+from pattern_metrics.consumer.store import Store
 
 logger = structlog.get_logger()
 

@@ -9,11 +9,16 @@ from uuid import UUID
 import asyncpg
 import orjson
 
-from consumer.connecting import CONNECT_SECONDS_MAX, STATEMENT_SECONDS_MAX, Connection, connect
-from consumer.merging import Merger
-from consumer.offsets import OffsetRange, Partition, Start
-from consumer.records import Rejected, storable_text
-from consumer.sql import statement
+from pattern_metrics.consumer.connecting import (
+    CONNECT_SECONDS_MAX,
+    STATEMENT_SECONDS_MAX,
+    Connection,
+    connect,
+)
+from pattern_metrics.consumer.merging import Merger
+from pattern_metrics.consumer.offsets import OffsetRange, Partition, Start
+from pattern_metrics.consumer.records import Rejected, storable_text
+from pattern_metrics.consumer.sql import statement
 
 CLOSE_SECONDS_MAX: Final = 2
 

@@ -15,16 +15,16 @@ from typing import Final
 
 import structlog
 
-from consumer.forking import ForkServer, Life
-from consumer.ingestion import Accounting
-from consumer.member import STOP, STOP_AT_ONCE, Report
-from consumer.metrics import RECORDS, Lag, Metrics
-from consumer.offsets import Partition
-from consumer.serving import PULSE_SECONDS_MAX
-from consumer.session import LEAVE_SECONDS_MAX
-from consumer.settings import WorkerSettings
-from consumer.stopping import Stop, cancel, hearing_signals
-from consumer.uniting import counts_of, unite
+from pattern_metrics.consumer.forking import ForkServer, Life
+from pattern_metrics.consumer.ingestion import Accounting
+from pattern_metrics.consumer.member import STOP, STOP_AT_ONCE, Report
+from pattern_metrics.consumer.metrics import RECORDS, Lag, Metrics
+from pattern_metrics.consumer.offsets import Partition
+from pattern_metrics.consumer.serving import PULSE_SECONDS_MAX
+from pattern_metrics.consumer.session import LEAVE_SECONDS_MAX
+from pattern_metrics.consumer.settings import WorkerSettings
+from pattern_metrics.consumer.stopping import Stop, cancel, hearing_signals
+from pattern_metrics.consumer.uniting import counts_of, unite
 
 logger = structlog.get_logger()
 

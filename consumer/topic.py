@@ -9,13 +9,13 @@ import structlog
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import OffsetOutOfRangeError
 
-from consumer.health import Health
-from consumer.kafka import create_reader, require_topic
-from consumer.polling import room_for, size_of
-from consumer.records import Record
-from consumer.settings import WorkerSettings
-from consumer.stopping import end_within
-from consumer.watching import Watch
+from pattern_metrics.consumer.health import Health
+from pattern_metrics.consumer.kafka import create_reader, require_topic
+from pattern_metrics.consumer.polling import room_for, size_of
+from pattern_metrics.consumer.records import Record
+from pattern_metrics.consumer.settings import WorkerSettings
+from pattern_metrics.consumer.stopping import end_within
+from pattern_metrics.consumer.watching import Watch
 
 logger = structlog.get_logger()
 

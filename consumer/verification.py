@@ -8,17 +8,17 @@ from typing import Any, Final
 
 import asyncpg
 
-from consumer.ingestion import Accounting, Batch, decode_batch, store_batch
-from consumer.kafka import topic_id
-from consumer.migration import MigrationError, migration_status
-from consumer.records import Accepted, Rejected, StoredRecord
-from consumer.settings import WorkerSettings
-from consumer.shadow import COMPARE_SECONDS_MAX, ShadowStore
-from consumer.sql import statement
-from consumer.store import Store
-from consumer.topic import Advance, read_bounds, read_topic
-from schemas.dead_letter import RejectReason
-from schemas.pattern_scored import PatternScored
+from pattern_metrics.consumer.ingestion import Accounting, Batch, decode_batch, store_batch
+from pattern_metrics.consumer.kafka import topic_id
+from pattern_metrics.consumer.migration import MigrationError, migration_status
+from pattern_metrics.consumer.records import Accepted, Rejected, StoredRecord
+from pattern_metrics.consumer.settings import WorkerSettings
+from pattern_metrics.consumer.shadow import COMPARE_SECONDS_MAX, ShadowStore
+from pattern_metrics.consumer.sql import statement
+from pattern_metrics.consumer.store import Store
+from pattern_metrics.consumer.topic import Advance, read_bounds, read_topic
+from pattern_metrics.schemas.dead_letter import RejectReason
+from pattern_metrics.schemas.pattern_scored import PatternScored
 
 WRONG: Final = ("missing", "older", "different")
 """Findings against the topic that are wrong. A replay mends the first two; a different row has the time and

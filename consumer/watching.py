@@ -9,12 +9,12 @@ from uuid import UUID
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 
-from consumer.faults import Fault, diagnose
-from consumer.health import Health
-from consumer.kafka import require_topic, topic_id
-from consumer.retrying import persevere
-from consumer.settings import WorkerSettings
-from consumer.store import Store
+from pattern_metrics.consumer.faults import Fault, diagnose
+from pattern_metrics.consumer.health import Health
+from pattern_metrics.consumer.kafka import require_topic, topic_id
+from pattern_metrics.consumer.retrying import persevere
+from pattern_metrics.consumer.settings import WorkerSettings
+from pattern_metrics.consumer.store import Store
 
 SILENCE_SECONDS: Final = 10.0
 """Without a record for so long, the broker is asked whether it is there and whether there are any."""

@@ -8,17 +8,17 @@ from typing import Final
 import structlog
 from aiokafka.errors import KafkaError
 
-from consumer.faults import Fault, diagnose
-from consumer.health import Health
-from consumer.ingestion import Accounting, Breaker
-from consumer.kafka import require_rights, require_topic
-from consumer.metrics import Metrics
-from consumer.retrying import WEATHER_AND_SETUP, persevere
-from consumer.session import Session
-from consumer.settings import WorkerSettings
-from consumer.stopping import GraceExpiredError, Stop, hearing_signals
-from consumer.store import Store
-from consumer.watching import StalledError
+from pattern_metrics.consumer.faults import Fault, diagnose
+from pattern_metrics.consumer.health import Health
+from pattern_metrics.consumer.ingestion import Accounting, Breaker
+from pattern_metrics.consumer.kafka import require_rights, require_topic
+from pattern_metrics.consumer.metrics import Metrics
+from pattern_metrics.consumer.retrying import WEATHER_AND_SETUP, persevere
+from pattern_metrics.consumer.session import Session
+from pattern_metrics.consumer.settings import WorkerSettings
+from pattern_metrics.consumer.stopping import GraceExpiredError, Stop, hearing_signals
+from pattern_metrics.consumer.store import Store
+from pattern_metrics.consumer.watching import StalledError
 
 logger = structlog.get_logger()
 

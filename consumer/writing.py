@@ -7,15 +7,15 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TypeAlias
 
-from consumer.health import Health
-from consumer.ingestion import Accounting, Breaker, store_batch
-from consumer.metrics import Metrics, Span
-from consumer.offsets import Partition
-from consumer.pacing import Pace, Part, count
-from consumer.retrying import persevere
-from consumer.stopping import cancel
-from consumer.store import Store
-from consumer.tracing import BatchTrace
+from pattern_metrics.consumer.health import Health
+from pattern_metrics.consumer.ingestion import Accounting, Breaker, store_batch
+from pattern_metrics.consumer.metrics import Metrics, Span
+from pattern_metrics.consumer.offsets import Partition
+from pattern_metrics.consumer.pacing import Pace, Part, count
+from pattern_metrics.consumer.retrying import persevere
+from pattern_metrics.consumer.stopping import cancel
+from pattern_metrics.consumer.store import Store
+from pattern_metrics.consumer.tracing import BatchTrace
 
 Landed: TypeAlias = Callable[[Accounting, dict[Partition, int]], None]
 """Told of what is written: what became of the records, and up to where each partition is."""

@@ -2,7 +2,7 @@
 
 from alembic import context
 
-from migrations.revisions import FIRST_STATEMENTS, REVISIONS
+from pattern_metrics.migrations.revisions import FIRST_STATEMENTS, REVISIONS
 
 # The script may meet a database that is stamped already: each file is safe to repeat, so it starts over.
 _START_OVER = """\

@@ -9,10 +9,10 @@ from typing import Any, Final, Self, TypeAlias, TypeVar
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
-from publisher.tracing import publishing
-from schemas.clock_settings import ClockSettings
-from schemas.kafka_settings import KafkaSettings
-from schemas.pattern_scored import EVENT_TYPE, PatternScored, require_past
+from pattern_metrics.publisher.tracing import publishing
+from pattern_metrics.schemas.clock_settings import ClockSettings
+from pattern_metrics.schemas.kafka_settings import KafkaSettings
+from pattern_metrics.schemas.pattern_scored import EVENT_TYPE, PatternScored, require_past
 
 T = TypeVar("T")
 

@@ -15,11 +15,17 @@ from datetime import datetime
 from itertools import takewhile
 from pathlib import Path
 from typing import Final
-from uuid import UUID, uuid5
 
-from publisher import scoring_rules
-from publisher.code_facts import ClassFacts, Definition, FunctionFacts, SourceLines, read_definitions
-from schemas.pattern_scored import Measurement, PatternScored
+from pattern_metrics.publisher import scoring_rules
+from pattern_metrics.publisher.code_facts import (
+    ClassFacts,
+    Definition,
+    FunctionFacts,
+    SourceLines,
+    read_definitions,
+)
+from pattern_metrics.schemas.pattern_id import pattern_id_of
+from pattern_metrics.schemas.pattern_scored import Measurement, PatternScored
 
 SCORER_VERSION: Final = "1.0.0"
 """Of the rules: a change of what they give is a new version."""
@@ -43,8 +49,6 @@ SKIPPED_DIRECTORIES: Final = frozenset(
 
 NAME_CHARACTERS_MAX: Final = 1024
 """Longest name in the metadata; generated code may have any. `pattern_id` comes from the whole name."""
-
-_PATTERN_NAMESPACE: Final = UUID("3f0f6f0a-7a55-5b0e-8a3c-51f9d7c0a2b4")
 
 _RULES: Final[dict[str, Callable[[FunctionFacts | ClassFacts], float]]] = {
     "completeness": scoring_rules.completeness,
@@ -209,7 +213,7 @@ def _score(definition: Definition, name: str, location: str, measured_at: dateti
     score = round(sum(WEIGHTS[dimension] * value for dimension, value in dimensions.items()), _DIGITS)
     return PatternScored.from_measurement(
         Measurement(
-            pattern_id=uuid5(_PATTERN_NAMESPACE, name),
+            pattern_id=pattern_id_of(name),
             quality_score=score,
             confidence=round(scoring_rules.confidence(definition.facts), _DIGITS),
             measurement_timestamp=measured_at,

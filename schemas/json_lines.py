@@ -3,8 +3,8 @@
 from collections.abc import Iterable, Iterator
 from datetime import datetime
 
-from schemas.dead_letter import InvalidEventError
-from schemas.pattern_scored import PatternScored, parse_measurement
+from pattern_metrics.schemas.dead_letter import InvalidEventError
+from pattern_metrics.schemas.pattern_scored import PatternScored, parse_measurement
 
 
 def read_events(

@@ -20,7 +20,7 @@ from pydantic import (
 )
 from pydantic_core import ErrorDetails, PydanticCustomError, to_json
 
-from schemas.dead_letter import InvalidEventError, RejectReason
+from pattern_metrics.schemas.dead_letter import InvalidEventError, RejectReason
 
 EVENT_TYPE: Final = "pattern.scored.v1"
 """The CloudEvents `type` of the event; also the stem of the default topic's name."""

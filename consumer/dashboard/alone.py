@@ -12,10 +12,10 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
-from consumer.dashboard.page import Page
-from consumer.faults import Fault, diagnose
-from consumer.serving import address_of, serving_routes
-from consumer.settings import DashboardSettings
+from pattern_metrics.consumer.dashboard.page import Page
+from pattern_metrics.consumer.faults import Fault, diagnose
+from pattern_metrics.consumer.serving import address_of, serving_routes
+from pattern_metrics.consumer.settings import DashboardSettings
 
 logger = structlog.get_logger()
 

@@ -17,13 +17,13 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from consumer.dashboard.caching import BusyError, Cache
-from consumer.dashboard.database import Database
-from consumer.dashboard.pace import Pace
-from consumer.dashboard.reading import Filter, Reader
-from consumer.faults import Fault, diagnose
-from consumer.serving import Health, Metrics
-from consumer.settings import DatabaseSettings
+from pattern_metrics.consumer.dashboard.caching import BusyError, Cache
+from pattern_metrics.consumer.dashboard.database import Database
+from pattern_metrics.consumer.dashboard.pace import Pace
+from pattern_metrics.consumer.dashboard.reading import Filter, Reader
+from pattern_metrics.consumer.faults import Fault, diagnose
+from pattern_metrics.consumer.serving import Health, Metrics
+from pattern_metrics.consumer.settings import DatabaseSettings
 
 Answer: TypeAlias = Callable[[Request], Awaitable[Response]]
 

@@ -14,10 +14,10 @@ from uuid import UUID
 import asyncpg
 import orjson
 
-from consumer.dashboard.database import Database
-from consumer.dead_letter_text import advice, letter_fields
-from consumer.dead_letters import letter_of
-from consumer.sql import statement
+from pattern_metrics.consumer.dashboard.database import Database
+from pattern_metrics.consumer.dead_letter_text import advice, letter_fields
+from pattern_metrics.consumer.dead_letters import letter_of
+from pattern_metrics.consumer.sql import statement
 
 Shown: TypeAlias = dict[str, Any]
 

@@ -1,6 +1,6 @@
 """Create the table of measurements."""
 
-from migrations.sql_files import run_sql
+from pattern_metrics.migrations.sql_files import run_sql
 
 revision = "012"
 down_revision = None

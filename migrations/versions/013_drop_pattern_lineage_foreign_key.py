@@ -1,6 +1,6 @@
 """Drop the foreign key to the lineage table."""
 
-from migrations.sql_files import run_sql
+from pattern_metrics.migrations.sql_files import run_sql
 
 revision = "013"
 down_revision = "012"

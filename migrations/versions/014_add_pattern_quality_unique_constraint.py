@@ -1,6 +1,6 @@
 """Allow one row per pattern."""
 
-from migrations.sql_files import run_sql
+from pattern_metrics.migrations.sql_files import run_sql
 
 revision = "014"
 down_revision = "013"

@@ -1,6 +1,6 @@
 """Add the event's identity, progress, gaps and dead letters."""
 
-from migrations.sql_files import run_sql
+from pattern_metrics.migrations.sql_files import run_sql
 
 revision = "015"
 down_revision = "014"

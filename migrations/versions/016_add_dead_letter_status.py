@@ -1,6 +1,6 @@
 """Add what became of each dead letter."""
 
-from migrations.sql_files import run_sql
+from pattern_metrics.migrations.sql_files import run_sql
 
 revision = "016"
 down_revision = "015"

@@ -1,6 +1,6 @@
 """Add the history of measurements, and what changed from one to the next."""
 
-from migrations.sql_files import run_sql
+from pattern_metrics.migrations.sql_files import run_sql
 
 revision = "017"
 down_revision = "016"

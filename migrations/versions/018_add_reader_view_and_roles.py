@@ -1,6 +1,6 @@
 """Add the view for readers, and the roles of reader and worker."""
 
-from migrations.sql_files import run_sql
+from pattern_metrics.migrations.sql_files import run_sql
 
 revision = "018"
 down_revision = "017"

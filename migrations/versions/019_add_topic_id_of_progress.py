@@ -1,6 +1,6 @@
 """Add the ID of the topic in which progress was made."""
 
-from migrations.sql_files import run_sql
+from pattern_metrics.migrations.sql_files import run_sql
 
 revision = "019"
 down_revision = "018"

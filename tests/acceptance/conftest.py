@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from consumer.settings import WorkerSettings
+from pattern_metrics.consumer.settings import WorkerSettings
 from tests.support.command import CommandLine, environment_of
 from tests.support.kafka import Broker, create_topic
 from tests.support.pipeline import SettingsFactory, worker_settings

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from schemas.pattern_scored import PatternScored
+from pattern_metrics.schemas.pattern_scored import PatternScored
 from tests.support.command import CommandLine, Finished
 from tests.support.letters import rows
 from tests.support.pipeline import an_event

@@ -2,7 +2,7 @@
 
 import pytest
 
-from consumer.settings import WorkerSettings
+from pattern_metrics.consumer.settings import WorkerSettings
 from tests.support.command import CommandLine
 from tests.support.pipeline import an_event, dead_letters, table
 

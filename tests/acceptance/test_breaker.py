@@ -1,6 +1,6 @@
 """A producer with a wrong schema does not fill the table of dead letters."""
 
-from consumer.settings import WorkerSettings
+from pattern_metrics.consumer.settings import WorkerSettings
 from tests.support.command import CommandLine
 from tests.support.pipeline import an_event, dead_letters, expected_table, send, table
 

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 import typer
 
-import schemas
-from consumer.cli import app
-from migrations.revisions import REVISIONS
-from schemas.generate import JSON_SCHEMA_FILE
+import pattern_metrics.schemas
+from pattern_metrics.consumer.cli import app
+from pattern_metrics.migrations.revisions import REVISIONS
+from pattern_metrics.schemas.generate import JSON_SCHEMA_FILE
 from tests.support.command import PROGRAM, CommandLine
 from tests.support.letters import run_sql
 
@@ -75,7 +75,7 @@ async def test_a_file_that_is_not_there_is_named(command: CommandLine, reader: s
 
 
 async def test_the_module_runs_as_the_command_does(command: CommandLine) -> None:
-    shown = (await command.run_program(sys.executable, "-m", "consumer", "--help")).succeeded()
+    shown = (await command.run_program(sys.executable, "-m", "pattern_metrics", "--help")).succeeded()
 
     assert shown.stdout == (await command.run("--help")).stdout
 
@@ -83,7 +83,7 @@ async def test_the_module_runs_as_the_command_does(command: CommandLine) -> None
 async def test_the_schema_that_is_printed_is_the_one_that_is_checked_in(command: CommandLine) -> None:
     printed = (await command.run("schema")).succeeded()
 
-    assert printed.stdout == Path(schemas.__file__).with_name(JSON_SCHEMA_FILE).read_bytes()
+    assert printed.stdout == Path(pattern_metrics.schemas.__file__).with_name(JSON_SCHEMA_FILE).read_bytes()
 
 
 async def test_a_database_goes_up_and_down_and_says_where_it_is(

@@ -3,7 +3,7 @@
 import json
 from datetime import UTC, datetime, timedelta
 
-from schemas.dead_letter import RejectReason
+from pattern_metrics.schemas.dead_letter import RejectReason
 from tests.support.command import CommandLine, Finished
 from tests.support.letters import a_record, run_sql, set_aside, statuses
 from tests.support.pipeline import an_event

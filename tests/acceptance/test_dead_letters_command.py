@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from consumer.settings import WorkerSettings
+from pattern_metrics.consumer.settings import WorkerSettings
 from tests.support.command import PROGRAM, CommandLine, Finished
 from tests.support.letters import a_record, run_sql, set_aside, statuses
 from tests.support.pipeline import an_event, send, table

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from consumer.settings import WorkerSettings
+from pattern_metrics.consumer.settings import WorkerSettings
 from tests.support.command import CommandLine
 from tests.support.pipeline import an_event, execute, fetch
 

@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
-from consumer.embedded import HOST, PostgresServer, free_port
-from consumer.metrics import TABLE
-from consumer.serving import CONNECTIONS_MAX
-from consumer.session import LEAVE_SECONDS_MAX
-from consumer.settings import WorkerSettings
-from publisher import ScorePublisher
+from pattern_metrics.consumer.embedded import HOST, PostgresServer, free_port
+from pattern_metrics.consumer.metrics import TABLE
+from pattern_metrics.consumer.serving import CONNECTIONS_MAX
+from pattern_metrics.consumer.session import LEAVE_SECONDS_MAX
+from pattern_metrics.consumer.settings import WorkerSettings
+from pattern_metrics.publisher import ScorePublisher
 from tests.support.command import SECONDS_MAX, CommandLine, LogLine, environment_of
 from tests.support.kafka import Broker, create_topic
 from tests.support.pipeline import an_event, execute, expected_table, send, table, worker_settings

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from consumer.settings import WorkerSettings
+from pattern_metrics.consumer.settings import WorkerSettings
 from tests.support.command import CommandLine, Finished
 from tests.support.letters import connected
 from tests.support.pipeline import an_event, expected_table, fetch, send, table

@@ -6,7 +6,7 @@ import uuid
 from collections.abc import Iterable
 from typing import Any
 
-from consumer.settings import WorkerSettings
+from pattern_metrics.consumer.settings import WorkerSettings
 from tests.support.command import PROGRAM, CommandLine
 from tests.support.kafka import create_topic
 from tests.support.pipeline import an_event, dead_letters, expected_table, producing, table

@@ -2,7 +2,7 @@
 
 import sys
 
-from consumer.settings import WorkerSettings
+from pattern_metrics.consumer.settings import WorkerSettings
 from tests.support.command import PROGRAM, CommandLine
 from tests.support.pipeline import an_event, send
 

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from consumer.embedded import PostgresServer
-from consumer.session import LEAVE_SECONDS_MAX
-from consumer.settings import WorkerSettings
-from publisher import ScorePublisher
+from pattern_metrics.consumer.embedded import PostgresServer
+from pattern_metrics.consumer.session import LEAVE_SECONDS_MAX
+from pattern_metrics.consumer.settings import WorkerSettings
+from pattern_metrics.publisher import ScorePublisher
 from tests.support.command import SECONDS_MAX, CommandLine, WorkerProcess, environment_of
 from tests.support.kafka import ApacheKafka, Broker, create_topic
 from tests.support.pipeline import an_event, expected_table, table, worker_settings

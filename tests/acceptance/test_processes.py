@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from consumer.embedded import HOST, free_port
-from consumer.settings import WorkerSettings
-from publisher import ScorePublisher
-from schemas.pattern_scored import PatternScored
+from pattern_metrics.consumer.embedded import HOST, free_port
+from pattern_metrics.consumer.settings import WorkerSettings
+from pattern_metrics.publisher import ScorePublisher
+from pattern_metrics.schemas.pattern_scored import PatternScored
 from tests.support.command import SECONDS_MAX, CommandLine, WorkerProcess, environment_of
 from tests.support.kafka import Broker, create_topic
 from tests.support.letters import connected
@@ -23,7 +23,7 @@ from tests.support.waiting import eventually
 PARTITIONS = {0, 1, 2, 3}
 TWO = ("--processes", "2")
 NUMBERS = (0, 1)
-SUPERVISOR = {"consumer.supervisor", "consumer.serving", "consumer.stopping"}
+SUPERVISOR = {f"pattern_metrics.consumer.{name}" for name in ("supervisor", "serving", "stopping")}
 """Who logs in the process that was started, whose lines are about all of them."""
 
 

@@ -4,9 +4,9 @@ import json
 import random
 from pathlib import Path
 
-from consumer.embedded import EmbeddedBroker
-from consumer.settings import WorkerSettings
-from schemas.pattern_scored import PatternScored
+from pattern_metrics.consumer.embedded import EmbeddedBroker
+from pattern_metrics.consumer.settings import WorkerSettings
+from pattern_metrics.schemas.pattern_scored import PatternScored
 from tests.support.command import PROGRAM, CommandLine
 from tests.support.kafka import create_topic
 from tests.support.pipeline import an_event, dead_letters, expected_table, fetch, send, table

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from consumer.settings import WorkerSettings
+from pattern_metrics.consumer.settings import WorkerSettings
 from tests.support.command import SECONDS_MAX, CommandLine
 from tests.support.letters import rows, run_sql
 from tests.support.load import WATCH_FOR_STEPS_BACK, Load, is_shared

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from consumer.settings import WorkerSettings
-from schemas.pattern_scored import PatternScored
+from pattern_metrics.consumer.settings import WorkerSettings
+from pattern_metrics.schemas.pattern_scored import PatternScored
 from tests.support.command import SECONDS_MAX, CommandLine
 from tests.support.pipeline import an_event, execute, expected_table, table
 from tests.support.postgres import wheel_program

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from consumer.embedded import free_port
-from consumer.settings import WorkerSettings
-from publisher import ScorePublisher
+from pattern_metrics.consumer.embedded import free_port
+from pattern_metrics.consumer.settings import WorkerSettings
+from pattern_metrics.publisher import ScorePublisher
 from tests.support.command import SECONDS_MAX, CommandLine, environment_of
 from tests.support.kafka import Broker, administering
 from tests.support.pipeline import an_event, expected_table, table, worker_settings

@@ -7,10 +7,10 @@ import time
 from aiokafka import AIOKafkaProducer
 from aiokafka.admin import NewTopic
 
-from consumer.kafka import METADATA_AGE_MS
-from consumer.migration import HEAD_REVISION
-from consumer.settings import WorkerSettings
-from schemas.pattern_scored import PatternScored
+from pattern_metrics.consumer.kafka import METADATA_AGE_MS
+from pattern_metrics.consumer.migration import HEAD_REVISION
+from pattern_metrics.consumer.settings import WorkerSettings
+from pattern_metrics.schemas.pattern_scored import PatternScored
 from tests.support.command import PROGRAM, SECONDS_MAX, CommandLine
 from tests.support.kafka import administering
 from tests.support.pipeline import an_event, dead_letters, expected_table, fetch, producing, send, table

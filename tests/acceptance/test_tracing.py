@@ -5,9 +5,9 @@ from itertools import pairwise
 
 import pytest
 
-from consumer.portions import WORTH_SPLITTING
-from consumer.settings import WorkerSettings
-from consumer.worker import WRITERS
+from pattern_metrics.consumer.portions import WORTH_SPLITTING
+from pattern_metrics.consumer.settings import WorkerSettings
+from pattern_metrics.consumer.worker import WRITERS
 from tests.support.collector import CollectedSpan, Collector, Mood, collecting
 from tests.support.command import SECONDS_MAX, CommandLine
 from tests.support.pipeline import an_event, execute, expected_table, producing, send, table
@@ -24,8 +24,8 @@ from opentelemetry import trace
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
-from publisher import BlockingScorePublisher
-from schemas.pattern_scored import parse_event
+from pattern_metrics.publisher import BlockingScorePublisher
+from pattern_metrics.schemas.pattern_scored import parse_event
 from datetime import UTC, datetime
 
 provider = TracerProvider()
@@ -39,8 +39,8 @@ provider.shutdown()
 
 CONSUME = """
 import asyncio, sys
-from consumer.cli import main
-from publisher import ScorePublisher
+from pattern_metrics.consumer.cli import main
+from pattern_metrics.publisher import ScorePublisher
 
 async def publish():
     async with ScorePublisher() as publisher:
@@ -57,7 +57,7 @@ finally:
 WITHOUT_THE_EXTRA = """
 import sys
 sys.modules["opentelemetry"] = None
-from consumer.cli import main
+from pattern_metrics.consumer.cli import main
 main()
 """
 
@@ -226,7 +226,7 @@ async def test_of_a_failure_the_class_is_exported_and_not_what_it_says(
     assert written.is_failed
     assert written.attributes["error.type"] == "asyncio.exceptions.CancelledError"
     assert waiting.is_failed
-    assert waiting.attributes["error.type"] == "consumer.stopping.GraceExpiredError"
+    assert waiting.attributes["error.type"] == "pattern_metrics.consumer.stopping.GraceExpiredError"
     assert not [body for body in collector.bodies if b"hunter2" in body or b"pattern 1" in body]
 
 

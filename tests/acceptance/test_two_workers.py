@@ -2,7 +2,7 @@
 
 from collections.abc import Awaitable, Callable
 
-from consumer.settings import WorkerSettings
+from pattern_metrics.consumer.settings import WorkerSettings
 from tests.support.command import SECONDS_MAX, CommandLine, WorkerProcess
 from tests.support.load import PARTITIONS, WATCH_FOR_STEPS_BACK, Load, is_shared
 from tests.support.pipeline import dead_letters, execute, expected_table, fetch, table

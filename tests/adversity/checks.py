@@ -8,8 +8,8 @@ from uuid import UUID
 
 from aiokafka import TopicPartition
 
-from consumer.kafka import create_reader, require_topic
-from consumer.settings import WorkerSettings
+from pattern_metrics.consumer.kafka import create_reader, require_topic
+from pattern_metrics.consumer.settings import WorkerSettings
 from tests.adversity.load import Letter, Load, Row
 from tests.adversity.world import Member, World
 from tests.support.command import WorkerProcess

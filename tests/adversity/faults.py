@@ -14,9 +14,9 @@ import asyncpg
 from aiokafka.admin import NewPartitions
 from aiokafka.errors import UnknownTopicOrPartitionError
 
-from consumer.embedded import EmbeddedServer
-from consumer.kafka import SESSION_TIMEOUT_MS, create_topic, require_topic
-from consumer.session import LEAVE_SECONDS_MAX
+from pattern_metrics.consumer.embedded import EmbeddedServer
+from pattern_metrics.consumer.kafka import SESSION_TIMEOUT_MS, create_topic, require_topic
+from pattern_metrics.consumer.session import LEAVE_SECONDS_MAX
 from tests.adversity.checks import Violation, require_accounts, require_running, require_settled
 from tests.adversity.world import DATABASE, GRACE_SECONDS, PARTITIONS, Member, World
 from tests.support.command import SECONDS_MAX

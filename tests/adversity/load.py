@@ -12,11 +12,11 @@ from hashlib import md5
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
-from consumer.settings import WorkerSettings
-from publisher.publisher import PublishError, ScorePublisher
-from schemas.clock_settings import ClockSettings
-from schemas.dead_letter import RejectReason
-from schemas.pattern_scored import PatternScored
+from pattern_metrics.consumer.settings import WorkerSettings
+from pattern_metrics.publisher.publisher import PublishError, ScorePublisher
+from pattern_metrics.schemas.clock_settings import ClockSettings
+from pattern_metrics.schemas.dead_letter import RejectReason
+from pattern_metrics.schemas.pattern_scored import PatternScored
 from tests.support.hostile import HOSTILE
 from tests.support.pipeline import producing
 from tests.support.waiting import hold

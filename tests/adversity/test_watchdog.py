@@ -13,13 +13,13 @@ from typing import Final
 import pytest
 from pydantic import SecretStr
 
-from consumer.embedded import PostgresServer, free_port
-from consumer.kafka import create_topic
-from consumer.session import LEAVE_SECONDS_MAX
-from consumer.settings import WorkerSettings
-from consumer.worker import REBUILDS_MAX
-from publisher import ScorePublisher
-from schemas.pattern_scored import PatternScored
+from pattern_metrics.consumer.embedded import PostgresServer, free_port
+from pattern_metrics.consumer.kafka import create_topic
+from pattern_metrics.consumer.session import LEAVE_SECONDS_MAX
+from pattern_metrics.consumer.settings import WorkerSettings
+from pattern_metrics.consumer.worker import REBUILDS_MAX
+from pattern_metrics.publisher import ScorePublisher
+from pattern_metrics.schemas.pattern_scored import PatternScored
 from tests.support.command import SECONDS_MAX, CommandLine, WorkerProcess, environment_of
 from tests.support.kafka import ApacheKafka, Listener, require_apache
 from tests.support.pipeline import an_event, committed_offsets, expected_table, table, worker_settings
@@ -55,14 +55,14 @@ _HEADER: Final = struct.Struct(">ihhih")
 _FETCH_BEFORE_PARTITIONS: Final = struct.Struct(">iiiibii")
 
 _IMPATIENT = """
-import consumer.kafka, consumer.session, consumer.watching, consumer.worker
-consumer.kafka.REQUEST_TIMEOUT_MS = 10_000
-consumer.session.SILENCE_SECONDS = consumer.watching.SILENCE_SECONDS = 1.0
-consumer.session.ANSWER_SECONDS_MAX = 5.0
-consumer.watching.STALL_SECONDS = 3.0
-consumer.committing.COMMIT_SECONDS_MAX = consumer.session.LEAVE_SECONDS_MAX = 1.0
-consumer.worker.BACKOFF_SECONDS_MAX = 1.0
-from consumer.cli import main
+from pattern_metrics.consumer import committing, kafka, session, watching, worker
+kafka.REQUEST_TIMEOUT_MS = 10_000
+session.SILENCE_SECONDS = watching.SILENCE_SECONDS = 1.0
+session.ANSWER_SECONDS_MAX = 5.0
+watching.STALL_SECONDS = 3.0
+committing.COMMIT_SECONDS_MAX = session.LEAVE_SECONDS_MAX = 1.0
+worker.BACKOFF_SECONDS_MAX = 1.0
+from pattern_metrics.consumer.cli import main
 main()
 """
 """The worker itself, which only waits for less time."""

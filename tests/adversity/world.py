@@ -15,10 +15,10 @@ from typing import NamedTuple
 import asyncpg
 from pydantic import SecretStr
 
-from consumer.embedded import PostgresServer, free_port
-from consumer.kafka import create_topic
-from consumer.migration import migrate_up
-from consumer.settings import WorkerSettings
+from pattern_metrics.consumer.embedded import PostgresServer, free_port
+from pattern_metrics.consumer.kafka import create_topic
+from pattern_metrics.consumer.migration import migrate_up
+from pattern_metrics.consumer.settings import WorkerSettings
 from tests.adversity.load import Load
 from tests.support.command import CommandLine, WorkerProcess, environment_of
 from tests.support.kafka import ApacheKafka, Listener

@@ -19,15 +19,15 @@ import asyncpg
 import atheris
 
 with atheris.instrument_imports(include=["schemas", "consumer"]):
-    from consumer.decoding import decode, without_registry_prefix
-    from consumer.fast_decoding import FastEvent
+    from pattern_metrics.consumer.decoding import decode, without_registry_prefix
+    from pattern_metrics.consumer.fast_decoding import FastEvent
 
-from consumer.connecting import Connection
-from consumer.embedded import PostgresServer
-from consumer.ingestion import Accounting, Batch, store_batch
-from consumer.migration import migrate_up
-from consumer.records import Accepted, Rejected
-from consumer.store import Store
+from pattern_metrics.consumer.connecting import Connection
+from pattern_metrics.consumer.embedded import PostgresServer
+from pattern_metrics.consumer.ingestion import Accounting, Batch, store_batch
+from pattern_metrics.consumer.migration import migrate_up
+from pattern_metrics.consumer.records import Accepted, Rejected
+from pattern_metrics.consumer.store import Store
 from tests.properties.test_fast_decoding import assert_the_model_agrees
 from tests.properties.test_fold_equals_sql import same_json
 from tests.support.events import ACCEPTED_UNTIL, TopicRecord, as_scored, value, value_with_raw

@@ -16,22 +16,22 @@ from aiokafka.admin import NewPartitions
 from aiokafka.coordinator.assignors.sticky.sticky_assignor import StickyPartitionAssignor
 from aiokafka.structs import OffsetAndMetadata
 
-from consumer import watching
-from consumer.health import Health
-from consumer.ingestion import Accounting
-from consumer.kafka import create_reader, require_topic
-from consumer.offsets import OffsetRange, Start
-from consumer.replay import replay
-from consumer.settings import WorkerSettings
-from consumer.starting import Known, settle
-from consumer.status import read_status
-from consumer.store import Store
-from consumer.topic import WHOLE_TOPIC
-from consumer.verification import compare_with_topic
-from consumer.watching import StalledError, Watch
-from consumer.worker import Worker
-from publisher import ScorePublisher
-from schemas.pattern_scored import PatternScored
+from pattern_metrics.consumer import watching
+from pattern_metrics.consumer.health import Health
+from pattern_metrics.consumer.ingestion import Accounting
+from pattern_metrics.consumer.kafka import create_reader, require_topic
+from pattern_metrics.consumer.offsets import OffsetRange, Start
+from pattern_metrics.consumer.replay import replay
+from pattern_metrics.consumer.settings import WorkerSettings
+from pattern_metrics.consumer.starting import Known, settle
+from pattern_metrics.consumer.status import read_status
+from pattern_metrics.consumer.store import Store
+from pattern_metrics.consumer.topic import WHOLE_TOPIC
+from pattern_metrics.consumer.verification import compare_with_topic
+from pattern_metrics.consumer.watching import StalledError, Watch
+from pattern_metrics.consumer.worker import Worker
+from pattern_metrics.publisher import ScorePublisher
+from pattern_metrics.schemas.pattern_scored import PatternScored
 from tests.support.kafka import ApacheKafka, administering, create_topic
 from tests.support.pipeline import (
     an_event,

@@ -3,9 +3,17 @@
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from consumer.dead_letters import Coordinates, Selection, count_letters, discard, list_letters, missing, prune
-from consumer.ingestion import Accounting
-from schemas.dead_letter import RejectReason
+from pattern_metrics.consumer.dead_letters import (
+    Coordinates,
+    Selection,
+    count_letters,
+    discard,
+    list_letters,
+    missing,
+    prune,
+)
+from pattern_metrics.consumer.ingestion import Accounting
+from pattern_metrics.schemas.dead_letter import RejectReason
 from tests.support.letters import TOPIC, a_record, letters, run_redrive, run_sql, set_aside, statuses
 from tests.support.pipeline import an_event
 

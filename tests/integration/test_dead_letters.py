@@ -9,17 +9,17 @@ from itertools import product
 import asyncpg
 import pytest
 
-from consumer import dead_letters
-from consumer.dead_letters import (
+from pattern_metrics.consumer import dead_letters
+from pattern_metrics.consumer.dead_letters import (
     Coordinates,
     Selection,
     discard,
     redrive,
 )
-from consumer.ingestion import Accounting, decode_batch, store_batch
-from consumer.store import Store
-from consumer.verification import compare_with_topic
-from schemas.pattern_scored import parse_measurement
+from pattern_metrics.consumer.ingestion import Accounting, decode_batch, store_batch
+from pattern_metrics.consumer.store import Store
+from pattern_metrics.consumer.verification import compare_with_topic
+from pattern_metrics.schemas.pattern_scored import parse_measurement
 from tests.support.events import NOW
 from tests.support.letters import (
     ACCEPTED_UNTIL,

@@ -13,8 +13,13 @@ import asyncpg
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
-from consumer import embedded
-from consumer.embedded import EmbeddedBroker, EmbeddedServer, EmbeddedServerError, PostgresServer
+from pattern_metrics.consumer import embedded
+from pattern_metrics.consumer.embedded import (
+    EmbeddedBroker,
+    EmbeddedServer,
+    EmbeddedServerError,
+    PostgresServer,
+)
 from tests.support.kafka import ApacheKafka, Broker, create_topic
 from tests.support.waiting import eventually
 
@@ -24,7 +29,7 @@ END = [EmbeddedServer.stop, EmbeddedServer.kill]
 
 OWNER = """
 import time
-from consumer.embedded import EmbeddedBroker, PostgresServer
+from pattern_metrics.consumer.embedded import EmbeddedBroker, PostgresServer
 
 with PostgresServer() as postgres, EmbeddedBroker() as broker, PostgresServer() as stopped:
     for server in (postgres, broker):

@@ -17,10 +17,10 @@ import asyncpg
 import pyarrow.parquet
 import pytest
 
-from consumer.backfill import BackfillRules, Source, backfill, csv_lines, json_lines
-from consumer.export import ROWS_IN_MEMORY, WRITERS, Band, Format, export_rows
-from consumer.store import Store
-from publisher.scorer import BANDS, WEIGHTS, band_of
+from pattern_metrics.consumer.backfill import BackfillRules, Source, backfill, csv_lines, json_lines
+from pattern_metrics.consumer.export import ROWS_IN_MEMORY, WRITERS, Band, Format, export_rows
+from pattern_metrics.consumer.store import Store
+from pattern_metrics.publisher.scorer import BANDS, WEIGHTS, band_of
 from tests.support.batches import a_batch, write
 from tests.support.pipeline import BASE_TIME, an_event
 from tests.support.postgres import new_database

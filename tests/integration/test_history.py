@@ -7,14 +7,14 @@ from typing import Any
 
 import pytest
 
-from consumer.folding import by_measurement, fold
-from consumer.history import prune_history
-from consumer.ingestion import Accounting, store_batch
-from consumer.records import Accepted
-from consumer.shadow import ShadowStore
-from consumer.sql import statement
-from consumer.store import Store
-from schemas.pattern_scored import PatternScored
+from pattern_metrics.consumer.folding import by_measurement, fold
+from pattern_metrics.consumer.history import prune_history
+from pattern_metrics.consumer.ingestion import Accounting, store_batch
+from pattern_metrics.consumer.records import Accepted
+from pattern_metrics.consumer.shadow import ShadowStore
+from pattern_metrics.consumer.sql import statement
+from pattern_metrics.consumer.store import Store
+from pattern_metrics.schemas.pattern_scored import PatternScored
 from tests.support.batches import a_batch, costs_next_to_no_wal, write
 from tests.support.pipeline import BASE_TIME, an_event
 
@@ -176,7 +176,7 @@ async def test_prune_deletes_what_was_measured_before_and_nothing_else(
             """
         )
     await insert_measurements(database)
-    monkeypatch.setattr("consumer.history.BLOCKS_PER_TRANSACTION", 3)
+    monkeypatch.setattr("pattern_metrics.consumer.history.BLOCKS_PER_TRANSACTION", 3)
     steps = list[tuple[int, int]]()
     before = BASE_TIME.replace(minute=15)
 

@@ -9,18 +9,25 @@ from uuid import UUID
 import pytest
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
-from consumer.backfill import BackfillRules, Source, backfill, csv_lines, json_lines, store_quality_metrics
-from consumer.ingestion import Accounting
-from consumer.offsets import Partition
-from consumer.replay import replay
-from consumer.settings import WorkerSettings
-from consumer.shadow import ShadowLostError, ShadowStore
-from consumer.status import read_status
-from consumer.store import Store, StoreTransaction
-from consumer.topic import WHOLE_TOPIC, Slice
-from consumer.verification import check_table, compare_with_topic
-from publisher import ScorePublisher
-from schemas.pattern_scored import Measurement
+from pattern_metrics.consumer.backfill import (
+    BackfillRules,
+    Source,
+    backfill,
+    csv_lines,
+    json_lines,
+    store_quality_metrics,
+)
+from pattern_metrics.consumer.ingestion import Accounting
+from pattern_metrics.consumer.offsets import Partition
+from pattern_metrics.consumer.replay import replay
+from pattern_metrics.consumer.settings import WorkerSettings
+from pattern_metrics.consumer.shadow import ShadowLostError, ShadowStore
+from pattern_metrics.consumer.status import read_status
+from pattern_metrics.consumer.store import Store, StoreTransaction
+from pattern_metrics.consumer.topic import WHOLE_TOPIC, Slice
+from pattern_metrics.consumer.verification import check_table, compare_with_topic
+from pattern_metrics.publisher import ScorePublisher
+from pattern_metrics.schemas.pattern_scored import Measurement
 from tests.support.kafka import Broker
 from tests.support.pipeline import (
     BASE_TIME,

@@ -9,9 +9,9 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaConnectionError
 from opentelemetry import trace
 
-from publisher import BlockingScorePublisher, PublishError, ScorePublisher, publisher
-from schemas.dead_letter import InvalidEventError
-from schemas.kafka_settings import KafkaSettings
+from pattern_metrics.publisher import BlockingScorePublisher, PublishError, ScorePublisher, publisher
+from pattern_metrics.schemas.dead_letter import InvalidEventError
+from pattern_metrics.schemas.kafka_settings import KafkaSettings
 from tests.support.kafka import ApacheKafka, Broker, create_topic
 from tests.support.pipeline import SettingsFactory, an_event, catch_up, expected_table, table
 

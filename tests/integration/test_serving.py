@@ -10,12 +10,19 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
-from consumer import serving as module
-from consumer.embedded import HOST, free_port
-from consumer.health import Health
-from consumer.metrics import Metrics
-from consumer.serving import CONNECTIONS_MAX, HEADER_BYTES_MAX, HEADERS, listen, serving, take_port
-from consumer.settings import HttpSettings, InvalidSettingError, WorkerSettings
+from pattern_metrics.consumer import serving as module
+from pattern_metrics.consumer.embedded import HOST, free_port
+from pattern_metrics.consumer.health import Health
+from pattern_metrics.consumer.metrics import Metrics
+from pattern_metrics.consumer.serving import (
+    CONNECTIONS_MAX,
+    HEADER_BYTES_MAX,
+    HEADERS,
+    listen,
+    serving,
+    take_port,
+)
+from pattern_metrics.consumer.settings import HttpSettings, InvalidSettingError, WorkerSettings
 from tests.support.scraping import Scraper
 
 PATHS = {"/livez": 200, "/readyz": 503, "/metrics": 200}
@@ -176,7 +183,7 @@ async def check_health(directory: Path, **settings: object) -> int:
     environment = {name.upper(): str(value) for name, value in settings.items()}
     environment |= dict.fromkeys(("http_proxy", "HTTP_PROXY", "ALL_PROXY"), f"http://{HOST}:{free_port()}")
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "consumer.alive", env=environment, cwd=directory
+        sys.executable, "-m", "pattern_metrics.consumer.alive", env=environment, cwd=directory
     )
     return await process.wait()
 

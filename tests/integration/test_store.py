@@ -7,12 +7,12 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from consumer.faults import Fault, diagnose
-from consumer.ingestion import Accounting, decode_batch, store_batch
-from consumer.offsets import OffsetRange, Start
-from consumer.store import ProgressLostError, Store, connected
-from schemas.dead_letter import RejectReason
-from schemas.pattern_scored import PatternScored
+from pattern_metrics.consumer.faults import Fault, diagnose
+from pattern_metrics.consumer.ingestion import Accounting, decode_batch, store_batch
+from pattern_metrics.consumer.offsets import OffsetRange, Start
+from pattern_metrics.consumer.store import ProgressLostError, Store, connected
+from pattern_metrics.schemas.dead_letter import RejectReason
+from pattern_metrics.schemas.pattern_scored import PatternScored
 from tests.support.batches import FUTURE, a_batch, costs_next_to_no_wal, write
 from tests.support.events import TopicRecord
 from tests.support.pipeline import BASE_TIME, an_event

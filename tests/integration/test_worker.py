@@ -9,12 +9,12 @@ import asyncpg
 import pytest
 from pydantic import SecretStr
 
-from consumer import pacing, store
-from consumer.faults import diagnose_beyond_rows
-from consumer.ingestion import Accounting
-from consumer.settings import WorkerSettings
-from consumer.worker import Worker
-from publisher import ScorePublisher
+from pattern_metrics.consumer import pacing, store
+from pattern_metrics.consumer.faults import diagnose_beyond_rows
+from pattern_metrics.consumer.ingestion import Accounting
+from pattern_metrics.consumer.settings import WorkerSettings
+from pattern_metrics.consumer.worker import Worker
+from pattern_metrics.publisher import ScorePublisher
 from tests.support.pipeline import (
     SettingsFactory,
     an_event,

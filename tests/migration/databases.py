@@ -6,11 +6,11 @@ from typing import Any
 
 import asyncpg
 
-import migrations
-from migrations.revisions import REVISIONS
+import pattern_metrics.migrations
+from pattern_metrics.migrations.revisions import REVISIONS
 from tests.support.postgres import wheel_program
 
-MIGRATIONS = Path(migrations.__file__).parent
+MIGRATIONS = Path(pattern_metrics.migrations.__file__).parent
 
 # The table as other software made it: its key to the lineage table has a name of its own.
 MADE_ELSEWHERE = {

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from consumer.migration import HEAD_REVISION, migrate_up, migration_sql, migration_status
-from migrations.revisions import REVISIONS
+from pattern_metrics.consumer.migration import HEAD_REVISION, migrate_up, migration_sql, migration_status
+from pattern_metrics.migrations.revisions import REVISIONS
 from tests.migration.databases import (
     TWO_MEASUREMENTS,
     apply_by_hand,

@@ -1,8 +1,8 @@
 import asyncpg
 import pytest
 
-from consumer.migration import MigrationError, migrate_down, migrate_up, migration_status
-from migrations.revisions import REVISIONS
+from pattern_metrics.consumer.migration import MigrationError, migrate_down, migrate_up, migration_status
+from pattern_metrics.migrations.revisions import REVISIONS
 from tests.migration.databases import (
     NO_SCHEMA,
     TWO_MEASUREMENTS,

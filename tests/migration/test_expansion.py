@@ -2,9 +2,9 @@
 
 import asyncpg
 
-from consumer.embedded import EmbeddedBroker
-from consumer.migration import migrate_up
-from migrations.revisions import REVISIONS
+from pattern_metrics.consumer.embedded import EmbeddedBroker
+from pattern_metrics.consumer.migration import migrate_up
+from pattern_metrics.migrations.revisions import REVISIONS
 from tests.support.kafka import create_topic
 from tests.support.pipeline import (
     an_event,

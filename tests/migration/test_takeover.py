@@ -5,8 +5,14 @@ from uuid import UUID
 import asyncpg
 import pytest
 
-from consumer.migration import HEAD_REVISION, migrate_down, migrate_up, migration_sql, migration_status
-from migrations.revisions import REVISIONS
+from pattern_metrics.consumer.migration import (
+    HEAD_REVISION,
+    migrate_down,
+    migrate_up,
+    migration_sql,
+    migration_status,
+)
+from pattern_metrics.migrations.revisions import REVISIONS
 from tests.migration.databases import (
     MADE_ELSEWHERE,
     TWO_MEASUREMENTS,

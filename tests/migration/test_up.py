@@ -6,10 +6,10 @@ import asyncpg
 import pytest
 from structlog.testing import capture_logs
 
-from consumer.connecting import UnfitDatabaseError
-from consumer.embedded import PostgresServer
-from consumer.faults import Diagnosis, Fault, diagnose
-from consumer.migration import (
+from pattern_metrics.consumer.connecting import UnfitDatabaseError
+from pattern_metrics.consumer.embedded import PostgresServer
+from pattern_metrics.consumer.faults import Diagnosis, Fault, diagnose
+from pattern_metrics.consumer.migration import (
     HEAD_REVISION,
     MigrationError,
     MigrationStatus,
@@ -17,9 +17,9 @@ from consumer.migration import (
     migrate_up,
     migration_status,
 )
-from consumer.store import Store
-from migrations import revisions
-from migrations.revisions import REVISIONS
+from pattern_metrics.consumer.store import Store
+from pattern_metrics.migrations import revisions
+from pattern_metrics.migrations.revisions import REVISIONS
 from tests.migration.databases import (
     NO_SCHEMA,
     TWO_MEASUREMENTS,

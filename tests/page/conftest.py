@@ -4,9 +4,9 @@ from collections.abc import AsyncIterator, Iterable
 
 import pytest_asyncio
 
-from consumer.offsets import OffsetRange, Start
-from consumer.store import Store
-from schemas.pattern_scored import PatternScored
+from pattern_metrics.consumer.offsets import OffsetRange, Start
+from pattern_metrics.consumer.store import Store
+from pattern_metrics.schemas.pattern_scored import PatternScored
 from tests.support.batches import a_batch, write
 from tests.support.browser import served
 

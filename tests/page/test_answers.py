@@ -14,19 +14,19 @@ import pytest
 from pydantic import SecretStr
 from typing_extensions import override
 
-from consumer.dashboard import database as database_module
-from consumer.dashboard import page as page_module
-from consumer.dashboard import reading as reading_module
-from consumer.dashboard.database import CONNECTIONS_MAX, Database
-from consumer.dashboard.page import ORDERS, Page, Watched
-from consumer.dashboard.reading import Reader
-from consumer.embedded import HOST, PostgresServer
-from consumer.health import Health
-from consumer.metrics import Lag, Metrics
-from consumer.offsets import Partition
-from consumer.serving import serving_routes
-from consumer.settings import DatabaseSettings
-from consumer.sql import statement
+from pattern_metrics.consumer.dashboard import database as database_module
+from pattern_metrics.consumer.dashboard import page as page_module
+from pattern_metrics.consumer.dashboard import reading as reading_module
+from pattern_metrics.consumer.dashboard.database import CONNECTIONS_MAX, Database
+from pattern_metrics.consumer.dashboard.page import ORDERS, Page, Watched
+from pattern_metrics.consumer.dashboard.reading import Reader
+from pattern_metrics.consumer.embedded import HOST, PostgresServer
+from pattern_metrics.consumer.health import Health
+from pattern_metrics.consumer.metrics import Lag, Metrics
+from pattern_metrics.consumer.offsets import Partition
+from pattern_metrics.consumer.serving import serving_routes
+from pattern_metrics.consumer.settings import DatabaseSettings
+from pattern_metrics.consumer.sql import statement
 from tests.page.conftest import fill
 from tests.support.pipeline import an_event
 from tests.support.postgres import Templates, new_database

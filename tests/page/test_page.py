@@ -10,12 +10,12 @@ from urllib.parse import quote
 import pytest
 from playwright.async_api import Browser
 
-from consumer.dashboard import page as page_module
-from consumer.dashboard import reading as reading_module
-from consumer.dashboard.page import Watched
-from consumer.embedded import PostgresServer
-from consumer.health import Health
-from consumer.metrics import Metrics
+from pattern_metrics.consumer.dashboard import page as page_module
+from pattern_metrics.consumer.dashboard import reading as reading_module
+from pattern_metrics.consumer.dashboard.page import Watched
+from pattern_metrics.consumer.embedded import PostgresServer
+from pattern_metrics.consumer.health import Health
+from pattern_metrics.consumer.metrics import Metrics
 from tests.page.conftest import fill, fill_progress
 from tests.support.browser import CONTRASTS, LEFTS, UNSEEN, Visit, served, visiting
 from tests.support.events import TopicRecord

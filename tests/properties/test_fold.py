@@ -7,9 +7,9 @@ from uuid import UUID
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consumer.folding import by_pattern, fold
-from consumer.records import Accepted
-from schemas.pattern_scored import PatternScored
+from pattern_metrics.consumer.folding import by_pattern, fold
+from pattern_metrics.consumer.records import Accepted
+from pattern_metrics.schemas.pattern_scored import PatternScored
 from tests.support.events import (
     FEW_IDS,
     FEW_PATTERNS,

@@ -16,11 +16,11 @@ import asyncpg
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from consumer.folding import by_pattern, fold
-from consumer.ingestion import Accounting, decode_batch, store_batch
-from consumer.records import Record
-from consumer.store import Store
-from schemas.pattern_scored import PatternScored
+from pattern_metrics.consumer.folding import by_pattern, fold
+from pattern_metrics.consumer.ingestion import Accounting, decode_batch, store_batch
+from pattern_metrics.consumer.records import Record
+from pattern_metrics.consumer.store import Store
+from pattern_metrics.schemas.pattern_scored import PatternScored
 from tests.support.events import (
     ACCEPTED_UNTIL,
     FEW_IDS,

@@ -23,12 +23,18 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from consumer.connecting import Connection
-from consumer.ingestion import decode_batch, store_batch
-from consumer.offsets import OffsetRange, Partition, choose_start, next_offset, restart_out_of_range
-from consumer.records import Event
-from consumer.store import ProgressLostError, Store
-from schemas.pattern_scored import PatternScored
+from pattern_metrics.consumer.connecting import Connection
+from pattern_metrics.consumer.ingestion import decode_batch, store_batch
+from pattern_metrics.consumer.offsets import (
+    OffsetRange,
+    Partition,
+    choose_start,
+    next_offset,
+    restart_out_of_range,
+)
+from pattern_metrics.consumer.records import Event
+from pattern_metrics.consumer.store import ProgressLostError, Store
+from pattern_metrics.schemas.pattern_scored import PatternScored
 from tests.support.events import ACCEPTED_UNTIL, TopicRecord
 from tests.support.pipeline import an_event
 

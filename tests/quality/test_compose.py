@@ -8,12 +8,12 @@ import pytest
 import typer
 import yaml
 
-from consumer.cli import app
-from consumer.connecting import CONNECT_SECONDS_MAX
-from consumer.session import LEAVE_SECONDS_MAX
-from consumer.settings import LogSettings, WorkerSettings
-from consumer.spans import FLUSH_SECONDS_MAX
-from schemas.kafka_settings import KafkaSettings
+from pattern_metrics.consumer.cli import app
+from pattern_metrics.consumer.connecting import CONNECT_SECONDS_MAX
+from pattern_metrics.consumer.session import LEAVE_SECONDS_MAX
+from pattern_metrics.consumer.settings import LogSettings, WorkerSettings
+from pattern_metrics.consumer.spans import FLUSH_SECONDS_MAX
+from pattern_metrics.schemas.kafka_settings import KafkaSettings
 
 ROOT = Path(__file__).parents[2]
 COMPOSE = (ROOT / "docker-compose.yml").read_text(encoding="utf-8")
@@ -108,7 +108,7 @@ def test_the_health_of_the_worker_is_asked_where_it_is_served() -> None:
     )
     # Asks by the same settings, whatever they are set to.
     assert [line.partition(" CMD ")[2] for line in DOCKERFILE if line.startswith("HEALTHCHECK ")] == [
-        '["python", "-m", "consumer.alive"]'
+        '["python", "-m", "pattern_metrics.consumer.alive"]'
     ]
     assert scraped["dns_sd_configs"][0] | {"names": ["worker"], "port": port} == scraped["dns_sd_configs"][0]
 

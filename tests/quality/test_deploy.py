@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 import yaml
 
-from consumer.cli import topic_create
-from consumer.connecting import CONNECT_SECONDS_MAX
-from consumer.session import LEAVE_SECONDS_MAX
-from consumer.settings import LogSettings, WorkerSettings
+from pattern_metrics.consumer.cli import topic_create
+from pattern_metrics.consumer.connecting import CONNECT_SECONDS_MAX
+from pattern_metrics.consumer.session import LEAVE_SECONDS_MAX
+from pattern_metrics.consumer.settings import LogSettings, WorkerSettings
 from tests.quality.test_compose import parse
 
 ROOT = Path(__file__).parents[2]

@@ -9,10 +9,10 @@ import pytest
 import typer
 from pydantic_core import PydanticUndefined
 
-from consumer.cli import app
-from consumer.metrics import with_table
-from consumer.settings import LogSettings, WorkerSettings
-from schemas.kafka_settings import KafkaSettings
+from pattern_metrics.consumer.cli import app
+from pattern_metrics.consumer.metrics import with_table
+from pattern_metrics.consumer.settings import LogSettings, WorkerSettings
+from pattern_metrics.schemas.kafka_settings import KafkaSettings
 
 README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
 

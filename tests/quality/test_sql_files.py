@@ -6,10 +6,10 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-import consumer
-from consumer.sql import statement
+import pattern_metrics.consumer
+from pattern_metrics.consumer.sql import statement
 
-DIRECTORY = Path(consumer.__file__).parent / "sql"
+DIRECTORY = Path(pattern_metrics.consumer.__file__).parent / "sql"
 NAMES = sorted(path.stem for path in DIRECTORY.glob("*.sql"))
 VERBS = {"advance", "clear", "create", "delete", "insert", "select", "set", "update", "upsert"}
 CREATED_FIRST = ("create_stage", "create_shadow")

@@ -11,10 +11,10 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from consumer.embedded import HOST, PostgresServer, free_port
-from consumer.settings import WorkerSettings
-from publisher import ScorePublisher
-from schemas.pattern_scored import PatternScored
+from pattern_metrics.consumer.embedded import HOST, PostgresServer, free_port
+from pattern_metrics.consumer.settings import WorkerSettings
+from pattern_metrics.publisher import ScorePublisher
+from pattern_metrics.schemas.pattern_scored import PatternScored
 from tests.support.certificates import Authority, Certificate
 from tests.support.command import SECONDS_MAX, CommandLine
 from tests.support.kafka import ApacheKafka, Listener, create_topic, missing, require_apache

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from consumer.embedded import HOST
-from consumer.session import LEAVE_SECONDS_MAX
-from consumer.settings import WorkerSettings
-from publisher import ScorePublisher
+from pattern_metrics.consumer.embedded import HOST
+from pattern_metrics.consumer.session import LEAVE_SECONDS_MAX
+from pattern_metrics.consumer.settings import WorkerSettings
+from pattern_metrics.publisher import ScorePublisher
 from tests.security.conftest import PASSWORD, USER, Credentials, SecuredKafka, SecuredPostgres
 from tests.support.command import SECONDS_MAX, CommandLine, WorkerProcess, environment_of
 from tests.support.kafka import create_topic

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from consumer.embedded import HOST, EmbeddedBroker
-from consumer.settings import WorkerSettings
+from pattern_metrics.consumer.embedded import HOST, EmbeddedBroker
+from pattern_metrics.consumer.settings import WorkerSettings
 from tests.security.conftest import (
     PASSWORD,
     USER,

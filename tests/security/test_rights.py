@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from aiokafka.protocol.admin import CreateAclsRequest, DeleteAclsRequest
 
-from consumer.settings import WorkerSettings
+from pattern_metrics.consumer.settings import WorkerSettings
 from tests.security.conftest import (
     STRANGER,
     Credentials,

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 import typer
 
-from consumer.cli import app
-from consumer.embedded import HOST, free_port
-from consumer.settings import InvalidSettingError, WorkerSettings, load
+from pattern_metrics.consumer.cli import app
+from pattern_metrics.consumer.embedded import HOST, free_port
+from pattern_metrics.consumer.settings import InvalidSettingError, WorkerSettings, load
 from tests.security.conftest import (
     PASSWORD,
     USER,

@@ -5,9 +5,9 @@ from typing import Final
 
 import asyncpg
 
-from consumer.ingestion import Accounting, Batch, decode_batch, store_batch
-from consumer.store import Store
-from schemas.pattern_scored import PatternScored
+from pattern_metrics.consumer.ingestion import Accounting, Batch, decode_batch, store_batch
+from pattern_metrics.consumer.store import Store
+from pattern_metrics.schemas.pattern_scored import PatternScored
 from tests.support.events import TopicRecord
 from tests.support.pipeline import BASE_TIME
 from tests.support.waiting import eventually

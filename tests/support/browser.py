@@ -11,11 +11,11 @@ import pytest_asyncio
 from playwright.async_api import Browser, Page, async_playwright, expect
 from pydantic import SecretStr
 
-from consumer.dashboard.page import Page as ServedPage
-from consumer.dashboard.page import Watched
-from consumer.embedded import HOST
-from consumer.serving import address_of, serving_routes
-from consumer.settings import DatabaseSettings
+from pattern_metrics.consumer.dashboard.page import Page as ServedPage
+from pattern_metrics.consumer.dashboard.page import Watched
+from pattern_metrics.consumer.embedded import HOST
+from pattern_metrics.consumer.serving import address_of, serving_routes
+from pattern_metrics.consumer.settings import DatabaseSettings
 from tests.support.kafka import missing
 from tests.support.waiting import eventually
 

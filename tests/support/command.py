@@ -14,7 +14,7 @@ from typing import Any
 
 from pydantic import SecretStr
 
-from consumer.settings import WorkerSettings
+from pattern_metrics.consumer.settings import WorkerSettings
 from tests.support.waiting import eventually
 
 PROGRAM = Path(sys.executable).with_name("pattern-metrics")

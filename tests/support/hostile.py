@@ -3,8 +3,12 @@
 import json
 from typing import NamedTuple
 
-from schemas.dead_letter import RejectReason
-from schemas.pattern_scored import METADATA_BYTES_MAX, METADATA_DEPTH_MAX, VERSION_CHARACTERS_MAX
+from pattern_metrics.schemas.dead_letter import RejectReason
+from pattern_metrics.schemas.pattern_scored import (
+    METADATA_BYTES_MAX,
+    METADATA_DEPTH_MAX,
+    VERSION_CHARACTERS_MAX,
+)
 from tests.support.events import (
     DIGITS_MAX,
     PATTERN_ID,

@@ -7,12 +7,12 @@ from typing import Any
 
 import asyncpg
 
-from consumer.connecting import Connection
-from consumer.dead_letters import DeadLetter, Selection, read_letters, redrive
-from consumer.ingestion import Accounting
-from consumer.records import Rejected, StoredRecord
-from consumer.store import Store
-from schemas.dead_letter import RejectReason
+from pattern_metrics.consumer.connecting import Connection
+from pattern_metrics.consumer.dead_letters import DeadLetter, Selection, read_letters, redrive
+from pattern_metrics.consumer.ingestion import Accounting
+from pattern_metrics.consumer.records import Rejected, StoredRecord
+from pattern_metrics.consumer.store import Store
+from pattern_metrics.schemas.dead_letter import RejectReason
 from tests.support.events import NOW
 
 ACCEPTED_UNTIL = NOW + timedelta(days=1)

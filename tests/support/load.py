@@ -5,9 +5,9 @@ import random
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
-from consumer.settings import WorkerSettings
-from publisher import ScorePublisher
-from schemas.pattern_scored import PatternScored
+from pattern_metrics.consumer.settings import WorkerSettings
+from pattern_metrics.publisher import ScorePublisher
+from pattern_metrics.schemas.pattern_scored import PatternScored
 from tests.support.command import SECONDS_MAX, WorkerProcess
 from tests.support.pipeline import an_event, fetch, producing
 from tests.support.waiting import eventually

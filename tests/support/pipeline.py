@@ -12,10 +12,10 @@ import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from pydantic import SecretStr
 
-from consumer.ingestion import Accounting
-from consumer.settings import WorkerSettings
-from consumer.worker import Worker
-from schemas.pattern_scored import PatternScored
+from pattern_metrics.consumer.ingestion import Accounting
+from pattern_metrics.consumer.settings import WorkerSettings
+from pattern_metrics.consumer.worker import Worker
+from pattern_metrics.schemas.pattern_scored import PatternScored
 from tests.support.kafka import Broker
 
 SettingsFactory = Callable[..., WorkerSettings]

@@ -11,7 +11,7 @@ from uuid import uuid4
 import asyncpg
 import pytest
 
-from consumer.embedded import PostgresServer
+from pattern_metrics.consumer.embedded import PostgresServer
 
 # For tests that never crash the machine; little WAL, as it may lie in memory.
 NO_DURABILITY = {
@@ -94,7 +94,7 @@ def migrated_template() -> Templates:
 
 
 async def _migrate_template(server: PostgresServer) -> str:
-    from consumer.migration import migrate_up
+    from pattern_metrics.consumer.migration import migrate_up
 
     name = "migrated_template"
     await _execute(server, f"CREATE DATABASE {name}")

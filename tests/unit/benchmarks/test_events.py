@@ -8,7 +8,7 @@ from benchmarks.events import END_MARKS, HOT_PATTERNS, PARTITIONS, Shape, genera
 from benchmarks.running import turns
 from benchmarks.scenarios import FULL, QUICK, SYSTEMS, scenarios
 from benchmarks.topics import digest
-from schemas.pattern_scored import parse_event
+from pattern_metrics.schemas.pattern_scored import parse_event
 
 
 def test_the_events_are_the_same_from_run_to_run() -> None:

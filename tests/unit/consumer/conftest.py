@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from consumer.settings import LogSettings, WorkerSettings
+from pattern_metrics.consumer.settings import LogSettings, WorkerSettings
 
 
 @pytest.fixture

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from consumer.alive import address
-from consumer.settings import HttpSettings
+from pattern_metrics.consumer.alive import address
+from pattern_metrics.consumer.settings import HttpSettings
 
 
 @pytest.mark.parametrize(

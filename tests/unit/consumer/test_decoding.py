@@ -4,10 +4,10 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from consumer.decoding import decode, decode_all
-from consumer.records import Accepted, Rejected
-from schemas.dead_letter import RejectReason
-from schemas.pattern_scored import PatternScored
+from pattern_metrics.consumer.decoding import decode, decode_all
+from pattern_metrics.consumer.records import Accepted, Rejected
+from pattern_metrics.schemas.dead_letter import RejectReason
+from pattern_metrics.schemas.pattern_scored import PatternScored
 from tests.support.events import (
     ACCEPTED_UNTIL,
     TopicRecord,

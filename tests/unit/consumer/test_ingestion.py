@@ -5,8 +5,8 @@ from aiokafka import TopicPartition
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consumer.ingestion import Accounting, Batch, Breaker, decode_batch
-from consumer.offsets import OffsetRange, cut
+from pattern_metrics.consumer.ingestion import Accounting, Batch, Breaker, decode_batch
+from pattern_metrics.consumer.offsets import OffsetRange, cut
 from tests.support.events import ACCEPTED_UNTIL, TopicRecord, value
 
 verdicts = st.lists(st.booleans(), max_size=40)

@@ -9,9 +9,9 @@ from types import SimpleNamespace
 import pytest
 import structlog
 
-import consumer.logs
-from consumer.logs import LINES_MAX, REPEAT_SECONDS, RepeatFilter, configure_logging
-from consumer.settings import LogSettings
+import pattern_metrics.consumer.logs
+from pattern_metrics.consumer.logs import LINES_MAX, REPEAT_SECONDS, RepeatFilter, configure_logging
+from pattern_metrics.consumer.settings import LogSettings
 from tests.support.waiting import eventually
 
 
@@ -22,7 +22,7 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
-    monkeypatch.setattr(consumer.logs, "time", SimpleNamespace(monotonic=lambda: clock.now))
+    monkeypatch.setattr(pattern_metrics.consumer.logs, "time", SimpleNamespace(monotonic=lambda: clock.now))
     return clock
 
 
@@ -76,13 +76,15 @@ def test_different_messages_do_not_hold_each_other_back() -> None:
 def test_nobody_else_is_held_back() -> None:
     repeats = RepeatFilter()
 
-    assert all(repeats.filter(said("consumer.session", "batch_written")) for _ in range(10))
+    assert all(repeats.filter(said("pattern_metrics.consumer.session", "batch_written")) for _ in range(10))
 
 
 @pytest.mark.usefixtures("clean_environment", "logging_as_it_was")
 def test_logs_are_json_lines_on_standard_error(capsys: pytest.CaptureFixture[str]) -> None:
     configure_logging(LogSettings(log_format="json"))
-    structlog.get_logger("consumer.somewhere").warning("not_ready", component="kafka", seconds=1.5)
+    structlog.get_logger("pattern_metrics.consumer.somewhere").warning(
+        "not_ready", component="kafka", seconds=1.5
+    )
     logging.getLogger("aiokafka.conn").warning("no connection to %s", "node 1")
     captured = capsys.readouterr()
     ours, theirs = [json.loads(line) for line in captured.err.splitlines()]
@@ -98,7 +100,7 @@ def test_logs_are_json_lines_on_standard_error(capsys: pytest.CaptureFixture[str
 @pytest.mark.usefixtures("clean_environment", "logging_as_it_was")
 def test_each_line_of_one_of_several_processes_names_it(capsys: pytest.CaptureFixture[str]) -> None:
     configure_logging(LogSettings(log_format="json"), process=0)
-    logger = structlog.get_logger("consumer.somewhere")
+    logger = structlog.get_logger("pattern_metrics.consumer.somewhere")
     logger.info("before")
     thread = threading.Thread(target=logger.info, args=("elsewhere",))
     thread.start()
@@ -116,7 +118,7 @@ def test_each_line_of_one_of_several_processes_names_it(capsys: pytest.CaptureFi
 @pytest.mark.usefixtures("clean_environment", "logging_as_it_was")
 def test_without_a_format_a_pipe_gets_json(capsys: pytest.CaptureFixture[str]) -> None:
     configure_logging(LogSettings())
-    structlog.get_logger("consumer.somewhere").info("started")
+    structlog.get_logger("pattern_metrics.consumer.somewhere").info("started")
 
     assert json.loads(capsys.readouterr().err)["event"] == "started"
 
@@ -124,7 +126,7 @@ def test_without_a_format_a_pipe_gets_json(capsys: pytest.CaptureFixture[str]) -
 @pytest.mark.usefixtures("clean_environment", "logging_as_it_was")
 def test_the_console_format_is_for_people(capsys: pytest.CaptureFixture[str]) -> None:
     configure_logging(LogSettings(log_format="console"))
-    structlog.get_logger("consumer.somewhere").info("started", lag=3)
+    structlog.get_logger("pattern_metrics.consumer.somewhere").info("started", lag=3)
 
     assert "started" in capsys.readouterr().err
 
@@ -133,7 +135,7 @@ def test_the_console_format_is_for_people(capsys: pytest.CaptureFixture[str]) ->
 @pytest.mark.parametrize("level", ["INFO", "ERROR"])
 def test_less_than_the_level_is_not_logged(level: str, capsys: pytest.CaptureFixture[str]) -> None:
     configure_logging(LogSettings.model_validate({"log_level": level, "log_format": "json"}))
-    logger = structlog.get_logger("consumer.somewhere")
+    logger = structlog.get_logger("pattern_metrics.consumer.somewhere")
     logger.debug("detail")
     logger.info("batch_written")
     logger.error("lost")
@@ -150,7 +152,7 @@ async def test_lines_that_nobody_reads_are_dropped_and_counted_once_somebody_doe
     reader, writer = os.pipe()
     monkeypatch.setattr(sys, "stderr", os.fdopen(writer, "w"))
     configure_logging(LogSettings(log_format="json"), is_patient=True)
-    logger = structlog.get_logger("consumer.somewhere")
+    logger = structlog.get_logger("pattern_metrics.consumer.somewhere")
     count = LINES_MAX + 1000  # more than find room with those that the pipe holds
     for number in range(count):
         logger.info("batch_written", number=number, padding="x" * 1000)

@@ -10,12 +10,12 @@ from aiokafka import TopicPartition
 from prometheus_client import REGISTRY, CollectorRegistry
 from prometheus_client.parser import text_string_to_metric_families
 
-from consumer.faults import Fault
-from consumer.ingestion import Accounting, Batch
-from consumer.metrics import TABLE, Metrics, Span
-from consumer.offsets import OffsetRange, Start
-from consumer.records import Rejected
-from schemas.dead_letter import RejectReason
+from pattern_metrics.consumer.faults import Fault
+from pattern_metrics.consumer.ingestion import Accounting, Batch
+from pattern_metrics.consumer.metrics import TABLE, Metrics, Span
+from pattern_metrics.consumer.offsets import OffsetRange, Start
+from pattern_metrics.consumer.records import Rejected
+from pattern_metrics.schemas.dead_letter import RejectReason
 from tests.support.events import TopicRecord, accepted, event
 from tests.support.scraping import Answer, Samples
 

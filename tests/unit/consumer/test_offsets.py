@@ -2,7 +2,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consumer.offsets import OffsetRange, Start, choose_start, next_offset, restart_out_of_range
+from pattern_metrics.consumer.offsets import (
+    OffsetRange,
+    Start,
+    choose_start,
+    next_offset,
+    restart_out_of_range,
+)
 from tests.support.events import TopicRecord
 
 offsets = st.integers(0, 2**63 - 2)

@@ -9,17 +9,17 @@ import pytest
 from aiokafka.abc import AbstractTokenProvider
 from pydantic_settings import BaseSettings
 
-from consumer.faults import Fault, diagnose
-from consumer.settings import (
+from pattern_metrics.consumer.faults import Fault, diagnose
+from pattern_metrics.consumer.settings import (
     DatabaseSettings,
     InvalidSettingError,
     LogSettings,
     WorkerSettings,
     load,
 )
-from schemas.clock_settings import ClockSettings
-from schemas.kafka_settings import KafkaSettings
-from schemas.token_provider import TokenProviderError
+from pattern_metrics.schemas.clock_settings import ClockSettings
+from pattern_metrics.schemas.kafka_settings import KafkaSettings
+from pattern_metrics.schemas.token_provider import TokenProviderError
 
 SECRET = "hunter2"
 DATABASE_URL = f"postgresql://worker:{SECRET}@127.0.0.1:5432/metrics"

@@ -8,10 +8,10 @@ from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-from consumer.records import Fate, Rejected, StoredRecord
-from consumer.spans import LINKS_MAX, RecordedBatch
-from consumer.tracing import OFF, begin_batch, tracing_asked_by
-from schemas.dead_letter import RejectReason
+from pattern_metrics.consumer.records import Fate, Rejected, StoredRecord
+from pattern_metrics.consumer.spans import LINKS_MAX, RecordedBatch
+from pattern_metrics.consumer.tracing import OFF, begin_batch, tracing_asked_by
+from pattern_metrics.schemas.dead_letter import RejectReason
 
 TRACE, SPAN = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
 VALID = f"00-{TRACE}-{SPAN}-01"
@@ -108,6 +108,7 @@ def test_where_tracing_is_off_every_batch_has_the_one_trace_that_does_nothing() 
 
 
 def test_nothing_of_the_worker_or_the_publisher_imports_opentelemetry_by_itself() -> None:
-    modules = "consumer.cli, consumer.worker, consumer.serving, publisher"
+    names = ("consumer.cli", "consumer.worker", "consumer.serving", "publisher")
+    modules = ", ".join(f"pattern_metrics.{name}" for name in names)
     code = f"import sys, {modules}; sys.exit(any('opentelemetry' in name for name in sys.modules))"
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)

@@ -5,7 +5,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from consumer.stopping import GraceExpiredError, Stop, cancel
+from pattern_metrics.consumer.stopping import GraceExpiredError, Stop, cancel
 
 LONG_SECONDS = 60
 

@@ -8,10 +8,10 @@ from types import SimpleNamespace
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from consumer import metrics as metrics_module
-from consumer.ingestion import Accounting, Batch
-from consumer.metrics import Metrics, Span
-from consumer.uniting import counts_of, unite
+from pattern_metrics.consumer import metrics as metrics_module
+from pattern_metrics.consumer.ingestion import Accounting, Batch
+from pattern_metrics.consumer.metrics import Metrics, Span
+from pattern_metrics.consumer.uniting import counts_of, unite
 
 Samples = dict[tuple[str, tuple[str, ...]], float]
 

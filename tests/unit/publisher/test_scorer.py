@@ -7,8 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from publisher.scorer import NAME_CHARACTERS_MAX, UnreadableFile, find_sources, score_file, score_paths
-from schemas.pattern_scored import PatternScored
+from pattern_metrics.publisher.scorer import (
+    NAME_CHARACTERS_MAX,
+    UnreadableFile,
+    find_sources,
+    score_file,
+    score_paths,
+)
+from pattern_metrics.schemas.pattern_scored import PatternScored
 from tests.unit.publisher.scoring import MEASURED_AT, assert_consistent, dimensions_of, events_of, score_text
 
 STANDARD_LIBRARY = Path(sysconfig.get_paths()["stdlib"])

@@ -8,14 +8,14 @@ import jsonschema
 import pytest
 import yaml
 
-import schemas
-from schemas.dead_letter import InvalidEventError
-from schemas.generate import ASYNCAPI_FILE, JSON_SCHEMA_FILE, documents
-from schemas.kafka_settings import KafkaSettings
-from schemas.pattern_scored import METADATA_BYTES_MAX, VERSION_CHARACTERS_MAX, parse_event
+import pattern_metrics.schemas
+from pattern_metrics.schemas.dead_letter import InvalidEventError
+from pattern_metrics.schemas.generate import ASYNCAPI_FILE, JSON_SCHEMA_FILE, documents
+from pattern_metrics.schemas.kafka_settings import KafkaSettings
+from pattern_metrics.schemas.pattern_scored import METADATA_BYTES_MAX, VERSION_CHARACTERS_MAX, parse_event
 from tests.support.events import ACCEPTED_UNTIL, PATTERN_ID, REQUIRED, fields, nested
 
-DIRECTORY = Path(schemas.__file__).parent
+DIRECTORY = Path(pattern_metrics.schemas.__file__).parent
 
 FORMATS = jsonschema.FormatChecker()
 

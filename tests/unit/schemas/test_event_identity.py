@@ -10,9 +10,9 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from schemas.dead_letter import InvalidEventError, RejectReason
-from schemas.json_lines import read_events
-from schemas.pattern_scored import PatternScored, parse_event, parse_measurement
+from pattern_metrics.schemas.dead_letter import InvalidEventError, RejectReason
+from pattern_metrics.schemas.json_lines import read_events
+from pattern_metrics.schemas.pattern_scored import PatternScored, parse_event, parse_measurement
 from tests.support.events import (
     ACCEPTED_UNTIL,
     EVENT_ID,

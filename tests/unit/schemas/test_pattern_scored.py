@@ -7,8 +7,8 @@ from uuid import UUID
 
 import pytest
 
-from schemas.dead_letter import InvalidEventError, RejectReason
-from schemas.pattern_scored import (
+from pattern_metrics.schemas.dead_letter import InvalidEventError, RejectReason
+from pattern_metrics.schemas.pattern_scored import (
     METADATA_BYTES_MAX,
     METADATA_DEPTH_MAX,
     VERSION_CHARACTERS_MAX,

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from schemas.dead_letter import InvalidEventError
-from schemas.pattern_scored import PatternScored, parse_event, parse_measurement
+from pattern_metrics.schemas.dead_letter import InvalidEventError
+from pattern_metrics.schemas.pattern_scored import PatternScored, parse_event, parse_measurement
 from tests.support.events import ACCEPTED_UNTIL, fields, nested
 
 MARKER = "hunter2"

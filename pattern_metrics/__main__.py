@@ -1,4 +1,4 @@
-"""The entry point, `pattern-metrics` or `python -m consumer`: signals are heard before the long imports."""
+"""The entry point of `pattern-metrics` and `python -m pattern_metrics`. Handles signals before it imports."""
 
 import os
 import signal
@@ -23,7 +23,7 @@ def main() -> None:
     for number, handler in before.items():
         if handler is not signal.SIG_IGN:
             signal.signal(number, end)
-    from consumer.cli import main as run_command_line
+    from pattern_metrics.consumer.cli import main as run_command_line
 
     if not is_worker:
         signal.signal(signal.SIGINT, before[signal.SIGINT])

@@ -1,0 +1,59 @@
+"""Score code patterns, publish each measurement, and keep one current row per pattern.
+
+The names below are the public ones. Each is loaded when it is first used, so that a model needs no Kafka
+client and a publisher no database driver.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from pattern_metrics.consumer.backfill import store_quality_metrics
+    from pattern_metrics.publisher.publisher import BlockingScorePublisher, PublishError, ScorePublisher
+    from pattern_metrics.schemas.dead_letter import InvalidEventError, RejectReason
+    from pattern_metrics.schemas.pattern_id import pattern_id_of
+    from pattern_metrics.schemas.pattern_scored import Measurement, PatternScored
+
+    __version__: str
+
+__all__ = [
+    "BlockingScorePublisher",
+    "InvalidEventError",
+    "Measurement",
+    "PatternScored",
+    "PublishError",
+    "RejectReason",
+    "ScorePublisher",
+    "__version__",
+    "pattern_id_of",
+    "store_quality_metrics",
+]
+
+_HOMES: Final = {
+    "BlockingScorePublisher": "publisher.publisher",
+    "InvalidEventError": "schemas.dead_letter",
+    "Measurement": "schemas.pattern_scored",
+    "PatternScored": "schemas.pattern_scored",
+    "PublishError": "publisher.publisher",
+    "RejectReason": "schemas.dead_letter",
+    "ScorePublisher": "publisher.publisher",
+    "pattern_id_of": "schemas.pattern_id",
+    "store_quality_metrics": "consumer.backfill",
+}
+
+
+def __getattr__(name: str) -> Any:  # noqa: ANN401 - each public name has a type of its own
+    if name == "__version__":
+        from importlib.metadata import version
+
+        value: Any = version("pattern-metrics")
+    elif name in _HOMES:
+        value = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    else:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,0 +1,24 @@
+"""The identity of a pattern that has a name."""
+
+from typing import Final
+from uuid import UUID, uuid5
+
+_PATTERN_NAMESPACE: Final = UUID("3f0f6f0a-7a55-5b0e-8a3c-51f9d7c0a2b4")
+
+
+def pattern_id_of(name: str) -> UUID:
+    """Return the identity of the pattern of this name, as the scorer gives it.
+
+    Args:
+        name: `module:qualified_name` for code (`billing:Invoice.total`); any text for other patterns.
+            Equal names have equal identities: the name has to be unique among the patterns of the table.
+
+    Returns:
+        A UUID of version 5 (RFC 9562, section 5.5), which depends on the name alone.
+
+    Raises:
+        ValueError: the name is empty, or is not text that UTF-8 can hold.
+    """
+    if not name:
+        raise ValueError("a pattern's name is not empty")
+    return uuid5(_PATTERN_NAMESPACE, name)
