@@ -13,10 +13,10 @@ from itertools import islice
 from typing import IO, Final
 
 from pattern_metrics.consumer.decoding import FILE_TOPIC_PREFIX
-from pattern_metrics.consumer.health import Health
+from pattern_metrics.consumer.faults.health import Health
+from pattern_metrics.consumer.faults.retrying import WEATHER, persevere
 from pattern_metrics.consumer.ingestion import Accounting, Batch, decode_batch, store_batch
 from pattern_metrics.consumer.records import Accepted, StoredRecord
-from pattern_metrics.consumer.retrying import WEATHER, persevere
 from pattern_metrics.consumer.store import Store
 from pattern_metrics.schemas.pattern_scored import Measurement, PatternScored
 

@@ -29,7 +29,7 @@ from rich.progress import (
 from rich.text import Text
 from typing_extensions import override
 
-from pattern_metrics.consumer.faults import Fault, diagnose
+from pattern_metrics.consumer.faults.diagnosis import Fault, diagnose
 from pattern_metrics.consumer.logs import configure_logging
 from pattern_metrics.consumer.output import OutputError, writing
 from pattern_metrics.consumer.settings import (

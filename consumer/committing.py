@@ -9,8 +9,8 @@ import structlog
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError
 
-from pattern_metrics.consumer.faults import diagnose
-from pattern_metrics.consumer.health import Health
+from pattern_metrics.consumer.faults.diagnosis import diagnose
+from pattern_metrics.consumer.faults.health import Health
 from pattern_metrics.consumer.metrics import Metrics
 from pattern_metrics.consumer.stopping import Stop, cancel, see
 from pattern_metrics.consumer.tracing import OFF, BatchTrace

@@ -4,15 +4,13 @@ from typing import Any, Final, TypeAlias
 
 import asyncpg
 
+from pattern_metrics.consumer.faults.diagnosis import UnfitDatabaseError
+
 CONNECT_SECONDS_MAX: Final = 10
 STATEMENT_SECONDS_MAX: Final = 45
 """A statement that takes longer is given up, with its connection: it may be half-open."""
 
 Connection: TypeAlias = "asyncpg.Connection[Any]"
-
-
-class UnfitDatabaseError(Exception):
-    """The database cannot hold what events hold; the message says what to do."""
 
 
 async def connect(database_url: str, **options: Any) -> Connection:  # noqa: ANN401 - the driver's

@@ -23,7 +23,7 @@ from aiokafka.protocol.fetch import FetchRequest
 from aiokafka.protocol.group import HeartbeatRequest
 from aiokafka.protocol.metadata import MetadataRequest
 
-from pattern_metrics.consumer.faults import Fault, diagnose
+from pattern_metrics.consumer.faults.diagnosis import Fault, diagnose
 from pattern_metrics.consumer.fetched_records import unpack_by_these_rules
 from pattern_metrics.consumer.settings import WorkerSettings
 from pattern_metrics.consumer.topic_id_request import TopicIdRequest, told

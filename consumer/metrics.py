@@ -19,7 +19,7 @@ from typing import Final, Literal
 import prometheus_client
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
-from pattern_metrics.consumer.faults import Fault
+from pattern_metrics.consumer.faults.diagnosis import Fault
 from pattern_metrics.consumer.ingestion import Accounting, Batch
 from pattern_metrics.consumer.offsets import OffsetRange, Partition, Start
 from pattern_metrics.schemas.dead_letter import RejectReason

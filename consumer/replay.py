@@ -6,10 +6,10 @@ from uuid import UUID
 
 from typing_extensions import override
 
-from pattern_metrics.consumer.health import Health
+from pattern_metrics.consumer.faults.health import Health
+from pattern_metrics.consumer.faults.retrying import WEATHER, persevere
 from pattern_metrics.consumer.ingestion import Accounting, Batch, decode_batch, store_batch
 from pattern_metrics.consumer.records import Accepted, Record, Rejected
-from pattern_metrics.consumer.retrying import WEATHER, persevere
 from pattern_metrics.consumer.settings import WorkerSettings
 from pattern_metrics.consumer.shadow import open_store
 from pattern_metrics.consumer.sql import statement

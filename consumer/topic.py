@@ -9,7 +9,7 @@ import structlog
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import OffsetOutOfRangeError
 
-from pattern_metrics.consumer.health import Health
+from pattern_metrics.consumer.faults.health import Health
 from pattern_metrics.consumer.kafka import create_reader, require_topic
 from pattern_metrics.consumer.polling import room_for, size_of
 from pattern_metrics.consumer.records import Record

@@ -9,10 +9,10 @@ from uuid import UUID
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 
-from pattern_metrics.consumer.faults import Fault, diagnose
-from pattern_metrics.consumer.health import Health
+from pattern_metrics.consumer.faults.diagnosis import Fault, diagnose
+from pattern_metrics.consumer.faults.health import Health
+from pattern_metrics.consumer.faults.retrying import persevere
 from pattern_metrics.consumer.kafka import require_topic, topic_id
-from pattern_metrics.consumer.retrying import persevere
 from pattern_metrics.consumer.settings import WorkerSettings
 from pattern_metrics.consumer.store import Store
 

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TypeAlias
 
-from pattern_metrics.consumer.health import Health
+from pattern_metrics.consumer.faults.health import Health
+from pattern_metrics.consumer.faults.retrying import persevere
 from pattern_metrics.consumer.ingestion import Accounting, Breaker, store_batch
 from pattern_metrics.consumer.metrics import Metrics, Span
 from pattern_metrics.consumer.offsets import Partition
 from pattern_metrics.consumer.pacing import Pace, Part, count
-from pattern_metrics.consumer.retrying import persevere
 from pattern_metrics.consumer.stopping import cancel
 from pattern_metrics.consumer.store import Store
 from pattern_metrics.consumer.tracing import BatchTrace

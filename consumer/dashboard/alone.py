@@ -13,7 +13,7 @@ from starlette.responses import JSONResponse
 from starlette.routing import Route
 
 from pattern_metrics.consumer.dashboard.page import Page
-from pattern_metrics.consumer.faults import Fault, diagnose
+from pattern_metrics.consumer.faults.diagnosis import Fault, diagnose
 from pattern_metrics.consumer.serving import address_of, serving_routes
 from pattern_metrics.consumer.settings import DashboardSettings
 

@@ -17,7 +17,7 @@ from aiokafka.coordinator.assignors.sticky.sticky_assignor import StickyPartitio
 from aiokafka.structs import OffsetAndMetadata
 
 from pattern_metrics.consumer import watching
-from pattern_metrics.consumer.health import Health
+from pattern_metrics.consumer.faults.health import Health
 from pattern_metrics.consumer.ingestion import Accounting
 from pattern_metrics.consumer.kafka import create_reader, require_topic
 from pattern_metrics.consumer.offsets import OffsetRange, Start

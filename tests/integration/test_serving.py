@@ -12,7 +12,7 @@ from pydantic import SecretStr
 
 from pattern_metrics.consumer import serving as module
 from pattern_metrics.consumer.embedded import HOST, free_port
-from pattern_metrics.consumer.health import Health
+from pattern_metrics.consumer.faults.health import Health
 from pattern_metrics.consumer.metrics import Metrics
 from pattern_metrics.consumer.serving import (
     CONNECTIONS_MAX,

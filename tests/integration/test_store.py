@@ -7,7 +7,7 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from pattern_metrics.consumer.faults import Fault, diagnose
+from pattern_metrics.consumer.faults.diagnosis import Fault, diagnose
 from pattern_metrics.consumer.ingestion import Accounting, decode_batch, store_batch
 from pattern_metrics.consumer.offsets import OffsetRange, Start
 from pattern_metrics.consumer.store import ProgressLostError, Store, connected

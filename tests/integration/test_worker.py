@@ -10,7 +10,7 @@ import pytest
 from pydantic import SecretStr
 
 from pattern_metrics.consumer import pacing, store
-from pattern_metrics.consumer.faults import diagnose_beyond_rows
+from pattern_metrics.consumer.faults.diagnosis import diagnose_beyond_rows
 from pattern_metrics.consumer.ingestion import Accounting
 from pattern_metrics.consumer.settings import WorkerSettings
 from pattern_metrics.consumer.worker import Worker

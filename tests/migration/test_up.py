@@ -6,9 +6,8 @@ import asyncpg
 import pytest
 from structlog.testing import capture_logs
 
-from pattern_metrics.consumer.connecting import UnfitDatabaseError
 from pattern_metrics.consumer.embedded import PostgresServer
-from pattern_metrics.consumer.faults import Diagnosis, Fault, diagnose
+from pattern_metrics.consumer.faults.diagnosis import Diagnosis, Fault, UnfitDatabaseError, diagnose
 from pattern_metrics.consumer.migration import (
     HEAD_REVISION,
     MigrationError,

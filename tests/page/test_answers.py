@@ -21,7 +21,7 @@ from pattern_metrics.consumer.dashboard.database import CONNECTIONS_MAX, Databas
 from pattern_metrics.consumer.dashboard.page import ORDERS, Page, Watched
 from pattern_metrics.consumer.dashboard.reading import Reader
 from pattern_metrics.consumer.embedded import HOST, PostgresServer
-from pattern_metrics.consumer.health import Health
+from pattern_metrics.consumer.faults.health import Health
 from pattern_metrics.consumer.metrics import Lag, Metrics
 from pattern_metrics.consumer.offsets import Partition
 from pattern_metrics.consumer.serving import serving_routes

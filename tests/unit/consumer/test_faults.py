@@ -8,7 +8,7 @@ import pytest
 from aiokafka import errors as kafka_errors
 from asyncpg.exceptions._base import DataError as EncodingError
 
-from pattern_metrics.consumer.faults import Fault, diagnose, diagnose_beyond_rows
+from pattern_metrics.consumer.faults.diagnosis import Fault, diagnose, diagnose_beyond_rows
 from pattern_metrics.schemas.kafka_settings import SettingFileError
 
 SECRET = "hunter2"

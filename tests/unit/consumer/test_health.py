@@ -6,9 +6,9 @@ import pytest
 import structlog
 from structlog.testing import LogCapture
 
-import pattern_metrics.consumer.health
-from pattern_metrics.consumer.faults import Diagnosis, Fault, diagnose, diagnose_beyond_rows
-from pattern_metrics.consumer.health import REMINDER_SECONDS, Health
+import pattern_metrics.consumer.faults.health
+from pattern_metrics.consumer.faults.diagnosis import Diagnosis, Fault, diagnose, diagnose_beyond_rows
+from pattern_metrics.consumer.faults.health import REMINDER_SECONDS, Health
 
 
 class Scene:
@@ -29,9 +29,11 @@ class Scene:
 @pytest.fixture
 def scene(monkeypatch: pytest.MonkeyPatch) -> Scene:
     scene = Scene()
-    monkeypatch.setattr(pattern_metrics.consumer.health, "time", SimpleNamespace(monotonic=lambda: scene.now))
+    monkeypatch.setattr(
+        pattern_metrics.consumer.faults.health, "time", SimpleNamespace(monotonic=lambda: scene.now)
+    )
     logger = structlog.wrap_logger(None, processors=[scene.capture])
-    monkeypatch.setattr(pattern_metrics.consumer.health, "logger", logger)
+    monkeypatch.setattr(pattern_metrics.consumer.faults.health, "logger", logger)
     return scene
 
 

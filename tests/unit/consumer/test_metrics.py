@@ -10,7 +10,7 @@ from aiokafka import TopicPartition
 from prometheus_client import REGISTRY, CollectorRegistry
 from prometheus_client.parser import text_string_to_metric_families
 
-from pattern_metrics.consumer.faults import Fault
+from pattern_metrics.consumer.faults.diagnosis import Fault
 from pattern_metrics.consumer.ingestion import Accounting, Batch
 from pattern_metrics.consumer.metrics import TABLE, Metrics, Span
 from pattern_metrics.consumer.offsets import OffsetRange, Start

@@ -9,7 +9,7 @@ import pytest
 from aiokafka.abc import AbstractTokenProvider
 from pydantic_settings import BaseSettings
 
-from pattern_metrics.consumer.faults import Fault, diagnose
+from pattern_metrics.consumer.faults.diagnosis import Fault, diagnose
 from pattern_metrics.consumer.settings import (
     DatabaseSettings,
     InvalidSettingError,

@@ -6,7 +6,7 @@ from typing import Final
 
 import structlog
 
-from pattern_metrics.consumer.faults import Diagnosis, Fault, said_by_server
+from pattern_metrics.consumer.faults.diagnosis import Diagnosis, Fault, said_by_server
 
 logger = structlog.get_logger()
 

@@ -5,8 +5,8 @@ from typing import Final, TypeVar
 
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, wait_random_exponential
 
-from pattern_metrics.consumer.faults import Fault, diagnose_beyond_rows
-from pattern_metrics.consumer.health import Health
+from pattern_metrics.consumer.faults.diagnosis import Fault, diagnose_beyond_rows
+from pattern_metrics.consumer.faults.health import Health
 
 T = TypeVar("T")
 

@@ -12,7 +12,6 @@ from typing import Final
 import asyncpg
 from aiokafka import errors as kafka_errors
 
-from pattern_metrics.consumer.connecting import UnfitDatabaseError
 from pattern_metrics.schemas.kafka_settings import SettingFileError
 from pattern_metrics.schemas.token_provider import TokenProviderError
 
@@ -256,3 +255,7 @@ def _diagnose_client(error: BaseException) -> Diagnosis:
     if isinstance(error, (asyncpg.InterfaceError, asyncpg.InternalClientError)):
         return Diagnosis(Fault.WEATHER, _UNREACHABLE)
     return Diagnosis(Fault.UNKNOWN, "unexpected error")
+
+
+class UnfitDatabaseError(Exception):
+    """The database cannot hold what events hold; the message says what to do."""
