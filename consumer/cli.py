@@ -47,7 +47,7 @@ from pattern_metrics.schemas.clock_settings import ClockSettings
 from pattern_metrics.schemas.kafka_settings import KafkaSettings
 
 if TYPE_CHECKING:
-    from pattern_metrics.consumer.ingestion import Accounting
+    from pattern_metrics.consumer.records.accounting import Accounting
 
 T = TypeVar("T")
 

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Iterable
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
-from pattern_metrics.consumer.records import Event
+from pattern_metrics.consumer.records.record import Event
 
 COLUMNS: Final = (
     "pattern_id",

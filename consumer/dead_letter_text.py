@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from pattern_metrics.consumer.dead_letters import OPEN, DeadLetter
-from pattern_metrics.consumer.decoding import FILE_TOPIC_PREFIX
+from pattern_metrics.consumer.records.decoding import FILE_TOPIC_PREFIX
 
 
 def safe_text(text: str) -> str:

@@ -10,9 +10,11 @@ from typing import Any, Final, NamedTuple
 from typing_extensions import override
 
 from pattern_metrics.consumer.connecting import Connection
-from pattern_metrics.consumer.decoding import is_structured, without_registry_prefix
-from pattern_metrics.consumer.ingestion import Accounting, decode_batch, store_batch
-from pattern_metrics.consumer.records import Record, Rejected, StoredRecord, storable_text
+from pattern_metrics.consumer.ingestion import store_batch
+from pattern_metrics.consumer.records.accounting import Accounting
+from pattern_metrics.consumer.records.batch import decode_batch
+from pattern_metrics.consumer.records.decoding import is_structured, without_registry_prefix
+from pattern_metrics.consumer.records.record import Record, Rejected, StoredRecord, storable_text
 from pattern_metrics.consumer.sql import statement
 from pattern_metrics.consumer.store import Store, StoreTransaction, connected
 from pattern_metrics.schemas.dead_letter import RejectReason

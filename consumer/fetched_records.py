@@ -19,8 +19,8 @@ from aiokafka.record.default_records import _DefaultRecordBatchPy
 from aiokafka.record.memory_records import _MemoryRecordsPy
 from typing_extensions import override
 
-from pattern_metrics.consumer.offsets import next_offset
-from pattern_metrics.consumer.records import content_type_of
+from pattern_metrics.consumer.records.offsets import next_offset
+from pattern_metrics.consumer.records.record import content_type_of
 
 UnpackedT = TypeVar("UnpackedT")
 

@@ -13,7 +13,7 @@ from typing import Any, Final
 import orjson
 import structlog
 
-from pattern_metrics.consumer.ingestion import Accounting
+from pattern_metrics.consumer.records.accounting import Accounting
 from pattern_metrics.consumer.settings import WorkerSettings
 from pattern_metrics.consumer.stopping import cancel
 from pattern_metrics.consumer.worker import Worker

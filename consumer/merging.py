@@ -12,7 +12,7 @@ import asyncpg
 from pattern_metrics.consumer.connecting import STATEMENT_SECONDS_MAX, Connection
 from pattern_metrics.consumer.copying import COLUMNS_OF_STAGE, COLUMNS_OF_TABLE, first_id, new_rows, staged
 from pattern_metrics.consumer.faults.diagnosis import Fault, diagnose
-from pattern_metrics.consumer.records import Accepted, Event, Record, Rejected, storable_text
+from pattern_metrics.consumer.records.record import Accepted, Event, Record, Rejected, storable_text
 from pattern_metrics.consumer.sql import statement
 from pattern_metrics.schemas.dead_letter import RejectReason
 

@@ -20,8 +20,9 @@ import prometheus_client
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 from pattern_metrics.consumer.faults.diagnosis import Fault
-from pattern_metrics.consumer.ingestion import Accounting, Batch
-from pattern_metrics.consumer.offsets import OffsetRange, Partition, Start
+from pattern_metrics.consumer.records.accounting import Accounting
+from pattern_metrics.consumer.records.batch import Batch
+from pattern_metrics.consumer.records.offsets import OffsetRange, Partition, Start
 from pattern_metrics.schemas.dead_letter import RejectReason
 
 CONTENT_TYPE: Final = prometheus_client.exposition.CONTENT_TYPE_PLAIN_0_0_4

@@ -1,28 +1,19 @@
 """How much is written in one transaction: less, where the database takes too long for it."""
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Final
 
 import asyncpg
 
 from pattern_metrics.consumer.connecting import STATEMENT_SECONDS_MAX
-from pattern_metrics.consumer.ingestion import Batch
-from pattern_metrics.consumer.offsets import OffsetRange, Partition, cut
-from pattern_metrics.consumer.records import Accepted, Rejected
+from pattern_metrics.consumer.records.batch import Part, _batch, _in_order, count
+from pattern_metrics.consumer.records.offsets import cut
 
 QUICK_SECONDS_MAX: Final = STATEMENT_SECONDS_MAX / 4
 """Who wrote so quickly can write twice as much in time."""
-
-
-@dataclass(frozen=True, slots=True)
-class Part:
-    """Decoded records, and the offsets that are read with them, in the order of the records."""
-
-    batch: Batch
-    ranges: Mapping[Partition, OffsetRange]
 
 
 class Pace:
@@ -61,26 +52,3 @@ class Pace:
             raise
         if self._records_max is not None and time.monotonic() - began_at < QUICK_SECONDS_MAX:
             self._records_max = max(self._records_max, 2 * records)
-
-
-def count(batch: Batch) -> int:
-    """How many records it holds."""
-    return len(batch.accepted) + len(batch.rejected)
-
-
-def _in_order(whole: Part) -> list[Accepted | Rejected]:
-    places = {partition: place for place, partition in enumerate(whole.ranges)}
-
-    def place(fate: Accepted | Rejected) -> tuple[int, int]:
-        record = fate.record
-        return places[record.topic, record.partition], record.offset
-
-    return sorted([*whole.batch.accepted, *whole.batch.rejected], key=place)
-
-
-def _batch(fates: list[Accepted | Rejected]) -> Batch:
-    return Batch(
-        [fate for fate in fates if isinstance(fate, Accepted)],
-        [fate for fate in fates if isinstance(fate, Rejected)],
-        fates[-1].record,
-    )

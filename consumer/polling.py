@@ -5,7 +5,7 @@ Between two slices the loop goes on with what is being written.
 
 import asyncio
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import chain
@@ -14,46 +14,13 @@ from typing import Final
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import NoOffsetForPartitionError, OffsetOutOfRangeError
 
-from pattern_metrics.consumer.decoding import decode_all
-from pattern_metrics.consumer.ingestion import Breaker, gather
-from pattern_metrics.consumer.offsets import cut
-from pattern_metrics.consumer.pacing import Part
-from pattern_metrics.consumer.portions import Portion
-from pattern_metrics.consumer.records import Fate, Record
+from pattern_metrics.consumer.records.batch import room_for, size_of
+from pattern_metrics.consumer.records.decoding import decode_all
+from pattern_metrics.consumer.records.record import Fate, Record
 from pattern_metrics.consumer.settings import WorkerSettings
 
 POLL_SECONDS: Final = 0.5
 """How long a poll waits for the first record."""
-
-SLICE_RECORDS: Final = 500
-
-FIRST_RECORDS: Final = 16
-"""So many are asked for before it is known how large they are."""
-
-BATCH_BYTES_MAX: Final = 16 * 1024 * 1024
-"""A batch is full with so many bytes of values: a fetch is bounded too, but in bytes that are compressed."""
-
-
-def room_for(records: int, size: int, records_max: int) -> int:
-    """How many records to ask for next, by the size of those that are there.
-
-    Args:
-        records: in the batch.
-        size: of their values, in bytes.
-        records_max: BATCH_MAX_RECORDS.
-
-    Returns:
-        0 where the batch is full.
-    """
-    if records >= records_max or size >= BATCH_BYTES_MAX:
-        return 0
-    by_size = (BATCH_BYTES_MAX - size) * records // max(1, size) if records else FIRST_RECORDS
-    return min(records_max - records, SLICE_RECORDS, max(1, by_size))
-
-
-def size_of(record: Record) -> int:
-    """Of its value, in bytes."""
-    return len(record.value or b"")
 
 
 @dataclass(slots=True)
@@ -111,15 +78,3 @@ async def fill(
         await asyncio.sleep(0)  # in this turn of the loop answers are read,
         await asyncio.sleep(0)  # and in this one whoever waited for them goes on
     return filled
-
-
-def up_to_the_breaker(portions: Iterable[Portion[TopicPartition]], breaker: Breaker) -> list[Part]:
-    """What is to be written: all, or up to the record at which the breaker opens."""
-    parts = []
-    for portion in portions:
-        if breaker.is_open:
-            break
-        batch = gather(portion.fates, breaker)
-        is_whole = not portion.fates or batch.last is portion.fates[-1].record
-        parts.append(Part(batch, portion.ranges if is_whole else cut(portion.ranges, batch.last)))
-    return parts

@@ -8,8 +8,10 @@ from typing_extensions import override
 
 from pattern_metrics.consumer.faults.health import Health
 from pattern_metrics.consumer.faults.retrying import WEATHER, persevere
-from pattern_metrics.consumer.ingestion import Accounting, Batch, decode_batch, store_batch
-from pattern_metrics.consumer.records import Accepted, Record, Rejected
+from pattern_metrics.consumer.ingestion import store_batch
+from pattern_metrics.consumer.records.accounting import Accounting
+from pattern_metrics.consumer.records.batch import Batch, decode_batch
+from pattern_metrics.consumer.records.record import Accepted, Record, Rejected
 from pattern_metrics.consumer.settings import WorkerSettings
 from pattern_metrics.consumer.shadow import open_store
 from pattern_metrics.consumer.sql import statement

@@ -28,7 +28,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from pattern_metrics.consumer.alive import loopback_of
 from pattern_metrics.consumer.metrics import CONTENT_TYPE, Lag
-from pattern_metrics.consumer.offsets import Partition
+from pattern_metrics.consumer.records.offsets import Partition
 from pattern_metrics.consumer.settings import HttpSettings, InvalidSettingError, WorkerSettings
 from pattern_metrics.consumer.stopping import cancel
 

@@ -14,14 +14,13 @@ from aiokafka.errors import NoOffsetForPartitionError, OffsetOutOfRangeError
 from pattern_metrics.consumer.committing import Commits
 from pattern_metrics.consumer.faults.health import Health
 from pattern_metrics.consumer.faults.retrying import persevere
-from pattern_metrics.consumer.ingestion import Accounting, Breaker
 from pattern_metrics.consumer.kafka import REBALANCE_TIMEOUT_MS, create_consumer, learn_of_partitions
 from pattern_metrics.consumer.metrics import Metrics, Span
 from pattern_metrics.consumer.observing import Observer
-from pattern_metrics.consumer.offsets import OffsetRange, Partition, Start
-from pattern_metrics.consumer.pacing import Part
-from pattern_metrics.consumer.polling import POLL_SECONDS, fill, up_to_the_breaker
-from pattern_metrics.consumer.portions import Portion, split
+from pattern_metrics.consumer.polling import POLL_SECONDS, fill
+from pattern_metrics.consumer.records.accounting import Accounting, Breaker
+from pattern_metrics.consumer.records.batch import Part, Portion, split, up_to_the_breaker
+from pattern_metrics.consumer.records.offsets import OffsetRange, Partition, Start
 from pattern_metrics.consumer.settings import WorkerSettings
 from pattern_metrics.consumer.starting import ask_broker, settle
 from pattern_metrics.consumer.stopping import Stop, cancel, end_within

@@ -6,7 +6,7 @@ from typing import Any, Final
 from typing_extensions import override
 
 from pattern_metrics.consumer.connecting import Connection
-from pattern_metrics.consumer.records import Record
+from pattern_metrics.consumer.records.record import Record
 from pattern_metrics.consumer.settings import DatabaseSettings
 from pattern_metrics.consumer.sql import statement
 from pattern_metrics.consumer.store import Store

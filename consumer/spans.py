@@ -34,7 +34,7 @@ from opentelemetry.trace import (
 )
 from typing_extensions import override
 
-from pattern_metrics.consumer.records import Fate
+from pattern_metrics.consumer.records.record import Fate
 from pattern_metrics.consumer.settings import InvalidSettingError
 from pattern_metrics.consumer.tracing import BatchTrace, Step, recorder
 

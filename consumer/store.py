@@ -16,8 +16,8 @@ from pattern_metrics.consumer.connecting import (
     connect,
 )
 from pattern_metrics.consumer.merging import Merger
-from pattern_metrics.consumer.offsets import OffsetRange, Partition, Start
-from pattern_metrics.consumer.records import Rejected, storable_text
+from pattern_metrics.consumer.records.offsets import OffsetRange, Partition, Start
+from pattern_metrics.consumer.records.record import Rejected, storable_text
 from pattern_metrics.consumer.sql import statement
 
 CLOSE_SECONDS_MAX: Final = 2

@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager, nullcontext
 from contextvars import ContextVar
 from typing import Final, Literal, Self, TypeAlias
 
-from pattern_metrics.consumer.records import Fate
+from pattern_metrics.consumer.records.record import Fate
 
 Step: TypeAlias = Literal["poll", "decode", "write", "commit"]
 

@@ -8,10 +8,12 @@ from typing import Any, Final
 
 import asyncpg
 
-from pattern_metrics.consumer.ingestion import Accounting, Batch, decode_batch, store_batch
+from pattern_metrics.consumer.ingestion import store_batch
 from pattern_metrics.consumer.kafka import topic_id
 from pattern_metrics.consumer.migration import MigrationError, migration_status
-from pattern_metrics.consumer.records import Accepted, Rejected, StoredRecord
+from pattern_metrics.consumer.records.accounting import Accounting
+from pattern_metrics.consumer.records.batch import Batch, decode_batch
+from pattern_metrics.consumer.records.record import Accepted, Rejected, StoredRecord
 from pattern_metrics.consumer.settings import WorkerSettings
 from pattern_metrics.consumer.shadow import COMPARE_SECONDS_MAX, ShadowStore
 from pattern_metrics.consumer.sql import statement

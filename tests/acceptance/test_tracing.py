@@ -5,7 +5,7 @@ from itertools import pairwise
 
 import pytest
 
-from pattern_metrics.consumer.portions import WORTH_SPLITTING
+from pattern_metrics.consumer.records.batch import WORTH_SPLITTING
 from pattern_metrics.consumer.settings import WorkerSettings
 from pattern_metrics.consumer.worker import WRITERS
 from tests.support.collector import CollectedSpan, Collector, Mood, collecting

@@ -18,9 +18,9 @@ from aiokafka.structs import OffsetAndMetadata
 
 from pattern_metrics.consumer import watching
 from pattern_metrics.consumer.faults.health import Health
-from pattern_metrics.consumer.ingestion import Accounting
 from pattern_metrics.consumer.kafka import create_reader, require_topic
-from pattern_metrics.consumer.offsets import OffsetRange, Start
+from pattern_metrics.consumer.records.accounting import Accounting
+from pattern_metrics.consumer.records.offsets import OffsetRange, Start
 from pattern_metrics.consumer.replay import replay
 from pattern_metrics.consumer.settings import WorkerSettings
 from pattern_metrics.consumer.starting import Known, settle

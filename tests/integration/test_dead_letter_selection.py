@@ -12,7 +12,7 @@ from pattern_metrics.consumer.dead_letters import (
     missing,
     prune,
 )
-from pattern_metrics.consumer.ingestion import Accounting
+from pattern_metrics.consumer.records.accounting import Accounting
 from pattern_metrics.schemas.dead_letter import RejectReason
 from tests.support.letters import TOPIC, a_record, letters, run_redrive, run_sql, set_aside, statuses
 from tests.support.pipeline import an_event

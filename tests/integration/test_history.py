@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 
-from pattern_metrics.consumer.folding import by_measurement, fold
 from pattern_metrics.consumer.history import prune_history
-from pattern_metrics.consumer.ingestion import Accounting, store_batch
-from pattern_metrics.consumer.records import Accepted
+from pattern_metrics.consumer.ingestion import store_batch
+from pattern_metrics.consumer.records.accounting import Accounting
+from pattern_metrics.consumer.records.folding import by_measurement, fold
+from pattern_metrics.consumer.records.record import Accepted
 from pattern_metrics.consumer.shadow import ShadowStore
 from pattern_metrics.consumer.sql import statement
 from pattern_metrics.consumer.store import Store

@@ -2,7 +2,7 @@
 
 import uuid
 
-from pattern_metrics.consumer.ingestion import Accounting
+from pattern_metrics.consumer.records.accounting import Accounting
 from tests.support.hostile import HOSTILE
 from tests.support.pipeline import (
     SettingsFactory,

@@ -17,8 +17,8 @@ from pattern_metrics.consumer.backfill import (
     json_lines,
     store_quality_metrics,
 )
-from pattern_metrics.consumer.ingestion import Accounting
-from pattern_metrics.consumer.offsets import Partition
+from pattern_metrics.consumer.records.accounting import Accounting
+from pattern_metrics.consumer.records.offsets import Partition
 from pattern_metrics.consumer.replay import replay
 from pattern_metrics.consumer.settings import WorkerSettings
 from pattern_metrics.consumer.shadow import ShadowLostError, ShadowStore

@@ -11,7 +11,7 @@ from pydantic import SecretStr
 
 from pattern_metrics.consumer import pacing, store
 from pattern_metrics.consumer.faults.diagnosis import diagnose_beyond_rows
-from pattern_metrics.consumer.ingestion import Accounting
+from pattern_metrics.consumer.records.accounting import Accounting
 from pattern_metrics.consumer.settings import WorkerSettings
 from pattern_metrics.consumer.worker import Worker
 from pattern_metrics.publisher import ScorePublisher

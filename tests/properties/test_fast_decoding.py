@@ -10,7 +10,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from pattern_metrics.consumer.fast_decoding import FastEvent, decode_fast
+from pattern_metrics.consumer.records.fast_decoding import FastEvent, decode_fast
 from pattern_metrics.schemas.pattern_scored import parse_event
 from tests.support.events import ACCEPTED_UNTIL, DIGITS_MAX, NOW, event, events, value, value_with_raw
 from tests.support.hostile import HOSTILE

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pattern_metrics.consumer.fetched_records import FetchedRecord, _FetchedBatches, _PartitionRecords
-from pattern_metrics.consumer.ingestion import decode_batch
-from pattern_metrics.consumer.records import content_type_of
+from pattern_metrics.consumer.records.batch import decode_batch
+from pattern_metrics.consumer.records.record import content_type_of
 from tests.support.events import ACCEPTED_UNTIL, value
 
 if TYPE_CHECKING:

@@ -7,8 +7,8 @@ from uuid import UUID
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pattern_metrics.consumer.folding import by_pattern, fold
-from pattern_metrics.consumer.records import Accepted
+from pattern_metrics.consumer.records.folding import by_pattern, fold
+from pattern_metrics.consumer.records.record import Accepted
 from pattern_metrics.schemas.pattern_scored import PatternScored
 from tests.support.events import (
     FEW_IDS,

@@ -24,15 +24,16 @@ from hypothesis.stateful import (
 )
 
 from pattern_metrics.consumer.connecting import Connection
-from pattern_metrics.consumer.ingestion import decode_batch, store_batch
-from pattern_metrics.consumer.offsets import (
+from pattern_metrics.consumer.ingestion import store_batch
+from pattern_metrics.consumer.records.batch import decode_batch
+from pattern_metrics.consumer.records.offsets import (
     OffsetRange,
     Partition,
     choose_start,
     next_offset,
     restart_out_of_range,
 )
-from pattern_metrics.consumer.records import Event
+from pattern_metrics.consumer.records.record import Event
 from pattern_metrics.consumer.store import ProgressLostError, Store
 from pattern_metrics.schemas.pattern_scored import PatternScored
 from tests.support.events import ACCEPTED_UNTIL, TopicRecord

@@ -9,7 +9,7 @@ from uuid import UUID
 from hypothesis import strategies as st
 from pydantic_core import to_json
 
-from pattern_metrics.consumer.records import Accepted, Event, content_type_of
+from pattern_metrics.consumer.records.record import Accepted, Event, content_type_of
 from pattern_metrics.schemas.pattern_scored import METADATA_BYTES_MAX, METADATA_DEPTH_MAX, PatternScored
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)

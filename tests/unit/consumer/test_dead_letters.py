@@ -4,7 +4,7 @@ from typing import Any
 import pytest
 
 from pattern_metrics.consumer.dead_letters import DeadLetter, export_line, parse_coordinates
-from pattern_metrics.consumer.records import StoredRecord
+from pattern_metrics.consumer.records.record import StoredRecord
 from pattern_metrics.schemas.pattern_scored import parse_measurement
 from tests.support.events import ACCEPTED_UNTIL, NOW, event, fields
 from tests.support.hostile import HOSTILE, STRUCTURED, Headers, Hostile

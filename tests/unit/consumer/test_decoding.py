@@ -4,8 +4,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from pattern_metrics.consumer.decoding import decode, decode_all
-from pattern_metrics.consumer.records import Accepted, Rejected
+from pattern_metrics.consumer.records.decoding import decode, decode_all
+from pattern_metrics.consumer.records.record import Accepted, Rejected
 from pattern_metrics.schemas.dead_letter import RejectReason
 from pattern_metrics.schemas.pattern_scored import PatternScored
 from tests.support.events import (

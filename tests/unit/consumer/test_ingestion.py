@@ -5,8 +5,9 @@ from aiokafka import TopicPartition
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pattern_metrics.consumer.ingestion import Accounting, Batch, Breaker, decode_batch
-from pattern_metrics.consumer.offsets import OffsetRange, cut
+from pattern_metrics.consumer.records.accounting import Accounting, Breaker
+from pattern_metrics.consumer.records.batch import Batch, decode_batch
+from pattern_metrics.consumer.records.offsets import OffsetRange, cut
 from tests.support.events import ACCEPTED_UNTIL, TopicRecord, value
 
 verdicts = st.lists(st.booleans(), max_size=40)

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pattern_metrics.consumer.offsets import (
+from pattern_metrics.consumer.records.offsets import (
     OffsetRange,
     Start,
     choose_start,

@@ -7,10 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import pattern_metrics.consumer.pacing
-from pattern_metrics.consumer.ingestion import decode_batch
-from pattern_metrics.consumer.offsets import OffsetRange
-from pattern_metrics.consumer.pacing import QUICK_SECONDS_MAX, Pace, Part
-from pattern_metrics.consumer.records import Record
+from pattern_metrics.consumer.pacing import QUICK_SECONDS_MAX, Pace
+from pattern_metrics.consumer.records.batch import Part, decode_batch
+from pattern_metrics.consumer.records.offsets import OffsetRange
+from pattern_metrics.consumer.records.record import Record
 from tests.support.batches import FUTURE
 from tests.support.events import TopicRecord
 from tests.support.pipeline import an_event

@@ -8,7 +8,7 @@ from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-from pattern_metrics.consumer.records import Fate, Rejected, StoredRecord
+from pattern_metrics.consumer.records.record import Fate, Rejected, StoredRecord
 from pattern_metrics.consumer.spans import LINKS_MAX, RecordedBatch
 from pattern_metrics.consumer.tracing import OFF, begin_batch, tracing_asked_by
 from pattern_metrics.schemas.dead_letter import RejectReason

@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import TypeVar
 from uuid import UUID
 
-from pattern_metrics.consumer.records import Accepted, Event
+from pattern_metrics.consumer.records.record import Accepted, Event
 
 KeyT = TypeVar("KeyT", bound=Hashable)
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from typing import TypeAlias, TypeVar
 from uuid import UUID
 
-from pattern_metrics.consumer.records import Record
+from pattern_metrics.consumer.records.record import Record
 
 Partition: TypeAlias = tuple[str, int]
 """A topic and a partition number (aiokafka's `TopicPartition` is one)."""
