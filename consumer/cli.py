@@ -204,7 +204,7 @@ async def _supervise(
 
 
 def _check(settings: WorkerSettings) -> None:
-    from pattern_metrics.consumer.kafka import require_rights, require_topic
+    from pattern_metrics.consumer.kafka.broker import require_rights, require_topic
     from pattern_metrics.consumer.migration import migration_status
     from pattern_metrics.consumer.store import missing_rights
 
@@ -312,7 +312,7 @@ def topic_create(
     ] = None,
 ) -> None:
     """Create KAFKA_TOPIC; one that is there is fine."""
-    from pattern_metrics.consumer.kafka import create_topic
+    from pattern_metrics.consumer.kafka.broker import create_topic
 
     settings = load_settings(KafkaSettings)
     start_logging()

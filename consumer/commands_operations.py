@@ -76,8 +76,8 @@ def replay(
     It creates no duplicate and lets no row go backwards, beside running workers too. Ctrl-C is safe at any
     point.
     """
+    from pattern_metrics.consumer.kafka.topic import InvalidSliceError, Slice
     from pattern_metrics.consumer.replay import replay as replay_slice
-    from pattern_metrics.consumer.topic import InvalidSliceError, Slice
 
     if since is not None and until is not None and since >= until:
         raise typer.BadParameter("is not before --to", param_hint="--from")

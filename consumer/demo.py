@@ -21,7 +21,7 @@ from rich.progress import track
 
 from pattern_metrics.consumer.dashboard.page import Page, Watched
 from pattern_metrics.consumer.embedded import HOST, EmbeddedBroker, PostgresServer
-from pattern_metrics.consumer.kafka import create_topic
+from pattern_metrics.consumer.kafka.broker import create_topic
 from pattern_metrics.consumer.migration import migrate_up
 from pattern_metrics.consumer.serving import address_of, serving, take_port
 from pattern_metrics.consumer.settings import HttpSettings, WorkerSettings, load

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import BinaryIO, Final
 
-from pattern_metrics.consumer.kafka import require_topic
+from pattern_metrics.consumer.kafka.broker import require_topic
 from pattern_metrics.publisher import ScorePublisher
 from pattern_metrics.schemas.dead_letter import InvalidEventError
 from pattern_metrics.schemas.json_lines import read_events

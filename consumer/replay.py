@@ -9,6 +9,7 @@ from typing_extensions import override
 from pattern_metrics.consumer.faults.health import Health
 from pattern_metrics.consumer.faults.retrying import WEATHER, persevere
 from pattern_metrics.consumer.ingestion import store_batch
+from pattern_metrics.consumer.kafka.topic import Advance, Slice, read_topic
 from pattern_metrics.consumer.records.accounting import Accounting
 from pattern_metrics.consumer.records.batch import Batch, decode_batch
 from pattern_metrics.consumer.records.record import Accepted, Record, Rejected
@@ -16,7 +17,6 @@ from pattern_metrics.consumer.settings import WorkerSettings
 from pattern_metrics.consumer.shadow import open_store
 from pattern_metrics.consumer.sql import statement
 from pattern_metrics.consumer.store import StoreTransaction
-from pattern_metrics.consumer.topic import Advance, Slice, read_topic
 
 
 class _ReplayTransaction(StoreTransaction):

@@ -14,7 +14,14 @@ from aiokafka.errors import NoOffsetForPartitionError, OffsetOutOfRangeError
 from pattern_metrics.consumer.committing import Commits
 from pattern_metrics.consumer.faults.health import Health
 from pattern_metrics.consumer.faults.retrying import persevere
-from pattern_metrics.consumer.kafka import REBALANCE_TIMEOUT_MS, create_consumer, learn_of_partitions
+from pattern_metrics.consumer.kafka.clients import REBALANCE_TIMEOUT_MS, create_consumer, learn_of_partitions
+from pattern_metrics.consumer.kafka.watch import (
+    SILENCE_SECONDS,
+    StalledError,
+    Watch,
+    has_lost,
+    is_another_topic,
+)
 from pattern_metrics.consumer.metrics import Metrics, Span
 from pattern_metrics.consumer.observing import Observer
 from pattern_metrics.consumer.polling import POLL_SECONDS, fill
@@ -26,7 +33,6 @@ from pattern_metrics.consumer.starting import ask_broker, settle
 from pattern_metrics.consumer.stopping import Stop, cancel, end_within
 from pattern_metrics.consumer.store import ProgressLostError, Store
 from pattern_metrics.consumer.tracing import BatchTrace, begin_batch
-from pattern_metrics.consumer.watching import SILENCE_SECONDS, StalledError, Watch, has_lost, is_another_topic
 from pattern_metrics.consumer.writing import Writers
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from uuid import UUID
 import structlog
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
-from pattern_metrics.consumer.kafka import topic_id
+from pattern_metrics.consumer.kafka.broker import topic_id
 from pattern_metrics.consumer.records.offsets import Start, choose_start, restart_out_of_range
 from pattern_metrics.consumer.settings import WorkerSettings
 from pattern_metrics.consumer.store import Store

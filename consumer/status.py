@@ -5,12 +5,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from pattern_metrics.consumer.kafka import topic_id
+from pattern_metrics.consumer.kafka.broker import topic_id
+from pattern_metrics.consumer.kafka.topic import read_bounds
 from pattern_metrics.consumer.migration import MigrationStatus, migration_status
 from pattern_metrics.consumer.settings import WorkerSettings
 from pattern_metrics.consumer.sql import statement
 from pattern_metrics.consumer.store import StoreTransaction, connected
-from pattern_metrics.consumer.topic import read_bounds
 
 
 @dataclass(frozen=True, slots=True)

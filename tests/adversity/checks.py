@@ -8,7 +8,8 @@ from uuid import UUID
 
 from aiokafka import TopicPartition
 
-from pattern_metrics.consumer.kafka import create_reader, require_topic
+from pattern_metrics.consumer.kafka.broker import require_topic
+from pattern_metrics.consumer.kafka.clients import create_reader
 from pattern_metrics.consumer.settings import WorkerSettings
 from tests.adversity.load import Letter, Load, Row
 from tests.adversity.world import Member, World

@@ -12,9 +12,9 @@ import pytest
 from aiokafka.protocol.coordination import FindCoordinatorRequest
 
 from pattern_metrics.consumer.embedded import PostgresServer
-from pattern_metrics.consumer.kafka import _ask, _metadata_of, create_topic
+from pattern_metrics.consumer.kafka.broker import _ask, _metadata_of, create_topic
+from pattern_metrics.consumer.kafka.watch import SILENCE_SECONDS
 from pattern_metrics.consumer.settings import WorkerSettings
-from pattern_metrics.consumer.watching import SILENCE_SECONDS
 from tests.adversity.checks import is_held, is_settled, require_nothing_lost
 from tests.adversity.load import Load
 from tests.adversity.rounds import PARTS_AFTER

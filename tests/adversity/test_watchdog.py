@@ -14,7 +14,7 @@ import pytest
 from pydantic import SecretStr
 
 from pattern_metrics.consumer.embedded import PostgresServer, free_port
-from pattern_metrics.consumer.kafka import create_topic
+from pattern_metrics.consumer.kafka.broker import create_topic
 from pattern_metrics.consumer.session import LEAVE_SECONDS_MAX
 from pattern_metrics.consumer.settings import WorkerSettings
 from pattern_metrics.consumer.worker import REBUILDS_MAX

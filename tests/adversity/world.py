@@ -16,7 +16,7 @@ import asyncpg
 from pydantic import SecretStr
 
 from pattern_metrics.consumer.embedded import PostgresServer, free_port
-from pattern_metrics.consumer.kafka import create_topic
+from pattern_metrics.consumer.kafka.broker import create_topic
 from pattern_metrics.consumer.migration import migrate_up
 from pattern_metrics.consumer.settings import WorkerSettings
 from tests.adversity.load import Load

@@ -8,7 +8,7 @@ from aiokafka.structs import TopicPartition
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pattern_metrics.consumer.fetched_records import FetchedRecord, _FetchedBatches, _PartitionRecords
+from pattern_metrics.consumer.kafka.fetched_records import FetchedRecord, _FetchedBatches, _PartitionRecords
 from pattern_metrics.consumer.records.batch import decode_batch
 from pattern_metrics.consumer.records.record import content_type_of
 from tests.support.events import ACCEPTED_UNTIL, value

@@ -7,7 +7,7 @@ from aiokafka.admin import NewTopic, RecordsToDelete
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import UnknownTopicOrPartitionError
 
-from pattern_metrics.consumer.kafka import require_topic
+from pattern_metrics.consumer.kafka.broker import require_topic
 from pattern_metrics.consumer.settings import WorkerSettings
 from tests.support.kafka import administering
 from tests.support.waiting import eventually

@@ -12,7 +12,7 @@ from aiokafka.errors import KafkaError
 from pattern_metrics.consumer.faults.diagnosis import Fault, diagnose
 from pattern_metrics.consumer.faults.health import Health
 from pattern_metrics.consumer.faults.retrying import persevere
-from pattern_metrics.consumer.kafka import require_topic, topic_id
+from pattern_metrics.consumer.kafka.broker import require_topic, topic_id
 from pattern_metrics.consumer.settings import WorkerSettings
 from pattern_metrics.consumer.store import Store
 

@@ -10,12 +10,13 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import OffsetOutOfRangeError
 
 from pattern_metrics.consumer.faults.health import Health
-from pattern_metrics.consumer.kafka import create_reader, require_topic
+from pattern_metrics.consumer.kafka.broker import require_topic
+from pattern_metrics.consumer.kafka.clients import create_reader
+from pattern_metrics.consumer.kafka.watch import Watch
 from pattern_metrics.consumer.records.batch import room_for, size_of
 from pattern_metrics.consumer.records.record import Record
 from pattern_metrics.consumer.settings import WorkerSettings
 from pattern_metrics.consumer.stopping import end_within
-from pattern_metrics.consumer.watching import Watch
 
 logger = structlog.get_logger()
 

@@ -1,11 +1,9 @@
-"""The Kafka clients of the worker's side: every option that matters is said here, aloud."""
+"""Questions to a broker over a connection of our own."""
 
 from collections.abc import Iterable
-from typing import Any, Final
+from typing import Any
 from uuid import UUID
 
-import structlog
-from aiokafka import AIOKafkaConsumer
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.conn import collect_hosts, create_conn
 from aiokafka.errors import (
@@ -24,67 +22,10 @@ from aiokafka.protocol.group import HeartbeatRequest
 from aiokafka.protocol.metadata import MetadataRequest
 
 from pattern_metrics.consumer.faults.diagnosis import Fault, diagnose
-from pattern_metrics.consumer.fetched_records import unpack_by_these_rules
+from pattern_metrics.consumer.kafka.clients import REQUEST_TIMEOUT_MS
+from pattern_metrics.consumer.kafka.topic_id_request import TopicIdRequest, told
 from pattern_metrics.consumer.settings import WorkerSettings
-from pattern_metrics.consumer.topic_id_request import TopicIdRequest, told
 from pattern_metrics.schemas.kafka_settings import KafkaSettings
-
-logger = structlog.get_logger()
-
-SESSION_TIMEOUT_MS: Final = 10_000
-REBALANCE_TIMEOUT_MS: Final = 60_000
-REQUEST_TIMEOUT_MS: Final = 40_000
-METADATA_AGE_MS: Final = 30_000
-
-_FETCH_BYTES_MAX: Final = 32 * 1024 * 1024
-_PARTITION_FETCH_BYTES_MAX: Final = 512 * 1024
-
-_POLL_INTERVAL_MS_MAX: Final = 7 * 24 * 3600 * 1000
-"""A worker that waits out an outage of PostgreSQL does not poll, and must stay in its group."""
-
-
-def create_consumer(settings: WorkerSettings) -> AIOKafkaConsumer:
-    """A member of the consumer group."""
-    return _create_consumer(
-        settings, group_id=settings.kafka_group_id, group_instance_id=settings.kafka_group_instance_id
-    )
-
-
-def create_reader(settings: KafkaSettings) -> AIOKafkaConsumer:
-    """A consumer without a group: it touches nobody's offsets."""
-    return _create_consumer(settings, group_id=None, group_instance_id=None)
-
-
-def _create_consumer(
-    settings: KafkaSettings, *, group_id: str | None, group_instance_id: str | None
-) -> AIOKafkaConsumer:
-    """A consumer that commits only what it is told to and never jumps by itself."""
-    unpack_by_these_rules()
-    return AIOKafkaConsumer(
-        **settings.client_options(),
-        client_id="pattern-metrics",
-        group_id=group_id,
-        group_instance_id=group_instance_id,
-        enable_auto_commit=False,
-        auto_offset_reset="none",
-        isolation_level="read_committed",
-        check_crcs=True,
-        session_timeout_ms=SESSION_TIMEOUT_MS,
-        heartbeat_interval_ms=SESSION_TIMEOUT_MS // 3,
-        rebalance_timeout_ms=REBALANCE_TIMEOUT_MS,
-        max_poll_interval_ms=_POLL_INTERVAL_MS_MAX,
-        request_timeout_ms=REQUEST_TIMEOUT_MS,
-        retry_backoff_ms=200,
-        metadata_max_age_ms=METADATA_AGE_MS,
-        fetch_max_wait_ms=500,
-        fetch_max_bytes=_FETCH_BYTES_MAX,
-        max_partition_fetch_bytes=_PARTITION_FETCH_BYTES_MAX,
-    )
-
-
-async def learn_of_partitions(consumer: AIOKafkaConsumer) -> None:
-    """Let the client ask now which partitions the topic has: by itself it does so every METADATA_AGE_MS."""
-    await consumer._client.force_metadata_update()  # noqa: SLF001 - it offers no other way
 
 
 async def require_topic(settings: KafkaSettings) -> int:
