@@ -15,7 +15,7 @@ from benchmarks.measuring import WAL_POSITION, Work
 from benchmarks.processes import cpu_seconds
 from benchmarks.results import Run
 from benchmarks.services import Services, connected, require_fold
-from pattern_metrics.consumer.copying import COLUMNS
+from pattern_metrics.consumer.postgres.copy_format import COLUMNS
 
 BATCH_ROWS: Final = 10_000
 

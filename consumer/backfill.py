@@ -15,11 +15,11 @@ from typing import IO, Final
 from pattern_metrics.consumer.faults.health import Health
 from pattern_metrics.consumer.faults.retrying import WEATHER, persevere
 from pattern_metrics.consumer.ingestion import store_batch
+from pattern_metrics.consumer.postgres.store import Store
 from pattern_metrics.consumer.records.accounting import Accounting
 from pattern_metrics.consumer.records.batch import Batch, decode_batch
 from pattern_metrics.consumer.records.decoding import FILE_TOPIC_PREFIX
 from pattern_metrics.consumer.records.record import Accepted, StoredRecord
-from pattern_metrics.consumer.store import Store
 from pattern_metrics.schemas.pattern_scored import Measurement, PatternScored
 
 BATCH_RECORDS: Final = 1000

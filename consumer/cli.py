@@ -206,7 +206,7 @@ async def _supervise(
 def _check(settings: WorkerSettings) -> None:
     from pattern_metrics.consumer.kafka.broker import require_rights, require_topic
     from pattern_metrics.consumer.migration import migration_status
-    from pattern_metrics.consumer.store import missing_rights
+    from pattern_metrics.consumer.postgres.store import missing_rights
 
     start_logging()
     with tracing():

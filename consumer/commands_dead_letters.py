@@ -45,8 +45,8 @@ from pattern_metrics.consumer.dead_letters import discard as discard_letters
 from pattern_metrics.consumer.dead_letters import prune as prune_letters
 from pattern_metrics.consumer.dead_letters import redrive as redrive_letters
 from pattern_metrics.consumer.output import STANDARD_OUTPUT
+from pattern_metrics.consumer.postgres.shadow import open_store
 from pattern_metrics.consumer.settings import DatabaseSettings
-from pattern_metrics.consumer.shadow import open_store
 from pattern_metrics.schemas.clock_settings import ClockSettings
 from pattern_metrics.schemas.dead_letter import RejectReason
 

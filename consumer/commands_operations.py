@@ -171,7 +171,7 @@ def backfill(
         json_lines,
     )
     from pattern_metrics.consumer.backfill import backfill as backfill_source
-    from pattern_metrics.consumer.shadow import open_store
+    from pattern_metrics.consumer.postgres.shadow import open_store
 
     if database_url is not None:
         os.environ["DATABASE_URL"] = database_url

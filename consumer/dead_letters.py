@@ -9,14 +9,14 @@ from typing import Any, Final, NamedTuple
 
 from typing_extensions import override
 
-from pattern_metrics.consumer.connecting import Connection
 from pattern_metrics.consumer.ingestion import store_batch
+from pattern_metrics.consumer.postgres.connection import Connection, connected
+from pattern_metrics.consumer.postgres.sql import statement
+from pattern_metrics.consumer.postgres.store import Store, StoreTransaction
 from pattern_metrics.consumer.records.accounting import Accounting
 from pattern_metrics.consumer.records.batch import decode_batch
 from pattern_metrics.consumer.records.decoding import is_structured, without_registry_prefix
 from pattern_metrics.consumer.records.record import Record, Rejected, StoredRecord, storable_text
-from pattern_metrics.consumer.sql import statement
-from pattern_metrics.consumer.store import Store, StoreTransaction, connected
 from pattern_metrics.schemas.dead_letter import RejectReason
 
 OPEN: Final = "open"

@@ -2,12 +2,12 @@
 
 from collections.abc import Awaitable, Callable, Hashable, Iterable, Mapping
 
+from pattern_metrics.consumer.postgres.store import StoreTransaction
 from pattern_metrics.consumer.records.accounting import Accounting
 from pattern_metrics.consumer.records.batch import Batch
 from pattern_metrics.consumer.records.folding import by_measurement, by_pattern, fold
 from pattern_metrics.consumer.records.offsets import OffsetRange, Partition
 from pattern_metrics.consumer.records.record import Accepted, Event, Rejected
-from pattern_metrics.consumer.store import StoreTransaction
 
 
 async def store_batch(

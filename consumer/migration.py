@@ -12,7 +12,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 
-from pattern_metrics.consumer import connecting
+from pattern_metrics.consumer.postgres import connection as connecting
 from pattern_metrics.migrations import revisions
 from pattern_metrics.migrations.revisions import REVISIONS
 

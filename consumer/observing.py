@@ -11,8 +11,8 @@ from aiokafka.errors import KafkaError
 
 from pattern_metrics.consumer.kafka.watch import lags
 from pattern_metrics.consumer.metrics import Metrics
-from pattern_metrics.consumer.sql import statement
-from pattern_metrics.consumer.store import Store
+from pattern_metrics.consumer.postgres.sql import statement
+from pattern_metrics.consumer.postgres.store import Store
 
 LOG_SECONDS: Final = 15.0
 """How often the broker is asked for the log's end: during an outage of PostgreSQL no fetch tells it."""

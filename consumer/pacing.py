@@ -8,7 +8,7 @@ from typing import Final
 
 import asyncpg
 
-from pattern_metrics.consumer.connecting import STATEMENT_SECONDS_MAX
+from pattern_metrics.consumer.postgres.connection import STATEMENT_SECONDS_MAX
 from pattern_metrics.consumer.records.batch import Part, _batch, _in_order, count
 from pattern_metrics.consumer.records.offsets import cut
 

@@ -25,13 +25,13 @@ from pattern_metrics.consumer.kafka.watch import (
 from pattern_metrics.consumer.metrics import Metrics, Span
 from pattern_metrics.consumer.observing import Observer
 from pattern_metrics.consumer.polling import POLL_SECONDS, fill
+from pattern_metrics.consumer.postgres.store import ProgressLostError, Store
 from pattern_metrics.consumer.records.accounting import Accounting, Breaker
 from pattern_metrics.consumer.records.batch import Part, Portion, split, up_to_the_breaker
 from pattern_metrics.consumer.records.offsets import OffsetRange, Partition, Start
 from pattern_metrics.consumer.settings import WorkerSettings
 from pattern_metrics.consumer.starting import ask_broker, settle
 from pattern_metrics.consumer.stopping import Stop, cancel, end_within
-from pattern_metrics.consumer.store import ProgressLostError, Store
 from pattern_metrics.consumer.tracing import BatchTrace, begin_batch
 from pattern_metrics.consumer.writing import Writers
 

@@ -8,9 +8,9 @@ import structlog
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from pattern_metrics.consumer.kafka.broker import topic_id
+from pattern_metrics.consumer.postgres.store import Store
 from pattern_metrics.consumer.records.offsets import Start, choose_start, restart_out_of_range
 from pattern_metrics.consumer.settings import WorkerSettings
-from pattern_metrics.consumer.store import Store
 
 logger = structlog.get_logger()
 

@@ -8,9 +8,10 @@ from typing import Any
 from pattern_metrics.consumer.kafka.broker import topic_id
 from pattern_metrics.consumer.kafka.topic import read_bounds
 from pattern_metrics.consumer.migration import MigrationStatus, migration_status
+from pattern_metrics.consumer.postgres.connection import connected
+from pattern_metrics.consumer.postgres.sql import statement
+from pattern_metrics.consumer.postgres.store import StoreTransaction
 from pattern_metrics.consumer.settings import WorkerSettings
-from pattern_metrics.consumer.sql import statement
-from pattern_metrics.consumer.store import StoreTransaction, connected
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,13 +12,13 @@ from pattern_metrics.consumer.ingestion import store_batch
 from pattern_metrics.consumer.kafka.broker import topic_id
 from pattern_metrics.consumer.kafka.topic import Advance, read_bounds, read_topic
 from pattern_metrics.consumer.migration import MigrationError, migration_status
+from pattern_metrics.consumer.postgres.shadow import COMPARE_SECONDS_MAX, ShadowStore
+from pattern_metrics.consumer.postgres.sql import statement
+from pattern_metrics.consumer.postgres.store import Store
 from pattern_metrics.consumer.records.accounting import Accounting
 from pattern_metrics.consumer.records.batch import Batch, decode_batch
 from pattern_metrics.consumer.records.record import Accepted, Rejected, StoredRecord
 from pattern_metrics.consumer.settings import WorkerSettings
-from pattern_metrics.consumer.shadow import COMPARE_SECONDS_MAX, ShadowStore
-from pattern_metrics.consumer.sql import statement
-from pattern_metrics.consumer.store import Store
 from pattern_metrics.schemas.dead_letter import RejectReason
 from pattern_metrics.schemas.pattern_scored import PatternScored
 

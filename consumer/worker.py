@@ -14,11 +14,11 @@ from pattern_metrics.consumer.faults.retrying import WEATHER_AND_SETUP, persever
 from pattern_metrics.consumer.kafka.broker import require_rights, require_topic
 from pattern_metrics.consumer.kafka.watch import StalledError
 from pattern_metrics.consumer.metrics import Metrics
+from pattern_metrics.consumer.postgres.store import Store
 from pattern_metrics.consumer.records.accounting import Accounting, Breaker
 from pattern_metrics.consumer.session import Session
 from pattern_metrics.consumer.settings import WorkerSettings
 from pattern_metrics.consumer.stopping import GraceExpiredError, Stop, hearing_signals
-from pattern_metrics.consumer.store import Store
 
 logger = structlog.get_logger()
 

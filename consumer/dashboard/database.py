@@ -5,7 +5,7 @@ from typing import Final
 
 import asyncpg
 
-from pattern_metrics.consumer.connecting import CONNECT_SECONDS_MAX, Connection
+from pattern_metrics.consumer.postgres.connection import CONNECT_SECONDS_MAX, Connection
 
 CONNECTIONS_MAX: Final = 2
 IDLE_SECONDS_MAX: Final = 60.0

@@ -17,7 +17,7 @@ import orjson
 from pattern_metrics.consumer.dashboard.database import Database
 from pattern_metrics.consumer.dead_letter_text import advice, letter_fields
 from pattern_metrics.consumer.dead_letters import letter_of
-from pattern_metrics.consumer.sql import statement
+from pattern_metrics.consumer.postgres.sql import statement
 
 Shown: TypeAlias = dict[str, Any]
 

@@ -13,8 +13,8 @@ from pattern_metrics.consumer.faults.diagnosis import Fault, diagnose
 from pattern_metrics.consumer.faults.health import Health
 from pattern_metrics.consumer.faults.retrying import persevere
 from pattern_metrics.consumer.kafka.broker import require_topic, topic_id
+from pattern_metrics.consumer.postgres.store import Store
 from pattern_metrics.consumer.settings import WorkerSettings
-from pattern_metrics.consumer.store import Store
 
 SILENCE_SECONDS: Final = 10.0
 """Without a record for so long, the broker is asked whether it is there and whether there are any."""

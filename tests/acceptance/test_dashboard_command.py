@@ -7,7 +7,7 @@ import asyncpg
 import pytest
 
 from pattern_metrics.consumer.embedded import HOST, PostgresServer, free_port
-from pattern_metrics.consumer.store import connected
+from pattern_metrics.consumer.postgres.connection import connected
 from tests.page.conftest import fill
 from tests.support.command import SECONDS_MAX, CommandLine
 from tests.support.pipeline import an_event

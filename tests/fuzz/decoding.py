@@ -22,14 +22,14 @@ with atheris.instrument_imports(include=["schemas", "consumer"]):
     from pattern_metrics.consumer.records.decoding import decode, without_registry_prefix
     from pattern_metrics.consumer.records.fast_decoding import FastEvent
 
-from pattern_metrics.consumer.connecting import Connection
 from pattern_metrics.consumer.embedded import PostgresServer
 from pattern_metrics.consumer.ingestion import store_batch
 from pattern_metrics.consumer.migration import migrate_up
+from pattern_metrics.consumer.postgres.connection import Connection
+from pattern_metrics.consumer.postgres.store import Store
 from pattern_metrics.consumer.records.accounting import Accounting
 from pattern_metrics.consumer.records.batch import Batch
 from pattern_metrics.consumer.records.record import Accepted, Rejected
-from pattern_metrics.consumer.store import Store
 from tests.properties.test_fast_decoding import assert_the_model_agrees
 from tests.properties.test_fold_equals_sql import same_json
 from tests.support.events import ACCEPTED_UNTIL, TopicRecord, as_scored, value, value_with_raw

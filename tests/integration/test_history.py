@@ -9,12 +9,12 @@ import pytest
 
 from pattern_metrics.consumer.history import prune_history
 from pattern_metrics.consumer.ingestion import store_batch
+from pattern_metrics.consumer.postgres.shadow import ShadowStore
+from pattern_metrics.consumer.postgres.sql import statement
+from pattern_metrics.consumer.postgres.store import Store
 from pattern_metrics.consumer.records.accounting import Accounting
 from pattern_metrics.consumer.records.folding import by_measurement, fold
 from pattern_metrics.consumer.records.record import Accepted
-from pattern_metrics.consumer.shadow import ShadowStore
-from pattern_metrics.consumer.sql import statement
-from pattern_metrics.consumer.store import Store
 from pattern_metrics.schemas.pattern_scored import PatternScored
 from tests.support.batches import a_batch, costs_next_to_no_wal, write
 from tests.support.pipeline import BASE_TIME, an_event

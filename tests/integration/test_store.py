@@ -9,10 +9,11 @@ import pytest
 
 from pattern_metrics.consumer.faults.diagnosis import Fault, diagnose
 from pattern_metrics.consumer.ingestion import store_batch
+from pattern_metrics.consumer.postgres.connection import connected
+from pattern_metrics.consumer.postgres.store import ProgressLostError, Store
 from pattern_metrics.consumer.records.accounting import Accounting
 from pattern_metrics.consumer.records.batch import decode_batch
 from pattern_metrics.consumer.records.offsets import OffsetRange, Start
-from pattern_metrics.consumer.store import ProgressLostError, Store, connected
 from pattern_metrics.schemas.dead_letter import RejectReason
 from pattern_metrics.schemas.pattern_scored import PatternScored
 from tests.support.batches import FUTURE, a_batch, costs_next_to_no_wal, write

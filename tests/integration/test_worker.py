@@ -9,8 +9,9 @@ import asyncpg
 import pytest
 from pydantic import SecretStr
 
-from pattern_metrics.consumer import pacing, store
+from pattern_metrics.consumer import pacing
 from pattern_metrics.consumer.faults.diagnosis import diagnose_beyond_rows
+from pattern_metrics.consumer.postgres import store
 from pattern_metrics.consumer.records.accounting import Accounting
 from pattern_metrics.consumer.settings import WorkerSettings
 from pattern_metrics.consumer.worker import Worker

@@ -16,7 +16,7 @@ from pattern_metrics.consumer.migration import (
     migrate_up,
     migration_status,
 )
-from pattern_metrics.consumer.store import Store
+from pattern_metrics.consumer.postgres.store import Store
 from pattern_metrics.migrations import revisions
 from pattern_metrics.migrations.revisions import REVISIONS
 from tests.migration.databases import (

@@ -4,8 +4,8 @@ from collections.abc import AsyncIterator, Iterable
 
 import pytest_asyncio
 
+from pattern_metrics.consumer.postgres.store import Store
 from pattern_metrics.consumer.records.offsets import OffsetRange, Start
-from pattern_metrics.consumer.store import Store
 from pattern_metrics.schemas.pattern_scored import PatternScored
 from tests.support.batches import a_batch, write
 from tests.support.browser import served

@@ -17,11 +17,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pattern_metrics.consumer.ingestion import store_batch
+from pattern_metrics.consumer.postgres.store import Store
 from pattern_metrics.consumer.records.accounting import Accounting
 from pattern_metrics.consumer.records.batch import decode_batch
 from pattern_metrics.consumer.records.folding import by_pattern, fold
 from pattern_metrics.consumer.records.record import Record
-from pattern_metrics.consumer.store import Store
 from pattern_metrics.schemas.pattern_scored import PatternScored
 from tests.support.events import (
     ACCEPTED_UNTIL,

@@ -23,8 +23,9 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from pattern_metrics.consumer.connecting import Connection
 from pattern_metrics.consumer.ingestion import store_batch
+from pattern_metrics.consumer.postgres.connection import Connection
+from pattern_metrics.consumer.postgres.store import ProgressLostError, Store
 from pattern_metrics.consumer.records.batch import decode_batch
 from pattern_metrics.consumer.records.offsets import (
     OffsetRange,
@@ -34,7 +35,6 @@ from pattern_metrics.consumer.records.offsets import (
     restart_out_of_range,
 )
 from pattern_metrics.consumer.records.record import Event
-from pattern_metrics.consumer.store import ProgressLostError, Store
 from pattern_metrics.schemas.pattern_scored import PatternScored
 from tests.support.events import ACCEPTED_UNTIL, TopicRecord
 from tests.support.pipeline import an_event

@@ -9,7 +9,7 @@ import typer
 import yaml
 
 from pattern_metrics.consumer.cli import app
-from pattern_metrics.consumer.connecting import CONNECT_SECONDS_MAX
+from pattern_metrics.consumer.postgres.connection import CONNECT_SECONDS_MAX
 from pattern_metrics.consumer.session import LEAVE_SECONDS_MAX
 from pattern_metrics.consumer.settings import LogSettings, WorkerSettings
 from pattern_metrics.consumer.spans import FLUSH_SECONDS_MAX

@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from pattern_metrics.consumer.cli import topic_create
-from pattern_metrics.consumer.connecting import CONNECT_SECONDS_MAX
+from pattern_metrics.consumer.postgres.connection import CONNECT_SECONDS_MAX
 from pattern_metrics.consumer.session import LEAVE_SECONDS_MAX
 from pattern_metrics.consumer.settings import LogSettings, WorkerSettings
 from tests.quality.test_compose import parse

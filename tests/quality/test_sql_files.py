@@ -7,7 +7,7 @@ import asyncpg
 import pytest
 
 import pattern_metrics.consumer
-from pattern_metrics.consumer.sql import statement
+from pattern_metrics.consumer.postgres.sql import statement
 
 DIRECTORY = Path(pattern_metrics.consumer.__file__).parent / "sql"
 NAMES = sorted(path.stem for path in DIRECTORY.glob("*.sql"))

@@ -6,9 +6,9 @@ from typing import Final
 import asyncpg
 
 from pattern_metrics.consumer.ingestion import store_batch
+from pattern_metrics.consumer.postgres.store import Store
 from pattern_metrics.consumer.records.accounting import Accounting
 from pattern_metrics.consumer.records.batch import Batch, decode_batch
-from pattern_metrics.consumer.store import Store
 from pattern_metrics.schemas.pattern_scored import PatternScored
 from tests.support.events import TopicRecord
 from tests.support.pipeline import BASE_TIME

@@ -7,11 +7,11 @@ from typing import Any
 
 import asyncpg
 
-from pattern_metrics.consumer.connecting import Connection
 from pattern_metrics.consumer.dead_letters import DeadLetter, Selection, read_letters, redrive
+from pattern_metrics.consumer.postgres.connection import Connection
+from pattern_metrics.consumer.postgres.store import Store
 from pattern_metrics.consumer.records.accounting import Accounting
 from pattern_metrics.consumer.records.record import Rejected, StoredRecord
-from pattern_metrics.consumer.store import Store
 from pattern_metrics.schemas.dead_letter import RejectReason
 from tests.support.events import NOW
 

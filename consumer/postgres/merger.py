@@ -9,11 +9,17 @@ from uuid import UUID
 
 import asyncpg
 
-from pattern_metrics.consumer.connecting import STATEMENT_SECONDS_MAX, Connection
-from pattern_metrics.consumer.copying import COLUMNS_OF_STAGE, COLUMNS_OF_TABLE, first_id, new_rows, staged
 from pattern_metrics.consumer.faults.diagnosis import Fault, diagnose
+from pattern_metrics.consumer.postgres.connection import STATEMENT_SECONDS_MAX, Connection
+from pattern_metrics.consumer.postgres.copy_format import (
+    COLUMNS_OF_STAGE,
+    COLUMNS_OF_TABLE,
+    first_id,
+    new_rows,
+    staged,
+)
+from pattern_metrics.consumer.postgres.sql import statement
 from pattern_metrics.consumer.records.record import Accepted, Event, Record, Rejected, storable_text
-from pattern_metrics.consumer.sql import statement
 from pattern_metrics.schemas.dead_letter import RejectReason
 
 

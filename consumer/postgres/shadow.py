@@ -5,11 +5,11 @@ from typing import Any, Final
 
 from typing_extensions import override
 
-from pattern_metrics.consumer.connecting import Connection
+from pattern_metrics.consumer.postgres.connection import Connection
+from pattern_metrics.consumer.postgres.sql import statement
+from pattern_metrics.consumer.postgres.store import Store
 from pattern_metrics.consumer.records.record import Record
 from pattern_metrics.consumer.settings import DatabaseSettings
-from pattern_metrics.consumer.sql import statement
-from pattern_metrics.consumer.store import Store
 
 COMPARE_SECONDS_MAX: Final = 3600.0
 

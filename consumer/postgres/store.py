@@ -9,33 +9,20 @@ from uuid import UUID
 import asyncpg
 import orjson
 
-from pattern_metrics.consumer.connecting import (
+from pattern_metrics.consumer.dashboard.database import _SERVER_SETTINGS
+from pattern_metrics.consumer.postgres.connection import (
     CONNECT_SECONDS_MAX,
     STATEMENT_SECONDS_MAX,
     Connection,
     connect,
+    connected,
 )
-from pattern_metrics.consumer.merging import Merger
+from pattern_metrics.consumer.postgres.merger import Merger
+from pattern_metrics.consumer.postgres.sql import statement
 from pattern_metrics.consumer.records.offsets import OffsetRange, Partition, Start
 from pattern_metrics.consumer.records.record import Rejected, storable_text
-from pattern_metrics.consumer.sql import statement
 
 CLOSE_SECONDS_MAX: Final = 2
-
-_SERVER_SETTINGS: Final = {
-    "application_name": "pattern-metrics",
-    # The server gives up a little before the client does, so that no lock outlives a client that is gone.
-    "statement_timeout": "40s",
-    "idle_in_transaction_session_timeout": "30s",
-    # A batch's rows are looked up by their index, however many the table has: the planner, which does not
-    # know the stage's size, would read all of a table of 100,000 rows for each batch.
-    "enable_hashjoin": "off",
-    "enable_mergejoin": "off",
-    # It does not count a COPY whose client is gone: only the network can tell.
-    "tcp_keepalives_idle": "10",
-    "tcp_keepalives_interval": "5",
-    "tcp_keepalives_count": "3",
-}
 
 
 class ProgressLostError(Exception):
@@ -120,28 +107,6 @@ class Store:
                 await connection.close(timeout=CLOSE_SECONDS_MAX)
             except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
                 connection.terminate()
-
-
-@asynccontextmanager
-async def connected(database_url: str) -> AsyncIterator[Connection]:
-    """A connection of its own, for a command that does one thing; no statement is limited in time.
-
-    Raises:
-        UnfitDatabaseError: as `connecting.connect`.
-        asyncpg.PostgresError: PostgreSQL refused.
-        OSError: PostgreSQL is not reachable.
-    """
-    connection = await connect(
-        database_url,
-        timeout=CONNECT_SECONDS_MAX,
-        server_settings={"application_name": _SERVER_SETTINGS["application_name"]},
-    )
-    try:
-        yield connection
-    except BaseException:
-        connection.terminate()
-        raise
-    await connection.close()
 
 
 async def missing_rights(database_url: str) -> list[str]:

@@ -1,0 +1,1 @@
+"""PostgreSQL: connections, the write of a batch, and dry runs."""
