@@ -16,8 +16,8 @@ from benchmarks.running import Runner, turns
 from benchmarks.scenarios import FULL, QUICK, SYSTEMS, Size, scenarios
 from benchmarks.services import running
 from benchmarks.setting import describe
-from pattern_metrics.consumer.logs import configure_logging
 from pattern_metrics.consumer.settings import LogSettings
+from pattern_metrics.consumer.telemetry.logs import configure_logging
 
 _ROOT: Final = Path(__file__).parents[1]
 _RESULTS: Final = _ROOT / "benchmarks" / "results"

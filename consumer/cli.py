@@ -36,13 +36,13 @@ from pattern_metrics.consumer.commands_dead_letters import dead_letters_app
 from pattern_metrics.consumer.commands_operations import operations_app
 from pattern_metrics.consumer.commands_readers import readers_app
 from pattern_metrics.consumer.forking import Forked, ForkServer, start_fork_server
-from pattern_metrics.consumer.logs import configure_logging
 from pattern_metrics.consumer.settings import (
     DatabaseSettings,
     InvalidSettingError,
     LogSettings,
     WorkerSettings,
 )
+from pattern_metrics.consumer.telemetry.logs import configure_logging
 from pattern_metrics.schemas.clock_settings import ClockSettings
 from pattern_metrics.schemas.kafka_settings import KafkaSettings
 

@@ -30,7 +30,6 @@ from rich.text import Text
 from typing_extensions import override
 
 from pattern_metrics.consumer.faults.diagnosis import Fault, diagnose
-from pattern_metrics.consumer.logs import configure_logging
 from pattern_metrics.consumer.output import OutputError, writing
 from pattern_metrics.consumer.settings import (
     DatabaseSettings,
@@ -39,7 +38,8 @@ from pattern_metrics.consumer.settings import (
     SettingsT,
     load,
 )
-from pattern_metrics.consumer.tracing import tracing_asked_by
+from pattern_metrics.consumer.telemetry.logs import configure_logging
+from pattern_metrics.consumer.telemetry.tracing import tracing_asked_by
 
 T = TypeVar("T")
 
@@ -117,7 +117,7 @@ def tracing() -> Iterator[None]:
         variable = tracing_asked_by(os.environ)
         if variable is not None:
             try:
-                from pattern_metrics.consumer.spans import exporting
+                from pattern_metrics.consumer.telemetry.spans import exporting
 
                 stack.enter_context(exporting())
             except ImportError:

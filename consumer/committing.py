@@ -11,9 +11,9 @@ from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError
 
 from pattern_metrics.consumer.faults.diagnosis import diagnose
 from pattern_metrics.consumer.faults.health import Health
-from pattern_metrics.consumer.metrics import Metrics
 from pattern_metrics.consumer.stopping import Stop, cancel, see
-from pattern_metrics.consumer.tracing import OFF, BatchTrace
+from pattern_metrics.consumer.telemetry.metrics import Metrics
+from pattern_metrics.consumer.telemetry.tracing import OFF, BatchTrace
 
 logger = structlog.get_logger()
 

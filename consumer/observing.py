@@ -10,9 +10,9 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 
 from pattern_metrics.consumer.kafka.watch import lags
-from pattern_metrics.consumer.metrics import Metrics
 from pattern_metrics.consumer.postgres.sql import statement
 from pattern_metrics.consumer.postgres.store import Store
+from pattern_metrics.consumer.telemetry.metrics import Metrics
 
 LOG_SECONDS: Final = 15.0
 """How often the broker is asked for the log's end: during an outage of PostgreSQL no fetch tells it."""

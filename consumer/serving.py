@@ -27,10 +27,11 @@ from typing_extensions import override
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from pattern_metrics.consumer.alive import loopback_of
-from pattern_metrics.consumer.metrics import CONTENT_TYPE, Lag
 from pattern_metrics.consumer.records.offsets import Partition
 from pattern_metrics.consumer.settings import HttpSettings, InvalidSettingError, WorkerSettings
 from pattern_metrics.consumer.stopping import cancel
+from pattern_metrics.consumer.telemetry.metric_table import CONTENT_TYPE
+from pattern_metrics.consumer.telemetry.metrics import Lag
 
 logger = structlog.get_logger()
 

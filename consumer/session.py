@@ -22,7 +22,6 @@ from pattern_metrics.consumer.kafka.watch import (
     has_lost,
     is_another_topic,
 )
-from pattern_metrics.consumer.metrics import Metrics, Span
 from pattern_metrics.consumer.observing import Observer
 from pattern_metrics.consumer.polling import POLL_SECONDS, fill
 from pattern_metrics.consumer.postgres.store import ProgressLostError, Store
@@ -32,7 +31,8 @@ from pattern_metrics.consumer.records.offsets import OffsetRange, Partition, Sta
 from pattern_metrics.consumer.settings import WorkerSettings
 from pattern_metrics.consumer.starting import ask_broker, settle
 from pattern_metrics.consumer.stopping import Stop, cancel, end_within
-from pattern_metrics.consumer.tracing import BatchTrace, begin_batch
+from pattern_metrics.consumer.telemetry.metrics import Metrics, Span
+from pattern_metrics.consumer.telemetry.tracing import BatchTrace, begin_batch
 from pattern_metrics.consumer.writing import Writers
 
 if TYPE_CHECKING:

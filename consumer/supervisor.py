@@ -17,13 +17,14 @@ import structlog
 
 from pattern_metrics.consumer.forking import ForkServer, Life
 from pattern_metrics.consumer.member import STOP, STOP_AT_ONCE, Report
-from pattern_metrics.consumer.metrics import RECORDS, Lag, Metrics
 from pattern_metrics.consumer.records.accounting import Accounting
 from pattern_metrics.consumer.records.offsets import Partition
 from pattern_metrics.consumer.serving import PULSE_SECONDS_MAX
 from pattern_metrics.consumer.session import LEAVE_SECONDS_MAX
 from pattern_metrics.consumer.settings import WorkerSettings
 from pattern_metrics.consumer.stopping import Stop, cancel, hearing_signals
+from pattern_metrics.consumer.telemetry.metric_table import RECORDS
+from pattern_metrics.consumer.telemetry.metrics import Lag, Metrics
 from pattern_metrics.consumer.uniting import counts_of, unite
 
 logger = structlog.get_logger()

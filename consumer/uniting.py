@@ -10,7 +10,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.registry import Collector
 from typing_extensions import override
 
-from pattern_metrics.consumer.metrics import ASSIGNED, LAG, LAST_COMMIT, READY
+from pattern_metrics.consumer.telemetry.metric_table import ASSIGNED, LAG, LAST_COMMIT, READY
 
 _COUNTED: Final = {"counter", "histogram"}
 

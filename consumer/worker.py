@@ -13,12 +13,12 @@ from pattern_metrics.consumer.faults.health import Health
 from pattern_metrics.consumer.faults.retrying import WEATHER_AND_SETUP, persevere
 from pattern_metrics.consumer.kafka.broker import require_rights, require_topic
 from pattern_metrics.consumer.kafka.watch import StalledError
-from pattern_metrics.consumer.metrics import Metrics
 from pattern_metrics.consumer.postgres.store import Store
 from pattern_metrics.consumer.records.accounting import Accounting, Breaker
 from pattern_metrics.consumer.session import Session
 from pattern_metrics.consumer.settings import WorkerSettings
 from pattern_metrics.consumer.stopping import GraceExpiredError, Stop, hearing_signals
+from pattern_metrics.consumer.telemetry.metrics import Metrics
 
 logger = structlog.get_logger()
 

@@ -10,14 +10,14 @@ from typing import TypeAlias
 from pattern_metrics.consumer.faults.health import Health
 from pattern_metrics.consumer.faults.retrying import persevere
 from pattern_metrics.consumer.ingestion import store_batch
-from pattern_metrics.consumer.metrics import Metrics, Span
 from pattern_metrics.consumer.pacing import Pace
 from pattern_metrics.consumer.postgres.store import Store
 from pattern_metrics.consumer.records.accounting import Accounting, Breaker
 from pattern_metrics.consumer.records.batch import Part, count
 from pattern_metrics.consumer.records.offsets import Partition
 from pattern_metrics.consumer.stopping import cancel
-from pattern_metrics.consumer.tracing import BatchTrace
+from pattern_metrics.consumer.telemetry.metrics import Metrics, Span
+from pattern_metrics.consumer.telemetry.tracing import BatchTrace
 
 Landed: TypeAlias = Callable[[Accounting, dict[Partition, int]], None]
 """Told of what is written: what became of the records, and up to where each partition is."""

@@ -13,7 +13,6 @@ from pydantic import SecretStr
 from pattern_metrics.consumer import serving as module
 from pattern_metrics.consumer.embedded import HOST, free_port
 from pattern_metrics.consumer.faults.health import Health
-from pattern_metrics.consumer.metrics import Metrics
 from pattern_metrics.consumer.serving import (
     CONNECTIONS_MAX,
     HEADER_BYTES_MAX,
@@ -23,6 +22,7 @@ from pattern_metrics.consumer.serving import (
     take_port,
 )
 from pattern_metrics.consumer.settings import HttpSettings, InvalidSettingError, WorkerSettings
+from pattern_metrics.consumer.telemetry.metrics import Metrics
 from tests.support.scraping import Scraper
 
 PATHS = {"/livez": 200, "/readyz": 503, "/metrics": 200}

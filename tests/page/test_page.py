@@ -15,7 +15,7 @@ from pattern_metrics.consumer.dashboard import reading as reading_module
 from pattern_metrics.consumer.dashboard.page import Watched
 from pattern_metrics.consumer.embedded import PostgresServer
 from pattern_metrics.consumer.faults.health import Health
-from pattern_metrics.consumer.metrics import Metrics
+from pattern_metrics.consumer.telemetry.metrics import Metrics
 from tests.page.conftest import fill, fill_progress
 from tests.support.browser import CONTRASTS, LEFTS, UNSEEN, Visit, served, visiting
 from tests.support.events import TopicRecord

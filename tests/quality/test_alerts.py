@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
-from pattern_metrics.consumer.metrics import TABLE, Metric
+from pattern_metrics.consumer.telemetry.metric_table import TABLE, Metric
 
 ROOT = Path(__file__).parents[2]
 PROMETHEUS = ROOT / "deploy" / "prometheus"

@@ -9,9 +9,9 @@ from types import SimpleNamespace
 import pytest
 import structlog
 
-import pattern_metrics.consumer.logs
-from pattern_metrics.consumer.logs import LINES_MAX, REPEAT_SECONDS, RepeatFilter, configure_logging
+import pattern_metrics.consumer.telemetry.logs
 from pattern_metrics.consumer.settings import LogSettings
+from pattern_metrics.consumer.telemetry.logs import LINES_MAX, REPEAT_SECONDS, RepeatFilter, configure_logging
 from tests.support.waiting import eventually
 
 
@@ -22,7 +22,9 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
-    monkeypatch.setattr(pattern_metrics.consumer.logs, "time", SimpleNamespace(monotonic=lambda: clock.now))
+    monkeypatch.setattr(
+        pattern_metrics.consumer.telemetry.logs, "time", SimpleNamespace(monotonic=lambda: clock.now)
+    )
     return clock
 
 

@@ -11,11 +11,12 @@ from prometheus_client import REGISTRY, CollectorRegistry
 from prometheus_client.parser import text_string_to_metric_families
 
 from pattern_metrics.consumer.faults.diagnosis import Fault
-from pattern_metrics.consumer.metrics import TABLE, Metrics, Span
 from pattern_metrics.consumer.records.accounting import Accounting
 from pattern_metrics.consumer.records.batch import Batch
 from pattern_metrics.consumer.records.offsets import OffsetRange, Start
 from pattern_metrics.consumer.records.record import Rejected
+from pattern_metrics.consumer.telemetry.metric_table import TABLE
+from pattern_metrics.consumer.telemetry.metrics import Metrics, Span
 from pattern_metrics.schemas.dead_letter import RejectReason
 from tests.support.events import TopicRecord, accepted, event
 from tests.support.scraping import Answer, Samples

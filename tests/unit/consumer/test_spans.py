@@ -9,8 +9,8 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from pattern_metrics.consumer.records.record import Fate, Rejected, StoredRecord
-from pattern_metrics.consumer.spans import LINKS_MAX, RecordedBatch
-from pattern_metrics.consumer.tracing import OFF, begin_batch, tracing_asked_by
+from pattern_metrics.consumer.telemetry.spans import LINKS_MAX, RecordedBatch
+from pattern_metrics.consumer.telemetry.tracing import OFF, begin_batch, tracing_asked_by
 from pattern_metrics.schemas.dead_letter import RejectReason
 
 TRACE, SPAN = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"

@@ -8,10 +8,10 @@ from types import SimpleNamespace
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from pattern_metrics.consumer import metrics as metrics_module
-from pattern_metrics.consumer.metrics import Metrics, Span
 from pattern_metrics.consumer.records.accounting import Accounting
 from pattern_metrics.consumer.records.batch import Batch
+from pattern_metrics.consumer.telemetry import metrics as metrics_module
+from pattern_metrics.consumer.telemetry.metrics import Metrics, Span
 from pattern_metrics.consumer.uniting import counts_of, unite
 
 Samples = dict[tuple[str, tuple[str, ...]], float]

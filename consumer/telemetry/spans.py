@@ -36,7 +36,7 @@ from typing_extensions import override
 
 from pattern_metrics.consumer.records.record import Fate
 from pattern_metrics.consumer.settings import InvalidSettingError
-from pattern_metrics.consumer.tracing import BatchTrace, Step, recorder
+from pattern_metrics.consumer.telemetry.tracing import BatchTrace, Step, recorder
 
 logger = structlog.get_logger()
 
