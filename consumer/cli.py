@@ -117,7 +117,7 @@ def consume(
     Meanwhile the page, /livez, /readyz and /metrics are served at HTTP_HOST and HTTP_PORT, of all processes
     as one.
     """
-    from pattern_metrics.consumer.serving import listen
+    from pattern_metrics.consumer.http.listening import listen
 
     settings = load_settings(WorkerSettings)
     if check:
@@ -153,7 +153,7 @@ def consume(
 def _start_fork_server() -> ForkServer | Forked:
     """With all that a worker imports, which its processes then share."""
     import pattern_metrics.consumer.dashboard.page
-    import pattern_metrics.consumer.serving
+    import pattern_metrics.consumer.http.server
     import pattern_metrics.consumer.supervisor  # noqa: F401 - imported for what is forked from here
 
     return start_fork_server()
@@ -164,8 +164,8 @@ async def _work(
 ) -> "tuple[Accounting, int]":
     """What became of the records, and the exit code."""
     from pattern_metrics.consumer.dashboard.page import Page, Watched
+    from pattern_metrics.consumer.http.probes import serving
     from pattern_metrics.consumer.member import reporting
-    from pattern_metrics.consumer.serving import serving
     from pattern_metrics.consumer.worker import Worker, run_until_signal
 
     worker = Worker(settings)
@@ -192,7 +192,7 @@ async def _supervise(
 ) -> "tuple[Accounting, int]":
     """As `_work`, by several processes."""
     from pattern_metrics.consumer.dashboard.page import Page, Watched
-    from pattern_metrics.consumer.serving import serving
+    from pattern_metrics.consumer.http.probes import serving
     from pattern_metrics.consumer.supervisor import Supervisor
 
     supervisor = Supervisor(settings, server, processes, until_caught_up=until_caught_up)

@@ -83,7 +83,7 @@ def dashboard() -> None:
     SIGTERM ends it.
     """
     from pattern_metrics.consumer.dashboard.alone import serve_alone
-    from pattern_metrics.consumer.serving import take_port
+    from pattern_metrics.consumer.http.listening import take_port
 
     settings = load_settings(DashboardSettings)
     start_logging()

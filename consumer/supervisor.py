@@ -16,10 +16,10 @@ from typing import Final
 import structlog
 
 from pattern_metrics.consumer.forking import ForkServer, Life
+from pattern_metrics.consumer.http.probes import PULSE_SECONDS_MAX
 from pattern_metrics.consumer.member import STOP, STOP_AT_ONCE, Report
 from pattern_metrics.consumer.records.accounting import Accounting
 from pattern_metrics.consumer.records.offsets import Partition
-from pattern_metrics.consumer.serving import PULSE_SECONDS_MAX
 from pattern_metrics.consumer.session import LEAVE_SECONDS_MAX
 from pattern_metrics.consumer.settings import WorkerSettings
 from pattern_metrics.consumer.stopping import Stop, cancel, hearing_signals

@@ -14,7 +14,8 @@ from starlette.routing import Route
 
 from pattern_metrics.consumer.dashboard.page import Page
 from pattern_metrics.consumer.faults.diagnosis import Fault, diagnose
-from pattern_metrics.consumer.serving import address_of, serving_routes
+from pattern_metrics.consumer.http.listening import address_of
+from pattern_metrics.consumer.http.server import serving_routes
 from pattern_metrics.consumer.settings import DashboardSettings
 
 logger = structlog.get_logger()

@@ -22,7 +22,7 @@ from pattern_metrics.consumer.dashboard.database import Database
 from pattern_metrics.consumer.dashboard.pace import Pace
 from pattern_metrics.consumer.dashboard.reading import Filter, Reader
 from pattern_metrics.consumer.faults.diagnosis import Fault, diagnose
-from pattern_metrics.consumer.serving import Health, Metrics
+from pattern_metrics.consumer.http.probes import Health, Metrics
 from pattern_metrics.consumer.settings import DatabaseSettings
 
 Answer: TypeAlias = Callable[[Request], Awaitable[Response]]

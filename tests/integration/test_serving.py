@@ -10,17 +10,12 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
-from pattern_metrics.consumer import serving as module
 from pattern_metrics.consumer.embedded import HOST, free_port
 from pattern_metrics.consumer.faults.health import Health
-from pattern_metrics.consumer.serving import (
-    CONNECTIONS_MAX,
-    HEADER_BYTES_MAX,
-    HEADERS,
-    listen,
-    serving,
-    take_port,
-)
+from pattern_metrics.consumer.http import server as module
+from pattern_metrics.consumer.http.listening import listen, take_port
+from pattern_metrics.consumer.http.probes import serving
+from pattern_metrics.consumer.http.server import CONNECTIONS_MAX, HEADER_BYTES_MAX, HEADERS
 from pattern_metrics.consumer.settings import HttpSettings, InvalidSettingError, WorkerSettings
 from pattern_metrics.consumer.telemetry.metrics import Metrics
 from tests.support.scraping import Scraper

@@ -22,9 +22,9 @@ from pattern_metrics.consumer.dashboard.page import ORDERS, Page, Watched
 from pattern_metrics.consumer.dashboard.reading import Reader
 from pattern_metrics.consumer.embedded import HOST, PostgresServer
 from pattern_metrics.consumer.faults.health import Health
+from pattern_metrics.consumer.http.server import serving_routes
 from pattern_metrics.consumer.postgres.sql import statement
 from pattern_metrics.consumer.records.offsets import Partition
-from pattern_metrics.consumer.serving import serving_routes
 from pattern_metrics.consumer.settings import DatabaseSettings
 from pattern_metrics.consumer.telemetry.metrics import Lag, Metrics
 from tests.page.conftest import fill

@@ -14,7 +14,8 @@ from pydantic import SecretStr
 from pattern_metrics.consumer.dashboard.page import Page as ServedPage
 from pattern_metrics.consumer.dashboard.page import Watched
 from pattern_metrics.consumer.embedded import HOST
-from pattern_metrics.consumer.serving import address_of, serving_routes
+from pattern_metrics.consumer.http.listening import address_of
+from pattern_metrics.consumer.http.server import serving_routes
 from pattern_metrics.consumer.settings import DatabaseSettings
 from tests.support.kafka import missing
 from tests.support.waiting import eventually

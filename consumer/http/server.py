@@ -5,11 +5,9 @@ what a scraper does not take, or takes slowly, is no work of the worker's loop.
 """
 
 import asyncio
-import errno
 import socket
 import threading
-import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from ipaddress import ip_address
 from itertools import count
@@ -19,25 +17,14 @@ from urllib.parse import urlsplit
 import structlog
 import uvicorn
 from starlette.datastructures import Headers
-from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
-from starlette.routing import BaseRoute, Route, Router
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Router
 from starlette.types import ASGIApp, Receive, Scope, Send
 from typing_extensions import override
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from pattern_metrics.consumer.alive import loopback_of
-from pattern_metrics.consumer.records.offsets import Partition
-from pattern_metrics.consumer.settings import HttpSettings, InvalidSettingError, WorkerSettings
-from pattern_metrics.consumer.stopping import cancel
-from pattern_metrics.consumer.telemetry.metric_table import CONTENT_TYPE
-from pattern_metrics.consumer.telemetry.metrics import Lag
-
 logger = structlog.get_logger()
 
-PULSE_SECONDS: Final = 1.0
-PULSE_SECONDS_MAX: Final = 60.0
-"""A loop that did not run for so long is stuck: no batch takes as long to decode."""
 
 CONNECTIONS_MAX: Final = 64
 """How many connections there may be; the next one takes the oldest one's place: no probe is shut out."""
@@ -64,27 +51,6 @@ HEADERS: Final = [
 """Of every answer."""
 
 
-class Health(Protocol):
-    """What keeps a worker, or several, from being ready."""
-
-    @property
-    def obstacles(self) -> dict[str, str]:
-        """Component → why."""
-
-
-class Metrics(Protocol):
-    """What a worker counts, or several do."""
-
-    def render(self, obstacles: Mapping[str, str]) -> bytes:
-        """The text that Prometheus reads."""
-
-    def lags(self) -> dict[Partition, Lag]:
-        """How far each partition is behind, as far as it is known."""
-
-    def outcomes(self) -> dict[str, int]:
-        """How many records were read and written so far, by what became of them."""
-
-
 class Page(Protocol):
     """What is served besides."""
 
@@ -97,80 +63,6 @@ class Page(Protocol):
 
     def close(self) -> None:
         """End what it began in the loop that serves it."""
-
-
-def take_port(settings: HttpSettings) -> socket.socket:
-    """Take HTTP_PORT.
-
-    Raises:
-        InvalidSettingError: it cannot be had.
-    """
-    host, port = settings.http_host, settings.http_port
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    try:
-        return socket.create_server((host, port), family=family)
-    except (OSError, UnicodeError) as error:
-        number = getattr(error, "errno", None)
-        setting = "HTTP_PORT" if number in {errno.EADDRINUSE, errno.EACCES} else "HTTP_HOST"
-        reason = errno.errorcode.get(number or 0, type(error).__name__)
-        raise InvalidSettingError(f"{setting}: cannot listen on {host} port {port} ({reason})") from None
-
-
-def listen(settings: WorkerSettings) -> socket.socket | None:
-    """Take HTTP_PORT for a worker; None where that is 0.
-
-    The default port may be another program's, or another worker's: nobody asked for it, so that is a warning.
-
-    Raises:
-        InvalidSettingError: the port that was asked for cannot be had.
-    """
-    if settings.http_port == 0:
-        return None
-    try:
-        return take_port(settings)
-    except InvalidSettingError as error:
-        if settings.model_fields_set & {"http_host", "http_port"}:
-            raise InvalidSettingError(f"{error}; 0 turns HTTP off") from None
-        logger.warning("http_is_off", hint=f"{error}; 0 turns HTTP off; another port turns it on")
-        return None
-
-
-def address_of(listener: socket.socket) -> str:
-    """Where a browser on this machine finds it."""
-    host, port, *_ = listener.getsockname()
-    host = loopback_of(host)
-    return f"http://[{host}]:{port}/" if ":" in host else f"http://{host}:{port}/"
-
-
-@asynccontextmanager
-async def serving(
-    listener: socket.socket | None,
-    health: Health,
-    metrics: Metrics,
-    page: Page | None = None,
-    *,
-    is_alive: Callable[[], bool] = lambda: True,
-) -> AsyncIterator[None]:
-    """Serve a worker, if there is a listener, until the end of the block; which no client keeps waiting.
-
-    Args:
-        listener: where.
-        health: whether it is ready.
-        metrics: what it counts.
-        page: what is served besides.
-        is_alive: whether all that does the work is, besides this loop.
-    """
-    if listener is None:
-        yield
-        return
-    pulse = _Pulse()
-    beating = asyncio.create_task(pulse.beat())
-    routes = _probes(lambda: pulse.is_there and is_alive(), health, metrics)
-    try:
-        async with serving_routes(listener, routes, page):
-            yield
-    finally:
-        await cancel(beating)
 
 
 @asynccontextmanager
@@ -233,37 +125,6 @@ def _by_names_of_loopback(served: ASGIApp) -> ASGIApp:
         await (served if _is_loopback(asked) else Response(status_code=421))(scope, receive, send)
 
     return answer
-
-
-class _Pulse:
-    """Whether the worker's loop still runs, for another thread to see."""
-
-    def __init__(self) -> None:
-        self._beat_at = time.monotonic()
-
-    async def beat(self) -> None:
-        while True:
-            self._beat_at = time.monotonic()
-            await asyncio.sleep(PULSE_SECONDS)
-
-    @property
-    def is_there(self) -> bool:
-        return time.monotonic() - self._beat_at < PULSE_SECONDS_MAX
-
-
-def _probes(is_alive: Callable[[], bool], health: Health, metrics: Metrics) -> list[BaseRoute]:
-    async def livez(_: Request) -> Response:
-        alive = is_alive()
-        return JSONResponse({"alive": alive}, 200 if alive else 503)
-
-    async def readyz(_: Request) -> Response:
-        obstacles = health.obstacles
-        return JSONResponse({"ready": not obstacles, "obstacles": obstacles}, 503 if obstacles else 200)
-
-    async def scrape(_: Request) -> Response:
-        return Response(metrics.render(health.obstacles), media_type=CONTENT_TYPE)
-
-    return [Route("/livez", livez), Route("/readyz", readyz), Route("/metrics", scrape)]
 
 
 class _Connection(H11Protocol):

@@ -1,0 +1,1 @@
+"""HTTP: the listening socket, the probes, and the server."""
