@@ -13,7 +13,7 @@ from aiokafka.errors import GroupCoordinatorNotAvailableError
 from benchmarks.progress import tell
 from benchmarks.topics import Fold
 from pattern_metrics.consumer.embedded import PostgresServer
-from pattern_metrics.consumer.migration import migrate_up
+from pattern_metrics.consumer.operations.migration import migrate_up
 from tests.support.kafka import ApacheKafka
 
 KAFKA_SETTINGS: Final = {"group.initial.rebalance.delay.ms": "1000"}

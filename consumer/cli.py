@@ -205,7 +205,7 @@ async def _supervise(
 
 def _check(settings: WorkerSettings) -> None:
     from pattern_metrics.consumer.kafka.broker import require_rights, require_topic
-    from pattern_metrics.consumer.migration import migration_status
+    from pattern_metrics.consumer.operations.migration import migration_status
     from pattern_metrics.consumer.postgres.store import missing_rights
 
     start_logging()
@@ -267,7 +267,7 @@ def publish(
     without an event_id gets the one derived from its content: to publish a file twice is a retry, and not a
     second measurement.
     """
-    from pattern_metrics.consumer.publishing import PublishReport, publish_file
+    from pattern_metrics.consumer.operations.publish import PublishReport, publish_file
     from pattern_metrics.publisher import PublishError
 
     settings, accepted_until = load_settings(KafkaSettings), load_settings(ClockSettings).accepted_until()
@@ -326,7 +326,7 @@ def topic_create(
 @migrate_app.command("up")
 def migrate_up_command() -> None:
     """Bring the database to this release's revision. Safe to run twice, and by two processes at once."""
-    from pattern_metrics.consumer.migration import HEAD_REVISION, migrate_up
+    from pattern_metrics.consumer.operations.migration import HEAD_REVISION, migrate_up
 
     applied = _migrate(migrate_up)
     typer.echo(f"applied {', '.join(applied)}" if applied else f"already at {HEAD_REVISION}")
@@ -337,7 +337,7 @@ def migrate_down_command(
     revision: Annotated[str, typer.Argument(help="The revision to go back to, or base for none.")],
 ) -> None:
     """Take the database back. To go below 015 deletes progress, gaps and dead letters."""
-    from pattern_metrics.consumer.migration import migrate_down
+    from pattern_metrics.consumer.operations.migration import migrate_down
 
     undone = _migrate(lambda database_url: migrate_down(database_url, revision))
     typer.echo(f"undone {', '.join(undone)}" if undone else f"already at {revision}")
@@ -346,7 +346,7 @@ def migrate_down_command(
 @migrate_app.command("status")
 def migrate_status(as_json: JsonOption = False) -> None:
     """Say where the database stands; exit 1 where revisions are pending."""
-    from pattern_metrics.consumer.migration import migration_status
+    from pattern_metrics.consumer.operations.migration import migration_status
 
     status = _migrate(migration_status)
     if as_json:
@@ -360,13 +360,13 @@ def migrate_status(as_json: JsonOption = False) -> None:
 @migrate_app.command("sql")
 def migrate_sql() -> None:
     """Print the whole script, for a DBA to review and run with psql on any database, empty or not."""
-    from pattern_metrics.consumer.migration import migration_sql
+    from pattern_metrics.consumer.operations.migration import migration_sql
 
     typer.echo(migration_sql())
 
 
 def _migrate(operation: Callable[[str], Coroutine[Any, Any, T]]) -> T:
-    from pattern_metrics.consumer.migration import MigrationError
+    from pattern_metrics.consumer.operations.migration import MigrationError
 
     settings = load_settings(DatabaseSettings)
     start_logging()

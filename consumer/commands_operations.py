@@ -34,7 +34,7 @@ from pattern_metrics.consumer.settings import DatabaseSettings, WorkerSettings
 from pattern_metrics.schemas.clock_settings import ClockSettings
 
 if TYPE_CHECKING:
-    from pattern_metrics.consumer.status import Status
+    from pattern_metrics.consumer.operations.status import Status
 
 operations_app = typer.Typer()
 
@@ -77,7 +77,7 @@ def replay(
     point.
     """
     from pattern_metrics.consumer.kafka.topic import InvalidSliceError, Slice
-    from pattern_metrics.consumer.replay import replay as replay_slice
+    from pattern_metrics.consumer.operations.replay import replay as replay_slice
 
     if since is not None and until is not None and since >= until:
         raise typer.BadParameter("is not before --to", param_hint="--from")
@@ -115,7 +115,7 @@ def verify(
     on. Rows that are newer than the topic, or absent in it, may come from a backfill, or from before
     retention: they are told, and fail only with --strict.
     """
-    from pattern_metrics.consumer.verification import Check, check_table, compare_with_topic
+    from pattern_metrics.consumer.operations.verification import Check, check_table, compare_with_topic
 
     settings = load_settings(WorkerSettings)
     start_logging()
@@ -162,15 +162,15 @@ def backfill(
     Run twice, it leaves the same table. A line that holds no valid measurement becomes a dead letter of topic
     file:NAME, is reported by its number, and makes the exit code 1.
     """
-    from pattern_metrics.consumer.backfill import (
-        BackfillRules,
+    from pattern_metrics.consumer.operations.backfill import BackfillRules
+    from pattern_metrics.consumer.operations.backfill import backfill as backfill_source
+    from pattern_metrics.consumer.operations.measurement_files import (
         InvalidSourceError,
         Source,
         csv_lines,
         is_csv,
         json_lines,
     )
-    from pattern_metrics.consumer.backfill import backfill as backfill_source
     from pattern_metrics.consumer.postgres.shadow import open_store
 
     if database_url is not None:
@@ -209,7 +209,7 @@ def status(
     as_json: JsonOption = False,
 ) -> None:
     """Where the worker is, in the topic and in the table, on one screen."""
-    from pattern_metrics.consumer.status import read_status
+    from pattern_metrics.consumer.operations.status import read_status
 
     settings = load_settings(WorkerSettings)
     start_logging()

@@ -24,8 +24,8 @@ from pattern_metrics.consumer.command_line import (
     tell,
     writing_output,
 )
-from pattern_metrics.consumer.export import WRITERS, Band, Column, Format, WriteRows, export_rows
-from pattern_metrics.consumer.history import prune_history
+from pattern_metrics.consumer.operations.export import WRITERS, Band, Column, Format, WriteRows, export_rows
+from pattern_metrics.consumer.operations.history import prune_history
 from pattern_metrics.consumer.output import STANDARD_OUTPUT
 from pattern_metrics.consumer.settings import DashboardSettings, InvalidSettingError
 

@@ -24,7 +24,7 @@ from pattern_metrics.consumer.embedded import HOST, EmbeddedBroker, PostgresServ
 from pattern_metrics.consumer.http.listening import address_of, take_port
 from pattern_metrics.consumer.http.probes import serving
 from pattern_metrics.consumer.kafka.broker import create_topic
-from pattern_metrics.consumer.migration import migrate_up
+from pattern_metrics.consumer.operations.migration import migrate_up
 from pattern_metrics.consumer.postgres.sql import statement
 from pattern_metrics.consumer.settings import HttpSettings, WorkerSettings, load
 from pattern_metrics.consumer.worker import Worker

@@ -8,7 +8,7 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.admin import NewTopic
 
 from pattern_metrics.consumer.kafka.clients import METADATA_AGE_MS
-from pattern_metrics.consumer.migration import HEAD_REVISION
+from pattern_metrics.consumer.operations.migration import HEAD_REVISION
 from pattern_metrics.consumer.settings import WorkerSettings
 from pattern_metrics.schemas.pattern_scored import PatternScored
 from tests.support.command import PROGRAM, SECONDS_MAX, CommandLine

@@ -17,7 +17,7 @@ from pydantic import SecretStr
 
 from pattern_metrics.consumer.embedded import PostgresServer, free_port
 from pattern_metrics.consumer.kafka.broker import create_topic
-from pattern_metrics.consumer.migration import migrate_up
+from pattern_metrics.consumer.operations.migration import migrate_up
 from pattern_metrics.consumer.settings import WorkerSettings
 from tests.adversity.load import Load
 from tests.support.command import CommandLine, WorkerProcess, environment_of

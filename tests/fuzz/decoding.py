@@ -24,7 +24,7 @@ with atheris.instrument_imports(include=["schemas", "consumer"]):
 
 from pattern_metrics.consumer.embedded import PostgresServer
 from pattern_metrics.consumer.ingestion import store_batch
-from pattern_metrics.consumer.migration import migrate_up
+from pattern_metrics.consumer.operations.migration import migrate_up
 from pattern_metrics.consumer.postgres.connection import Connection
 from pattern_metrics.consumer.postgres.store import Store
 from pattern_metrics.consumer.records.accounting import Accounting

@@ -22,14 +22,14 @@ from pattern_metrics.consumer.kafka.broker import require_topic
 from pattern_metrics.consumer.kafka.clients import create_reader
 from pattern_metrics.consumer.kafka.topic import WHOLE_TOPIC
 from pattern_metrics.consumer.kafka.watch import StalledError, Watch
+from pattern_metrics.consumer.operations.replay import replay
+from pattern_metrics.consumer.operations.status import read_status
+from pattern_metrics.consumer.operations.verification import compare_with_topic
 from pattern_metrics.consumer.postgres.store import Store
 from pattern_metrics.consumer.records.accounting import Accounting
 from pattern_metrics.consumer.records.offsets import OffsetRange, Start
-from pattern_metrics.consumer.replay import replay
 from pattern_metrics.consumer.settings import WorkerSettings
 from pattern_metrics.consumer.starting import Known, settle
-from pattern_metrics.consumer.status import read_status
-from pattern_metrics.consumer.verification import compare_with_topic
 from pattern_metrics.consumer.worker import Worker
 from pattern_metrics.publisher import ScorePublisher
 from pattern_metrics.schemas.pattern_scored import PatternScored

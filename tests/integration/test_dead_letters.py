@@ -17,10 +17,10 @@ from pattern_metrics.consumer.dead_letters import (
     redrive,
 )
 from pattern_metrics.consumer.ingestion import store_batch
+from pattern_metrics.consumer.operations.verification import compare_with_topic
 from pattern_metrics.consumer.postgres.store import Store
 from pattern_metrics.consumer.records.accounting import Accounting
 from pattern_metrics.consumer.records.batch import decode_batch
-from pattern_metrics.consumer.verification import compare_with_topic
 from pattern_metrics.schemas.pattern_scored import parse_measurement
 from tests.support.events import NOW
 from tests.support.letters import (

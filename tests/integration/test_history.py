@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from pattern_metrics.consumer.history import prune_history
 from pattern_metrics.consumer.ingestion import store_batch
+from pattern_metrics.consumer.operations.history import prune_history
 from pattern_metrics.consumer.postgres.shadow import ShadowStore
 from pattern_metrics.consumer.postgres.sql import statement
 from pattern_metrics.consumer.postgres.store import Store
@@ -177,7 +177,7 @@ async def test_prune_deletes_what_was_measured_before_and_nothing_else(
             """
         )
     await insert_measurements(database)
-    monkeypatch.setattr("pattern_metrics.consumer.history.BLOCKS_PER_TRANSACTION", 3)
+    monkeypatch.setattr("pattern_metrics.consumer.operations.history.BLOCKS_PER_TRANSACTION", 3)
     steps = list[tuple[int, int]]()
     before = BASE_TIME.replace(minute=15)
 

@@ -9,23 +9,17 @@ from uuid import UUID
 import pytest
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
-from pattern_metrics.consumer.backfill import (
-    BackfillRules,
-    Source,
-    backfill,
-    csv_lines,
-    json_lines,
-    store_quality_metrics,
-)
 from pattern_metrics.consumer.kafka.topic import WHOLE_TOPIC, Slice
+from pattern_metrics.consumer.operations.backfill import BackfillRules, backfill, store_quality_metrics
+from pattern_metrics.consumer.operations.measurement_files import Source, csv_lines, json_lines
+from pattern_metrics.consumer.operations.replay import replay
+from pattern_metrics.consumer.operations.status import read_status
+from pattern_metrics.consumer.operations.verification import check_table, compare_with_topic
 from pattern_metrics.consumer.postgres.shadow import ShadowLostError, ShadowStore
 from pattern_metrics.consumer.postgres.store import Store, StoreTransaction
 from pattern_metrics.consumer.records.accounting import Accounting
 from pattern_metrics.consumer.records.offsets import Partition
-from pattern_metrics.consumer.replay import replay
 from pattern_metrics.consumer.settings import WorkerSettings
-from pattern_metrics.consumer.status import read_status
-from pattern_metrics.consumer.verification import check_table, compare_with_topic
 from pattern_metrics.publisher import ScorePublisher
 from pattern_metrics.schemas.pattern_scored import Measurement
 from tests.support.kafka import Broker

@@ -4,7 +4,12 @@ from pathlib import Path
 
 import pytest
 
-from pattern_metrics.consumer.migration import HEAD_REVISION, migrate_up, migration_sql, migration_status
+from pattern_metrics.consumer.operations.migration import (
+    HEAD_REVISION,
+    migrate_up,
+    migration_sql,
+    migration_status,
+)
 from pattern_metrics.migrations.revisions import REVISIONS
 from tests.migration.databases import (
     TWO_MEASUREMENTS,

@@ -1,7 +1,12 @@
 import asyncpg
 import pytest
 
-from pattern_metrics.consumer.migration import MigrationError, migrate_down, migrate_up, migration_status
+from pattern_metrics.consumer.operations.migration import (
+    MigrationError,
+    migrate_down,
+    migrate_up,
+    migration_status,
+)
 from pattern_metrics.migrations.revisions import REVISIONS
 from tests.migration.databases import (
     NO_SCHEMA,

@@ -8,7 +8,7 @@ from uuid import UUID
 import asyncpg
 import pytest
 
-from pattern_metrics.consumer.migration import migrate_down, migrate_up
+from pattern_metrics.consumer.operations.migration import migrate_down, migrate_up
 from pattern_metrics.migrations.revisions import REVISIONS
 from tests.migration.databases import (
     apply_by_hand,

@@ -3,7 +3,7 @@
 import asyncpg
 
 from pattern_metrics.consumer.embedded import EmbeddedBroker
-from pattern_metrics.consumer.migration import migrate_up
+from pattern_metrics.consumer.operations.migration import migrate_up
 from pattern_metrics.migrations.revisions import REVISIONS
 from tests.support.kafka import create_topic
 from tests.support.pipeline import (

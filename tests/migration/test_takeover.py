@@ -5,7 +5,7 @@ from uuid import UUID
 import asyncpg
 import pytest
 
-from pattern_metrics.consumer.migration import (
+from pattern_metrics.consumer.operations.migration import (
     HEAD_REVISION,
     migrate_down,
     migrate_up,

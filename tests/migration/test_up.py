@@ -8,7 +8,7 @@ from structlog.testing import capture_logs
 
 from pattern_metrics.consumer.embedded import PostgresServer
 from pattern_metrics.consumer.faults.diagnosis import Diagnosis, Fault, UnfitDatabaseError, diagnose
-from pattern_metrics.consumer.migration import (
+from pattern_metrics.consumer.operations.migration import (
     HEAD_REVISION,
     MigrationError,
     MigrationStatus,

@@ -3,7 +3,7 @@
 import asyncpg
 import pytest
 
-from pattern_metrics.consumer.migration import migrate_up
+from pattern_metrics.consumer.operations.migration import migrate_up
 from tests.migration.databases import (
     TWO_MEASUREMENTS,
     apply_by_hand,

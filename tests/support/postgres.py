@@ -94,7 +94,7 @@ def migrated_template() -> Templates:
 
 
 async def _migrate_template(server: PostgresServer) -> str:
-    from pattern_metrics.consumer.migration import migrate_up
+    from pattern_metrics.consumer.operations.migration import migrate_up
 
     name = "migrated_template"
     await _execute(server, f"CREATE DATABASE {name}")
