@@ -26,8 +26,7 @@ from pattern_metrics.consumer.command_line import (
     tell,
     writing_output,
 )
-from pattern_metrics.consumer.dead_letter_text import letter_fields, letter_text, safe_text, time_text
-from pattern_metrics.consumer.dead_letters import (
+from pattern_metrics.consumer.dead_letters.letters import (
     DISCARDED,
     OPEN,
     REDRIVEN,
@@ -41,9 +40,10 @@ from pattern_metrics.consumer.dead_letters import (
     parse_coordinates,
     read_letters,
 )
-from pattern_metrics.consumer.dead_letters import discard as discard_letters
-from pattern_metrics.consumer.dead_letters import prune as prune_letters
-from pattern_metrics.consumer.dead_letters import redrive as redrive_letters
+from pattern_metrics.consumer.dead_letters.letters import discard as discard_letters
+from pattern_metrics.consumer.dead_letters.letters import prune as prune_letters
+from pattern_metrics.consumer.dead_letters.redrive import redrive as redrive_letters
+from pattern_metrics.consumer.dead_letters.text import letter_fields, letter_text, safe_text, time_text
 from pattern_metrics.consumer.output import STANDARD_OUTPUT
 from pattern_metrics.consumer.postgres.shadow import open_store
 from pattern_metrics.consumer.settings import DatabaseSettings

@@ -15,8 +15,8 @@ import asyncpg
 import orjson
 
 from pattern_metrics.consumer.dashboard.database import Database
-from pattern_metrics.consumer.dead_letter_text import advice, letter_fields
-from pattern_metrics.consumer.dead_letters import letter_of
+from pattern_metrics.consumer.dead_letters.letters import letter_of
+from pattern_metrics.consumer.dead_letters.text import advice, letter_fields
 from pattern_metrics.consumer.postgres.sql import statement
 
 Shown: TypeAlias = dict[str, Any]

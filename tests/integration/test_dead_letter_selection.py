@@ -3,7 +3,7 @@
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from pattern_metrics.consumer.dead_letters import (
+from pattern_metrics.consumer.dead_letters.letters import (
     Coordinates,
     Selection,
     count_letters,

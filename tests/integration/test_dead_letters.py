@@ -9,13 +9,9 @@ from itertools import product
 import asyncpg
 import pytest
 
-from pattern_metrics.consumer import dead_letters
-from pattern_metrics.consumer.dead_letters import (
-    Coordinates,
-    Selection,
-    discard,
-    redrive,
-)
+from pattern_metrics.consumer.dead_letters import letters as dead_letters
+from pattern_metrics.consumer.dead_letters.letters import Coordinates, Selection, discard
+from pattern_metrics.consumer.dead_letters.redrive import redrive
 from pattern_metrics.consumer.ingestion import store_batch
 from pattern_metrics.consumer.operations.verification import compare_with_topic
 from pattern_metrics.consumer.postgres.store import Store

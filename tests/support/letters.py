@@ -7,7 +7,8 @@ from typing import Any
 
 import asyncpg
 
-from pattern_metrics.consumer.dead_letters import DeadLetter, Selection, read_letters, redrive
+from pattern_metrics.consumer.dead_letters.letters import DeadLetter, Selection, read_letters
+from pattern_metrics.consumer.dead_letters.redrive import redrive
 from pattern_metrics.consumer.postgres.connection import Connection
 from pattern_metrics.consumer.postgres.store import Store
 from pattern_metrics.consumer.records.accounting import Accounting

@@ -9,25 +9,18 @@ from typing import Any, Final, NamedTuple
 
 from typing_extensions import override
 
-from pattern_metrics.consumer.ingestion import store_batch
+from pattern_metrics.consumer.dead_letters.redrive import _PREFETCH
 from pattern_metrics.consumer.postgres.connection import Connection, connected
 from pattern_metrics.consumer.postgres.sql import statement
-from pattern_metrics.consumer.postgres.store import Store, StoreTransaction
-from pattern_metrics.consumer.records.accounting import Accounting
-from pattern_metrics.consumer.records.batch import decode_batch
 from pattern_metrics.consumer.records.decoding import is_structured, without_registry_prefix
-from pattern_metrics.consumer.records.record import Record, Rejected, StoredRecord, storable_text
+from pattern_metrics.consumer.records.record import StoredRecord, storable_text
 from pattern_metrics.schemas.dead_letter import RejectReason
 
 OPEN: Final = "open"
 REDRIVEN: Final = "redriven"
 DISCARDED: Final = "discarded"
 
-PAGE_LETTERS_MAX: Final = 1000
-PAGE_BYTES_MAX: Final = 16 * 1024 * 1024
-"""A transaction takes no more letters once it has so many bytes."""
 
-_PREFETCH: Final = 50
 _PARTITION_MAX: Final = 2**31 - 1
 _OFFSET_MAX: Final = 2**63 - 1
 
@@ -244,96 +237,6 @@ def export_line(letter: DeadLetter) -> tuple[bytes, bool]:
 
 
 # To resolve them
-
-
-async def redrive(
-    store: Store, selection: Selection, *, accepted_until: datetime, advance: Advance
-) -> Accounting:
-    """Decode letters again by today's rules and store them; what succeeds is marked.
-
-    What is refused again stays open, with today's reason. Each page is a transaction of its own: safe beside
-    workers, twice, by two at once, and to interrupt.
-
-    Args:
-        store: where letters and table are; it is closed at the end.
-        selection: which of the open ones.
-        accepted_until: the latest acceptable measurement time.
-        advance: told how far it is.
-
-    Returns:
-        What became of them; a dead letter is one that was refused again.
-
-    Raises:
-        asyncpg.PostgresError: a statement failed; the pages before are done.
-        OSError: PostgreSQL is not reachable.
-    """
-    total, after = Accounting(), ("", -1, -1, -1)
-    try:
-        async with store.transaction() as transaction:
-            letters = await _count(transaction.connection, selection)
-        while True:
-            async with store.transaction() as transaction:
-                page = await _next_page(transaction.connection, selection, after)
-                if not page:
-                    return total
-                total += await _redrive_page(transaction, page, accepted_until)
-            advance(total.read, letters)
-            after = _key(page[-1])
-    finally:
-        await store.close()
-
-
-async def _next_page(
-    connection: Connection, selection: Selection, after: tuple[str, int, int, int]
-) -> list[Record]:
-    page, size = list[Record](), 0
-    rows = connection.cursor(
-        statement("select_next_dead_letters"),
-        *selection.arguments(),
-        *after,
-        PAGE_LETTERS_MAX,
-        prefetch=_PREFETCH,
-    )
-    async for row in rows:
-        page.append(letter_of(row).record)
-        size += len(row["value"] or b"")
-        if size >= PAGE_BYTES_MAX:
-            break
-    return page
-
-
-async def _redrive_page(
-    within: StoreTransaction, page: Sequence[Record], accepted_until: datetime
-) -> Accounting:
-    batch = decode_batch(page, accepted_until=accepted_until, breaker=None)
-    transaction = _RedriveTransaction(within.connection, keeps_history=within.keeps_history)
-    accounting = await store_batch(transaction, batch)
-    keys = [key for key in map(_key, page) if key not in transaction.refused]
-    if keys:
-        await within.connection.execute(statement("update_redriven_dead_letters"), *_columns(keys))
-    return accounting
-
-
-def _key(record: Record) -> tuple[str, int, int, int]:
-    return (record.topic, record.partition, record.offset, record.timestamp)
-
-
-class _RedriveTransaction(StoreTransaction):
-    """Where what is refused is a dead letter already.
-
-    Attributes:
-        refused: the keys of those.
-    """
-
-    def __init__(self, connection: Connection, *, keeps_history: bool) -> None:
-        super().__init__(connection, keeps_history=keeps_history)
-        self.refused = set[tuple[str, int, int, int]]()
-
-    @override
-    async def insert_dead_letters(self, rejected: Iterable[Rejected]) -> None:
-        rows = [(*_key(letter.record), letter.reason, letter.detail) for letter in rejected]
-        self.refused |= {row[:4] for row in rows}
-        await self.connection.executemany(statement("update_refused_dead_letter"), rows)
 
 
 async def discard(database_url: str, selection: Selection, because: str) -> int:
