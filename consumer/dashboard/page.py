@@ -17,10 +17,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from pattern_metrics.consumer.dashboard.caching import BusyError, Cache
+from pattern_metrics.consumer.dashboard.cache import BusyError, Cache
 from pattern_metrics.consumer.dashboard.database import Database
-from pattern_metrics.consumer.dashboard.pace import Pace
-from pattern_metrics.consumer.dashboard.reading import Filter, Reader
+from pattern_metrics.consumer.dashboard.rate import Pace
+from pattern_metrics.consumer.dashboard.reader import Filter, Reader
 from pattern_metrics.consumer.faults.diagnosis import Fault, diagnose
 from pattern_metrics.consumer.http.probes import Health, Metrics
 from pattern_metrics.consumer.settings import DatabaseSettings

@@ -16,10 +16,10 @@ from typing_extensions import override
 
 from pattern_metrics.consumer.dashboard import database as database_module
 from pattern_metrics.consumer.dashboard import page as page_module
-from pattern_metrics.consumer.dashboard import reading as reading_module
+from pattern_metrics.consumer.dashboard import reader as reading_module
 from pattern_metrics.consumer.dashboard.database import CONNECTIONS_MAX, Database
 from pattern_metrics.consumer.dashboard.page import ORDERS, Page, Watched
-from pattern_metrics.consumer.dashboard.reading import Reader
+from pattern_metrics.consumer.dashboard.reader import Reader
 from pattern_metrics.consumer.embedded import HOST, PostgresServer
 from pattern_metrics.consumer.faults.health import Health
 from pattern_metrics.consumer.http.server import serving_routes

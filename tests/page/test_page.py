@@ -11,7 +11,7 @@ import pytest
 from playwright.async_api import Browser
 
 from pattern_metrics.consumer.dashboard import page as page_module
-from pattern_metrics.consumer.dashboard import reading as reading_module
+from pattern_metrics.consumer.dashboard import reader as reading_module
 from pattern_metrics.consumer.dashboard.page import Watched
 from pattern_metrics.consumer.embedded import PostgresServer
 from pattern_metrics.consumer.faults.health import Health

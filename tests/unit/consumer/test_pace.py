@@ -1,6 +1,6 @@
 """How fast the work goes, and when it will be done."""
 
-from pattern_metrics.consumer.dashboard.pace import WINDOW_SECONDS, Pace
+from pattern_metrics.consumer.dashboard.rate import WINDOW_SECONDS, Pace
 
 
 def seen(*looks: tuple[float, dict[str, float]]) -> Pace:
