@@ -16,7 +16,7 @@ from typing import ClassVar, Final
 from benchmarks.peers import quix_python
 from benchmarks.programs import Program, ProgramError
 from benchmarks.topics import Topic
-from pattern_metrics.consumer.embedded import free_port
+from pattern_metrics.consumer.demo.embedded import free_port
 
 _HERE: Final = Path(__file__).parent
 

@@ -14,7 +14,7 @@ from benchmarks.clients import Client, Consuming, Job
 from benchmarks.peers import connect_libraries, debezium_plugin
 from benchmarks.processes import cpu_seconds
 from benchmarks.programs import ProgramError
-from pattern_metrics.consumer.embedded import HOST, EmbeddedServer
+from pattern_metrics.consumer.demo.embedded import HOST, EmbeddedServer
 
 _CREATED: Final = 201
 

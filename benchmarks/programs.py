@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final, Self
 
-from pattern_metrics.consumer.embedded import GuardedDirectory, GuardedProcess
+from pattern_metrics.consumer.demo.guarded_process import GuardedDirectory, GuardedProcess
 
 END_SECONDS_MAX: Final = 60.0
 _LOG_LINES_SHOWN: Final = 15

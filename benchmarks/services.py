@@ -12,7 +12,7 @@ from aiokafka.errors import GroupCoordinatorNotAvailableError
 
 from benchmarks.progress import tell
 from benchmarks.topics import Fold
-from pattern_metrics.consumer.embedded import PostgresServer
+from pattern_metrics.consumer.demo.embedded import PostgresServer
 from pattern_metrics.consumer.operations.migration import migrate_up
 from tests.support.kafka import ApacheKafka
 

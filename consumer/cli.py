@@ -384,8 +384,8 @@ def demo(
     keep: Annotated[bool, typer.Option("--keep", help="Stay up, and print how to connect.")] = False,
 ) -> None:
     """See the main job done in under a minute, on an embedded broker and PostgreSQL (extra `embedded`)."""
-    from pattern_metrics.consumer.demo import run_demo
-    from pattern_metrics.consumer.embedded import EmbeddedServerError
+    from pattern_metrics.consumer.demo.demo import run_demo
+    from pattern_metrics.consumer.demo.embedded import EmbeddedServerError
 
     configure_logging(LogSettings(log_level="ERROR"))
     try:

@@ -6,7 +6,7 @@ import socket
 import asyncpg
 import pytest
 
-from pattern_metrics.consumer.embedded import HOST, PostgresServer, free_port
+from pattern_metrics.consumer.demo.embedded import HOST, PostgresServer, free_port
 from pattern_metrics.consumer.postgres.connection import connected
 from tests.page.conftest import fill
 from tests.support.command import SECONDS_MAX, CommandLine

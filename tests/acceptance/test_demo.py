@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from pattern_metrics.consumer.embedded import HOST, free_port
+from pattern_metrics.consumer.demo.embedded import HOST, free_port
 from tests.support.command import SECONDS_MAX, CommandLine
 from tests.support.scraping import Scraper
 from tests.support.waiting import eventually

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from pattern_metrics.consumer.embedded import HOST, PostgresServer, free_port
+from pattern_metrics.consumer.demo.embedded import HOST, PostgresServer, free_port
 from pattern_metrics.consumer.http.server import CONNECTIONS_MAX
 from pattern_metrics.consumer.session import LEAVE_SECONDS_MAX
 from pattern_metrics.consumer.settings import WorkerSettings

@@ -11,7 +11,7 @@ from uuid import uuid4
 
 import pytest
 
-from pattern_metrics.consumer.embedded import EmbeddedBroker, free_port
+from pattern_metrics.consumer.demo.embedded import EmbeddedBroker, free_port
 from tests.support.command import SECONDS_MAX, CommandLine, environment_of
 from tests.support.installation import ROOT, Built, unprivileged
 from tests.support.pipeline import an_event, expected_table, table, worker_settings

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from pattern_metrics.consumer.embedded import PostgresServer
+from pattern_metrics.consumer.demo.embedded import PostgresServer
 from pattern_metrics.consumer.session import LEAVE_SECONDS_MAX
 from pattern_metrics.consumer.settings import WorkerSettings
 from pattern_metrics.publisher import ScorePublisher

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from pattern_metrics.consumer.embedded import HOST, free_port
+from pattern_metrics.consumer.demo.embedded import HOST, free_port
 from pattern_metrics.consumer.settings import WorkerSettings
 from pattern_metrics.publisher import ScorePublisher
 from pattern_metrics.schemas.pattern_scored import PatternScored

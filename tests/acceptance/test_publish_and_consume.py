@@ -4,7 +4,7 @@ import json
 import random
 from pathlib import Path
 
-from pattern_metrics.consumer.embedded import EmbeddedBroker
+from pattern_metrics.consumer.demo.embedded import EmbeddedBroker
 from pattern_metrics.consumer.settings import WorkerSettings
 from pattern_metrics.schemas.pattern_scored import PatternScored
 from tests.support.command import PROGRAM, CommandLine

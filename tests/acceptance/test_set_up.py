@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pattern_metrics.consumer.embedded import free_port
+from pattern_metrics.consumer.demo.embedded import free_port
 from pattern_metrics.consumer.settings import WorkerSettings
 from pattern_metrics.publisher import ScorePublisher
 from tests.support.command import SECONDS_MAX, CommandLine, environment_of

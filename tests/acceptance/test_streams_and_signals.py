@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from pattern_metrics.consumer.command_line import OPEN_FILES_MIN
-from pattern_metrics.consumer.embedded import free_port
+from pattern_metrics.consumer.demo.embedded import free_port
 from pattern_metrics.consumer.session import LEAVE_SECONDS_MAX
 from pattern_metrics.consumer.settings import WorkerSettings
 from pattern_metrics.consumer.telemetry.logs import FLUSH_SECONDS_MAX

@@ -14,7 +14,7 @@ import asyncpg
 from aiokafka.admin import NewPartitions
 from aiokafka.errors import UnknownTopicOrPartitionError
 
-from pattern_metrics.consumer.embedded import EmbeddedServer
+from pattern_metrics.consumer.demo.embedded import EmbeddedServer
 from pattern_metrics.consumer.kafka.broker import create_topic, require_topic
 from pattern_metrics.consumer.kafka.clients import SESSION_TIMEOUT_MS
 from pattern_metrics.consumer.session import LEAVE_SECONDS_MAX

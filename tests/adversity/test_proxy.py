@@ -6,7 +6,7 @@ from contextlib import suppress
 
 import pytest
 
-from pattern_metrics.consumer.embedded import HOST
+from pattern_metrics.consumer.demo.embedded import HOST
 from tests.support.proxy import Proxy
 
 SILENCE_SECONDS = 0.3

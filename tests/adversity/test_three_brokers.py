@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from aiokafka.protocol.coordination import FindCoordinatorRequest
 
-from pattern_metrics.consumer.embedded import PostgresServer
+from pattern_metrics.consumer.demo.embedded import PostgresServer
 from pattern_metrics.consumer.kafka.broker import _ask, _metadata_of, create_topic
 from pattern_metrics.consumer.kafka.watch import SILENCE_SECONDS
 from pattern_metrics.consumer.settings import WorkerSettings

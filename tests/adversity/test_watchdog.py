@@ -13,7 +13,7 @@ from typing import Final
 import pytest
 from pydantic import SecretStr
 
-from pattern_metrics.consumer.embedded import PostgresServer, free_port
+from pattern_metrics.consumer.demo.embedded import PostgresServer, free_port
 from pattern_metrics.consumer.kafka.broker import create_topic
 from pattern_metrics.consumer.session import LEAVE_SECONDS_MAX
 from pattern_metrics.consumer.settings import WorkerSettings

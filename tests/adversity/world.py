@@ -15,7 +15,7 @@ from typing import NamedTuple
 import asyncpg
 from pydantic import SecretStr
 
-from pattern_metrics.consumer.embedded import PostgresServer, free_port
+from pattern_metrics.consumer.demo.embedded import PostgresServer, free_port
 from pattern_metrics.consumer.kafka.broker import create_topic
 from pattern_metrics.consumer.operations.migration import migrate_up
 from pattern_metrics.consumer.settings import WorkerSettings

@@ -22,7 +22,7 @@ with atheris.instrument_imports(include=["schemas", "consumer"]):
     from pattern_metrics.consumer.records.decoding import decode, without_registry_prefix
     from pattern_metrics.consumer.records.fast_decoding import FastEvent
 
-from pattern_metrics.consumer.embedded import PostgresServer
+from pattern_metrics.consumer.demo.embedded import PostgresServer
 from pattern_metrics.consumer.ingestion import store_batch
 from pattern_metrics.consumer.operations.migration import migrate_up
 from pattern_metrics.consumer.postgres.connection import Connection

@@ -13,8 +13,8 @@ import asyncpg
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
-from pattern_metrics.consumer import embedded
-from pattern_metrics.consumer.embedded import (
+from pattern_metrics.consumer.demo import embedded
+from pattern_metrics.consumer.demo.embedded import (
     EmbeddedBroker,
     EmbeddedServer,
     EmbeddedServerError,

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
-from pattern_metrics.consumer.embedded import HOST, free_port
+from pattern_metrics.consumer.demo.embedded import HOST, free_port
 from pattern_metrics.consumer.faults.health import Health
 from pattern_metrics.consumer.http import server as module
 from pattern_metrics.consumer.http.listening import listen, take_port

@@ -2,7 +2,7 @@
 
 import asyncpg
 
-from pattern_metrics.consumer.embedded import EmbeddedBroker
+from pattern_metrics.consumer.demo.embedded import EmbeddedBroker
 from pattern_metrics.consumer.operations.migration import migrate_up
 from pattern_metrics.migrations.revisions import REVISIONS
 from tests.support.kafka import create_topic

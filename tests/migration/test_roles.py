@@ -8,7 +8,7 @@ from uuid import uuid4
 import pytest
 from structlog.testing import capture_logs
 
-from pattern_metrics.consumer.embedded import PostgresServer
+from pattern_metrics.consumer.demo.embedded import PostgresServer
 from pattern_metrics.consumer.operations.migration import HEAD_REVISION, migrate_up, migration_status
 from tests.migration.databases import apply_by_hand, execute, fetch
 from tests.support.command import CommandLine

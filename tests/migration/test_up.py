@@ -6,7 +6,7 @@ import asyncpg
 import pytest
 from structlog.testing import capture_logs
 
-from pattern_metrics.consumer.embedded import PostgresServer
+from pattern_metrics.consumer.demo.embedded import PostgresServer
 from pattern_metrics.consumer.faults.diagnosis import Diagnosis, Fault, UnfitDatabaseError, diagnose
 from pattern_metrics.consumer.operations.migration import (
     HEAD_REVISION,

@@ -13,7 +13,7 @@ from playwright.async_api import Browser
 from pattern_metrics.consumer.dashboard import page as page_module
 from pattern_metrics.consumer.dashboard import reader as reading_module
 from pattern_metrics.consumer.dashboard.page import Watched
-from pattern_metrics.consumer.embedded import PostgresServer
+from pattern_metrics.consumer.demo.embedded import PostgresServer
 from pattern_metrics.consumer.faults.health import Health
 from pattern_metrics.consumer.telemetry.metrics import Metrics
 from tests.page.conftest import fill, fill_progress

@@ -11,7 +11,7 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from pattern_metrics.consumer.embedded import HOST, PostgresServer, free_port
+from pattern_metrics.consumer.demo.embedded import HOST, PostgresServer, free_port
 from pattern_metrics.consumer.settings import WorkerSettings
 from pattern_metrics.publisher import ScorePublisher
 from pattern_metrics.schemas.pattern_scored import PatternScored

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pattern_metrics.consumer.embedded import HOST, EmbeddedBroker
+from pattern_metrics.consumer.demo.embedded import HOST, EmbeddedBroker
 from pattern_metrics.consumer.settings import WorkerSettings
 from tests.security.conftest import (
     PASSWORD,

@@ -12,7 +12,7 @@ import pytest
 import typer
 
 from pattern_metrics.consumer.cli import app
-from pattern_metrics.consumer.embedded import HOST, free_port
+from pattern_metrics.consumer.demo.embedded import HOST, free_port
 from pattern_metrics.consumer.settings import InvalidSettingError, WorkerSettings, load
 from tests.security.conftest import (
     PASSWORD,

@@ -13,7 +13,7 @@ from pydantic import SecretStr
 
 from pattern_metrics.consumer.dashboard.page import Page as ServedPage
 from pattern_metrics.consumer.dashboard.page import Watched
-from pattern_metrics.consumer.embedded import HOST
+from pattern_metrics.consumer.demo.embedded import HOST
 from pattern_metrics.consumer.http.listening import address_of
 from pattern_metrics.consumer.http.server import serving_routes
 from pattern_metrics.consumer.settings import DatabaseSettings

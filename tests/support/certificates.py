@@ -5,7 +5,7 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-from pattern_metrics.consumer.embedded import HOST
+from pattern_metrics.consumer.demo.embedded import HOST
 
 _PAST = ("20200101000000Z", "20200102000000Z")
 _PRESENT = ("20200101000000Z", "20991231000000Z")

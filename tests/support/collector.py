@@ -10,7 +10,7 @@ from typing import Any, Literal
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from typing_extensions import override
 
-from pattern_metrics.consumer.embedded import HOST
+from pattern_metrics.consumer.demo.embedded import HOST
 
 Mood = Literal["takes", "refuses", "hangs", "is away"]
 

@@ -17,7 +17,13 @@ from typing import Final, NoReturn, Self
 import pytest
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
-from pattern_metrics.consumer.embedded import HOST, EmbeddedBroker, EmbeddedServer, free_port, kafka_answers
+from pattern_metrics.consumer.demo.embedded import (
+    HOST,
+    EmbeddedBroker,
+    EmbeddedServer,
+    free_port,
+    kafka_answers,
+)
 from tests.support.waiting import eventually
 
 NODES: Final = (1, 2, 3)

@@ -11,7 +11,7 @@ from uuid import uuid4
 import asyncpg
 import pytest
 
-from pattern_metrics.consumer.embedded import PostgresServer
+from pattern_metrics.consumer.demo.embedded import PostgresServer
 
 # For tests that never crash the machine; little WAL, as it may lie in memory.
 NO_DURABILITY = {

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Self
 
-from pattern_metrics.consumer.embedded import HOST
+from pattern_metrics.consumer.demo.embedded import HOST
 from tests.support.waiting import hold
 
 CHUNK_BYTES = 64 * 1024

@@ -6,7 +6,6 @@ end of a pipe whose writing end only we hold, so that our end, even by SIGKILL, 
 The wheels are the extra `embedded`.
 """
 
-import fcntl
 import importlib.util
 import os
 import pwd
@@ -16,119 +15,35 @@ import signal
 import socket
 import struct
 import subprocess
-import tempfile
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import IO, Any, ClassVar, Self, cast
+from typing import Any, ClassVar, Self
+
+from pattern_metrics.consumer.demo.guarded_process import (
+    _STOP_SECONDS_MAX,
+    Command,
+    GuardedDirectory,
+    GuardedProcess,
+)
 
 HOST = "127.0.0.1"
 
-Command = Sequence[str | Path]
 
 # Below the ranges from which Linux and macOS take the ports of outgoing connections. A port from there could,
 # while its server is down, become a client's own: even that of a client that tries to reach the server.
 _PORTS = range(10_000, 32_768)
 
 _START_SECONDS_MAX = 60.0
-_STOP_SECONDS_MAX = 30.0
 _POLL_SECONDS = 0.02
 _FREE_PORT_ATTEMPTS_MAX = 5
 _LOG_LINES_SHOWN = 20
 
-# Runs the server ("$@") until it ends, or until our end of stdin is closed: then it sends the server the
-# signals in "$1". Prints the server's pid. All the server's processes inherit that stdout: its end of file
-# says that the last of them is gone.
-_GUARD = """
-signals=$1; shift
-exec 3<&0
-"$@" </dev/null 4>&1 >&2 3<&- &
-server=$!
-echo "$server"
-(read -r _ <&3; for signal in $signals; do kill -s "$signal" "$server"; done) >/dev/null 2>&1 &
-watcher=$!
-wait "$server"
-status=$?
-kill "$watcher" 2>/dev/null
-exit "$status"
-"""
-
-_SWEEPER = 'exec >/dev/null 2>&1; read -r _; rm -rf -- "$1"'
-
 
 class EmbeddedServerError(RuntimeError):
     """A server did not start, or its wheel is not installed; the message says why."""
-
-
-class GuardedDirectory:
-    """A temporary directory that is removed when we and all processes that hold its `lease` are gone."""
-
-    def __init__(self) -> None:
-        self.path = Path(tempfile.mkdtemp(prefix="pattern-metrics-"))
-        reading_end, writing_end = os.pipe()
-        # Children inherit the lease under this number; the low ones are the guard's own.
-        self.lease = fcntl.fcntl(writing_end, fcntl.F_DUPFD_CLOEXEC, 100)
-        self._sweeper = subprocess.Popen(  # noqa: S603 - our own script
-            ["/bin/sh", "-c", _SWEEPER, "sh", self.path], stdin=reading_end, start_new_session=True, cwd="/"
-        )
-        os.close(reading_end)
-        os.close(writing_end)
-
-    def close(self) -> None:
-        """Remove the directory."""
-        os.close(self.lease)
-        self._sweeper.wait(_STOP_SECONDS_MAX)
-
-
-class GuardedProcess:
-    """A child process in a session of its own that does not outlive us; `pid` is the program's own.
-
-    Args:
-        command: the program and its arguments.
-        directory: where it works; its output is appended to the file `log` there.
-        abandon_signals: names of the signals that it gets, one after the other, when we are gone.
-        identity: `user`, `group` and `extra_groups` of `subprocess.Popen`, to run as another user.
-    """
-
-    def __init__(
-        self, command: Command, directory: GuardedDirectory, abandon_signals: str, identity: Mapping[str, Any]
-    ) -> None:
-        with (directory.path / "log").open("ab") as log:
-            self._guard = subprocess.Popen(  # noqa: S603 - our own script
-                ["/bin/sh", "-c", _GUARD, "sh", abandon_signals, *command],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=log,
-                cwd=directory.path,
-                env={"PATH": os.defpath, "LC_ALL": "C", "HOME": str(directory.path)},
-                start_new_session=True,
-                pass_fds=[directory.lease],
-                **identity,
-            )
-        self._lifeline, self._output = (
-            cast("IO[bytes]", self._guard.stdin),
-            cast("IO[bytes]", self._guard.stdout),
-        )
-        self.pid = int(self._output.readline())
-
-    def is_running(self) -> bool:
-        """Whether the program has not ended yet."""
-        return self._guard.poll() is None
-
-    def wait(self, seconds_max: float) -> int:
-        """Wait for the end of the program and of all its children, and return its exit status.
-
-        After `seconds_max` the program gets its `abandon_signals`.
-        """
-        with suppress(subprocess.TimeoutExpired):
-            self._guard.wait(seconds_max)
-        self._lifeline.close()
-        status = self._guard.wait()
-        self._output.read()
-        self._output.close()
-        return status
 
 
 class EmbeddedServer(ABC):

@@ -20,7 +20,7 @@ from rich.markup import escape
 from rich.progress import track
 
 from pattern_metrics.consumer.dashboard.page import Page, Watched
-from pattern_metrics.consumer.embedded import HOST, EmbeddedBroker, PostgresServer
+from pattern_metrics.consumer.demo.embedded import HOST, EmbeddedBroker, PostgresServer
 from pattern_metrics.consumer.http.listening import address_of, take_port
 from pattern_metrics.consumer.http.probes import serving
 from pattern_metrics.consumer.kafka.broker import create_topic

@@ -1,0 +1,1 @@
+"""The demonstration, and the embedded services that it runs on."""
