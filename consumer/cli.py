@@ -35,7 +35,6 @@ from pattern_metrics.consumer.command_line import (
 from pattern_metrics.consumer.commands_dead_letters import dead_letters_app
 from pattern_metrics.consumer.commands_operations import operations_app
 from pattern_metrics.consumer.commands_readers import readers_app
-from pattern_metrics.consumer.forking import Forked, ForkServer, start_fork_server
 from pattern_metrics.consumer.settings import (
     DatabaseSettings,
     InvalidSettingError,
@@ -43,6 +42,7 @@ from pattern_metrics.consumer.settings import (
     WorkerSettings,
 )
 from pattern_metrics.consumer.telemetry.logs import configure_logging
+from pattern_metrics.consumer.worker.processes.fork_server import Forked, ForkServer, start_fork_server
 from pattern_metrics.schemas.clock_settings import ClockSettings
 from pattern_metrics.schemas.kafka_settings import KafkaSettings
 
@@ -126,7 +126,7 @@ def consume(
     server = _start_fork_server() if processes > 1 else None
     member = server if isinstance(server, Forked) else None
     if member is not None:
-        from pattern_metrics.consumer.member import settings_of
+        from pattern_metrics.consumer.worker.processes.member import settings_of
 
         settings = settings_of(member.number, settings)
     configure_logging(load_settings(LogSettings), is_patient=True, process=member.number if member else None)
@@ -154,7 +154,7 @@ def _start_fork_server() -> ForkServer | Forked:
     """With all that a worker imports, which its processes then share."""
     import pattern_metrics.consumer.dashboard.page
     import pattern_metrics.consumer.http.server
-    import pattern_metrics.consumer.supervisor  # noqa: F401 - imported for what is forked from here
+    import pattern_metrics.consumer.worker.processes.supervisor  # noqa: F401 - imported for what is forked from here
 
     return start_fork_server()
 
@@ -165,8 +165,8 @@ async def _work(
     """What became of the records, and the exit code."""
     from pattern_metrics.consumer.dashboard.page import Page, Watched
     from pattern_metrics.consumer.http.probes import serving
-    from pattern_metrics.consumer.member import reporting
-    from pattern_metrics.consumer.worker import Worker, run_until_signal
+    from pattern_metrics.consumer.worker.processes.member import reporting
+    from pattern_metrics.consumer.worker.worker import Worker, run_until_signal
 
     worker = Worker(settings)
     watched = Watched(worker.health, worker.metrics, settings.kafka_group_id, settings.kafka_topic)
@@ -193,7 +193,7 @@ async def _supervise(
     """As `_work`, by several processes."""
     from pattern_metrics.consumer.dashboard.page import Page, Watched
     from pattern_metrics.consumer.http.probes import serving
-    from pattern_metrics.consumer.supervisor import Supervisor
+    from pattern_metrics.consumer.worker.processes.supervisor import Supervisor
 
     supervisor = Supervisor(settings, server, processes, until_caught_up=until_caught_up)
     watched = Watched(supervisor, supervisor, settings.kafka_group_id, settings.kafka_topic)

@@ -4,8 +4,8 @@ import errno
 import socket
 
 from pattern_metrics.consumer.alive import loopback_of
-from pattern_metrics.consumer.committing import logger
 from pattern_metrics.consumer.settings import HttpSettings, InvalidSettingError, WorkerSettings
+from pattern_metrics.consumer.worker.commits import logger
 
 
 def take_port(settings: HttpSettings) -> socket.socket:

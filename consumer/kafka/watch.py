@@ -11,9 +11,7 @@ from aiokafka.errors import KafkaError
 
 from pattern_metrics.consumer.faults.diagnosis import Fault, diagnose
 from pattern_metrics.consumer.faults.health import Health
-from pattern_metrics.consumer.faults.retrying import persevere
 from pattern_metrics.consumer.kafka.broker import require_topic, topic_id
-from pattern_metrics.consumer.postgres.store import Store
 from pattern_metrics.consumer.settings import WorkerSettings
 
 SILENCE_SECONDS: Final = 10.0
@@ -137,29 +135,6 @@ def lags(
         for partition, position in positions.items()
         if partition in assigned
     }
-
-
-async def has_lost(
-    written: Mapping[TopicPartition, int],
-    of_topic: UUID | None,
-    settings: WorkerSettings,
-    store: Store,
-    health: Health,
-) -> bool:
-    """Whether the database lacks what was written below these offsets; no, where it does not answer."""
-
-    async def look() -> bool:
-        async with store.transaction() as transaction:
-            progress = await transaction.progress(settings.kafka_group_id, settings.kafka_topic, of_topic)
-        return any(progress.get(partition, -1) < end for partition, end in written.items())
-
-    try:
-        async with asyncio.timeout(SILENCE_SECONDS):
-            return await persevere("postgresql", look, health)
-    except TimeoutError as error:
-        if "postgresql" not in health.conditions:
-            health.report("postgresql", error, diagnose(error))
-        return False
 
 
 async def is_another_topic(known: UUID, settings: WorkerSettings) -> bool:

@@ -9,9 +9,9 @@ import pytest
 
 from pattern_metrics.consumer.demo.embedded import HOST, PostgresServer, free_port
 from pattern_metrics.consumer.http.server import CONNECTIONS_MAX
-from pattern_metrics.consumer.session import LEAVE_SECONDS_MAX
 from pattern_metrics.consumer.settings import WorkerSettings
 from pattern_metrics.consumer.telemetry.metric_table import TABLE
+from pattern_metrics.consumer.worker.session import LEAVE_SECONDS_MAX
 from pattern_metrics.publisher import ScorePublisher
 from tests.support.command import SECONDS_MAX, CommandLine, LogLine, environment_of
 from tests.support.kafka import Broker, create_topic

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from pattern_metrics.consumer.demo.embedded import PostgresServer
-from pattern_metrics.consumer.session import LEAVE_SECONDS_MAX
 from pattern_metrics.consumer.settings import WorkerSettings
+from pattern_metrics.consumer.worker.session import LEAVE_SECONDS_MAX
 from pattern_metrics.publisher import ScorePublisher
 from tests.support.command import SECONDS_MAX, CommandLine, WorkerProcess, environment_of
 from tests.support.kafka import ApacheKafka, Broker, create_topic

@@ -11,9 +11,9 @@ import pytest
 
 from pattern_metrics.consumer.command_line import OPEN_FILES_MIN
 from pattern_metrics.consumer.demo.embedded import free_port
-from pattern_metrics.consumer.session import LEAVE_SECONDS_MAX
 from pattern_metrics.consumer.settings import WorkerSettings
 from pattern_metrics.consumer.telemetry.logs import FLUSH_SECONDS_MAX
+from pattern_metrics.consumer.worker.session import LEAVE_SECONDS_MAX
 from pattern_metrics.publisher import ScorePublisher
 from tests.support.command import PROGRAM, SECONDS_MAX, CommandLine, environment_of
 from tests.support.pipeline import an_event, expected_table, table

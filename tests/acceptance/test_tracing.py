@@ -7,7 +7,7 @@ import pytest
 
 from pattern_metrics.consumer.records.batch import WORTH_SPLITTING
 from pattern_metrics.consumer.settings import WorkerSettings
-from pattern_metrics.consumer.worker import WRITERS
+from pattern_metrics.consumer.worker.worker import WRITERS
 from tests.support.collector import CollectedSpan, Collector, Mood, collecting
 from tests.support.command import SECONDS_MAX, CommandLine
 from tests.support.pipeline import an_event, execute, expected_table, producing, send, table

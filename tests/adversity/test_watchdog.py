@@ -15,9 +15,9 @@ from pydantic import SecretStr
 
 from pattern_metrics.consumer.demo.embedded import PostgresServer, free_port
 from pattern_metrics.consumer.kafka.broker import create_topic
-from pattern_metrics.consumer.session import LEAVE_SECONDS_MAX
 from pattern_metrics.consumer.settings import WorkerSettings
-from pattern_metrics.consumer.worker import REBUILDS_MAX
+from pattern_metrics.consumer.worker.session import LEAVE_SECONDS_MAX
+from pattern_metrics.consumer.worker.worker import REBUILDS_MAX
 from pattern_metrics.publisher import ScorePublisher
 from pattern_metrics.schemas.pattern_scored import PatternScored
 from tests.support.command import SECONDS_MAX, CommandLine, WorkerProcess, environment_of

@@ -29,8 +29,8 @@ from pattern_metrics.consumer.postgres.store import Store
 from pattern_metrics.consumer.records.accounting import Accounting
 from pattern_metrics.consumer.records.offsets import OffsetRange, Start
 from pattern_metrics.consumer.settings import WorkerSettings
-from pattern_metrics.consumer.starting import Known, settle
-from pattern_metrics.consumer.worker import Worker
+from pattern_metrics.consumer.worker.progress import Known, settle
+from pattern_metrics.consumer.worker.worker import Worker
 from pattern_metrics.publisher import ScorePublisher
 from pattern_metrics.schemas.pattern_scored import PatternScored
 from tests.support.kafka import ApacheKafka, administering, create_topic

@@ -9,12 +9,12 @@ import asyncpg
 import pytest
 from pydantic import SecretStr
 
-from pattern_metrics.consumer import pacing
 from pattern_metrics.consumer.faults.diagnosis import diagnose_beyond_rows
 from pattern_metrics.consumer.postgres import store
 from pattern_metrics.consumer.records.accounting import Accounting
 from pattern_metrics.consumer.settings import WorkerSettings
-from pattern_metrics.consumer.worker import Worker
+from pattern_metrics.consumer.worker import writers as pacing
+from pattern_metrics.consumer.worker.worker import Worker
 from pattern_metrics.publisher import ScorePublisher
 from tests.support.pipeline import (
     SettingsFactory,

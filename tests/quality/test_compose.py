@@ -10,9 +10,9 @@ import yaml
 
 from pattern_metrics.consumer.cli import app
 from pattern_metrics.consumer.postgres.connection import CONNECT_SECONDS_MAX
-from pattern_metrics.consumer.session import LEAVE_SECONDS_MAX
 from pattern_metrics.consumer.settings import LogSettings, WorkerSettings
 from pattern_metrics.consumer.telemetry.spans import FLUSH_SECONDS_MAX
+from pattern_metrics.consumer.worker.session import LEAVE_SECONDS_MAX
 from pattern_metrics.schemas.kafka_settings import KafkaSettings
 
 ROOT = Path(__file__).parents[2]

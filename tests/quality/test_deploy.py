@@ -14,8 +14,8 @@ import yaml
 
 from pattern_metrics.consumer.cli import topic_create
 from pattern_metrics.consumer.postgres.connection import CONNECT_SECONDS_MAX
-from pattern_metrics.consumer.session import LEAVE_SECONDS_MAX
 from pattern_metrics.consumer.settings import LogSettings, WorkerSettings
+from pattern_metrics.consumer.worker.session import LEAVE_SECONDS_MAX
 from tests.quality.test_compose import parse
 
 ROOT = Path(__file__).parents[2]

@@ -14,7 +14,7 @@ from pydantic import SecretStr
 
 from pattern_metrics.consumer.records.accounting import Accounting
 from pattern_metrics.consumer.settings import WorkerSettings
-from pattern_metrics.consumer.worker import Worker
+from pattern_metrics.consumer.worker.worker import Worker
 from pattern_metrics.schemas.pattern_scored import PatternScored
 from tests.support.kafka import Broker
 

@@ -4,8 +4,8 @@ import socket
 
 import pytest
 
-from pattern_metrics.consumer import forking
-from pattern_metrics.consumer.forking import ForkServer
+from pattern_metrics.consumer.worker.processes import fork_server as forking
+from pattern_metrics.consumer.worker.processes.fork_server import ForkServer
 
 
 async def test_a_server_that_does_not_answer_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -78,7 +78,9 @@ def test_different_messages_do_not_hold_each_other_back() -> None:
 def test_nobody_else_is_held_back() -> None:
     repeats = RepeatFilter()
 
-    assert all(repeats.filter(said("pattern_metrics.consumer.session", "batch_written")) for _ in range(10))
+    assert all(
+        repeats.filter(said("pattern_metrics.consumer.worker.session", "batch_written")) for _ in range(10)
+    )
 
 
 @pytest.mark.usefixtures("clean_environment", "logging_as_it_was")

@@ -6,11 +6,11 @@ from aiokafka import TopicPartition
 from hypothesis import given
 from hypothesis import strategies as st
 
-import pattern_metrics.consumer.pacing
-from pattern_metrics.consumer.pacing import QUICK_SECONDS_MAX, Pace
+import pattern_metrics.consumer.worker.writers
 from pattern_metrics.consumer.records.batch import Part, decode_batch
 from pattern_metrics.consumer.records.offsets import OffsetRange
 from pattern_metrics.consumer.records.record import Record
+from pattern_metrics.consumer.worker.writers import QUICK_SECONDS_MAX, Pace
 from tests.support.batches import FUTURE
 from tests.support.events import TopicRecord
 from tests.support.pipeline import an_event
@@ -92,7 +92,9 @@ def test_what_is_quick_is_doubled_again_and_what_is_not_stays(
     seconds: float, count: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock = SimpleNamespace(now=0.0)
-    monkeypatch.setattr(pattern_metrics.consumer.pacing, "time", SimpleNamespace(monotonic=lambda: clock.now))
+    monkeypatch.setattr(
+        pattern_metrics.consumer.worker.writers, "time", SimpleNamespace(monotonic=lambda: clock.now)
+    )
     pace = Pace()
     for _ in range(2):
         be_too_long(pace, pace.take(WHOLE)[0])

@@ -2,7 +2,12 @@
 
 import pytest
 
-from pattern_metrics.consumer.supervisor import BACKOFF_SECONDS_MAX, ENDS_MAX, ENDS_SECONDS, Restarts
+from pattern_metrics.consumer.worker.processes.supervisor import (
+    BACKOFF_SECONDS_MAX,
+    ENDS_MAX,
+    ENDS_SECONDS,
+    Restarts,
+)
 
 
 def test_a_process_that_ends_again_and_again_is_started_ever_later_and_then_given_up() -> None:

@@ -12,7 +12,7 @@ from pattern_metrics.consumer.records.accounting import Accounting
 from pattern_metrics.consumer.records.batch import Batch
 from pattern_metrics.consumer.telemetry import metrics as metrics_module
 from pattern_metrics.consumer.telemetry.metrics import Metrics, Span
-from pattern_metrics.consumer.uniting import counts_of, unite
+from pattern_metrics.consumer.worker.processes.metrics_union import counts_of, unite
 
 Samples = dict[tuple[str, tuple[str, ...]], float]
 

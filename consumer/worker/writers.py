@@ -2,19 +2,22 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from functools import partial
-from typing import TypeAlias
+from typing import Final, TypeAlias
+
+import asyncpg
 
 from pattern_metrics.consumer.faults.health import Health
 from pattern_metrics.consumer.faults.retrying import persevere
 from pattern_metrics.consumer.ingestion import store_batch
-from pattern_metrics.consumer.pacing import Pace
+from pattern_metrics.consumer.postgres.connection import STATEMENT_SECONDS_MAX
 from pattern_metrics.consumer.postgres.store import Store
 from pattern_metrics.consumer.records.accounting import Accounting, Breaker
-from pattern_metrics.consumer.records.batch import Part, count
-from pattern_metrics.consumer.records.offsets import Partition
+from pattern_metrics.consumer.records.batch import Part, _batch, _in_order, count
+from pattern_metrics.consumer.records.offsets import Partition, cut
 from pattern_metrics.consumer.stopping import cancel
 from pattern_metrics.consumer.telemetry.metrics import Metrics, Span
 from pattern_metrics.consumer.telemetry.tracing import BatchTrace
@@ -97,3 +100,45 @@ class _Written:
     def finished(self) -> set[Partition]:
         """Partitions of which nothing is left."""
         return self.part.ranges.keys() - (self.rest.ranges.keys() if self.rest else set())
+
+
+QUICK_SECONDS_MAX: Final = STATEMENT_SECONDS_MAX / 4
+"""Who wrote so quickly can write twice as much in time."""
+
+
+class Pace:
+    """At most so many records in one transaction: halved where a statement takes too long, then doubled."""
+
+    def __init__(self) -> None:
+        self._records_max: int | None = None
+
+    def take(self, whole: Part) -> tuple[Part, Part | None]:
+        """What to write next, and what is left for later, if anything."""
+        batch, ranges = whole.batch, whole.ranges
+        if self._records_max is None or count(batch) <= self._records_max:
+            return whole, None
+        fates = _in_order(whole)
+        now, later = _batch(fates[: self._records_max]), _batch(fates[self._records_max :])
+        written = cut(ranges, now.last)
+        left = {
+            partition: replace(offsets, start=written[partition].end) if partition in written else offsets
+            for partition, offsets in ranges.items()
+        }
+        left = {partition: offsets for partition, offsets in left.items() if offsets.start < offsets.end}
+        return Part(now, written), Part(later, left)
+
+    @contextmanager
+    def learn(self, part: Part) -> Iterator[None]:
+        """See how long it takes to write this.
+
+        Raises:
+            asyncpg.QueryCanceledError: too long; the next one will be smaller.
+        """
+        began_at, records = time.monotonic(), count(part.batch)
+        try:
+            yield
+        except asyncpg.QueryCanceledError:
+            self._records_max = max(1, records // 2)
+            raise
+        if self._records_max is not None and time.monotonic() - began_at < QUICK_SECONDS_MAX:
+            self._records_max = max(self._records_max, 2 * records)

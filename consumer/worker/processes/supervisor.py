@@ -15,17 +15,17 @@ from typing import Final
 
 import structlog
 
-from pattern_metrics.consumer.forking import ForkServer, Life
 from pattern_metrics.consumer.http.probes import PULSE_SECONDS_MAX
-from pattern_metrics.consumer.member import STOP, STOP_AT_ONCE, Report
 from pattern_metrics.consumer.records.accounting import Accounting
 from pattern_metrics.consumer.records.offsets import Partition
-from pattern_metrics.consumer.session import LEAVE_SECONDS_MAX
 from pattern_metrics.consumer.settings import WorkerSettings
 from pattern_metrics.consumer.stopping import Stop, cancel, hearing_signals
 from pattern_metrics.consumer.telemetry.metric_table import RECORDS
 from pattern_metrics.consumer.telemetry.metrics import Lag, Metrics
-from pattern_metrics.consumer.uniting import counts_of, unite
+from pattern_metrics.consumer.worker.processes.fork_server import ForkServer, Life
+from pattern_metrics.consumer.worker.processes.member import STOP, STOP_AT_ONCE, Report
+from pattern_metrics.consumer.worker.processes.metrics_union import counts_of, unite
+from pattern_metrics.consumer.worker.session import LEAVE_SECONDS_MAX
 
 logger = structlog.get_logger()
 

@@ -11,29 +11,23 @@ import structlog
 from aiokafka import ConsumerRebalanceListener, TopicPartition
 from aiokafka.errors import NoOffsetForPartitionError, OffsetOutOfRangeError
 
-from pattern_metrics.consumer.committing import Commits
 from pattern_metrics.consumer.faults.health import Health
 from pattern_metrics.consumer.faults.retrying import persevere
 from pattern_metrics.consumer.kafka.clients import REBALANCE_TIMEOUT_MS, create_consumer, learn_of_partitions
-from pattern_metrics.consumer.kafka.watch import (
-    SILENCE_SECONDS,
-    StalledError,
-    Watch,
-    has_lost,
-    is_another_topic,
-)
-from pattern_metrics.consumer.observing import Observer
-from pattern_metrics.consumer.polling import POLL_SECONDS, fill
+from pattern_metrics.consumer.kafka.watch import SILENCE_SECONDS, StalledError, Watch, is_another_topic
 from pattern_metrics.consumer.postgres.store import ProgressLostError, Store
 from pattern_metrics.consumer.records.accounting import Accounting, Breaker
 from pattern_metrics.consumer.records.batch import Part, Portion, split, up_to_the_breaker
 from pattern_metrics.consumer.records.offsets import OffsetRange, Partition, Start
 from pattern_metrics.consumer.settings import WorkerSettings
-from pattern_metrics.consumer.starting import ask_broker, settle
 from pattern_metrics.consumer.stopping import Stop, cancel, end_within
 from pattern_metrics.consumer.telemetry.metrics import Metrics, Span
 from pattern_metrics.consumer.telemetry.tracing import BatchTrace, begin_batch
-from pattern_metrics.consumer.writing import Writers
+from pattern_metrics.consumer.worker.commits import Commits
+from pattern_metrics.consumer.worker.observer import Observer
+from pattern_metrics.consumer.worker.polling import POLL_SECONDS, fill
+from pattern_metrics.consumer.worker.progress import ask_broker, has_lost, settle
+from pattern_metrics.consumer.worker.writers import Writers
 
 if TYPE_CHECKING:
     from uuid import UUID

@@ -16,7 +16,7 @@ import structlog
 from pattern_metrics.consumer.records.accounting import Accounting
 from pattern_metrics.consumer.settings import WorkerSettings
 from pattern_metrics.consumer.stopping import cancel
-from pattern_metrics.consumer.worker import Worker
+from pattern_metrics.consumer.worker.worker import Worker
 
 logger = structlog.get_logger()
 

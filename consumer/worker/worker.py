@@ -15,10 +15,10 @@ from pattern_metrics.consumer.kafka.broker import require_rights, require_topic
 from pattern_metrics.consumer.kafka.watch import StalledError
 from pattern_metrics.consumer.postgres.store import Store
 from pattern_metrics.consumer.records.accounting import Accounting, Breaker
-from pattern_metrics.consumer.session import Session
 from pattern_metrics.consumer.settings import WorkerSettings
 from pattern_metrics.consumer.stopping import GraceExpiredError, Stop, hearing_signals
 from pattern_metrics.consumer.telemetry.metrics import Metrics
+from pattern_metrics.consumer.worker.session import Session
 
 logger = structlog.get_logger()
 

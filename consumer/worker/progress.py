@@ -1,5 +1,6 @@
 """Where a session begins to read each partition: asked of the broker, settled with the database."""
 
+import asyncio
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from uuid import UUID
@@ -7,7 +8,11 @@ from uuid import UUID
 import structlog
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
+from pattern_metrics.consumer.faults.diagnosis import diagnose
+from pattern_metrics.consumer.faults.health import Health
+from pattern_metrics.consumer.faults.retrying import persevere
 from pattern_metrics.consumer.kafka.broker import topic_id
+from pattern_metrics.consumer.kafka.watch import SILENCE_SECONDS
 from pattern_metrics.consumer.postgres.store import Store
 from pattern_metrics.consumer.records.offsets import Start, choose_start, restart_out_of_range
 from pattern_metrics.consumer.settings import WorkerSettings
@@ -114,3 +119,26 @@ def _tell(partition: TopicPartition, start: Start, out_of_range: int | None, *, 
             "reading it from its beginning",
         )
     logger.info("reading_from", partition=number, offset=start.offset)
+
+
+async def has_lost(
+    written: Mapping[TopicPartition, int],
+    of_topic: UUID | None,
+    settings: WorkerSettings,
+    store: Store,
+    health: Health,
+) -> bool:
+    """Whether the database lacks what was written below these offsets; no, where it does not answer."""
+
+    async def look() -> bool:
+        async with store.transaction() as transaction:
+            progress = await transaction.progress(settings.kafka_group_id, settings.kafka_topic, of_topic)
+        return any(progress.get(partition, -1) < end for partition, end in written.items())
+
+    try:
+        async with asyncio.timeout(SILENCE_SECONDS):
+            return await persevere("postgresql", look, health)
+    except TimeoutError as error:
+        if "postgresql" not in health.conditions:
+            health.report("postgresql", error, diagnose(error))
+        return False

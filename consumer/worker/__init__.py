@@ -1,0 +1,1 @@
+"""The worker: one session with Kafka after another, until it is stopped."""
