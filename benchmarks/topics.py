@@ -13,7 +13,7 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.admin import NewTopic
 
 from benchmarks.events import PARTITIONS, Shape, generate
-from pattern_metrics.publisher.publisher import cloud_event_headers
+from pattern_metrics.publisher.client import cloud_event_headers
 from pattern_metrics.schemas.pattern_scored import PatternScored
 from tests.support.kafka import administering
 

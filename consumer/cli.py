@@ -233,7 +233,7 @@ def score(
 
     Nothing is executed. A file that does not parse is reported and skipped; the exit code is then 1.
     """
-    from pattern_metrics.publisher.scorer import UnreadableFile, find_sources, score_file
+    from pattern_metrics.publisher.scoring.scorer import UnreadableFile, find_sources, score_file
 
     try:
         sources = find_sources(paths)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from pattern_metrics.consumer.operations.backfill import store_quality_metrics
-    from pattern_metrics.publisher.publisher import BlockingScorePublisher, PublishError, ScorePublisher
+    from pattern_metrics.publisher.client import BlockingScorePublisher, PublishError, ScorePublisher
     from pattern_metrics.schemas.dead_letter import InvalidEventError, RejectReason
     from pattern_metrics.schemas.pattern_id import pattern_id_of
     from pattern_metrics.schemas.pattern_scored import Measurement, PatternScored

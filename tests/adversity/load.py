@@ -13,7 +13,7 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
 from pattern_metrics.consumer.settings import WorkerSettings
-from pattern_metrics.publisher.publisher import PublishError, ScorePublisher
+from pattern_metrics.publisher.client import PublishError, ScorePublisher
 from pattern_metrics.schemas.clock_settings import ClockSettings
 from pattern_metrics.schemas.dead_letter import RejectReason
 from pattern_metrics.schemas.pattern_scored import PatternScored

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pattern_metrics.publisher.scorer import (
+from pattern_metrics.publisher.scoring.scorer import (
     NAME_CHARACTERS_MAX,
     UnreadableFile,
     find_sources,

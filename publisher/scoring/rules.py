@@ -8,8 +8,8 @@ from math import prod
 from statistics import fmean
 from typing import Final
 
-from pattern_metrics.publisher.code_body import Body, Fault
-from pattern_metrics.publisher.code_facts import ClassFacts, FunctionFacts
+from pattern_metrics.publisher.scoring.body import Body, Fault
+from pattern_metrics.publisher.scoring.facts import ClassFacts, FunctionFacts
 
 HALF_EVIDENCE_OPERATIONS: Final = 5
 """So many operations (names, calls, operators, literals) make a body half the way to a substantial one."""

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import Final, NamedTuple
 
-from pattern_metrics.publisher.code_body import Body, Fault, last_name, read_body
+from pattern_metrics.publisher.scoring.body import Body, Fault, last_name, read_body
 
 LINE_CHARACTERS_MAX: Final = 100
 """Longest line that is no fault. PEP 8 lets a team agree on up to 99 characters; we are generous by one."""

@@ -16,8 +16,8 @@ from itertools import takewhile
 from pathlib import Path
 from typing import Final
 
-from pattern_metrics.publisher import scoring_rules
-from pattern_metrics.publisher.code_facts import (
+from pattern_metrics.publisher.scoring import rules as scoring_rules
+from pattern_metrics.publisher.scoring.facts import (
     ClassFacts,
     Definition,
     FunctionFacts,
