@@ -43,8 +43,8 @@ from pattern_metrics.consumer.settings import (
 )
 from pattern_metrics.consumer.telemetry.logs import configure_logging
 from pattern_metrics.consumer.worker.processes.fork_server import Forked, ForkServer, start_fork_server
-from pattern_metrics.schemas.clock_settings import ClockSettings
-from pattern_metrics.schemas.kafka_settings import KafkaSettings
+from pattern_metrics.schemas.settings.clock import ClockSettings
+from pattern_metrics.schemas.settings.kafka import KafkaSettings
 
 if TYPE_CHECKING:
     from pattern_metrics.consumer.records.accounting import Accounting

@@ -47,8 +47,8 @@ from pattern_metrics.consumer.dead_letters.text import letter_fields, letter_tex
 from pattern_metrics.consumer.output import STANDARD_OUTPUT
 from pattern_metrics.consumer.postgres.shadow import open_store
 from pattern_metrics.consumer.settings import DatabaseSettings
-from pattern_metrics.schemas.clock_settings import ClockSettings
 from pattern_metrics.schemas.dead_letter import RejectReason
+from pattern_metrics.schemas.settings.clock import ClockSettings
 
 T = TypeVar("T")
 

@@ -31,7 +31,7 @@ from pattern_metrics.consumer.command_line import (
     tell,
 )
 from pattern_metrics.consumer.settings import DatabaseSettings, WorkerSettings
-from pattern_metrics.schemas.clock_settings import ClockSettings
+from pattern_metrics.schemas.settings.clock import ClockSettings
 
 if TYPE_CHECKING:
     from pattern_metrics.consumer.operations.status import Status

@@ -6,8 +6,8 @@ from urllib.parse import parse_qs, urlsplit
 from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsError
 
-from pattern_metrics.schemas.clock_settings import ClockSettings
-from pattern_metrics.schemas.kafka_settings import KafkaSettings, require_hosts
+from pattern_metrics.schemas.settings.clock import ClockSettings
+from pattern_metrics.schemas.settings.kafka import KafkaSettings, require_hosts
 
 _SESSION_ATTRS: Final = {"any", "primary", "standby", "prefer-standby", "read-write", "read-only"}
 """What the driver knows; its own message does not."""

@@ -10,9 +10,9 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
 from pattern_metrics.publisher.tracing import publishing
-from pattern_metrics.schemas.clock_settings import ClockSettings
-from pattern_metrics.schemas.kafka_settings import KafkaSettings
 from pattern_metrics.schemas.pattern_scored import EVENT_TYPE, PatternScored, require_past
+from pattern_metrics.schemas.settings.clock import ClockSettings
+from pattern_metrics.schemas.settings.kafka import KafkaSettings
 
 T = TypeVar("T")
 

@@ -7,8 +7,8 @@ import json
 from pathlib import Path
 from typing import Any, Final
 
-from pattern_metrics.schemas.kafka_settings import KafkaSettings
 from pattern_metrics.schemas.pattern_scored import EVENT_TYPE, PatternScored
+from pattern_metrics.schemas.settings.kafka import KafkaSettings
 
 JSON_SCHEMA_FILE: Final = "pattern-scored.v1.schema.json"
 ASYNCAPI_FILE: Final = "asyncapi.yaml"

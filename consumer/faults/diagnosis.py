@@ -12,8 +12,8 @@ from typing import Final
 import asyncpg
 from aiokafka import errors as kafka_errors
 
-from pattern_metrics.schemas.kafka_settings import SettingFileError
-from pattern_metrics.schemas.token_provider import TokenProviderError
+from pattern_metrics.schemas.settings.kafka import SettingFileError
+from pattern_metrics.schemas.settings.token_provider import TokenProviderError
 
 
 class Fault(Enum):

@@ -25,7 +25,7 @@ from pattern_metrics.consumer.faults.diagnosis import Fault, diagnose
 from pattern_metrics.consumer.kafka.clients import REQUEST_TIMEOUT_MS
 from pattern_metrics.consumer.kafka.topic_id_request import TopicIdRequest, told
 from pattern_metrics.consumer.settings import WorkerSettings
-from pattern_metrics.schemas.kafka_settings import KafkaSettings
+from pattern_metrics.schemas.settings.kafka import KafkaSettings
 
 
 async def require_topic(settings: KafkaSettings) -> int:

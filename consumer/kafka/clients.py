@@ -7,7 +7,7 @@ from aiokafka import AIOKafkaConsumer
 
 from pattern_metrics.consumer.kafka.fetched_records import unpack_by_these_rules
 from pattern_metrics.consumer.settings import WorkerSettings
-from pattern_metrics.schemas.kafka_settings import KafkaSettings
+from pattern_metrics.schemas.settings.kafka import KafkaSettings
 
 logger = structlog.get_logger()
 

@@ -10,7 +10,7 @@ from pattern_metrics.consumer.kafka.broker import require_topic
 from pattern_metrics.publisher import ScorePublisher
 from pattern_metrics.schemas.dead_letter import InvalidEventError
 from pattern_metrics.schemas.json_lines import read_events
-from pattern_metrics.schemas.kafka_settings import KafkaSettings
+from pattern_metrics.schemas.settings.kafka import KafkaSettings
 
 _PART_BYTES_MAX: Final = 1024 * 1024
 

@@ -14,9 +14,9 @@ from aiokafka.errors import KafkaError
 
 from pattern_metrics.consumer.settings import WorkerSettings
 from pattern_metrics.publisher.client import PublishError, ScorePublisher
-from pattern_metrics.schemas.clock_settings import ClockSettings
 from pattern_metrics.schemas.dead_letter import RejectReason
 from pattern_metrics.schemas.pattern_scored import PatternScored
+from pattern_metrics.schemas.settings.clock import ClockSettings
 from tests.support.hostile import HOSTILE
 from tests.support.pipeline import producing
 from tests.support.waiting import hold

@@ -12,7 +12,7 @@ from opentelemetry import trace
 from pattern_metrics.publisher import BlockingScorePublisher, PublishError, ScorePublisher
 from pattern_metrics.publisher import client as publisher
 from pattern_metrics.schemas.dead_letter import InvalidEventError
-from pattern_metrics.schemas.kafka_settings import KafkaSettings
+from pattern_metrics.schemas.settings.kafka import KafkaSettings
 from tests.support.kafka import ApacheKafka, Broker, create_topic
 from tests.support.pipeline import SettingsFactory, an_event, catch_up, expected_table, table
 

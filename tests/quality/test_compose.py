@@ -13,7 +13,7 @@ from pattern_metrics.consumer.postgres.connection import CONNECT_SECONDS_MAX
 from pattern_metrics.consumer.settings import LogSettings, WorkerSettings
 from pattern_metrics.consumer.telemetry.spans import FLUSH_SECONDS_MAX
 from pattern_metrics.consumer.worker.session import LEAVE_SECONDS_MAX
-from pattern_metrics.schemas.kafka_settings import KafkaSettings
+from pattern_metrics.schemas.settings.kafka import KafkaSettings
 
 ROOT = Path(__file__).parents[2]
 COMPOSE = (ROOT / "docker-compose.yml").read_text(encoding="utf-8")

@@ -12,7 +12,7 @@ from pydantic_core import PydanticUndefined
 from pattern_metrics.consumer.cli import app
 from pattern_metrics.consumer.settings import LogSettings, WorkerSettings
 from pattern_metrics.consumer.telemetry.metric_table import with_table
-from pattern_metrics.schemas.kafka_settings import KafkaSettings
+from pattern_metrics.schemas.settings.kafka import KafkaSettings
 
 README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
 

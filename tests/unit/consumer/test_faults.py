@@ -9,7 +9,7 @@ from aiokafka import errors as kafka_errors
 from asyncpg.exceptions._base import DataError as EncodingError
 
 from pattern_metrics.consumer.faults.diagnosis import Fault, diagnose, diagnose_beyond_rows
-from pattern_metrics.schemas.kafka_settings import SettingFileError
+from pattern_metrics.schemas.settings.kafka import SettingFileError
 
 SECRET = "hunter2"
 

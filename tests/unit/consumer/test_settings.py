@@ -17,9 +17,9 @@ from pattern_metrics.consumer.settings import (
     WorkerSettings,
     load,
 )
-from pattern_metrics.schemas.clock_settings import ClockSettings
-from pattern_metrics.schemas.kafka_settings import KafkaSettings
-from pattern_metrics.schemas.token_provider import TokenProviderError
+from pattern_metrics.schemas.settings.clock import ClockSettings
+from pattern_metrics.schemas.settings.kafka import KafkaSettings
+from pattern_metrics.schemas.settings.token_provider import TokenProviderError
 
 SECRET = "hunter2"
 DATABASE_URL = f"postgresql://worker:{SECRET}@127.0.0.1:5432/metrics"

@@ -11,8 +11,8 @@ import yaml
 import pattern_metrics.schemas
 from pattern_metrics.schemas.dead_letter import InvalidEventError
 from pattern_metrics.schemas.generate import ASYNCAPI_FILE, JSON_SCHEMA_FILE, documents
-from pattern_metrics.schemas.kafka_settings import KafkaSettings
 from pattern_metrics.schemas.pattern_scored import METADATA_BYTES_MAX, VERSION_CHARACTERS_MAX, parse_event
+from pattern_metrics.schemas.settings.kafka import KafkaSettings
 from tests.support.events import ACCEPTED_UNTIL, PATTERN_ID, REQUIRED, fields, nested
 
 DIRECTORY = Path(pattern_metrics.schemas.__file__).parent

@@ -6,7 +6,7 @@ from typing import Annotated
 from pydantic import Field
 from pydantic_settings import BaseSettings
 
-from pattern_metrics.schemas.kafka_settings import KafkaSettings
+from pattern_metrics.schemas.settings.kafka import KafkaSettings
 
 
 class ClockSettings(BaseSettings):
