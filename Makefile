@@ -58,7 +58,7 @@ schemas: install ## Generate the JSON Schema and the AsyncAPI document from the 
 	$(BIN)/python -m pattern_metrics.schemas.generate
 
 metrics: install ## Write the table of metrics into the README
-	$(BIN)/python -m pattern_metrics.consumer.metrics
+	$(BIN)/python -m pattern_metrics.consumer.telemetry.metric_table
 
 alerts: install ## Write the Prometheus operator's copy of the alerts
 	$(BIN)/python deploy/kubernetes/prometheus_rule.py >deploy/kubernetes/monitoring/prometheus_rule.yaml

@@ -23,7 +23,7 @@ def main() -> None:
     for number, handler in before.items():
         if handler is not signal.SIG_IGN:
             signal.signal(number, end)
-    from pattern_metrics.consumer.cli import main as run_command_line
+    from pattern_metrics.consumer.cli.app import main as run_command_line
 
     if not is_worker:
         signal.signal(signal.SIGINT, before[signal.SIGINT])

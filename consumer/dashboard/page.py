@@ -22,7 +22,7 @@ from pattern_metrics.consumer.dashboard.database import Database
 from pattern_metrics.consumer.dashboard.rate import Pace
 from pattern_metrics.consumer.dashboard.reader import Filter, Reader
 from pattern_metrics.consumer.faults.diagnosis import Fault, diagnose
-from pattern_metrics.consumer.http.probes import Health, Metrics
+from pattern_metrics.consumer.http.probes import MetricsReport, Readiness
 from pattern_metrics.consumer.settings import DatabaseSettings
 
 Answer: TypeAlias = Callable[[Request], Awaitable[Response]]
@@ -66,8 +66,8 @@ class Watched:
         topic: what it reads.
     """
 
-    health: Health
-    metrics: Metrics
+    health: Readiness
+    metrics: MetricsReport
     group: str
     topic: str
 
@@ -268,7 +268,7 @@ class Page:
             }
         )
 
-    async def _measure(self, metrics: Metrics) -> None:
+    async def _measure(self, metrics: MetricsReport) -> None:
         while True:
             lags = metrics.lags()
             values: dict[Hashable, float] = {partition: lag.offsets for partition, lag in lags.items()}

@@ -15,9 +15,9 @@ import asyncpg
 import orjson
 
 from pattern_metrics.consumer.dashboard.database import Database
+from pattern_metrics.consumer.dashboard.sql import statement
 from pattern_metrics.consumer.dead_letters.letters import letter_of
 from pattern_metrics.consumer.dead_letters.text import advice, letter_fields
-from pattern_metrics.consumer.postgres.sql import statement
 
 Shown: TypeAlias = dict[str, Any]
 

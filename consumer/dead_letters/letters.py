@@ -9,9 +9,8 @@ from typing import Any, Final, NamedTuple
 
 from typing_extensions import override
 
-from pattern_metrics.consumer.dead_letters.redrive import _PREFETCH
+from pattern_metrics.consumer.dead_letters.sql import statement
 from pattern_metrics.consumer.postgres.connection import Connection, connected
-from pattern_metrics.consumer.postgres.sql import statement
 from pattern_metrics.consumer.records.decoding import is_structured, without_registry_prefix
 from pattern_metrics.consumer.records.record import StoredRecord, storable_text
 from pattern_metrics.schemas.dead_letter import RejectReason
@@ -21,6 +20,7 @@ REDRIVEN: Final = "redriven"
 DISCARDED: Final = "discarded"
 
 
+PREFETCH_ROWS: Final = 50
 _PARTITION_MAX: Final = 2**31 - 1
 _OFFSET_MAX: Final = 2**63 - 1
 
@@ -55,7 +55,7 @@ def parse_coordinates(text: str) -> Coordinates:
     return Coordinates(storable_text(topic), partition, offset)
 
 
-def _columns(rows: Iterable[tuple[object, ...]]) -> list[list[object]]:
+def columns_of(rows: Iterable[tuple[object, ...]]) -> list[list[object]]:
     """Rows as PostgreSQL's `unnest` takes them."""
     return [list(column) for column in zip(*rows, strict=True)]
 
@@ -80,7 +80,7 @@ class Selection:
 
     def arguments(self) -> tuple[object, ...]:
         """What the statements that select letters take first."""
-        columns: Sequence[object] = _columns(self.coordinates) or (None, None, None)
+        columns: Sequence[object] = columns_of(self.coordinates) or (None, None, None)
         topic = None if self.topic is None else storable_text(self.topic)
         return (self.status, self.reason, topic, self.since, *columns)
 
@@ -157,10 +157,11 @@ def letter_of(row: Mapping[str, Any]) -> DeadLetter:
 async def count_letters(database_url: str, selection: Selection) -> int:
     """How many letters there are."""
     async with connected(database_url) as connection:
-        return await _count(connection, selection)
+        return await count_selected(connection, selection)
 
 
-async def _count(connection: Connection, selection: Selection) -> int:
+async def count_selected(connection: Connection, selection: Selection) -> int:
+    """Return how many dead letters a selection holds, by a connection that is there."""
     count: int = await connection.fetchval(statement("select_dead_letter_count"), *selection.arguments())
     return count
 
@@ -199,9 +200,9 @@ async def read_letters(
 ) -> None:
     """Hand over each letter with its bytes, in the order of the topic, in bounded memory."""
     async with connected(database_url) as connection, connection.transaction(readonly=True):
-        total, done = await _count(connection, selection), 0
+        total, done = await count_selected(connection, selection), 0
         rows = connection.cursor(
-            statement("select_whole_dead_letters"), *selection.arguments(), prefetch=_PREFETCH
+            statement("select_whole_dead_letters"), *selection.arguments(), prefetch=PREFETCH_ROWS
         )
         async for row in rows:
             write(letter_of(row))

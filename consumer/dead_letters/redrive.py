@@ -6,10 +6,17 @@ from typing import Final
 
 from typing_extensions import override
 
-from pattern_metrics.consumer.dead_letters.letters import Advance, Selection, _columns, _count, letter_of
+from pattern_metrics.consumer.dead_letters.letters import (
+    PREFETCH_ROWS,
+    Advance,
+    Selection,
+    columns_of,
+    count_selected,
+    letter_of,
+)
+from pattern_metrics.consumer.dead_letters.sql import statement
 from pattern_metrics.consumer.ingestion import store_batch
 from pattern_metrics.consumer.postgres.connection import Connection
-from pattern_metrics.consumer.postgres.sql import statement
 from pattern_metrics.consumer.postgres.store import Store, StoreTransaction
 from pattern_metrics.consumer.records.accounting import Accounting
 from pattern_metrics.consumer.records.batch import decode_batch
@@ -20,9 +27,6 @@ PAGE_LETTERS_MAX: Final = 1000
 
 PAGE_BYTES_MAX: Final = 16 * 1024 * 1024
 """A transaction takes no more letters once it has so many bytes."""
-
-
-_PREFETCH: Final = 50
 
 
 async def redrive(
@@ -49,7 +53,7 @@ async def redrive(
     total, after = Accounting(), ("", -1, -1, -1)
     try:
         async with store.transaction() as transaction:
-            letters = await _count(transaction.connection, selection)
+            letters = await count_selected(transaction.connection, selection)
         while True:
             async with store.transaction() as transaction:
                 page = await _next_page(transaction.connection, selection, after)
@@ -71,7 +75,7 @@ async def _next_page(
         *selection.arguments(),
         *after,
         PAGE_LETTERS_MAX,
-        prefetch=_PREFETCH,
+        prefetch=PREFETCH_ROWS,
     )
     async for row in rows:
         page.append(letter_of(row).record)
@@ -89,7 +93,7 @@ async def _redrive_page(
     accounting = await store_batch(transaction, batch)
     keys = [key for key in map(_key, page) if key not in transaction.refused]
     if keys:
-        await within.connection.execute(statement("update_redriven_dead_letters"), *_columns(keys))
+        await within.connection.execute(statement("update_redriven_dead_letters"), *columns_of(keys))
     return accounting
 
 

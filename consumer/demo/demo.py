@@ -21,11 +21,11 @@ from rich.progress import track
 
 from pattern_metrics.consumer.dashboard.page import Page, Watched
 from pattern_metrics.consumer.demo.embedded import HOST, EmbeddedBroker, PostgresServer
+from pattern_metrics.consumer.demo.sql import statement
 from pattern_metrics.consumer.http.listening import address_of, take_port
 from pattern_metrics.consumer.http.probes import serving
 from pattern_metrics.consumer.kafka.broker import create_topic
 from pattern_metrics.consumer.operations.migration import migrate_up
-from pattern_metrics.consumer.postgres.sql import statement
 from pattern_metrics.consumer.settings import HttpSettings, WorkerSettings, load
 from pattern_metrics.consumer.worker.worker import Worker
 from pattern_metrics.publisher import ScorePublisher

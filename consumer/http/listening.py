@@ -3,9 +3,12 @@
 import errno
 import socket
 
+import structlog
+
 from pattern_metrics.consumer.alive import loopback_of
 from pattern_metrics.consumer.settings import HttpSettings, InvalidSettingError, WorkerSettings
-from pattern_metrics.consumer.worker.commits import logger
+
+logger = structlog.get_logger()
 
 
 def take_port(settings: HttpSettings) -> socket.socket:

@@ -11,8 +11,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
-from pattern_metrics.consumer.dashboard.page import Page
-from pattern_metrics.consumer.http.server import serving_routes
+from pattern_metrics.consumer.http.server import Site, serving_routes
 from pattern_metrics.consumer.records.offsets import Partition
 from pattern_metrics.consumer.stopping import cancel
 from pattern_metrics.consumer.telemetry.metric_table import CONTENT_TYPE
@@ -25,7 +24,7 @@ PULSE_SECONDS_MAX: Final = 60.0
 """A loop that did not run for so long is stuck: no batch takes as long to decode."""
 
 
-class Health(Protocol):
+class Readiness(Protocol):
     """What keeps a worker, or several, from being ready."""
 
     @property
@@ -33,7 +32,7 @@ class Health(Protocol):
         """Component → why."""
 
 
-class Metrics(Protocol):
+class MetricsReport(Protocol):
     """What a worker counts, or several do."""
 
     def render(self, obstacles: Mapping[str, str]) -> bytes:
@@ -49,9 +48,9 @@ class Metrics(Protocol):
 @asynccontextmanager
 async def serving(
     listener: socket.socket | None,
-    health: Health,
-    metrics: Metrics,
-    page: Page | None = None,
+    health: Readiness,
+    metrics: MetricsReport,
+    page: Site | None = None,
     *,
     is_alive: Callable[[], bool] = lambda: True,
 ) -> AsyncIterator[None]:
@@ -93,7 +92,7 @@ class _Pulse:
         return time.monotonic() - self._beat_at < PULSE_SECONDS_MAX
 
 
-def _probes(is_alive: Callable[[], bool], health: Health, metrics: Metrics) -> list[BaseRoute]:
+def _probes(is_alive: Callable[[], bool], health: Readiness, metrics: MetricsReport) -> list[BaseRoute]:
     async def livez(_: Request) -> Response:
         alive = is_alive()
         return JSONResponse({"alive": alive}, 200 if alive else 503)

@@ -51,7 +51,7 @@ HEADERS: Final = [
 """Of every answer."""
 
 
-class Page(Protocol):
+class Site(Protocol):
     """What is served besides."""
 
     @property
@@ -67,7 +67,7 @@ class Page(Protocol):
 
 @asynccontextmanager
 async def serving_routes(
-    listener: socket.socket, routes: Sequence[BaseRoute], page: Page | None
+    listener: socket.socket, routes: Sequence[BaseRoute], page: Site | None
 ) -> AsyncIterator[None]:
     """Serve these and the page until the end of the block; on loopback, to whoever asks by such a name."""
     router = Router([*routes, *(page.routes if page else ())], redirect_slashes=False)
@@ -160,7 +160,7 @@ class _Connection(H11Protocol):
 class _Server(uvicorn.Server):
     """Ends at once: no answer is worth waiting for."""
 
-    def __init__(self, config: uvicorn.Config, page: Page | None) -> None:
+    def __init__(self, config: uvicorn.Config, page: Site | None) -> None:
         super().__init__(config)
         self._page = page
 

@@ -13,8 +13,8 @@ import asyncpg
 import orjson
 from typing_extensions import override
 
+from pattern_metrics.consumer.operations.sql import statement
 from pattern_metrics.consumer.postgres.connection import connected
-from pattern_metrics.consumer.postgres.sql import statement
 
 ROWS_IN_MEMORY: Final = 10_000
 """Rows that are fetched and written at once; of a Parquet file, a row group."""

@@ -4,8 +4,8 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Final
 
+from pattern_metrics.consumer.operations.sql import statement
 from pattern_metrics.consumer.postgres.connection import connected
-from pattern_metrics.consumer.postgres.sql import statement
 
 BLOCKS_PER_TRANSACTION: Final = 4096
 """32 MiB of the table: no lock and no snapshot of the server is held for long."""

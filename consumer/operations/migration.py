@@ -12,6 +12,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 
+from pattern_metrics.consumer.faults.diagnosis import UnfitDatabaseError
 from pattern_metrics.consumer.postgres import connection as connecting
 from pattern_metrics.migrations import revisions
 from pattern_metrics.migrations.revisions import REVISIONS
@@ -188,7 +189,7 @@ async def _in_transaction(database_url: str, work: Callable[[Connection], _Resul
     async def connect() -> "asyncpg.Connection[Any]":
         try:
             connection = await connecting.connect(database_url)
-        except connecting.UnfitDatabaseError as error:
+        except UnfitDatabaseError as error:
             raise MigrationError(str(error)) from None
         connection.add_log_listener(_log_notice)
         return connection

@@ -10,8 +10,8 @@ from pattern_metrics.consumer.faults.health import Health
 from pattern_metrics.consumer.faults.retrying import WEATHER, persevere
 from pattern_metrics.consumer.ingestion import store_batch
 from pattern_metrics.consumer.kafka.topic import Advance, Slice, read_topic
+from pattern_metrics.consumer.operations.sql import statement
 from pattern_metrics.consumer.postgres.shadow import open_store
-from pattern_metrics.consumer.postgres.sql import statement
 from pattern_metrics.consumer.postgres.store import StoreTransaction
 from pattern_metrics.consumer.records.accounting import Accounting
 from pattern_metrics.consumer.records.batch import Batch, decode_batch

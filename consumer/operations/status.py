@@ -8,8 +8,8 @@ from typing import Any
 from pattern_metrics.consumer.kafka.broker import topic_id
 from pattern_metrics.consumer.kafka.topic import read_bounds
 from pattern_metrics.consumer.operations.migration import MigrationStatus, migration_status
+from pattern_metrics.consumer.operations.sql import statement
 from pattern_metrics.consumer.postgres.connection import connected
-from pattern_metrics.consumer.postgres.sql import statement
 from pattern_metrics.consumer.postgres.store import StoreTransaction
 from pattern_metrics.consumer.settings import WorkerSettings
 

@@ -12,8 +12,8 @@ from pattern_metrics.consumer.ingestion import store_batch
 from pattern_metrics.consumer.kafka.broker import topic_id
 from pattern_metrics.consumer.kafka.topic import Advance, read_bounds, read_topic
 from pattern_metrics.consumer.operations.migration import MigrationError, migration_status
+from pattern_metrics.consumer.operations.sql import statement
 from pattern_metrics.consumer.postgres.shadow import COMPARE_SECONDS_MAX, ShadowStore
-from pattern_metrics.consumer.postgres.sql import statement
 from pattern_metrics.consumer.postgres.store import Store
 from pattern_metrics.consumer.records.accounting import Accounting
 from pattern_metrics.consumer.records.batch import Batch, decode_batch

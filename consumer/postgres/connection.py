@@ -37,7 +37,7 @@ async def connect(database_url: str, **options: Any) -> Connection:  # noqa: ANN
     return connection
 
 
-_SERVER_SETTINGS: Final = {
+SERVER_SETTINGS: Final = {
     "application_name": "pattern-metrics",
     # The server gives up a little before the client does, so that no lock outlives a client that is gone.
     "statement_timeout": "40s",
@@ -65,7 +65,7 @@ async def connected(database_url: str) -> AsyncIterator[Connection]:
     connection = await connect(
         database_url,
         timeout=CONNECT_SECONDS_MAX,
-        server_settings={"application_name": _SERVER_SETTINGS["application_name"]},
+        server_settings={"application_name": SERVER_SETTINGS["application_name"]},
     )
     try:
         yield connection

@@ -5,6 +5,7 @@ import secrets
 import time
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager, nullcontext
+from typing import Final
 from uuid import UUID
 
 import asyncpg
@@ -21,6 +22,15 @@ from pattern_metrics.consumer.postgres.copy_format import (
 from pattern_metrics.consumer.postgres.sql import statement
 from pattern_metrics.consumer.records.record import Accepted, Event, Record, Rejected, storable_text
 from pattern_metrics.schemas.dead_letter import RejectReason
+
+_SET_LOCK_TIMEOUT: Final = "SET LOCAL lock_timeout = '100ms'"
+"""Do not wait for a lock out of order: half a deadlock could be waiting for this transaction."""
+
+_RESET_LOCK_TIMEOUT: Final = "SET LOCAL lock_timeout TO DEFAULT"
+
+_SELECT_ROW_BY_ROW: Final = (
+    "SELECT place, written, state, message FROM pg_temp.write_row_by_row($1)"  # see create_row_writer.sql
+)
 
 
 class RefusedError(Exception):
@@ -121,9 +131,9 @@ class Merger:
     @asynccontextmanager
     async def _out_of_order(self) -> AsyncIterator[None]:
         """Writers that lock patterns in one order never deadlock; a second run through them is not in it."""
-        await self._connection.execute(statement("set_lock_timeout"))
+        await self._connection.execute(_SET_LOCK_TIMEOUT)
         yield
-        await self._connection.execute(statement("set_lock_timeout_default"))
+        await self._connection.execute(_RESET_LOCK_TIMEOUT)
 
     async def _present(self, ordered: Sequence[Accepted]) -> dict[UUID, asyncpg.Record]:
         """The rows that the events' patterns have: pattern, time and event."""
@@ -148,7 +158,7 @@ class Merger:
     async def _merge_row_by_row(self, ordered: Sequence[Accepted], law: str) -> tuple[int, list[Rejected]]:
         """In one statement, whatever is refused: its time is limited, and grows with the rows alone."""
         await self._connection.execute(statement("create_row_writer").replace("NULL; -- the law", f"{law};"))
-        rows = await self._connection.fetch(statement("select_row_by_row"), len(ordered))
+        rows = await self._connection.fetch(_SELECT_ROW_BY_ROW, len(ordered))
         refused = []
         for row in rows:
             if row["state"] is not None:
@@ -189,13 +199,13 @@ class Merger:
             others = (asyncpg.FeatureNotSupportedError, asyncpg.LockNotAvailableError)
             if diagnose(error).fault is not Fault.RECORD and not isinstance(error, others):
                 raise
-            await self._connection.execute(statement("set_back"))
+            await self._connection.execute("ROLLBACK TO SAVEPOINT rows")
             raise RefusedError(error) from None
         # It is not released: the transaction's end does that without a round trip.
 
     async def _clear_stage(self) -> None:
         if self._is_staged:
-            await self._connection.execute(statement("clear_stage"))
+            await self._connection.execute("TRUNCATE pattern_metrics_stage")
         self._is_staged = True  # also where it is undone: a savepoint brings back what was there before
 
     async def _copy_staged(self, ordered: Sequence[Accepted], first_place: int) -> None:

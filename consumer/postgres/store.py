@@ -9,9 +9,9 @@ from uuid import UUID
 import asyncpg
 import orjson
 
-from pattern_metrics.consumer.dashboard.database import _SERVER_SETTINGS
 from pattern_metrics.consumer.postgres.connection import (
     CONNECT_SECONDS_MAX,
+    SERVER_SETTINGS,
     STATEMENT_SECONDS_MAX,
     Connection,
     connect,
@@ -82,7 +82,7 @@ class Store:
                 self._database_url,
                 timeout=CONNECT_SECONDS_MAX,
                 command_timeout=STATEMENT_SECONDS_MAX,
-                server_settings=dict(_SERVER_SETTINGS),
+                server_settings=dict(SERVER_SETTINGS),
             )
             self._connection = connection
             await connection.execute(statement("set_transaction_timeout"))

@@ -4,9 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import groupby
-from typing import Final, Generic, cast
-
-from aiokafka import TopicPartition
+from typing import Any, Final, Generic, cast
 
 from pattern_metrics.consumer.records.accounting import Breaker
 from pattern_metrics.consumer.records.decoding import decode_all
@@ -152,7 +150,7 @@ def size_of(record: Record) -> int:
     return len(record.value or b"")
 
 
-def up_to_the_breaker(portions: Iterable[Portion[TopicPartition]], breaker: Breaker) -> list[Part]:
+def up_to_the_breaker(portions: "Iterable[Portion[Any]]", breaker: Breaker) -> list[Part]:
     """What is to be written: all, or up to the record at which the breaker opens."""
     parts = []
     for portion in portions:

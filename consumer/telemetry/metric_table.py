@@ -4,6 +4,7 @@ import platform
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import version
+from pathlib import Path
 from typing import Final, Literal
 
 import prometheus_client
@@ -202,7 +203,7 @@ TABLE: Final = (
 """All there are."""
 
 
-BEGIN: Final = "<!-- The table of consumer/metrics.py, written by `make metrics`. -->"
+BEGIN: Final = "<!-- The table of consumer/telemetry/metric_table.py, written by `make metrics`. -->"
 
 
 END: Final = "<!-- End of the table. -->"
@@ -222,3 +223,8 @@ def with_table(document: str) -> str:
     before, rest = document.split(BEGIN)
     _, after = rest.split(END)
     return f"{before}{BEGIN}\n{markdown()}\n{END}{after}"
+
+
+if __name__ == "__main__":
+    readme = Path(__file__).resolve().parents[2] / "README.md"
+    readme.write_text(with_table(readme.read_text(encoding="utf-8")), encoding="utf-8")

@@ -11,7 +11,6 @@ from collections import Counter as CountOf
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import product
-from pathlib import Path
 
 import prometheus_client
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
@@ -43,7 +42,6 @@ from pattern_metrics.consumer.telemetry.metric_table import (
     TABLE,
     WRITE_SECONDS,
     Metric,
-    with_table,
 )
 from pattern_metrics.schemas.dead_letter import RejectReason
 
@@ -225,11 +223,3 @@ class Metrics:
 def _closed_values(metric: Metric) -> Iterator[tuple[str, ...]]:
     """All combinations of values of the labels, where these are closed sets."""
     return product(*metric.labels.values()) if metric.labels else iter(())
-
-
-# For the README
-
-
-if __name__ == "__main__":
-    readme = Path(__file__).resolve().parents[1] / "README.md"
-    readme.write_text(with_table(readme.read_text(encoding="utf-8")), encoding="utf-8")

@@ -9,8 +9,8 @@ import asyncpg
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 
+from pattern_metrics.consumer.dead_letters.sql import statement
 from pattern_metrics.consumer.kafka.watch import lags
-from pattern_metrics.consumer.postgres.sql import statement
 from pattern_metrics.consumer.postgres.store import Store
 from pattern_metrics.consumer.telemetry.metrics import Metrics
 

@@ -9,7 +9,7 @@ import pytest
 import typer
 
 import pattern_metrics.schemas
-from pattern_metrics.consumer.cli import app
+from pattern_metrics.consumer.cli.app import app
 from pattern_metrics.migrations.revisions import REVISIONS
 from pattern_metrics.schemas.generate import JSON_SCHEMA_FILE
 from tests.support.command import PROGRAM, CommandLine

@@ -23,7 +23,9 @@ from tests.support.waiting import eventually
 PARTITIONS = {0, 1, 2, 3}
 TWO = ("--processes", "2")
 NUMBERS = (0, 1)
-SUPERVISOR = {f"pattern_metrics.consumer.{name}" for name in ("supervisor", "serving", "stopping")}
+SUPERVISOR = {
+    f"pattern_metrics.consumer.{name}" for name in ("worker.processes.supervisor", "http.server", "stopping")
+}
 """Who logs in the process that was started, whose lines are about all of them."""
 
 

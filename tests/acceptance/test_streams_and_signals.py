@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from pattern_metrics.consumer.command_line import OPEN_FILES_MIN
+from pattern_metrics.consumer.cli.common import OPEN_FILES_MIN
 from pattern_metrics.consumer.demo.embedded import free_port
 from pattern_metrics.consumer.settings import WorkerSettings
 from pattern_metrics.consumer.telemetry.logs import FLUSH_SECONDS_MAX

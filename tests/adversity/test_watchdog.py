@@ -55,14 +55,15 @@ _HEADER: Final = struct.Struct(">ihhih")
 _FETCH_BEFORE_PARTITIONS: Final = struct.Struct(">iiiibii")
 
 _IMPATIENT = """
-from pattern_metrics.consumer import committing, kafka, session, watching, worker
-kafka.REQUEST_TIMEOUT_MS = 10_000
-session.SILENCE_SECONDS = watching.SILENCE_SECONDS = 1.0
+from pattern_metrics.consumer.kafka import clients, watch
+from pattern_metrics.consumer.worker import commits, session, worker
+clients.REQUEST_TIMEOUT_MS = 10_000
+session.SILENCE_SECONDS = watch.SILENCE_SECONDS = 1.0
 session.ANSWER_SECONDS_MAX = 5.0
-watching.STALL_SECONDS = 3.0
-committing.COMMIT_SECONDS_MAX = session.LEAVE_SECONDS_MAX = 1.0
+watch.STALL_SECONDS = 3.0
+commits.COMMIT_SECONDS_MAX = session.LEAVE_SECONDS_MAX = 1.0
 worker.BACKOFF_SECONDS_MAX = 1.0
-from pattern_metrics.consumer.cli import main
+from pattern_metrics.consumer.cli.app import main
 main()
 """
 """The worker itself, which only waits for less time."""

@@ -9,8 +9,8 @@ import pytest
 
 from pattern_metrics.consumer.ingestion import store_batch
 from pattern_metrics.consumer.operations.history import prune_history
+from pattern_metrics.consumer.operations.sql import statement
 from pattern_metrics.consumer.postgres.shadow import ShadowStore
-from pattern_metrics.consumer.postgres.sql import statement
 from pattern_metrics.consumer.postgres.store import Store
 from pattern_metrics.consumer.records.accounting import Accounting
 from pattern_metrics.consumer.records.folding import by_measurement, fold

@@ -12,7 +12,7 @@ from pydantic import SecretStr
 
 from pattern_metrics.consumer.demo.embedded import HOST, free_port
 from pattern_metrics.consumer.faults.health import Health
-from pattern_metrics.consumer.http import server as module
+from pattern_metrics.consumer.http import probes, server
 from pattern_metrics.consumer.http.listening import listen, take_port
 from pattern_metrics.consumer.http.probes import serving
 from pattern_metrics.consumer.http.server import CONNECTIONS_MAX, HEADER_BYTES_MAX, HEADERS
@@ -92,7 +92,7 @@ async def test_a_connection_answers_once(scraper: Scraper) -> None:
 async def test_a_connection_that_asks_for_nothing_is_ended(
     scraper: Scraper, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "CONNECTION_SECONDS_MAX", 0.2)
+    monkeypatch.setattr(server, "CONNECTION_SECONDS_MAX", 0.2)
 
     assert await scraper.send(b"GET /livez HTTP/1.1\r\nHost:") == b""
 
@@ -144,7 +144,7 @@ async def test_elsewhere_whoever_asks_is_answered(health: Health) -> None:
 async def test_a_loop_that_is_stuck_is_not_alive(scraper: Scraper, monkeypatch: pytest.MonkeyPatch) -> None:
     assert (await scraper.ask("/livez")).json == {"alive": True}
 
-    monkeypatch.setattr(module, "PULSE_SECONDS_MAX", 0.0)
+    monkeypatch.setattr(probes, "PULSE_SECONDS_MAX", 0.0)
 
     answer = await scraper.ask("/livez")
     assert answer.status == 503
@@ -191,7 +191,7 @@ async def test_the_health_check_asks_where_the_settings_say(
     with take_port(HttpSettings.model_validate(settings)) as listener:
         async with serving(listener, health, Metrics()):
             alive = await check_health(tmp_path, **settings)
-            monkeypatch.setattr(module, "PULSE_SECONDS_MAX", 0.0)
+            monkeypatch.setattr(probes, "PULSE_SECONDS_MAX", 0.0)
             stuck = await check_health(tmp_path, **settings)
     gone = await check_health(tmp_path, **settings)
 

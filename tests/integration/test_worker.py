@@ -10,10 +10,10 @@ import pytest
 from pydantic import SecretStr
 
 from pattern_metrics.consumer.faults.diagnosis import diagnose_beyond_rows
-from pattern_metrics.consumer.postgres import store
+from pattern_metrics.consumer.postgres import connection
 from pattern_metrics.consumer.records.accounting import Accounting
 from pattern_metrics.consumer.settings import WorkerSettings
-from pattern_metrics.consumer.worker import writers as pacing
+from pattern_metrics.consumer.worker import writers
 from pattern_metrics.consumer.worker.worker import Worker
 from pattern_metrics.publisher import ScorePublisher
 from tests.support.pipeline import (
@@ -260,8 +260,8 @@ async def test_a_batch_that_takes_the_database_too_long_is_written_in_parts(
     settings_for: SettingsFactory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings = settings_for()
-    monkeypatch.setitem(store._SERVER_SETTINGS, "statement_timeout", "1s")
-    monkeypatch.setattr(pacing, "QUICK_SECONDS_MAX", 0.0)  # here, what takes a second is too long
+    monkeypatch.setitem(connection.SERVER_SETTINGS, "statement_timeout", "1s")
+    monkeypatch.setattr(writers, "QUICK_SECONDS_MAX", 0.0)  # here, what takes a second is too long
     await execute(settings, SLOW)
     values = [b"poison" if number % 8 == 0 else an_event(number).to_json() for number in range(64)]
     async with producing(settings) as producer:

@@ -20,10 +20,10 @@ from pattern_metrics.consumer.dashboard import reader as reading_module
 from pattern_metrics.consumer.dashboard.database import CONNECTIONS_MAX, Database
 from pattern_metrics.consumer.dashboard.page import ORDERS, Page, Watched
 from pattern_metrics.consumer.dashboard.reader import Reader
+from pattern_metrics.consumer.dashboard.sql import statement
 from pattern_metrics.consumer.demo.embedded import HOST, PostgresServer
 from pattern_metrics.consumer.faults.health import Health
 from pattern_metrics.consumer.http.server import serving_routes
-from pattern_metrics.consumer.postgres.sql import statement
 from pattern_metrics.consumer.records.offsets import Partition
 from pattern_metrics.consumer.settings import DatabaseSettings
 from pattern_metrics.consumer.telemetry.metrics import Lag, Metrics

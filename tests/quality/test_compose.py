@@ -8,7 +8,7 @@ import pytest
 import typer
 import yaml
 
-from pattern_metrics.consumer.cli import app
+from pattern_metrics.consumer.cli.app import app
 from pattern_metrics.consumer.postgres.connection import CONNECT_SECONDS_MAX
 from pattern_metrics.consumer.settings import LogSettings, WorkerSettings
 from pattern_metrics.consumer.telemetry.spans import FLUSH_SECONDS_MAX

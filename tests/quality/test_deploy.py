@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
-from pattern_metrics.consumer.cli import topic_create
+from pattern_metrics.consumer.cli.agents import topic_create
 from pattern_metrics.consumer.postgres.connection import CONNECT_SECONDS_MAX
 from pattern_metrics.consumer.settings import LogSettings, WorkerSettings
 from pattern_metrics.consumer.worker.session import LEAVE_SECONDS_MAX

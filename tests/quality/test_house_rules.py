@@ -36,7 +36,7 @@ def test_only_one_module_does_arithmetic_on_offsets() -> None:
         if OFFSET_ARITHMETIC.search(path.read_text(encoding="utf-8"))
     }
 
-    assert guilty == {"consumer/offsets.py"}
+    assert guilty == {"consumer/records/offsets.py"}
 
 
 def test_each_error_says_what_it_means() -> None:

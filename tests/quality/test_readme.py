@@ -9,7 +9,7 @@ import pytest
 import typer
 from pydantic_core import PydanticUndefined
 
-from pattern_metrics.consumer.cli import app
+from pattern_metrics.consumer.cli.app import app
 from pattern_metrics.consumer.settings import LogSettings, WorkerSettings
 from pattern_metrics.consumer.telemetry.metric_table import with_table
 from pattern_metrics.schemas.settings.kafka import KafkaSettings

@@ -6,43 +6,50 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-import pattern_metrics.consumer
-from pattern_metrics.consumer.postgres.sql import statement
+from tests.quality.test_house_rules import ROOT
 
-DIRECTORY = Path(pattern_metrics.consumer.__file__).parent / "sql"
-NAMES = sorted(path.stem for path in DIRECTORY.glob("*.sql"))
+FILES = sorted((ROOT / "consumer").glob("*/sql/*.sql"))
 VERBS = {"advance", "clear", "create", "delete", "insert", "select", "set", "update", "upsert"}
 CREATED_FIRST = ("create_stage", "create_shadow")
 UTILITY = re.compile(r"^(CREATE|TRUNCATE|SET CONSTRAINTS)\b", flags=re.MULTILINE)
 
 
-def used_names() -> set[str]:
-    sources = (path.read_text(encoding="utf-8") for path in DIRECTORY.parent.rglob("*.py"))
-    return {name for source in sources for name in re.findall(r'statement\("(\w+)"\)', source)}
+def text_of(path: Path) -> str:
+    return path.read_text(encoding="utf-8")
+
+
+def uses() -> set[tuple[str, str]]:
+    """Room and name of each statement that a module asks for by name."""
+    found = set()
+    for module in (ROOT / "consumer").rglob("*.py"):
+        source = text_of(module)
+        if room := re.search(r"consumer\.(\w+)\.sql import statement", source):
+            found |= {(room[1], name) for name in re.findall(r'statement\("(\w+)"\)', source)}
+    return found
 
 
 def test_each_statement_is_used_by_its_name_and_each_name_has_a_statement() -> None:
-    assert used_names() == set(NAMES)
+    assert FILES
+    assert uses() == {(path.parts[-3], path.stem) for path in FILES}
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_a_statement_begins_with_a_verb_in_its_name_and_its_purpose_in_its_text(name: str) -> None:
-    assert name.partition("_")[0] in VERBS
-    assert re.match(r"-- \S.{10,}", statement(name))
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_a_statement_begins_with_a_verb_in_its_name_and_its_purpose_in_its_text(path: Path) -> None:
+    assert path.stem.partition("_")[0] in VERBS
+    assert re.match(r"-- \S.{10,}", text_of(path))
 
 
 async def test_each_statement_prepares_on_the_migrated_schema(any_migrated_database_url: str) -> None:
+    by_name = {path.stem: text_of(path) for path in FILES}
     connection = await asyncpg.connect(any_migrated_database_url)
     try:
         for name in CREATED_FIRST:
-            await connection.execute(statement(name))
-        for name in NAMES:
-            if name in CREATED_FIRST:
-                continue
-            if UTILITY.search(statement(name)):
+            await connection.execute(by_name.pop(name))
+        for statement in by_name.values():
+            if UTILITY.search(statement):
                 async with connection.transaction():
-                    await connection.execute(statement(name))
+                    await connection.execute(statement)
             else:
-                await connection.prepare(statement(name))
+                await connection.prepare(statement)
     finally:
         await connection.close()

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import typer
 
-from pattern_metrics.consumer.cli import app
+from pattern_metrics.consumer.cli.app import app
 from pattern_metrics.consumer.demo.embedded import HOST, free_port
 from pattern_metrics.consumer.settings import InvalidSettingError, WorkerSettings, load
 from tests.security.conftest import (

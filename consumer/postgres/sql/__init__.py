@@ -1,10 +1,18 @@
-"""The statements, each in a file that a DBA can read: `<verb>_<noun>.sql`, its purpose in the first line."""
+"""SQL in files that a DBA can read: `<verb>_<noun>.sql`, with its purpose in the first line."""
 
+from collections.abc import Callable
 from functools import cache
 from importlib.resources import files
 
 
-@cache
-def statement(name: str) -> str:
-    """The text of `name`.sql."""
-    return (files(__package__) / f"{name}.sql").read_text(encoding="utf-8")
+def statements_of(package: str) -> Callable[[str], str]:
+    """Return a function that reads `NAME.sql` of a package and returns its text."""
+
+    @cache
+    def statement(name: str) -> str:
+        return (files(package) / f"{name}.sql").read_text(encoding="utf-8")
+
+    return statement
+
+
+statement = statements_of(__name__)

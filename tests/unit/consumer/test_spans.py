@@ -108,7 +108,7 @@ def test_where_tracing_is_off_every_batch_has_the_one_trace_that_does_nothing() 
 
 
 def test_nothing_of_the_worker_or_the_publisher_imports_opentelemetry_by_itself() -> None:
-    names = ("consumer.cli", "consumer.worker", "consumer.serving", "publisher")
+    names = ("consumer.cli.app", "consumer.worker.worker", "consumer.http.probes", "publisher.client")
     modules = ", ".join(f"pattern_metrics.{name}" for name in names)
     code = f"import sys, {modules}; sys.exit(any('opentelemetry' in name for name in sys.modules))"
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)

@@ -6,31 +6,17 @@ import os
 import re
 import resource
 import stat
-import sys
 from collections.abc import Callable, Coroutine, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import IO, Annotated, Any, Final, NoReturn, TypeVar
+from typing import IO, Annotated, Any, Final, TypeVar
 
 import asyncpg
 import typer
-from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    Progress,
-    ProgressColumn,
-    Task,
-    TaskProgressColumn,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
-from rich.text import Text
-from typing_extensions import override
 
+from pattern_metrics.consumer.cli.output import OutputError, fail, writing
 from pattern_metrics.consumer.faults.diagnosis import Fault, diagnose
-from pattern_metrics.consumer.output import OutputError, writing
 from pattern_metrics.consumer.settings import (
     DatabaseSettings,
     InvalidSettingError,
@@ -57,18 +43,6 @@ POSTGRESQL = "PostgreSQL (DATABASE_URL)"
 
 COLLECT_AFTER: Final = 100_000
 """Containers made and not freed, after which the garbage collector looks at them: more than a batch holds."""
-
-
-def tell(message: str) -> None:
-    """Say something to a person, on standard error; what that does not take is lost, and no failure."""
-    with suppress(OSError):
-        typer.echo(message, err=True)
-
-
-def fail(message: str, code: int) -> NoReturn:
-    """End the command with one line on standard error."""
-    tell(message)
-    raise typer.Exit(code)
 
 
 def parse_time(text: str) -> datetime:
@@ -186,86 +160,8 @@ def input_size(file: IO[bytes]) -> int | None:
     return status.st_size if stat.S_ISREG(status.st_mode) else None
 
 
-def open_closed_streams() -> None:
-    """Put a stream that fails in the place of a standard one that is closed; errors go nowhere then.
-
-    Python has None there, to which some write in silence, and its number would be the next socket's.
-    """
-    if sys.stdin is None:
-        sys.stdin = os.fdopen(os.open(os.devnull, os.O_WRONLY), "r")
-    if sys.stdout is None:
-        sys.stdout = os.fdopen(os.open(os.devnull, os.O_RDONLY), "w")
-    if sys.stderr is None:
-        sys.stderr = os.fdopen(os.open(os.devnull, os.O_WRONLY), "w")
-
-
-def end_output(code: int) -> int:
-    """The exit code of a command, once what it wrote has arrived at standard output, or could not.
-
-    What standard error does not take is lost, and changes no exit code.
-    """
-    code = _end_stdout(code)
-    try:
-        sys.stderr.flush()
-    except OSError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
-    return code
-
-
-def _end_stdout(code: int) -> int:
-    try:
-        sys.stdout.flush()
-    except OSError as error:
-        if code == 0 and not isinstance(error, BrokenPipeError):  # `| head` has seen enough
-            tell(f"error: standard output: {error}")
-        # Python tries the rest once more when it ends.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return code or 1
-    return code
-
-
 def require_open_files() -> None:
     """End a worker that may open hardly any files with one line, not with one of all that fails then."""
     limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     if limit < OPEN_FILES_MIN:
         fail(f"error: only {limit} files may be open: raise the limit (ulimit -n) to {OPEN_FILES_MIN}", 2)
-
-
-class Bar:
-    """A progress bar that may be moved on, or put where the work is."""
-
-    def __init__(self, progress: Progress, total: int | None) -> None:
-        self._progress = progress
-        self._task = progress.add_task("", total=total)
-
-    def advance(self, steps: int) -> None:
-        """Move on by so many steps."""
-        self._progress.advance(self._task, steps)
-
-    def reach(self, done: int, total: int) -> None:
-        """Say how many steps are done, and of how many."""
-        self._progress.update(self._task, completed=done, total=total)
-
-
-class _RateColumn(ProgressColumn):
-    """Steps a second; Rich's own column shows them only where the total is not known."""
-
-    @override
-    def render(self, task: Task) -> Text:
-        return TaskProgressColumn.render_speed(task.finished_speed or task.speed)
-
-
-@contextmanager
-def progress_bar(description: str, *, total: int | None = None, visible: bool = True) -> Iterator[Bar]:
-    """A bar on standard error, with rate and time left, when a person watches."""
-    console = Console(stderr=True)
-    columns = (
-        TextColumn(description),
-        BarColumn(),
-        TaskProgressColumn(),
-        _RateColumn(),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=console, disable=not (visible and console.is_terminal)) as progress:
-        yield Bar(progress, total)

@@ -1,10 +1,13 @@
 """Where a command's data goes: standard output, or a file that is there whole or not at all."""
 
+import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Final
+from typing import Final, NoReturn
+
+import typer
 
 STANDARD_OUTPUT: Final = Path("-")
 
@@ -77,3 +80,53 @@ def _naming(place: object) -> Iterator[None]:
         yield
     except OSError as error:
         raise OutputError(f"{place}: {error.strerror or error}") from error
+
+
+def tell(message: str) -> None:
+    """Say something to a person, on standard error; what that does not take is lost, and no failure."""
+    with suppress(OSError):
+        typer.echo(message, err=True)
+
+
+def fail(message: str, code: int) -> NoReturn:
+    """End the command with one line on standard error."""
+    tell(message)
+    raise typer.Exit(code)
+
+
+def open_closed_streams() -> None:
+    """Put a stream that fails in the place of a standard one that is closed; errors go nowhere then.
+
+    Python has None there, to which some write in silence, and its number would be the next socket's.
+    """
+    if sys.stdin is None:
+        sys.stdin = os.fdopen(os.open(os.devnull, os.O_WRONLY), "r")
+    if sys.stdout is None:
+        sys.stdout = os.fdopen(os.open(os.devnull, os.O_RDONLY), "w")
+    if sys.stderr is None:
+        sys.stderr = os.fdopen(os.open(os.devnull, os.O_WRONLY), "w")
+
+
+def end_output(code: int) -> int:
+    """The exit code of a command, once what it wrote has arrived at standard output, or could not.
+
+    What standard error does not take is lost, and changes no exit code.
+    """
+    code = _end_stdout(code)
+    try:
+        sys.stderr.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
+    return code
+
+
+def _end_stdout(code: int) -> int:
+    try:
+        sys.stdout.flush()
+    except OSError as error:
+        if code == 0 and not isinstance(error, BrokenPipeError):  # `| head` has seen enough
+            tell(f"error: standard output: {error}")
+        # Python tries the rest once more when it ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return code or 1
+    return code

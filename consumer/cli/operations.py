@@ -16,20 +16,19 @@ from rich.console import Console, Group
 from rich.live import Live
 from rich.table import Table
 
-from pattern_metrics.consumer.command_line import (
+from pattern_metrics.consumer.cli.common import (
     KAFKA,
     POSTGRESQL,
     TIME_FORMS,
     JsonOption,
-    fail,
     input_size,
     load_settings,
     parse_time,
-    progress_bar,
     run,
     start_logging,
-    tell,
 )
+from pattern_metrics.consumer.cli.output import fail, tell
+from pattern_metrics.consumer.cli.progress import progress_bar
 from pattern_metrics.consumer.settings import DatabaseSettings, WorkerSettings
 from pattern_metrics.schemas.settings.clock import ClockSettings
 

@@ -10,23 +10,21 @@ from typing import Annotated
 
 import typer
 
-from pattern_metrics.consumer.command_line import (
+from pattern_metrics.consumer.cli.common import (
     POSTGRESQL,
     TIME_FORMS,
     JsonOption,
-    fail,
     load_database_url,
     load_settings,
     parse_time,
-    progress_bar,
     run,
     start_logging,
-    tell,
     writing_output,
 )
+from pattern_metrics.consumer.cli.output import STANDARD_OUTPUT, fail, tell
+from pattern_metrics.consumer.cli.progress import progress_bar
 from pattern_metrics.consumer.operations.export import WRITERS, Band, Column, Format, WriteRows, export_rows
 from pattern_metrics.consumer.operations.history import prune_history
-from pattern_metrics.consumer.output import STANDARD_OUTPUT
 from pattern_metrics.consumer.settings import DashboardSettings, InvalidSettingError
 
 readers_app = typer.Typer()

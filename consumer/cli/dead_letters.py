@@ -13,19 +13,18 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from pattern_metrics.consumer.command_line import (
+from pattern_metrics.consumer.cli.common import (
     POSTGRESQL,
     TIME_FORMS,
     JsonOption,
-    fail,
     load_database_url,
     load_settings,
     parse_time,
-    progress_bar,
     run,
-    tell,
     writing_output,
 )
+from pattern_metrics.consumer.cli.output import STANDARD_OUTPUT, fail, tell
+from pattern_metrics.consumer.cli.progress import progress_bar
 from pattern_metrics.consumer.dead_letters.letters import (
     DISCARDED,
     OPEN,
@@ -44,7 +43,6 @@ from pattern_metrics.consumer.dead_letters.letters import discard as discard_let
 from pattern_metrics.consumer.dead_letters.letters import prune as prune_letters
 from pattern_metrics.consumer.dead_letters.redrive import redrive as redrive_letters
 from pattern_metrics.consumer.dead_letters.text import letter_fields, letter_text, safe_text, time_text
-from pattern_metrics.consumer.output import STANDARD_OUTPUT
 from pattern_metrics.consumer.postgres.shadow import open_store
 from pattern_metrics.consumer.settings import DatabaseSettings
 from pattern_metrics.schemas.dead_letter import RejectReason

@@ -1,0 +1,121 @@
+"""The agents' commands: score, publish, schema, topic create."""
+
+import json
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pattern_metrics.consumer.cli.common import (
+    KAFKA,
+    JsonOption,
+    input_size,
+    load_settings,
+    run,
+    start_logging,
+)
+from pattern_metrics.consumer.cli.output import fail, tell
+from pattern_metrics.consumer.cli.progress import progress_bar
+from pattern_metrics.schemas.settings.clock import ClockSettings
+from pattern_metrics.schemas.settings.kafka import KafkaSettings
+
+agents_app = typer.Typer()
+topic_app = typer.Typer(no_args_is_help=True, help="The topic of the events.")
+agents_app.add_typer(topic_app, name="topic")
+
+
+@agents_app.command()
+def score(
+    paths: Annotated[list[Path], typer.Argument(help="Python files, or directories to search for them.")],
+) -> None:
+    """Score Python code and write one event per function and class as JSON Lines to stdout.
+
+    Nothing is executed. A file that does not parse is reported and skipped; the exit code is then 1.
+    """
+    from pattern_metrics.publisher.scoring.scorer import UnreadableFile, find_sources, score_file
+
+    try:
+        sources = find_sources(paths)
+    except FileNotFoundError as error:
+        fail(f"error: {error}", 2)
+    measured_at, skipped = datetime.now(UTC), 0
+    watched = not sys.stdout.isatty()
+    with progress_bar("scoring", total=len(sources), visible=watched) as bar:
+        for source in sources:
+            for result in score_file(source, measured_at=measured_at):
+                if isinstance(result, UnreadableFile):
+                    skipped += 1
+                    tell(f"skipped {result.path}: {result.reason}")
+                else:
+                    sys.stdout.buffer.write(result.to_json() + b"\n")
+            bar.advance(1)
+    if skipped:
+        fail(f"{skipped} of {len(sources)} files could not be read", 1)
+
+
+@agents_app.command()
+def publish(
+    file: Annotated[
+        typer.FileBinaryRead, typer.Argument(metavar="FILE|-", help="JSON Lines; - for standard input.")
+    ],
+    as_json: JsonOption = False,
+) -> None:
+    """Publish events from JSON Lines.
+
+    An invalid line is reported by its number and reason; the valid ones are published; exit 1. An event
+    without an event_id gets the one derived from its content: to publish a file twice is a retry, and not a
+    second measurement.
+    """
+    from pattern_metrics.consumer.operations.publish import PublishReport, publish_file
+    from pattern_metrics.publisher import PublishError
+
+    settings, accepted_until = load_settings(KafkaSettings), load_settings(ClockSettings).accepted_until()
+    start_logging()
+    report = PublishReport()
+    try:
+        with progress_bar("publishing", total=input_size(file), visible=True) as bar:
+            run(
+                publish_file(
+                    settings,
+                    file,
+                    accepted_until=accepted_until,
+                    report=report,
+                    on_refused=lambda number, error: tell(f"line {number}: {error}"),
+                    advance=bar.advance,
+                ),
+                KAFKA,
+            )
+    except PublishError as error:
+        tell(f"error: {error}; publish the file again: it is a retry")
+    except KeyboardInterrupt:
+        tell("interrupted; publish the file again: it is a retry")
+    typer.echo(json.dumps(report.as_dict()) if as_json else str(report))
+    if not report.is_complete:
+        raise typer.Exit(1)
+
+
+@agents_app.command()
+def schema() -> None:
+    """Print the event's JSON Schema (2020-12): all that an agent in another language needs."""
+    from pattern_metrics.schemas.generate import json_schema
+
+    typer.echo(json.dumps(json_schema(), indent=2))
+
+
+@topic_app.command("create")
+def topic_create(
+    partitions: Annotated[int, typer.Option(min=1, help="How many workers can share the topic at most.")] = 6,
+    replication_factor: Annotated[
+        int | None,
+        typer.Option(min=1, help="Copies; by default three, or one a broker where there are fewer."),
+    ] = None,
+) -> None:
+    """Create KAFKA_TOPIC; one that is there is fine."""
+    from pattern_metrics.consumer.kafka.broker import create_topic
+
+    settings = load_settings(KafkaSettings)
+    start_logging()
+    created = run(create_topic(settings, partitions=partitions, replication_factor=replication_factor), KAFKA)
+    typer.echo(f"topic {settings.kafka_topic} {'created' if created else 'is there already'}")

@@ -1,0 +1,93 @@
+"""Every command; no logic of its own.
+
+Exit 0: done and true. 1: a check failed, or part of the input was refused. 2: wrong usage or settings.
+"""
+
+import asyncio
+import sys
+from typing import Annotated
+
+import structlog
+import typer
+
+from pattern_metrics.consumer.cli.agents import agents_app
+from pattern_metrics.consumer.cli.common import (
+    run,
+)
+from pattern_metrics.consumer.cli.consume import consume_app
+from pattern_metrics.consumer.cli.dead_letters import dead_letters_app
+from pattern_metrics.consumer.cli.migrate import migrate_app
+from pattern_metrics.consumer.cli.operations import operations_app
+from pattern_metrics.consumer.cli.output import end_output, fail, open_closed_streams, tell
+from pattern_metrics.consumer.cli.readers import readers_app
+from pattern_metrics.consumer.settings import (
+    InvalidSettingError,
+    LogSettings,
+)
+from pattern_metrics.consumer.telemetry.logs import configure_logging
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    pretty_exceptions_show_locals=False,
+    help="Kafka to PostgreSQL, one current row per pattern. Settings: the environment, or a .env file.",
+)
+app.add_typer(consume_app)
+app.add_typer(agents_app)
+app.add_typer(migrate_app, name="migrate")
+app.add_typer(operations_app)
+app.add_typer(readers_app)
+app.add_typer(dead_letters_app, name="dead-letters")
+
+
+def main() -> None:
+    """The entry point; an error that nobody expected is logged with its traceback, and the exit code is 1."""
+    open_closed_streams()
+    configure_logging(LogSettings.model_construct())  # until a command does as the settings say
+    sys.exit(end_output(_run_command()))
+
+
+def _run_command() -> int:
+    try:
+        return app(prog_name="pattern-metrics", standalone_mode=False) or 0
+    except typer.TyperException as error:  # wrong usage; without a message, the help was shown
+        if message := " ".join(error.format_message().split()):
+            tell(f"error: {message}")
+        return error.exit_code
+    except OSError as error:  # a server's is told by `run`
+        tell(f"error: {'' if error.filename else 'standard output: '}{error}")
+    except asyncio.CancelledError:
+        structlog.get_logger().warning("stopped_at_once", hint="by a second signal; the rest is read again")
+    except Exception:  # noqa: BLE001 - the outermost place: nothing escapes without being logged
+        structlog.get_logger().exception("failed")
+    return 1
+
+
+# The worker
+
+
+# The agents' side
+
+
+# The database
+
+
+# The demonstration
+
+
+@app.command()
+def demo(
+    keep: Annotated[bool, typer.Option("--keep", help="Stay up, and print how to connect.")] = False,
+) -> None:
+    """See the main job done in under a minute, on an embedded broker and PostgreSQL (extra `embedded`)."""
+    from pattern_metrics.consumer.demo.demo import run_demo
+    from pattern_metrics.consumer.demo.embedded import EmbeddedServerError
+
+    configure_logging(LogSettings(log_level="ERROR"))
+    try:
+        run(run_demo(keep=keep), "demo")
+    except InvalidSettingError as error:
+        fail(f"error: {error}", 2)
+    except EmbeddedServerError as error:
+        fail(f"error: {error}", 1)

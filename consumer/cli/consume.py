@@ -1,0 +1,160 @@
+"""The command `consume`: the worker."""
+
+import json
+import socket
+from typing import TYPE_CHECKING, Annotated, Final
+
+import typer
+
+from pattern_metrics.consumer.cli.common import (
+    KAFKA,
+    POSTGRESQL,
+    JsonOption,
+    load_settings,
+    require_open_files,
+    run,
+    start_logging,
+    tracing,
+)
+from pattern_metrics.consumer.cli.migrate import run_on_schema
+from pattern_metrics.consumer.cli.output import fail, tell
+from pattern_metrics.consumer.settings import (
+    InvalidSettingError,
+    LogSettings,
+    WorkerSettings,
+)
+from pattern_metrics.consumer.telemetry.logs import configure_logging
+from pattern_metrics.consumer.worker.processes.fork_server import Forked, ForkServer, start_fork_server
+
+if TYPE_CHECKING:
+    from pattern_metrics.consumer.records.accounting import Accounting
+
+
+PROCESSES_MAX: Final = 64
+
+consume_app = typer.Typer()
+
+
+@consume_app.command()
+def consume(
+    until_caught_up: Annotated[
+        bool, typer.Option("--until-caught-up", help="Read to the log's end as of now, then exit 0.")
+    ] = False,
+    check: Annotated[
+        bool, typer.Option("--check", help="Only see whether Kafka, topic, database and revision are right.")
+    ] = False,
+    processes: Annotated[
+        int,
+        typer.Option(min=1, max=PROCESSES_MAX, help="How many share the work, each with a core of its own."),
+    ] = 1,
+    as_json: JsonOption = False,
+) -> None:
+    """Read the topic and keep one current row per pattern: the worker to deploy.
+
+    SIGTERM, SIGHUP or Ctrl-C: write and commit the batch in hand, leave the group, exit 0. Twice: at once.
+    Meanwhile the page, /livez, /readyz and /metrics are served at HTTP_HOST and HTTP_PORT, of all processes
+    as one.
+    """
+    from pattern_metrics.consumer.http.listening import listen
+
+    settings = load_settings(WorkerSettings)
+    if check:
+        _check(settings)
+        return
+    server = _start_fork_server() if processes > 1 else None
+    member = server if isinstance(server, Forked) else None
+    if member is not None:
+        from pattern_metrics.consumer.worker.processes.member import settings_of
+
+        settings = settings_of(member.number, settings)
+    configure_logging(load_settings(LogSettings), is_patient=True, process=member.number if member else None)
+    require_open_files()
+    try:
+        listener = None if until_caught_up else listen(settings)  # what ends by itself is no service to watch
+    except InvalidSettingError as error:
+        fail(f"error: {error}", 2)
+
+    with tracing():
+        if isinstance(server, ForkServer):
+            working = _supervise(settings, listener, server, processes, until_caught_up=until_caught_up)
+        else:
+            working = _work(settings, listener, member, until_caught_up=until_caught_up)
+        accounting, code = run(working, KAFKA)
+    if as_json:
+        typer.echo(json.dumps(accounting.as_dict()))
+    elif until_caught_up:
+        typer.echo(str(accounting))
+    if code:
+        raise typer.Exit(code)
+
+
+def _start_fork_server() -> ForkServer | Forked:
+    """With all that a worker imports, which its processes then share."""
+    import pattern_metrics.consumer.dashboard.page
+    import pattern_metrics.consumer.http.server
+    import pattern_metrics.consumer.worker.processes.supervisor  # noqa: F401 - imported for what is forked from here
+
+    return start_fork_server()
+
+
+async def _work(
+    settings: WorkerSettings, listener: socket.socket | None, member: Forked | None, *, until_caught_up: bool
+) -> "tuple[Accounting, int]":
+    """What became of the records, and the exit code."""
+    from pattern_metrics.consumer.dashboard.page import Page, Watched
+    from pattern_metrics.consumer.http.probes import serving
+    from pattern_metrics.consumer.worker.processes.member import reporting
+    from pattern_metrics.consumer.worker.worker import Worker, run_until_signal
+
+    worker = Worker(settings)
+    watched = Watched(worker.health, worker.metrics, settings.kafka_group_id, settings.kafka_topic)
+    page = Page(settings, watched)
+    supervisor = member.connection if member else None
+    async with serving(listener, worker.health, worker.metrics, page), reporting(worker, supervisor):
+        await run_until_signal(worker, until_caught_up=until_caught_up)
+    if until_caught_up and not worker.reached_end:
+        who = "" if member is None else f"process {member.number}: "
+        why = "the breaker opened (DEAD_LETTER_MAX_CONSECUTIVE)" if worker.breaker.is_open else "stopped"
+        tell(f"error: {who}{why} before the end was reached")
+        return worker.accounting, 1
+    return worker.accounting, 0
+
+
+async def _supervise(
+    settings: WorkerSettings,
+    listener: socket.socket | None,
+    server: ForkServer,
+    processes: int,
+    *,
+    until_caught_up: bool,
+) -> "tuple[Accounting, int]":
+    """As `_work`, by several processes."""
+    from pattern_metrics.consumer.dashboard.page import Page, Watched
+    from pattern_metrics.consumer.http.probes import serving
+    from pattern_metrics.consumer.worker.processes.supervisor import Supervisor
+
+    supervisor = Supervisor(settings, server, processes, until_caught_up=until_caught_up)
+    watched = Watched(supervisor, supervisor, settings.kafka_group_id, settings.kafka_topic)
+    page = Page(settings, watched)
+    async with serving(listener, supervisor, supervisor, page, is_alive=supervisor.is_alive):
+        is_well = await supervisor.run()
+    return supervisor.accounting, 0 if is_well else 1
+
+
+def _check(settings: WorkerSettings) -> None:
+    from pattern_metrics.consumer.kafka.broker import require_rights, require_topic
+    from pattern_metrics.consumer.operations.migration import migration_status
+    from pattern_metrics.consumer.postgres.store import missing_rights
+
+    start_logging()
+    with tracing():
+        run(require_topic(settings), KAFKA)
+    run(require_rights(settings), KAFKA)
+    status = run_on_schema(migration_status)
+    if not status.up_to_date:
+        fail(f"error: {POSTGRESQL}: lacks revisions {', '.join(status.pending)}; run migrate up", 2)
+    missing = run(missing_rights(settings.database_url.get_secret_value()), POSTGRESQL)
+    if missing:
+        hint = "make the login a member of pattern_metrics_worker"
+        fail(f"error: {POSTGRESQL}: lacks the right to {', '.join(missing)}; {hint}", 2)
+    tell("ok: Kafka, topic, database and revision are as the worker needs them")

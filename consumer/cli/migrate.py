@@ -1,0 +1,75 @@
+"""The commands of the schema."""
+
+import dataclasses
+import json
+from collections.abc import Callable, Coroutine
+from typing import Annotated, Any, TypeVar
+
+import typer
+
+from pattern_metrics.consumer.cli.common import POSTGRESQL, JsonOption, load_settings, run, start_logging
+from pattern_metrics.consumer.cli.output import fail
+from pattern_metrics.consumer.settings import (
+    DatabaseSettings,
+)
+
+T = TypeVar("T")
+
+
+migrate_app = typer.Typer(
+    no_args_is_help=True, help="Bring the database's schema up, down, or say where it is."
+)
+
+
+@migrate_app.command("up")
+def migrate_up_command() -> None:
+    """Bring the database to this release's revision. Safe to run twice, and by two processes at once."""
+    from pattern_metrics.consumer.operations.migration import HEAD_REVISION, migrate_up
+
+    applied = run_on_schema(migrate_up)
+    typer.echo(f"applied {', '.join(applied)}" if applied else f"already at {HEAD_REVISION}")
+
+
+@migrate_app.command("down")
+def migrate_down_command(
+    revision: Annotated[str, typer.Argument(help="The revision to go back to, or base for none.")],
+) -> None:
+    """Take the database back. To go below 015 deletes progress, gaps and dead letters."""
+    from pattern_metrics.consumer.operations.migration import migrate_down
+
+    undone = run_on_schema(lambda database_url: migrate_down(database_url, revision))
+    typer.echo(f"undone {', '.join(undone)}" if undone else f"already at {revision}")
+
+
+@migrate_app.command("status")
+def migrate_status(as_json: JsonOption = False) -> None:
+    """Say where the database stands; exit 1 where revisions are pending."""
+    from pattern_metrics.consumer.operations.migration import migration_status
+
+    status = run_on_schema(migration_status)
+    if as_json:
+        typer.echo(json.dumps(dataclasses.asdict(status) | {"up_to_date": status.up_to_date}))
+    else:
+        typer.echo(str(status))
+    if not status.up_to_date:
+        raise typer.Exit(1)
+
+
+@migrate_app.command("sql")
+def migrate_sql() -> None:
+    """Print the whole script, for a DBA to review and run with psql on any database, empty or not."""
+    from pattern_metrics.consumer.operations.migration import migration_sql
+
+    typer.echo(migration_sql())
+
+
+def run_on_schema(operation: Callable[[str], Coroutine[Any, Any, T]]) -> T:
+    """Run an operation on the database of DATABASE_URL; a failure ends the command with exit code 2."""
+    from pattern_metrics.consumer.operations.migration import MigrationError
+
+    settings = load_settings(DatabaseSettings)
+    start_logging()
+    try:
+        return run(operation(settings.database_url.get_secret_value()), POSTGRESQL)
+    except MigrationError as error:
+        fail(f"error: {POSTGRESQL}: {error}", 2)

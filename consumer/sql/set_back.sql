@@ -1,2 +1,0 @@
--- Undo what came after the last savepoint.
-ROLLBACK TO SAVEPOINT rows
