@@ -9,7 +9,7 @@ from itertools import product
 import asyncpg
 import pytest
 
-from pattern_metrics.consumer.dead_letters import letters as dead_letters
+from pattern_metrics.consumer.dead_letters import redrive as dead_letters
 from pattern_metrics.consumer.dead_letters.letters import Coordinates, Selection, discard
 from pattern_metrics.consumer.dead_letters.redrive import redrive
 from pattern_metrics.consumer.ingestion import store_batch

@@ -29,7 +29,7 @@ END = [EmbeddedServer.stop, EmbeddedServer.kill]
 
 OWNER = """
 import time
-from pattern_metrics.consumer.embedded import EmbeddedBroker, PostgresServer
+from pattern_metrics.consumer.demo.embedded import EmbeddedBroker, PostgresServer
 
 with PostgresServer() as postgres, EmbeddedBroker() as broker, PostgresServer() as stopped:
     for server in (postgres, broker):
