@@ -1,10 +1,8 @@
 """Redrives dead letters through the same ingestion as every record."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Final
-
-from typing_extensions import override
 
 from pattern_metrics.consumer.dead_letters.letters import (
     PREFETCH_ROWS,
@@ -15,12 +13,12 @@ from pattern_metrics.consumer.dead_letters.letters import (
     letter_of,
 )
 from pattern_metrics.consumer.dead_letters.sql import statement
-from pattern_metrics.consumer.ingestion import store_batch
+from pattern_metrics.consumer.ingestion import store_batch, without
 from pattern_metrics.consumer.postgres.connection import Connection
 from pattern_metrics.consumer.postgres.store import Store, StoreTransaction
 from pattern_metrics.consumer.records.accounting import Accounting
 from pattern_metrics.consumer.records.batch import decode_batch
-from pattern_metrics.consumer.records.record import Record, Rejected
+from pattern_metrics.consumer.records.record import Record
 
 PAGE_LETTERS_MAX: Final = 1000
 
@@ -86,34 +84,17 @@ async def _next_page(
 
 
 async def _redrive_page(
-    within: StoreTransaction, page: Sequence[Record], accepted_until: datetime
+    transaction: StoreTransaction, page: Sequence[Record], accepted_until: datetime
 ) -> Accounting:
-    batch = decode_batch(page, accepted_until=accepted_until, breaker=None)
-    transaction = _RedriveTransaction(within.connection, keeps_history=within.keeps_history)
-    accounting = await store_batch(transaction, batch)
-    keys = [key for key in map(_key, page) if key not in transaction.refused]
-    if keys:
-        await within.connection.execute(statement("update_redriven_dead_letters"), *columns_of(keys))
+    batch = decode_batch(page, accepted_until=accepted_until)
+    accounting, dead = await store_batch(transaction, batch)
+    refused = [(*_key(letter.record), letter.reason, letter.detail) for letter in dead]
+    await transaction.connection.executemany(statement("update_refused_dead_letter"), refused)
+    stored = [_key(one.record) for one in without(batch.accepted, dead)]
+    if stored:
+        await transaction.connection.execute(statement("update_redriven_dead_letters"), *columns_of(stored))
     return accounting
 
 
 def _key(record: Record) -> tuple[str, int, int, int]:
     return (record.topic, record.partition, record.offset, record.timestamp)
-
-
-class _RedriveTransaction(StoreTransaction):
-    """Where what is refused is a dead letter already.
-
-    Attributes:
-        refused: the keys of those.
-    """
-
-    def __init__(self, connection: Connection, *, keeps_history: bool) -> None:
-        super().__init__(connection, keeps_history=keeps_history)
-        self.refused = set[tuple[str, int, int, int]]()
-
-    @override
-    async def insert_dead_letters(self, rejected: Iterable[Rejected]) -> None:
-        rows = [(*_key(letter.record), letter.reason, letter.detail) for letter in rejected]
-        self.refused |= {row[:4] for row in rows}
-        await self.connection.executemany(statement("update_refused_dead_letter"), rows)

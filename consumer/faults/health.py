@@ -1,12 +1,12 @@
 """What keeps the worker from being ready, and a log that stays readable while it does."""
 
-import time
 from collections.abc import Callable
 from typing import Final
 
 import structlog
 
 from pattern_metrics.consumer.faults.diagnosis import Diagnosis, Fault, said_by_server
+from pattern_metrics.consumer.timing import CLOCK, Clock
 
 logger = structlog.get_logger()
 
@@ -18,13 +18,19 @@ class Health:
     """The conditions under which the worker is not ready; each is logged when it begins, lasts and ends.
 
     Args:
+        clock: measures how long a condition lasts.
         on_failure: told the component and whose fault it is, each time that one is reported.
 
     Attributes:
         is_assigned: whether the group has given this worker its partitions, and it knows where to read them.
     """
 
-    def __init__(self, on_failure: Callable[[str, Fault], None] = lambda _component, _fault: None) -> None:
+    def __init__(
+        self,
+        on_failure: Callable[[str, Fault], None] = lambda _component, _fault: None,
+        clock: Clock = CLOCK,
+    ) -> None:
+        self._clock = clock
         self.is_assigned = False
         self._on_failure = on_failure
         self._conditions: dict[str, str] = {}
@@ -51,7 +57,7 @@ class Health:
             hint: what to do; the condition lasts as long as it is the same.
             details: what the log alone tells.
         """
-        now = time.monotonic()
+        now = self._clock.monotonic()
         name = error if isinstance(error, str) else type(error).__name__
         is_news = self._conditions.get(component) != hint
         self._conditions[component] = hint
@@ -73,6 +79,6 @@ class Health:
     def recover(self, component: str) -> None:
         """Say that a component works (again)."""
         if self._conditions.pop(component, None) is not None:
-            seconds = round(time.monotonic() - self._since.pop(component), 1)
+            seconds = round(self._clock.monotonic() - self._since.pop(component), 1)
             self._logged.pop(component)
             logger.info("recovered", component=component, seconds=seconds)

@@ -22,9 +22,9 @@ from aiokafka.protocol.group import HeartbeatRequest
 from aiokafka.protocol.metadata import MetadataRequest
 
 from pattern_metrics.consumer.faults.diagnosis import Fault, diagnose
-from pattern_metrics.consumer.kafka.clients import REQUEST_TIMEOUT_MS
 from pattern_metrics.consumer.kafka.topic_id_request import TopicIdRequest, told
 from pattern_metrics.consumer.settings import WorkerSettings
+from pattern_metrics.consumer.timing import TIMING
 from pattern_metrics.schemas.settings.kafka import KafkaSettings
 
 
@@ -89,6 +89,16 @@ async def topic_id(settings: KafkaSettings) -> UUID | None:
     return identity
 
 
+async def topic_ids(settings: KafkaSettings) -> dict[str, UUID | None]:
+    """Return the ID of each topic of KAFKA_TOPIC.
+
+    Raises:
+        KafkaError: as `topic_id`.
+        OSError: as `topic_id`.
+    """
+    return {one.kafka_topic: await topic_id(one) for one in settings.each_topic()}
+
+
 async def _metadata_of(
     settings: KafkaSettings, topics: list[str], brokers: Iterable[tuple[str, int]] = ()
 ) -> dict[str, Any]:
@@ -151,7 +161,7 @@ async def create_topic(settings: KafkaSettings, *, partitions: int, replication_
         OSError: as `_ask`.
     """
     brokers = (await _metadata_of(settings, []))["brokers"]
-    admin = AIOKafkaAdminClient(**settings.client_options(), request_timeout_ms=REQUEST_TIMEOUT_MS)
+    admin = AIOKafkaAdminClient(**settings.client_options(), request_timeout_ms=int(TIMING.request * 1000))
     try:
         await admin.start()
         new = NewTopic(settings.kafka_topic, partitions, replication_factor or min(3, len(brokers)))

@@ -1,19 +1,21 @@
 """The Kafka clients of the worker's side: every option that matters is said here, aloud."""
 
+from collections.abc import Iterable
 from typing import Final
 
 import structlog
 from aiokafka import AIOKafkaConsumer
 
-from pattern_metrics.consumer.kafka.fetched_records import unpack_by_these_rules
+from pattern_metrics.consumer.kafka.fetched_records import FetchedRecord, unpack_by_these_rules
+from pattern_metrics.consumer.records.record import Record
 from pattern_metrics.consumer.settings import WorkerSettings
+from pattern_metrics.consumer.timing import TIMING, Timing
 from pattern_metrics.schemas.settings.kafka import KafkaSettings
 
 logger = structlog.get_logger()
 
 SESSION_TIMEOUT_MS: Final = 10_000
 REBALANCE_TIMEOUT_MS: Final = 60_000
-REQUEST_TIMEOUT_MS: Final = 40_000
 METADATA_AGE_MS: Final = 30_000
 
 _FETCH_BYTES_MAX: Final = 32 * 1024 * 1024
@@ -23,20 +25,23 @@ _POLL_INTERVAL_MS_MAX: Final = 7 * 24 * 3600 * 1000
 """A worker that waits out an outage of PostgreSQL does not poll, and must stay in its group."""
 
 
-def create_consumer(settings: WorkerSettings) -> AIOKafkaConsumer:
-    """A member of the consumer group."""
+def create_consumer(settings: WorkerSettings, timing: Timing) -> AIOKafkaConsumer:
+    """Return a member of the consumer group."""
     return _create_consumer(
-        settings, group_id=settings.kafka_group_id, group_instance_id=settings.kafka_group_instance_id
+        settings,
+        timing,
+        group_id=settings.kafka_group_id,
+        group_instance_id=settings.kafka_group_instance_id,
     )
 
 
 def create_reader(settings: KafkaSettings) -> AIOKafkaConsumer:
-    """A consumer without a group: it touches nobody's offsets."""
-    return _create_consumer(settings, group_id=None, group_instance_id=None)
+    """Return a consumer without a group: it touches nobody's offsets."""
+    return _create_consumer(settings, TIMING, group_id=None, group_instance_id=None)
 
 
 def _create_consumer(
-    settings: KafkaSettings, *, group_id: str | None, group_instance_id: str | None
+    settings: KafkaSettings, timing: Timing, *, group_id: str | None, group_instance_id: str | None
 ) -> AIOKafkaConsumer:
     """A consumer that commits only what it is told to and never jumps by itself."""
     unpack_by_these_rules()
@@ -53,7 +58,7 @@ def _create_consumer(
         heartbeat_interval_ms=SESSION_TIMEOUT_MS // 3,
         rebalance_timeout_ms=REBALANCE_TIMEOUT_MS,
         max_poll_interval_ms=_POLL_INTERVAL_MS_MAX,
-        request_timeout_ms=REQUEST_TIMEOUT_MS,
+        request_timeout_ms=int(timing.request * 1000),
         retry_backoff_ms=200,
         metadata_max_age_ms=METADATA_AGE_MS,
         fetch_max_wait_ms=500,
@@ -65,3 +70,13 @@ def _create_consumer(
 async def learn_of_partitions(consumer: AIOKafkaConsumer) -> None:
     """Let the client ask now which partitions the topic has: by itself it does so every METADATA_AGE_MS."""
     await consumer._client.force_metadata_update()  # noqa: SLF001 - it offers no other way
+
+
+def release_values(records: Iterable[Record]) -> None:
+    """Free the values of records that such a client delivered and that are decoded.
+
+    A value takes more memory than what is kept of it. Whoever asks for it again unpacks it again.
+    """
+    for record in records:
+        if isinstance(record, FetchedRecord):
+            record.release_value()

@@ -35,7 +35,7 @@ class FetchedRecord(msgspec.Struct, gc=False):
 
     offset: int
     timestamp: int
-    value_in_hand: bytes | msgspec.UnsetType | None
+    unpacked_value: bytes | msgspec.UnsetType | None
     content_type: bytes | None
     packed: "_Packed"
 
@@ -51,8 +51,10 @@ class FetchedRecord(msgspec.Struct, gc=False):
 
     @property
     def value(self) -> bytes | None:
-        """The exact bytes of the value; unpacked once more, like the key, where they were let go of."""
-        return self.packed.values[self.offset] if self.value_in_hand is msgspec.UNSET else self.value_in_hand
+        """The exact bytes of the value; unpacked once more, like the key, if they were released."""
+        if self.unpacked_value is msgspec.UNSET:
+            return self.packed.values[self.offset]
+        return self.unpacked_value
 
     @property
     def key(self) -> bytes | None:
@@ -64,9 +66,9 @@ class FetchedRecord(msgspec.Struct, gc=False):
         """Names and values, in order; unpacked like the key."""
         return self.packed.others[self.offset][1]
 
-    def let_go_of_value(self) -> None:
-        """From now on it takes no memory."""
-        self.value_in_hand = msgspec.UNSET
+    def release_value(self) -> None:
+        """Free the value's memory; a later reader unpacks it again."""
+        self.unpacked_value = msgspec.UNSET
 
 
 def unpack_by_these_rules() -> None:

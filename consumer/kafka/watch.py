@@ -1,24 +1,19 @@
 """Where the log begins and ends, and whether client and database still do what they should."""
 
 import asyncio
-import time
 from collections.abc import Iterable, Mapping
 from typing import Final
 from uuid import UUID
 
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import AIOKafkaConsumer
 from aiokafka.errors import KafkaError
 
 from pattern_metrics.consumer.faults.diagnosis import Fault, diagnose
 from pattern_metrics.consumer.faults.health import Health
-from pattern_metrics.consumer.kafka.broker import require_topic, topic_id
+from pattern_metrics.consumer.kafka.broker import require_topic, topic_ids
+from pattern_metrics.consumer.records.offsets import Partition
 from pattern_metrics.consumer.settings import WorkerSettings
-
-SILENCE_SECONDS: Final = 10.0
-"""Without a record for so long, the broker is asked whether it is there and whether there are any."""
-
-STALL_SECONDS: Final = 60.0
-"""Lag without a record for so long is a stall."""
+from pattern_metrics.consumer.timing import CLOCK, TIMING, Clock, Timing
 
 CLIENT_FAILURES_MAX: Final = 2
 """Probes in a row in which a fresh connection gets through and the client does not."""
@@ -31,19 +26,28 @@ class StalledError(Exception):
 class Watch:
     """Watches one Kafka client from outside."""
 
-    def __init__(self, settings: WorkerSettings, consumer: AIOKafkaConsumer, health: Health) -> None:
+    def __init__(
+        self,
+        settings: WorkerSettings,
+        consumer: AIOKafkaConsumer,
+        health: Health,
+        timing: Timing = TIMING,
+        clock: Clock = CLOCK,
+    ) -> None:
         self._settings = settings
         self._consumer = consumer
         self._health = health
-        self._targets: dict[TopicPartition, int] = {}
-        self._active_at = self._probed_at = time.monotonic()
+        self._timing = timing
+        self._clock = clock
+        self._targets: dict[Partition, int] = {}
+        self._active_at = self._probed_at = clock.monotonic()
         self._client_failures = 0
 
     def touch(self) -> None:
         """Say that the client got somewhere: a silence is measured from here."""
-        self._active_at = time.monotonic()
+        self._active_at = self._clock.monotonic()
 
-    async def is_at_the_end(self, partitions: Iterable[TopicPartition]) -> bool:
+    async def is_at_the_end(self, partitions: Iterable[Partition]) -> bool:
         """Whether each partition was read to its end as of its first fetch.
 
         The end is the last stable offset, as the fetch itself told it: what `read_committed` can reach.
@@ -57,11 +61,11 @@ class Watch:
                 return False
         return True
 
-    def lag(self, ends: Mapping[TopicPartition, int]) -> int:
+    def lag(self, ends: Mapping[Partition, int]) -> int:
         """Offsets between these and the log's end, as far as the last fetches told."""
         return sum(lags(self._consumer, ends).values())
 
-    async def look_for_a_stall(self, partitions: Iterable[TopicPartition]) -> None:
+    async def look_for_a_stall(self, partitions: Iterable[Partition]) -> None:
         """In a silence, ask the broker by a fresh connection whether it is there, and whether there is lag.
 
         Raises:
@@ -70,13 +74,14 @@ class Watch:
             KafkaError: the set-up does not let us through; a new client will use what was mended.
             OSError: likewise.
         """
-        now = time.monotonic()
-        if now - max(self._active_at, self._probed_at) < SILENCE_SECONDS:
+        now = self._clock.monotonic()
+        if now - max(self._active_at, self._probed_at) < self._timing.silence:
             return
         self._probed_at = now
         try:
-            async with asyncio.timeout(SILENCE_SECONDS):
-                await require_topic(self._settings)
+            async with asyncio.timeout(self._timing.silence):
+                for topic in self._settings.each_topic():
+                    await require_topic(topic)
         except (KafkaError, OSError, TimeoutError) as error:
             diagnosis = diagnose(error)
             if diagnosis.fault is Fault.SETUP:
@@ -96,17 +101,17 @@ class Watch:
         ]
         if not behind:
             self.touch()  # a record that comes at this very moment has not been waiting since the last one
-        elif now - self._active_at > STALL_SECONDS:
+        elif now - self._active_at > self._timing.stall:
             raise StalledError(f"{len(behind)} partitions have lag, and no record arrives")
 
-    async def _ends(self, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, int] | None:
+    async def _ends(self, partitions: Iterable[Partition]) -> dict[Partition, int] | None:
         """Ask the client itself; None where it fails for the first time.
 
         It keeps the password and the certificates that it was built with, which may have been replaced since.
         """
         try:
-            async with asyncio.timeout(SILENCE_SECONDS):
-                ends: dict[TopicPartition, int] = await self._consumer.end_offsets(list(partitions))
+            async with asyncio.timeout(self._timing.silence):
+                ends: dict[Partition, int] = await self._consumer.end_offsets(list(partitions))
         except (KafkaError, OSError, TimeoutError) as error:
             self._health.report("kafka", error, diagnose(error))
             self._client_failures += 1
@@ -119,9 +124,9 @@ class Watch:
 
 def lags(
     consumer: AIOKafkaConsumer,
-    positions: Mapping[TopicPartition, int],
-    ends: Mapping[TopicPartition, int] | None = None,
-) -> dict[TopicPartition, int]:
+    positions: Mapping[Partition, int],
+    ends: Mapping[Partition, int] | None = None,
+) -> dict[Partition, int]:
     """Offsets between these positions and the log's end, of each partition that is still assigned.
 
     Args:
@@ -137,14 +142,18 @@ def lags(
     }
 
 
-async def is_another_topic(known: UUID, settings: WorkerSettings) -> bool:
-    """Whether the topic was made anew since it had that ID; no, where the broker does not answer.
+async def is_another_topic(
+    known: Mapping[str, UUID | None], settings: WorkerSettings, timing: Timing
+) -> bool:
+    """Return whether a topic was recreated since it had its ID; False where the broker does not answer.
 
-    Filled beyond where we are, it looks as if nothing had happened.
+    A topic that was filled beyond the worker's position looks as if nothing had happened.
     """
+    if not any(known.values()):
+        return False
     try:
-        async with asyncio.timeout(SILENCE_SECONDS):
-            now = await topic_id(settings)
+        async with asyncio.timeout(timing.silence):
+            now = await topic_ids(settings)
     except (KafkaError, OSError, TimeoutError):
         return False
-    return now not in (None, known)
+    return any(topic_id and now.get(topic) not in (None, topic_id) for topic, topic_id in known.items())

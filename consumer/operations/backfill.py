@@ -14,8 +14,8 @@ from pattern_metrics.consumer.ingestion import store_batch
 from pattern_metrics.consumer.operations.measurement_files import Source
 from pattern_metrics.consumer.postgres.store import Store
 from pattern_metrics.consumer.records.accounting import Accounting
-from pattern_metrics.consumer.records.batch import Batch, decode_batch
-from pattern_metrics.consumer.records.record import Accepted, StoredRecord
+from pattern_metrics.consumer.records.batch import Batch, batch_of, decode_batch
+from pattern_metrics.consumer.records.record import Accepted, Rejected, StoredRecord
 from pattern_metrics.schemas.pattern_scored import Measurement, PatternScored
 
 BATCH_RECORDS: Final = 1000
@@ -86,22 +86,28 @@ async def backfill(
             for rejected in batch.rejected:
                 on_refused(rejected.record.offset, f"{rejected.reason}: {rejected.detail}")
             report.accounting += await _write(store, batch, health)
-            report.passed_over += len(part) - len(batch.accepted) - len(batch.rejected)
+            report.passed_over += len(part) - batch.size
     finally:
         await store.close()
     return report
 
 
 def _decode(records: Sequence[StoredRecord], rules: BackfillRules) -> Batch:
-    batch = decode_batch(records, accepted_until=rules.accepted_until, breaker=None)
-    taken = [accepted for accepted in batch.accepted if accepted.event.confidence >= rules.min_confidence]
-    return Batch(taken, batch.rejected, batch.last)
+    batch = decode_batch(records, accepted_until=rules.accepted_until)
+    return batch_of(
+        fate
+        for fates in batch.fates.values()
+        for fate in fates
+        if isinstance(fate, Rejected) or fate.event.confidence >= rules.min_confidence
+    )
 
 
 async def _write(store: Store, batch: Batch, health: Health) -> Accounting:
     async def write() -> Accounting:
         async with store.transaction() as transaction:
-            return await store_batch(transaction, batch)
+            accounting, dead = await store_batch(transaction, batch)
+            await transaction.insert_dead_letters(dead)
+        return accounting
 
     return await persevere("postgresql", write, health, waits_out=WEATHER)
 
@@ -129,13 +135,9 @@ async def store_quality_metrics(
         measurement if isinstance(measurement, PatternScored) else PatternScored.from_measurement(measurement)
         for measurement in measurements
     ]
-    batch = Batch(
-        [
-            Accepted(StoredRecord("agent", 0, number, -1, event.to_json()), event)
-            for number, event in enumerate(events, start=time.time_ns())  # so that each call has its own
-        ],
-        [],
-        None,
+    batch = batch_of(
+        Accepted(StoredRecord("agent", 0, number, -1, event.to_json()), event)
+        for number, event in enumerate(events, start=time.time_ns())  # so that each call has its own
     )
     store = Store(database_url, keeps_history=keeps_history)
     try:

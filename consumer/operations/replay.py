@@ -1,54 +1,23 @@
 """Replays the topic, or a slice of it, into the table, through the same ingestion as the worker."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from contextlib import aclosing
+from functools import partial
 from uuid import UUID
-
-from typing_extensions import override
 
 from pattern_metrics.consumer.faults.health import Health
 from pattern_metrics.consumer.faults.retrying import WEATHER, persevere
-from pattern_metrics.consumer.ingestion import store_batch
+from pattern_metrics.consumer.ingestion import store_batch, without
+from pattern_metrics.consumer.kafka.clients import release_values
 from pattern_metrics.consumer.kafka.topic import Advance, Slice, read_topic
 from pattern_metrics.consumer.operations.sql import statement
+from pattern_metrics.consumer.postgres.connection import Connection
 from pattern_metrics.consumer.postgres.shadow import open_store
-from pattern_metrics.consumer.postgres.store import StoreTransaction
+from pattern_metrics.consumer.postgres.store import Store
 from pattern_metrics.consumer.records.accounting import Accounting
-from pattern_metrics.consumer.records.batch import Batch, decode_batch
-from pattern_metrics.consumer.records.record import Accepted, Record, Rejected
+from pattern_metrics.consumer.records.batch import Batch, batch_of, decode_batch
+from pattern_metrics.consumer.records.record import Accepted, Record
 from pattern_metrics.consumer.settings import WorkerSettings
-
-
-class _ReplayTransaction(StoreTransaction):
-    """Where an open dead letter whose record is stored now is marked as redriven.
-
-    Args:
-        within: the transaction.
-        accepted: records of one partition.
-    """
-
-    def __init__(self, within: StoreTransaction, accepted: Sequence[Accepted]) -> None:
-        super().__init__(within.connection, keeps_history=within.keeps_history)
-        self._accepted = accepted
-
-    @override
-    async def insert_dead_letters(self, rejected: Iterable[Rejected]) -> None:
-        refused = list(rejected)
-        await super().insert_dead_letters(refused)
-        refused_ids = {id(letter.record) for letter in refused}
-        stored = [one.record for one in self._accepted if id(one.record) not in refused_ids]
-        if stored:
-            await self._mark_redriven(stored)
-
-    async def _mark_redriven(self, stored: Sequence[Record]) -> None:
-        topic, partition = stored[0].topic, stored[0].partition
-        keys = {(record.offset, record.timestamp) for record in stored}
-        letters = await self.connection.fetch(
-            statement("select_open_dead_letters"), topic, partition, min(keys)[0], max(keys)[0]
-        )
-        redriven = [(topic, partition, *key) for key in map(tuple, letters) if key in keys]
-        if redriven:
-            await self.connection.executemany(statement("update_replayed_dead_letter"), redriven)
 
 
 async def replay(
@@ -83,26 +52,45 @@ async def replay(
     try:
         async with aclosing(read_topic(settings, which, advance=advance)) as batches:
             async for records in batches:
-                batch = decode_batch(records, accepted_until=settings.accepted_until(), breaker=None)
+                batch = decode_batch(records, accepted_until=settings.accepted_until())
+                release_values(records)
                 if pattern_id is not None:
                     batch = _of_pattern(batch, pattern_id)
-
-                async def write(batch: Batch = batch) -> Accounting:
-                    async with store.transaction() as transaction:
-                        if dry_run:
-                            return await store_batch(transaction, batch)
-                        replaying = _ReplayTransaction(transaction, batch.accepted)
-                        return await store_batch(replaying, batch)
-
+                write = partial(_write, store, batch, dry_run=dry_run)
                 total += await persevere("postgresql", write, health, waits_out=WEATHER)
     finally:
         await store.close()
     return total
 
 
+async def _write(store: Store, batch: Batch, *, dry_run: bool) -> Accounting:
+    async with store.transaction() as transaction:
+        accounting, dead = await store_batch(transaction, batch)
+        await transaction.insert_dead_letters(dead)
+        stored = without(batch.accepted, dead)
+        if stored and not dry_run:
+            await _mark_redriven(transaction.connection, [one.record for one in stored])
+    return accounting
+
+
+async def _mark_redriven(connection: Connection, stored: Sequence[Record]) -> None:
+    """Mark the open dead letters of records of one partition that are stored now."""
+    topic, partition = stored[0].topic, stored[0].partition
+    keys = {(record.offset, record.timestamp) for record in stored}
+    letters = await connection.fetch(
+        statement("select_open_dead_letters"), topic, partition, min(keys)[0], max(keys)[0]
+    )
+    redriven = [(topic, partition, *key) for key in map(tuple, letters) if key in keys]
+    if redriven:
+        await connection.executemany(statement("update_replayed_dead_letter"), redriven)
+
+
 def _of_pattern(batch: Batch, pattern_id: UUID) -> Batch:
-    return Batch(
-        [accepted for accepted in batch.accepted if accepted.event.pattern_id == pattern_id],
-        [rejected for rejected in batch.rejected if rejected.record.key == str(pattern_id).encode()],
-        batch.last,
+    """Keep a pattern's records; of the records that did not decode, those that have its key."""
+    key = str(pattern_id).encode()
+    return batch_of(
+        fate
+        for fates in batch.fates.values()
+        for fate in fates
+        if (fate.event.pattern_id == pattern_id if isinstance(fate, Accepted) else fate.record.key == key)
     )

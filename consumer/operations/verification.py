@@ -16,7 +16,7 @@ from pattern_metrics.consumer.operations.sql import statement
 from pattern_metrics.consumer.postgres.shadow import COMPARE_SECONDS_MAX, ShadowStore
 from pattern_metrics.consumer.postgres.store import Store
 from pattern_metrics.consumer.records.accounting import Accounting
-from pattern_metrics.consumer.records.batch import Batch, decode_batch
+from pattern_metrics.consumer.records.batch import Batch, batch_of, decode_batch
 from pattern_metrics.consumer.records.record import Accepted, Rejected, StoredRecord
 from pattern_metrics.consumer.settings import WorkerSettings
 from pattern_metrics.schemas.dead_letter import RejectReason
@@ -228,10 +228,12 @@ async def compare_with_topic(settings: WorkerSettings, advance: Advance) -> Comp
         reading = read_topic(settings, ends=ends, on_short=short_logs.__setitem__, advance=advance)
         async with aclosing(reading) as batches:
             async for records in batches:
-                batch = decode_batch(records, accepted_until=settings.accepted_until(), breaker=None)
+                batch = decode_batch(records, accepted_until=settings.accepted_until())
                 batch = await _without_dead_letters(store, batch)
                 async with store.transaction() as transaction:
-                    total += await store_batch(transaction, batch)
+                    accounting, dead = await store_batch(transaction, batch)
+                    await transaction.insert_dead_letters(dead)
+                total += accounting
         counts = await store.count_differences()
         examples = [
             example
@@ -249,11 +251,10 @@ async def _without_dead_letters(store: ShadowStore, batch: Batch) -> Batch:
     if not batch.accepted:
         return batch
     aside = await store.set_aside([accepted.record for accepted in batch.accepted])
-    kept, rejected = list[Accepted](), list(batch.rejected)
-    for accepted in batch.accepted:
-        record = accepted.record
-        if (record.partition, record.offset) in aside:
-            rejected.append(Rejected(record, RejectReason.REFUSED_BY_DATABASE, "a dead letter already"))
-        else:
-            kept.append(accepted)
-    return Batch(kept, rejected, batch.last)
+    return batch_of(
+        Rejected(fate.record, RejectReason.REFUSED_BY_DATABASE, "a dead letter already")
+        if (fate.record.partition, fate.record.offset) in aside
+        else fate
+        for fates in batch.fates.values()
+        for fate in fates
+    )

@@ -1,135 +1,159 @@
-"""Polled records, decoded, split by partition between the writers. Pure."""
+"""One container from the poll to the table: decoded records by partition. Pure."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime
-from itertools import groupby
-from typing import Any, Final, Generic, cast
+from functools import cached_property
+from itertools import chain
+from typing import Final
 
 from pattern_metrics.consumer.records.accounting import Breaker
 from pattern_metrics.consumer.records.decoding import decode_all
-from pattern_metrics.consumer.records.offsets import OffsetRange, Partition, PartitionT, cut
+from pattern_metrics.consumer.records.offsets import OffsetRange, Partition, next_offset
 from pattern_metrics.consumer.records.record import Accepted, Fate, Record, Rejected
 
 WORTH_SPLITTING: Final = 1_000
-"""Records, below which a second transaction costs more than it saves."""
-
-
-@dataclass(slots=True)
-class Portion(Generic[PartitionT]):
-    """What one writer writes in one transaction: whole partitions of one poll.
-
-    No other portion of the poll has a record of these partitions, so that progress in one of them never
-    passes what another writer has yet to write.
-    """
-
-    fates: list[Fate] = field(default_factory=list)
-    ranges: dict[PartitionT, OffsetRange] = field(default_factory=dict)
-
-
-def split(
-    polled: Mapping[PartitionT, Sequence[Fate]], ranges: Mapping[PartitionT, OffsetRange], writers: int
-) -> list[Portion[PartitionT]]:
-    """Split a poll into as many portions as writers can take, about equal in records.
-
-    Args:
-        polled: what becomes of the records of each partition, in the order they were read.
-        ranges: the offsets that were read with them, also of partitions where no record was between.
-        writers: how many portions there may be at most.
-    """
-    count = writers if sum(map(len, polled.values())) >= WORTH_SPLITTING else 1
-    portions = [Portion[PartitionT]() for _ in range(count)]
-    for partition in sorted(ranges, key=lambda one: -len(polled.get(one, ()))):
-        portion = min(portions, key=lambda one: len(one.fates))
-        portion.fates.extend(polled.get(partition, ()))
-        portion.ranges[partition] = ranges[partition]
-    return [portion for portion in portions if portion.ranges]
-
-
-@dataclass(frozen=True, slots=True)
-class Batch:
-    """Decoded records, in the order they were read."""
-
-    accepted: list[Accepted]
-    rejected: list[Rejected]
-    last: Record | None
-    """The last record that was decoded: not the last one given, where the breaker opened before it."""
-
-
-def decode_batch(records: Sequence[Record], *, accepted_until: datetime, breaker: Breaker | None) -> Batch:
-    """Decode records up to the end, or up to the one at which the breaker opens."""
-    return gather(decode_all(records, accepted_until=accepted_until), breaker)
-
-
-def gather(fates: Sequence[Fate], breaker: Breaker | None) -> Batch:
-    """Take decoded records up to the end, or up to the one at which the breaker opens."""
-    accepted, rejected = list[Accepted](), list[Rejected]()
-    for fate in _together(fates):
-        if isinstance(fate, Rejected):
-            rejected.append(fate)
-        else:
-            accepted += fate
-        if breaker is not None:
-            breaker.observe(valid=not isinstance(fate, Rejected))
-            if breaker.is_open:
-                break
-    done = len(accepted) + len(rejected)
-    return Batch(accepted, rejected, fates[done - 1].record if done else None)
-
-
-def _together(fates: Sequence[Fate]) -> Iterator[list[Accepted] | Rejected]:
-    """One that is refused by itself, valid ones as many as come together."""
-    for kind, some in groupby(fates, type):
-        if kind is Accepted:
-            yield cast("list[Accepted]", list(some))
-        else:
-            yield from cast("Iterable[Rejected]", some)
-
-
-@dataclass(frozen=True, slots=True)
-class Part:
-    """Decoded records, and the offsets that are read with them, in the order of the records."""
-
-    batch: Batch
-    ranges: Mapping[Partition, OffsetRange]
-
-
-def count(batch: Batch) -> int:
-    """How many records it holds."""
-    return len(batch.accepted) + len(batch.rejected)
-
-
-def _in_order(whole: Part) -> list[Accepted | Rejected]:
-    places = {partition: place for place, partition in enumerate(whole.ranges)}
-
-    def place(fate: Accepted | Rejected) -> tuple[int, int]:
-        record = fate.record
-        return places[record.topic, record.partition], record.offset
-
-    return sorted([*whole.batch.accepted, *whole.batch.rejected], key=place)
-
-
-def _batch(fates: list[Accepted | Rejected]) -> Batch:
-    return Batch(
-        [fate for fate in fates if isinstance(fate, Accepted)],
-        [fate for fate in fates if isinstance(fate, Rejected)],
-        fates[-1].record,
-    )
-
-
-SLICE_RECORDS: Final = 500
-
-
-FIRST_RECORDS: Final = 16
-"""So many are asked for before it is known how large they are."""
-
+"""Records of a batch, below which a second transaction costs more than it saves."""
 
 BATCH_BYTES_MAX: Final = 16 * 1024 * 1024
-"""A batch is full with so many bytes of values: a fetch is bounded too, but in bytes that are compressed."""
+"""Bytes of values that fill a batch. A fetch is bounded too, but in compressed bytes."""
+
+SLICE_RECORDS: Final = 500
+"""Records to ask for at once. Between two slices the event loop goes on with the write."""
+
+FIRST_RECORDS: Final = 16
+"""Records to ask for before their size is known."""
+
+
+@dataclass(frozen=True, slots=True)
+class Timespan:
+    """Timestamps of a partition's first and last record in a batch, in seconds since the epoch."""
+
+    first: float
+    last: float
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Decoded records by partition, and the offsets that were read with them.
+
+    Attributes:
+        fates: the fate of each record, in the order of the offsets.
+        ranges: the offsets that the batch covers. A range may exceed its records, because of transaction
+            markers and compaction, and may have none. A batch that belongs to no consumer group has no
+            ranges.
+    """
+
+    fates: dict[Partition, list[Fate]] = field(default_factory=dict)
+    ranges: dict[Partition, OffsetRange] = field(default_factory=dict)
+
+    @cached_property
+    def size(self) -> int:
+        """The number of records."""
+        return sum(map(len, self.fates.values()))
+
+    @cached_property
+    def accepted(self) -> list[Accepted]:
+        """The records that hold a valid event."""
+        return [fate for fates in self.fates.values() for fate in fates if isinstance(fate, Accepted)]
+
+    @cached_property
+    def rejected(self) -> list[Rejected]:
+        """The records that do not."""
+        if len(self.accepted) == self.size:
+            return []
+        return [fate for fates in self.fates.values() for fate in fates if isinstance(fate, Rejected)]
+
+    @property
+    def timespans(self) -> dict[Partition, Timespan]:
+        """The timestamps of each partition's first and last record."""
+        return {
+            partition: Timespan(fates[0].record.timestamp / 1000, fates[-1].record.timestamp / 1000)
+            for partition, fates in self.fates.items()
+            if fates
+        }
+
+    def split(self, parts: int) -> "list[Batch]":
+        """Split into at most so many batches of whole partitions, about equal in records.
+
+        No two of them share a partition, so progress in one never passes what another has yet to write.
+        """
+        if not self.ranges:
+            return []
+        if parts == 1 or self.size < WORTH_SPLITTING:
+            return [self]
+        batches = [Batch() for _ in range(parts)]
+        sizes = [0] * parts
+        for partition in sorted(self.ranges, key=lambda one: -len(self.fates.get(one, ()))):
+            place = sizes.index(min(sizes))
+            fates = self.fates.get(partition, [])
+            sizes[place] += len(fates)
+            batches[place].put(partition, fates, self.ranges[partition])
+        return [batch for batch in batches if batch.ranges]
+
+    def first(self, records: int) -> "tuple[Batch, Batch | None]":
+        """Split after so many records; the second batch is None where nothing is left."""
+        return (self, None) if self.size <= records else self._cut(records)
+
+    def until(self, breaker: Breaker) -> "Batch":
+        """Let a breaker count the records, and cut after the record at which it opens."""
+        was_open = breaker.is_open
+        if was_open:
+            return Batch()
+        if not self.rejected:
+            if self.size:
+                breaker.observe(valid=True)
+            return self
+        for done, fate in enumerate(chain.from_iterable(self.fates.values()), start=1):
+            breaker.observe(valid=isinstance(fate, Accepted))
+            if breaker.is_open:
+                return self._cut(done)[0]
+        return self
+
+    def _cut(self, records: int) -> "tuple[Batch, Batch | None]":
+        now, later, room = Batch(), Batch(), records
+        for partition in dict.fromkeys([*self.fates, *self.ranges]):
+            fates, offsets = self.fates.get(partition, []), self.ranges.get(partition)
+            taken, left = fates[:room], fates[room:]
+            room -= len(taken)
+            if room:
+                now.put(partition, fates, offsets)
+            elif not taken:
+                later.put(partition, fates, offsets)
+            else:
+                end = next_offset(taken[-1].record)
+                now.put(partition, taken, offsets and replace(offsets, end=end))
+                later.put(partition, left, offsets and replace(offsets, start=end))
+        return now, later if later.fates or later.ranges else None
+
+    def put(self, partition: Partition, fates: list[Fate], offsets: OffsetRange | None) -> None:
+        """Fill a batch that is being made with one partition."""
+        if fates:
+            self.fates[partition] = fates
+        if offsets is not None and offsets.start < offsets.end:
+            self.ranges[partition] = offsets
+
+
+def decode_batch(records: Sequence[Record], *, accepted_until: datetime) -> Batch:
+    """Decode records that belong to no consumer group.
+
+    Args:
+        records: of any partitions; those of one partition in the order of their offsets.
+        accepted_until: the latest acceptable measurement time.
+    """
+    return batch_of(decode_all(records, accepted_until=accepted_until))
+
+
+def batch_of(fates: Iterable[Fate]) -> Batch:
+    """Return a batch of these records, without ranges."""
+    batch = Batch()
+    for fate in fates:
+        batch.fates.setdefault((fate.record.topic, fate.record.partition), []).append(fate)
+    return batch
 
 
 def room_for(records: int, size: int, records_max: int) -> int:
-    """How many records to ask for next, by the size of those that are there.
+    """Return how many records to ask for next, by the size of the records that are there.
 
     Args:
         records: in the batch.
@@ -137,7 +161,7 @@ def room_for(records: int, size: int, records_max: int) -> int:
         records_max: BATCH_MAX_RECORDS.
 
     Returns:
-        0 where the batch is full.
+        0 for a full batch.
     """
     if records >= records_max or size >= BATCH_BYTES_MAX:
         return 0
@@ -146,17 +170,5 @@ def room_for(records: int, size: int, records_max: int) -> int:
 
 
 def size_of(record: Record) -> int:
-    """Of its value, in bytes."""
+    """Return the bytes of a record's value."""
     return len(record.value or b"")
-
-
-def up_to_the_breaker(portions: "Iterable[Portion[Any]]", breaker: Breaker) -> list[Part]:
-    """What is to be written: all, or up to the record at which the breaker opens."""
-    parts = []
-    for portion in portions:
-        if breaker.is_open:
-            break
-        batch = gather(portion.fates, breaker)
-        is_whole = not portion.fates or batch.last is portion.fates[-1].record
-        parts.append(Part(batch, portion.ranges if is_whole else cut(portion.ranges, batch.last)))
-    return parts

@@ -23,7 +23,7 @@ _REGISTRY_PREFIX_BYTES: Final = 5
 
 
 def decode_all(records: Sequence[Record], *, accepted_until: datetime) -> list[Fate]:
-    """Decode records in their order; those that are accepted let go of their values.
+    """Decode records in their order.
 
     Args:
         records: as for `decode`.
@@ -41,9 +41,6 @@ def decode_all(records: Sequence[Record], *, accepted_until: datetime) -> list[F
             fates += common
         else:
             fates.append(decode(some[0], accepted_until=accepted_until))
-        if isinstance(fates[-1], Accepted):  # and so are all of `some`
-            for record in some:
-                record.let_go_of_value()
         done += len(some)
     return fates
 

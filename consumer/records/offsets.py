@@ -1,16 +1,13 @@
 """Where reading starts and what may be committed. Pure; offsets have holes: nothing counts by subtraction."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from typing import TypeAlias, TypeVar
+from dataclasses import dataclass
+from typing import TypeAlias
 from uuid import UUID
 
 from pattern_metrics.consumer.records.record import Record
 
 Partition: TypeAlias = tuple[str, int]
 """A topic and a partition number (aiokafka's `TopicPartition` is one)."""
-
-PartitionT = TypeVar("PartitionT", bound=Partition)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,17 +48,6 @@ class Start:
 def next_offset(record: Record) -> int:
     """The offset to commit once the record is accounted for: the only place that adds one."""
     return record.offset + 1
-
-
-def cut(ranges: Mapping[PartitionT, OffsetRange], last: Record | None) -> dict[PartitionT, OffsetRange]:
-    """The ranges, in the order of their records, up to a record; all of them where there is none."""
-    kept = {}
-    for partition, offsets in ranges.items():
-        if last is not None and partition == (last.topic, last.partition):
-            kept[partition] = replace(offsets, end=next_offset(last))
-            break
-        kept[partition] = offsets
-    return kept
 
 
 def choose_start(*, committed: int | None, progress: int | None, beginning: int) -> Start:

@@ -48,9 +48,6 @@ class Record(Protocol):
     def content_type(self) -> bytes | None:
         """That of the headers, see `content_type_of`."""
 
-    def let_go_of_value(self) -> None:
-        """It was decoded, and is seldom asked for again: it need not be at hand any more."""
-
 
 class Event(Protocol):
     """What the table needs of a valid event (`PatternScored` is one)."""
@@ -143,6 +140,3 @@ class StoredRecord:
     def content_type(self) -> bytes | None:
         """That of the headers, see `content_type_of`."""
         return content_type_of(self.headers)
-
-    def let_go_of_value(self) -> None:
-        """It is nowhere else."""

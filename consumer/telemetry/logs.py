@@ -6,7 +6,6 @@ import os
 import queue
 import sys
 import threading
-import time
 from contextlib import suppress
 from typing import Final
 
@@ -14,6 +13,7 @@ import structlog
 from typing_extensions import override
 
 from pattern_metrics.consumer.settings import LogSettings
+from pattern_metrics.consumer.timing import CLOCK, Clock
 
 REPEAT_SECONDS: Final = 30.0
 """How often a library may repeat a message."""
@@ -77,7 +77,8 @@ class RepeatFilter(logging.Filter):
     It writes some fifty lines a second while its broker is away.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Clock = CLOCK) -> None:
+        self._clock = clock
         super().__init__()
         self._said_at: dict[str, float] = {}
         self._held_back: dict[str, int] = {}
@@ -86,7 +87,7 @@ class RepeatFilter(logging.Filter):
     def filter(self, record: logging.LogRecord) -> bool:
         if not record.name.startswith("aiokafka"):
             return True
-        template, now = str(record.msg), time.monotonic()
+        template, now = str(record.msg), self._clock.monotonic()
         if now - self._said_at.get(template, -REPEAT_SECONDS) < REPEAT_SECONDS:
             self._held_back[template] = self._held_back.get(template, 0) + 1
             return False

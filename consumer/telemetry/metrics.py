@@ -6,7 +6,6 @@ Everything is observed by the batch, never by the record.
 
 import math
 import threading
-import time
 from collections import Counter as CountOf
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -43,15 +42,8 @@ from pattern_metrics.consumer.telemetry.metric_table import (
     WRITE_SECONDS,
     Metric,
 )
+from pattern_metrics.consumer.timing import CLOCK, Clock
 from pattern_metrics.schemas.dead_letter import RejectReason
-
-
-@dataclass(frozen=True, slots=True)
-class Span:
-    """Timestamps of a partition's first and last record in a batch, in seconds since the epoch."""
-
-    first: float
-    last: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +57,8 @@ class Lag:
 class Metrics:
     """The metrics of one worker. Written by its loop, rendered by any thread."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Clock = CLOCK) -> None:
+        self._clock = clock
         # These would be names beyond the table.
         prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]
         self._registry = CollectorRegistry()
@@ -74,7 +67,7 @@ class Metrics:
         self._histograms: dict[str, Histogram] = {}
         for metric in TABLE:
             self._register(metric)
-        self._gauges[LAST_COMMIT.name].set(time.time())
+        self._gauges[LAST_COMMIT.name].set(self._clock.wall())
         self._gauges[BUILD_INFO.name].labels(*next(_closed_values(BUILD_INFO))).set(1)
         self._lags_lock = threading.Lock()  # a rendering must not bring back what was given up
         self._lags: dict[Partition, int] = {}
@@ -103,20 +96,15 @@ class Metrics:
 
     # Told by the worker
 
-    def batch_decoded(self, records: int, seconds: float) -> None:
-        """A batch of so many was read and decoded."""
-        self._histograms[BATCH_RECORDS.name].observe(records)
-        self._histograms[DECODE_SECONDS.name].observe(seconds)
+    def batch_read(self, batch: Batch, decode_seconds: float) -> None:
+        """A batch was read and decoded, and waits to be written."""
+        self._histograms[BATCH_RECORDS.name].observe(batch.size)
+        self._histograms[DECODE_SECONDS.name].observe(decode_seconds)
+        for partition, timespan in batch.timespans.items():
+            self._waiting_since.setdefault(partition, timespan.first)
 
-    def spans_read(self, spans: Mapping[Partition, Span]) -> None:
-        """Records were read, and wait to be written."""
-        for partition, span in spans.items():
-            self._waiting_since.setdefault(partition, span.first)
-
-    def batch_written(
-        self, batch: Batch, accounting: Accounting, spans: Mapping[Partition, Span], seconds: float
-    ) -> None:
-        """A batch is in the table."""
+    def batch_written(self, batch: Batch, accounting: Accounting, seconds: float) -> None:
+        """A batch is in the table, after so many seconds of writing."""
         outcomes = (accounting.applied, accounting.superseded, accounting.dead_letters)
         for outcome, count in zip(RECORDS.labels["outcome"], outcomes, strict=True):
             self._counters[RECORDS.name].labels(outcome).inc(count)
@@ -126,15 +114,15 @@ class Metrics:
         for reason, count in reasons.items():
             self._counters[DEAD_LETTERS.name].labels(reason).inc(count)
         self._histograms[WRITE_SECONDS.name].observe(seconds)
-        now = time.time()
-        for partition, span in spans.items():
-            self._histograms[END_TO_END_SECONDS.name].observe(max(0.0, now - span.first))
-            self._waiting_since[partition] = span.last  # the next one is hardly older
+        now = self._clock.wall()
+        for partition, timespan in batch.timespans.items():
+            self._histograms[END_TO_END_SECONDS.name].observe(max(0.0, now - timespan.first))
+            self._waiting_since[partition] = timespan.last  # the next record is hardly older
 
     def offsets_committed(self, seconds: float) -> None:
         """Offsets were committed to Kafka."""
         self._histograms[COMMIT_SECONDS.name].observe(seconds)
-        self._gauges[LAST_COMMIT.name].set(time.time())
+        self._gauges[LAST_COMMIT.name].set(self._clock.wall())
 
     def partitions_assigned(self, count: int) -> None:
         """A rebalance has ended, and gave this worker so many."""
@@ -165,7 +153,7 @@ class Metrics:
             for partition, lag in lags.items():
                 self._gauges[LAG.name].labels(*partition).set(lag)
                 if lag:
-                    self._behind_since.setdefault(partition, time.time())
+                    self._behind_since.setdefault(partition, self._clock.wall())
                 else:
                     self._forget_since_when(partition)
             self._lags = dict(lags)
@@ -176,7 +164,7 @@ class Metrics:
 
     def oldest_dead_letter_observed(self, seconds: float | None) -> None:
         """How old the oldest open dead letter is; None where there is none."""
-        self._oldest_dead_letter_at = math.inf if seconds is None else time.monotonic() - seconds
+        self._oldest_dead_letter_at = math.inf if seconds is None else self._clock.monotonic() - seconds
 
     # Asked by a scraper
 
@@ -189,7 +177,7 @@ class Metrics:
         self._gauges[READY.name].set(not obstacles)
         for component in COMPONENTS:
             self._gauges[NOT_READY.name].labels(component).set(component in obstacles)
-        age = time.monotonic() - self._oldest_dead_letter_at
+        age = self._clock.monotonic() - self._oldest_dead_letter_at
         self._gauges[OLDEST_DEAD_LETTER.name].set(max(0.0, age) if not math.isnan(age) else math.nan)
         with self._lags_lock:
             for partition, lag in self._lags_now().items():
@@ -204,7 +192,7 @@ class Metrics:
             return self._lags_now()
 
     def _lags_now(self) -> dict[Partition, Lag]:
-        now = time.time()
+        now = self._clock.wall()
         since = self._behind_since | self._waiting_since
         return {
             partition: Lag(offsets, max(0.0, now - since.get(partition, now)))

@@ -1,88 +1,80 @@
 """What is written → the group's offsets. A commit that fails is no loss: `ingest_progress` knows better."""
 
 import asyncio
-import time
 from collections.abc import Mapping
-from typing import Final
 
 import structlog
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import AIOKafkaConsumer
 from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError
 
 from pattern_metrics.consumer.faults.diagnosis import diagnose
-from pattern_metrics.consumer.faults.health import Health
-from pattern_metrics.consumer.stopping import Stop, cancel, see
-from pattern_metrics.consumer.telemetry.metrics import Metrics
+from pattern_metrics.consumer.records.offsets import Partition
+from pattern_metrics.consumer.stopping import cancel, see
 from pattern_metrics.consumer.telemetry.tracing import OFF, BatchTrace
+from pattern_metrics.consumer.worker.assignment import Assignment
+from pattern_metrics.consumer.worker.equipment import Equipment
 
 logger = structlog.get_logger()
 
-COMMIT_SECONDS_MAX: Final = 10.0
-
 
 class Commits:
-    """What is written and not yet committed.
+    """Commits what an assignment owes.
 
     Args:
         consumer: the group's member.
-        health: told, of the component `commit`, of what fails, until one succeeds or there is nothing left.
-        stop: after which a commit may take no longer than the grace time.
-        metrics: told of those that succeed.
+        equipment: its `health` is told, of the component `commit`, of what fails, until a commit succeeds or
+            nothing is owed any more; its `metrics` of commits that succeed; after a stop, a commit takes no
+            longer than the grace time.
     """
 
-    def __init__(self, consumer: AIOKafkaConsumer, health: Health, stop: Stop, metrics: Metrics) -> None:
+    def __init__(self, consumer: AIOKafkaConsumer, equipment: Equipment) -> None:
         self._consumer = consumer
-        self._health = health
-        self._stop = stop
-        self._metrics = metrics
-        self._ends: dict[TopicPartition, int] = {}
+        self._equipment = equipment
         self._asked: asyncio.Task[None] | None = None
 
-    def owe(self, ends: Mapping[TopicPartition, int]) -> None:
-        """Note up to where partitions are written."""
-        self._ends.update(ends)
-
-    def forget(self) -> None:
-        """Owe nothing any more."""
-        self._ends.clear()
-        self._health.recover("commit")
-
-    async def commit(self, trace: BatchTrace = OFF) -> None:
+    async def commit(self, assignment: Assignment, trace: BatchTrace = OFF) -> None:
         """Commit what is owed of the partitions that are still ours; what fails is owed as before."""
-        assigned = self._consumer.assignment()
-        offsets = {partition: end for partition, end in self._ends.items() if partition in assigned}
-        self._ends = dict(offsets)
+        ours = self._consumer.assignment()
+        offsets = {partition: end for partition, end in assignment.owed.items() if partition in ours}
         if not offsets:
             return
-        began_at = time.monotonic()
+        health, clock = self._equipment.health, self._equipment.clock
+        began_at = clock.monotonic()
         try:
             with trace.span("commit"):
                 await self._ask(offsets)
         except (CommitFailedError, IllegalStateError):
             logger.info("commit_superseded", hint="the group has moved on; its new owner reads again")
         except (KafkaError, TimeoutError) as error:
-            self._health.report("commit", error, diagnose(error))
+            health.report("commit", error, diagnose(error))
             return
         else:
-            self._metrics.offsets_committed(time.monotonic() - began_at)
-        self._health.recover("commit")
-        for partition, end in offsets.items():
-            if self._ends.get(partition) == end:
-                del self._ends[partition]
+            self._equipment.metrics.offsets_committed(clock.monotonic() - began_at)
+        health.recover("commit")
+        assignment.committed(offsets)
 
-    async def _ask(self, offsets: Mapping[TopicPartition, int]) -> None:
+    async def _ask(self, offsets: Mapping[Partition, int]) -> None:
         """Ask for one commit at a time.
 
-        One that takes too long is not cancelled: aiokafka 0.14 shields it, goes on, and nobody would see how
-        it ends. It is waited for before the next one is asked for.
+        A commit that takes too long is not cancelled: aiokafka 0.14 shields it, goes on, and nobody would see
+        how it ends. It is waited for before the next commit is asked for.
+
+        Raises:
+            TimeoutError: no answer came in time.
+            KafkaError: the broker refused.
         """
-        async with asyncio.timeout(min(COMMIT_SECONDS_MAX, self._stop.seconds_left)):
+        equipment = self._equipment
+        async with asyncio.timeout(min(equipment.timing.commit, equipment.stop.seconds_left)):
             if self._asked is not None:
                 await asyncio.wait({self._asked})
             self._asked = asyncio.ensure_future(self._consumer.commit(offsets))
             self._asked.add_done_callback(see)
             await asyncio.wait({self._asked})
         self._asked.result()
+
+    def forget(self) -> None:
+        """Note that nothing is owed any more."""
+        self._equipment.health.recover("commit")
 
     async def close(self) -> None:
         """End what still goes on, once the client is stopped."""

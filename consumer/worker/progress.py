@@ -1,7 +1,7 @@
 """Where a session begins to read each partition: asked of the broker, settled with the database."""
 
 import asyncio
-from collections.abc import Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -9,13 +9,11 @@ import structlog
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from pattern_metrics.consumer.faults.diagnosis import diagnose
-from pattern_metrics.consumer.faults.health import Health
 from pattern_metrics.consumer.faults.retrying import persevere
-from pattern_metrics.consumer.kafka.broker import topic_id
-from pattern_metrics.consumer.kafka.watch import SILENCE_SECONDS
 from pattern_metrics.consumer.postgres.store import Store
-from pattern_metrics.consumer.records.offsets import Start, choose_start, restart_out_of_range
-from pattern_metrics.consumer.settings import WorkerSettings
+from pattern_metrics.consumer.records.offsets import Partition, Start, choose_start, restart_out_of_range
+from pattern_metrics.consumer.worker.assignment import Assignment
+from pattern_metrics.consumer.worker.equipment import Equipment
 
 logger = structlog.get_logger()
 
@@ -25,80 +23,89 @@ class Known:
     """What the broker knows.
 
     Attributes:
-        topic_id: which of all topics that ever had this name it is, as far as that can be told.
+        topic_ids: topic → which of all topics that ever had this name it is; None where that cannot be told.
         beginnings: partition → the first offset that the log still has.
         committed: partition → the group's offset, if there is one.
     """
 
-    topic_id: UUID | None
+    topic_ids: Mapping[str, UUID | None]
     beginnings: Mapping[TopicPartition, int]
     committed: Mapping[TopicPartition, int | None]
 
 
 async def ask_broker(
-    consumer: AIOKafkaConsumer, settings: WorkerSettings, partitions: Iterable[TopicPartition]
+    consumer: AIOKafkaConsumer,
+    topic_ids: Callable[[], Awaitable[Mapping[str, UUID | None]]],
+    partitions: Iterable[TopicPartition],
 ) -> Known:
     """Ask what is to be known of these partitions.
 
     Raises:
-        KafkaError: as `kafka.topic_id`.
+        KafkaError: as `kafka.broker.topic_id`.
         OSError: likewise.
     """
-    # The ID first: of a topic that is made anew right now, too, it is noticed later that it is another one.
-    identity = await topic_id(settings)
+    # The IDs first: a topic that is recreated right now is noticed later to be another one.
+    identities = await topic_ids()
     beginnings = await consumer.beginning_offsets(list(partitions))
     committed = {partition: await consumer.committed(partition) for partition in beginnings}
-    return Known(identity, beginnings, committed)
+    return Known(identities, beginnings, committed)
 
 
 async def settle(
-    store: Store, settings: WorkerSettings, known: Known, out_of_range: Mapping[TopicPartition, int]
-) -> dict[TopicPartition, Start]:
+    store: Store, group: str, known: Known, out_of_range: Mapping[Partition, int]
+) -> dict[Partition, Start]:
     """Choose where to start, and write it down.
 
     Args:
         store: to write to.
-        settings: group and topic.
+        group: the consumer group.
         known: what the broker knows, of the partitions in question.
         out_of_range: the positions that it said it does not have.
 
     Raises:
         asyncpg.PostgresError: as `Store.transaction`.
+        OSError: as `Store.transaction`.
     """
-    group, topic = settings.kafka_group_id, settings.kafka_topic
+    starts, anew = dict[Partition, Start](), set[Partition]()
     async with store.transaction() as transaction:
-        stored = await transaction.progress(group, topic)
-        progress = await transaction.progress(group, topic, known.topic_id)
-        starts = {
-            partition: restart_out_of_range(
-                position=out_of_range[partition], progress=progress.get(partition), beginning=beginning
-            )
-            if partition in out_of_range
-            else choose_start(
-                committed=known.committed[partition], progress=progress.get(partition), beginning=beginning
-            )
-            for partition, beginning in known.beginnings.items()
-        }
-        await transaction.begin_at(group, starts, known.topic_id)
+        for topic, topic_id in known.topic_ids.items():
+            stored = await transaction.progress(group, topic)
+            progress = await transaction.progress(group, topic, topic_id)
+            chosen = {
+                partition: _start(partition, known, progress.get(partition), out_of_range.get(partition))
+                for partition in known.beginnings
+                if partition[0] == topic
+            }
+            await transaction.begin_at(group, chosen, topic_id)
+            # Another worker, which has yet to learn of the rebalance, may have moved it on in between.
+            anew |= {one for one in chosen if progress.get(one, 0) < stored.get(one, 0)}
+            starts |= chosen
     for partition, start in starts.items():
-        # Another worker, which has yet to learn that the partition is ours, may have moved it on in between.
-        is_anew = progress.get(partition, 0) < stored.get(partition, 0)
-        _tell(partition, start, out_of_range.get(partition), is_anew=is_anew)
+        _log(partition, start, out_of_range.get(partition), is_anew=partition in anew)
     return starts
 
 
-def _tell(partition: TopicPartition, start: Start, out_of_range: int | None, *, is_anew: bool) -> None:
+def _start(partition: Partition, known: Known, progress: int | None, out_of_range: int | None) -> Start:
+    beginning = known.beginnings[partition]
+    if out_of_range is not None:
+        return restart_out_of_range(position=out_of_range, progress=progress, beginning=beginning)
+    return choose_start(committed=known.committed[partition], progress=progress, beginning=beginning)
+
+
+def _log(partition: Partition, start: Start, out_of_range: int | None, *, is_anew: bool) -> None:
     """Say where a partition is read from, and why, where that is not simply where we were."""
-    number = partition.partition
+    topic, number = partition
     if is_anew:
         logger.warning(
             "topic_made_anew",
+            topic=topic,
             partition=number,
             hint="the database knows a topic of this name with another ID; reading it from its beginning",
         )
     if start.gap is not None:
         logger.warning(
             "gap",
+            topic=topic,
             partition=number,
             first_offset=start.gap.start,
             last_offset=start.gap.last,
@@ -107,6 +114,7 @@ def _tell(partition: TopicPartition, start: Start, out_of_range: int | None, *, 
     elif out_of_range is not None:
         logger.warning(
             "position_beyond_the_log",
+            topic=topic,
             partition=number,
             position=out_of_range,
             hint="the topic is not the one we knew; reading it from its beginning",
@@ -114,29 +122,27 @@ def _tell(partition: TopicPartition, start: Start, out_of_range: int | None, *, 
     elif start.was_forgotten:
         logger.warning(
             "group_offset_forgotten",
+            topic=topic,
             partition=number,
             hint="the topic was made anew, the offset has expired, or no worker has committed any yet; "
             "reading it from its beginning",
         )
-    logger.info("reading_from", partition=number, offset=start.offset)
+    logger.info("reading_from", topic=topic, partition=number, offset=start.offset)
 
 
-async def has_lost(
-    written: Mapping[TopicPartition, int],
-    of_topic: UUID | None,
-    settings: WorkerSettings,
-    store: Store,
-    health: Health,
-) -> bool:
-    """Whether the database lacks what was written below these offsets; no, where it does not answer."""
+async def has_lost(assignment: Assignment, equipment: Equipment) -> bool:
+    """Return whether the database lacks what it is known to hold; False where it does not answer."""
+    health, group = equipment.health, equipment.settings.kafka_group_id
 
     async def look() -> bool:
-        async with store.transaction() as transaction:
-            progress = await transaction.progress(settings.kafka_group_id, settings.kafka_topic, of_topic)
-        return any(progress.get(partition, -1) < end for partition, end in written.items())
+        progress = dict[Partition, int]()
+        async with equipment.stores[0].transaction() as transaction:
+            for topic, topic_id in assignment.topic_ids.items():
+                progress |= await transaction.progress(group, topic, topic_id)
+        return any(progress.get(partition, -1) < end for partition, end in assignment.positions.items())
 
     try:
-        async with asyncio.timeout(SILENCE_SECONDS):
+        async with asyncio.timeout(equipment.timing.silence):
             return await persevere("postgresql", look, health)
     except TimeoutError as error:
         if "postgresql" not in health.conditions:

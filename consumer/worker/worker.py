@@ -18,12 +18,11 @@ from pattern_metrics.consumer.records.accounting import Accounting, Breaker
 from pattern_metrics.consumer.settings import WorkerSettings
 from pattern_metrics.consumer.stopping import GraceExpiredError, Stop, hearing_signals
 from pattern_metrics.consumer.telemetry.metrics import Metrics
+from pattern_metrics.consumer.timing import TIMING, Timing
+from pattern_metrics.consumer.worker.equipment import Equipment
 from pattern_metrics.consumer.worker.session import Session
 
 logger = structlog.get_logger()
-
-BACKOFF_SECONDS_MAX: Final = 30.0
-"""The longest wait before a session that failed is followed by another."""
 
 WRITERS: Final = 2
 """Connections to PostgreSQL that write at once; a backend is busy for longer than a batch takes to decode."""
@@ -39,11 +38,12 @@ class Worker:
         reached_end: whether a run that was to end by itself has read, and written, all that there was.
     """
 
-    def __init__(self, settings: WorkerSettings) -> None:
+    def __init__(self, settings: WorkerSettings, timing: Timing = TIMING) -> None:
         self.metrics = Metrics()
         self.health = Health(self.metrics.failed)
         self.breaker = Breaker(settings.dead_letter_max_consecutive)
         self._settings = settings
+        self._timing = timing
         self._stop = Stop(settings.shutdown_grace_seconds)
         self.reached_end = False
         self._earlier = Accounting()
@@ -82,19 +82,20 @@ class Worker:
         return self.accounting
 
     async def _run_sessions(self, stores: Sequence[Store], *, until_caught_up: bool) -> None:
+        equipment = Equipment(
+            self._settings, stores, self._stop, self.health, self.breaker, self.metrics, self._timing
+        )
         failures = rebuilds = 0
         while await self._stop.interrupt(self._wait_for_kafka()):
             try:
-                self._session = Session(
-                    self._settings, stores, self.health, self._stop, self.breaker, self.metrics
-                )
+                self._session = Session(equipment)
                 self.reached_end = await self._session.run(until_caught_up=until_caught_up)
             except (KafkaError, OSError, StalledError) as error:
                 if self._session is not None and self._session.accounting.read:
                     failures = rebuilds = 0
                 failures += 1
                 rebuilds += self._judge(error, rebuilds)
-                seconds = min(BACKOFF_SECONDS_MAX, 2**failures) * random.uniform(0.5, 1)  # noqa: S311 - jitter
+                seconds = min(self._timing.backoff, 2**failures) * random.uniform(0.5, 1)  # noqa: S311 - jitter
                 await self._stop.interrupt(asyncio.sleep(seconds))
             else:
                 return
@@ -103,11 +104,12 @@ class Worker:
 
     async def _wait_for_kafka(self) -> bool:
         async def require_all() -> bool:
-            await require_topic(self._settings)
-            await require_rights(self._settings)
+            for topic in self._settings.each_topic():
+                await require_topic(topic)
+                await require_rights(topic)
             return True
 
-        # Ready again is only who has been given records: that one may read them is not enough.
+        # Do not mark Kafka as recovered yet: permission to read is not the same as receiving records.
         return await persevere("kafka", require_all, self.health, recovers=False)
 
     def _judge(self, error: Exception, rebuilds: int) -> int:

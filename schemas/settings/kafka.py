@@ -18,6 +18,8 @@ class SettingFileError(OSError):
     """A file that a setting names cannot be read, or holds something else; the message names the setting."""
 
 
+_TOPIC: Final = r"[A-Za-z0-9._-]{1,249}"
+_TOPICS: Final = f"^{_TOPIC}(,{_TOPIC})*$"
 _NO_HOSTS: Final = "is no list of host:port"
 
 
@@ -48,8 +50,9 @@ class KafkaSettings(BaseSettings):
     kafka_bootstrap_servers: Annotated[str, Field(min_length=1)] = Field(
         default="localhost:9092", description="Brokers to begin with: host:port, comma-separated."
     )
-    kafka_topic: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,249}$")] = Field(
-        default="pattern-scored.v1", description="The topic of the events."
+    kafka_topic: Annotated[str, Field(pattern=_TOPICS)] = Field(
+        default="pattern-scored.v1",
+        description="The topic of the events. A worker may read several, comma-separated.",
     )
     kafka_security_protocol: SecurityProtocol = Field(
         default="PLAINTEXT", description="How to speak with the brokers."
@@ -111,6 +114,15 @@ class KafkaSettings(BaseSettings):
             token_provider.find_factory(self.kafka_sasl_oauth_token_provider)
         else:
             self._password()
+
+    @property
+    def kafka_topics(self) -> tuple[str, ...]:
+        """The topics of KAFKA_TOPIC."""
+        return tuple(dict.fromkeys(self.kafka_topic.split(",")))
+
+    def each_topic(self) -> list[Self]:
+        """Return the settings of each topic by itself, for what is done with one topic at a time."""
+        return [self.model_copy(update={"kafka_topic": topic}) for topic in self.kafka_topics]
 
     def client_options(self) -> dict[str, Any]:
         """The options that every aiokafka client shares; all files are read anew: they may be rotated.

@@ -11,7 +11,7 @@ from pattern_metrics.consumer.demo.embedded import HOST, PostgresServer, free_po
 from pattern_metrics.consumer.http.server import CONNECTIONS_MAX
 from pattern_metrics.consumer.settings import WorkerSettings
 from pattern_metrics.consumer.telemetry.metric_table import TABLE
-from pattern_metrics.consumer.worker.session import LEAVE_SECONDS_MAX
+from pattern_metrics.consumer.timing import TIMING
 from pattern_metrics.publisher import ScorePublisher
 from tests.support.command import SECONDS_MAX, CommandLine, LogLine, environment_of
 from tests.support.kafka import Broker, create_topic
@@ -212,7 +212,7 @@ async def test_scrapers_that_mean_no_good_keep_the_worker_neither_from_writing_n
         alive = await scraper.ask("/livez")
         descriptors = open_descriptors(worker.process.pid)
         await open_connections.enter_async_context(scraper.connected())
-        code = await worker.terminate(GRACE_SECONDS + LEAVE_SECONDS_MAX + SLACK_SECONDS)
+        code = await worker.terminate(GRACE_SECONDS + TIMING.leave + SLACK_SECONDS)
 
     assert alive.status == 200
     assert descriptors < CONNECTIONS_MAX + 50

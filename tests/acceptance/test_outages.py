@@ -7,7 +7,7 @@ import pytest
 
 from pattern_metrics.consumer.demo.embedded import PostgresServer
 from pattern_metrics.consumer.settings import WorkerSettings
-from pattern_metrics.consumer.worker.session import LEAVE_SECONDS_MAX
+from pattern_metrics.consumer.timing import TIMING
 from pattern_metrics.publisher import ScorePublisher
 from tests.support.command import SECONDS_MAX, CommandLine, WorkerProcess, environment_of
 from tests.support.kafka import ApacheKafka, Broker, create_topic
@@ -91,7 +91,7 @@ async def test_a_stop_without_postgresql_ends_within_the_grace_time(
         own_postgres_server.stop()
         await publish(settings)
         await worker.wait_for_event("not_ready", component="postgresql")
-        code = await worker.terminate(GRACE_SECONDS + LEAVE_SECONDS_MAX + SLACK_SECONDS)
+        code = await worker.terminate(GRACE_SECONDS + TIMING.leave + SLACK_SECONDS)
         given_up = worker.events("stopped_with_a_batch_in_hand")
     own_postgres_server.start()
 

@@ -17,7 +17,7 @@ from aiokafka.errors import UnknownTopicOrPartitionError
 from pattern_metrics.consumer.demo.embedded import EmbeddedServer
 from pattern_metrics.consumer.kafka.broker import create_topic, require_topic
 from pattern_metrics.consumer.kafka.clients import SESSION_TIMEOUT_MS
-from pattern_metrics.consumer.worker.session import LEAVE_SECONDS_MAX
+from pattern_metrics.consumer.timing import TIMING
 from tests.adversity.checks import Violation, require_accounts, require_running, require_settled
 from tests.adversity.world import DATABASE, GRACE_SECONDS, PARTITIONS, Member, World
 from tests.support.command import SECONDS_MAX
@@ -25,7 +25,7 @@ from tests.support.kafka import administering
 from tests.support.proxy import Proxy
 from tests.support.waiting import eventually, hold
 
-STOP_SECONDS_MAX: Final = GRACE_SECONDS + LEAVE_SECONDS_MAX + 15
+STOP_SECONDS_MAX: Final = GRACE_SECONDS + TIMING.leave + 15
 """How long a SIGTERM may take: its grace, to leave the group, and what a busy machine takes to close down."""
 
 PARTITIONS_MAX: Final = 12

@@ -13,8 +13,8 @@ from aiokafka.protocol.coordination import FindCoordinatorRequest
 
 from pattern_metrics.consumer.demo.embedded import PostgresServer
 from pattern_metrics.consumer.kafka.broker import _ask, _metadata_of, create_topic
-from pattern_metrics.consumer.kafka.watch import SILENCE_SECONDS
 from pattern_metrics.consumer.settings import WorkerSettings
+from pattern_metrics.consumer.timing import TIMING
 from tests.adversity.checks import is_held, is_settled, require_nothing_lost
 from tests.adversity.load import Load
 from tests.adversity.rounds import PARTS_AFTER
@@ -26,7 +26,7 @@ from tests.support.postgres import new_database
 from tests.support.waiting import eventually, hold
 
 RECOVERY_SECONDS_MAX = 120.0
-AWAY_SECONDS = SILENCE_SECONDS + 2
+AWAY_SECONDS = TIMING.silence + 2
 """So long that a worker looks whether there is a broker."""
 
 UNREACHABLE = "not reachable; waiting for it"

@@ -16,7 +16,7 @@ from pydantic import SecretStr
 from pattern_metrics.consumer.demo.embedded import PostgresServer, free_port
 from pattern_metrics.consumer.kafka.broker import create_topic
 from pattern_metrics.consumer.settings import WorkerSettings
-from pattern_metrics.consumer.worker.session import LEAVE_SECONDS_MAX
+from pattern_metrics.consumer.timing import TIMING
 from pattern_metrics.consumer.worker.worker import REBUILDS_MAX
 from pattern_metrics.publisher import ScorePublisher
 from pattern_metrics.schemas.pattern_scored import PatternScored
@@ -35,7 +35,7 @@ NOTICE_SECONDS_MAX = 60.0
 
 GRACE_SECONDS = 4
 
-STOP_SECONDS_MAX = GRACE_SECONDS + LEAVE_SECONDS_MAX + 5
+STOP_SECONDS_MAX = GRACE_SECONDS + TIMING.leave + 5
 """Its grace, to leave the group, and what a busy machine takes to close down."""
 
 PATTERNS: Final = 500
@@ -55,14 +55,11 @@ _HEADER: Final = struct.Struct(">ihhih")
 _FETCH_BEFORE_PARTITIONS: Final = struct.Struct(">iiiibii")
 
 _IMPATIENT = """
-from pattern_metrics.consumer.kafka import clients, watch
-from pattern_metrics.consumer.worker import commits, session, worker
-clients.REQUEST_TIMEOUT_MS = 10_000
-session.SILENCE_SECONDS = watch.SILENCE_SECONDS = 1.0
-session.ANSWER_SECONDS_MAX = 5.0
-watch.STALL_SECONDS = 3.0
-commits.COMMIT_SECONDS_MAX = session.LEAVE_SECONDS_MAX = 1.0
-worker.BACKOFF_SECONDS_MAX = 1.0
+from functools import partial
+from pattern_metrics.consumer.timing import Timing
+from pattern_metrics.consumer.worker import worker
+timing = Timing(request=10.0, silence=1.0, answer=5.0, stall=3.0, commit=1.0, leave=1.0, backoff=1.0)
+worker.Worker = partial(worker.Worker, timing=timing)
 from pattern_metrics.consumer.cli.app import main
 main()
 """

@@ -28,7 +28,7 @@ from pattern_metrics.consumer.operations.migration import migrate_up
 from pattern_metrics.consumer.postgres.connection import Connection
 from pattern_metrics.consumer.postgres.store import Store
 from pattern_metrics.consumer.records.accounting import Accounting
-from pattern_metrics.consumer.records.batch import Batch
+from pattern_metrics.consumer.records.batch import batch_of
 from pattern_metrics.consumer.records.record import Accepted, Rejected
 from tests.properties.test_fast_decoding import assert_the_model_agrees
 from tests.properties.test_fold_equals_sql import same_json
@@ -148,9 +148,10 @@ class Fuzzer:
             accepted.clear()
 
     async def _store_all(self) -> None:
-        batch = Batch(accepted, [], None)
+        batch = batch_of(accepted)
         async with self._store.transaction() as transaction:
-            accounting = await store_batch(transaction, batch)
+            accounting, dead = await store_batch(transaction, batch)
+            await transaction.insert_dead_letters(dead)
             rows = await transaction.connection.fetch("SELECT * FROM pattern_quality_metrics")
             letters = await transaction.connection.fetch("SELECT detail, value FROM dead_letters")
             await transaction.connection.execute("TRUNCATE pattern_quality_metrics, dead_letters")

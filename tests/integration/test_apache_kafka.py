@@ -17,7 +17,6 @@ from aiokafka.coordinator.assignors.sticky.sticky_assignor import StickyPartitio
 from aiokafka.structs import OffsetAndMetadata
 
 from pattern_metrics.consumer.faults.health import Health
-from pattern_metrics.consumer.kafka import watch as watching
 from pattern_metrics.consumer.kafka.broker import require_topic
 from pattern_metrics.consumer.kafka.clients import create_reader
 from pattern_metrics.consumer.kafka.topic import WHOLE_TOPIC
@@ -29,6 +28,7 @@ from pattern_metrics.consumer.postgres.store import Store
 from pattern_metrics.consumer.records.accounting import Accounting
 from pattern_metrics.consumer.records.offsets import OffsetRange, Start
 from pattern_metrics.consumer.settings import WorkerSettings
+from pattern_metrics.consumer.timing import Timing
 from pattern_metrics.consumer.worker.progress import Known, settle
 from pattern_metrics.consumer.worker.worker import Worker
 from pattern_metrics.publisher import ScorePublisher
@@ -141,8 +141,8 @@ async def test_a_position_that_is_gone_is_a_gap_from_where_a_restored_database_i
     async with store.transaction() as transaction:
         await transaction.begin_at(settings.kafka_group_id, {partition: Start(4)})
 
-    known = Known(None, {partition: 20}, {partition: 10})
-    starts = await settle(store, settings, known, {partition: 10})
+    known = Known({settings.kafka_topic: None}, {partition: 20}, {partition: 10})
+    starts = await settle(store, settings.kafka_group_id, known, {partition: 10})
     await store.close()
 
     assert starts == {partition: Start(20, OffsetRange(4, 20))}
@@ -396,16 +396,14 @@ async def test_partitions_that_are_added_while_the_worker_runs_are_read_too(sett
 
 
 async def test_a_record_that_comes_after_a_long_silence_is_no_stall(
-    settings: WorkerSettings, monkeypatch: pytest.MonkeyPatch
+    settings: WorkerSettings,
 ) -> None:
     """Stalled is only who has had lag for the whole time, not who has had no record for so long."""
-    monkeypatch.setattr(watching, "SILENCE_SECONDS", 1)
-    monkeypatch.setattr(watching, "STALL_SECONDS", 4)
     partition = TopicPartition(settings.kafka_topic, 0)
     async with create_reader(settings) as consumer:
         consumer.assign([partition])
         consumer.seek(partition, 0)
-        watch = Watch(settings, consumer, Health())
+        watch = Watch(settings, consumer, Health(), Timing(silence=1, stall=4))
         await hold(4.5)
         await watch.look_for_a_stall([partition])
 

@@ -18,6 +18,7 @@ from pattern_metrics.consumer.postgres.store import Store
 from pattern_metrics.consumer.records.accounting import Accounting
 from pattern_metrics.consumer.records.batch import decode_batch
 from pattern_metrics.schemas.pattern_scored import parse_measurement
+from tests.support.batches import write
 from tests.support.events import NOW
 from tests.support.letters import (
     ACCEPTED_UNTIL,
@@ -209,9 +210,7 @@ async def test_a_redrive_beside_a_worker_that_reads_the_same_records_again_ends_
     async def replay() -> None:
         store = Store(url)
         for start in range(0, len(records), 11):
-            batch = decode_batch(
-                records[start : start + 11], accepted_until=NOW + timedelta(seconds=1800), breaker=None
-            )
+            batch = decode_batch(records[start : start + 11], accepted_until=NOW + timedelta(seconds=1800))
             async with store.transaction() as transaction:
                 await store_batch(transaction, batch)
         await store.close()
@@ -311,8 +310,7 @@ async def test_a_worker_of_before_still_sets_records_aside_and_finds_them_there(
     records = [a_record(0, an_event(1).to_json()), a_record(1, b"nonsense")]
 
     store = Store(url)
-    async with store.transaction() as transaction:
-        await store_batch(transaction, decode_batch(records, accepted_until=ACCEPTED_UNTIL, breaker=None))
+    await write(store, decode_batch(records, accepted_until=ACCEPTED_UNTIL))
     await store.close()
     await set_aside(url, records)
 

@@ -128,7 +128,8 @@ async def test_however_many_rows_are_refused_the_statements_are_few(store: Store
     queries = list[str]()
     async with store.transaction() as transaction:
         with transaction.connection.query_logger(lambda query: queries.append(query.query)):
-            accounting = await store_batch(transaction, a_batch(events))
+            accounting, dead = await store_batch(transaction, a_batch(events))
+            await transaction.insert_dead_letters(dead)
 
     assert accounting == Accounting(applied=1000, dead_letters=2000)
     assert len(queries) < 60, queries
@@ -256,7 +257,7 @@ async def test_a_dead_letter_keeps_its_exact_bytes_and_a_replay_adds_none(
         offset=7,
         topic="t",
     )
-    batch = decode_batch([record], accepted_until=FUTURE, breaker=None)
+    batch = decode_batch([record], accepted_until=FUTURE)
 
     for _ in range(2):
         assert await write(store, batch) == Accounting(dead_letters=1)
@@ -274,7 +275,7 @@ async def test_a_topic_made_anew_under_the_same_name_hides_no_dead_letter(
 ) -> None:
     for timestamp in (1, 2):
         record = TopicRecord(b"poison", timestamp=timestamp)
-        await write(store, decode_batch([record], accepted_until=FUTURE, breaker=None))
+        await write(store, decode_batch([record], accepted_until=FUTURE))
 
     assert await database.fetchval("SELECT count(*) FROM dead_letters") == 2
 
@@ -285,8 +286,8 @@ async def test_progress_moves_with_the_batch_or_not_at_all(store: Store, databas
 
     async def write_half() -> None:
         async with store.transaction() as transaction:
-            batch = a_batch([an_event(1)])
-            await store_batch(transaction, batch, group="g", ranges={("t", 0): OffsetRange(0, 1)})
+            await store_batch(transaction, a_batch([an_event(1)]))
+            await transaction.advance_progress("g", {("t", 0): OffsetRange(0, 1)})
             raise ConnectionResetError
 
     with pytest.raises(ConnectionResetError):
@@ -305,8 +306,8 @@ async def test_a_batch_is_refused_where_the_database_lacks_what_lies_before_it(
 
     async def write_from(start: int) -> None:
         async with store.transaction() as transaction:
-            batch = a_batch([an_event(1)])
-            await store_batch(transaction, batch, group="g", ranges={("t", 1): OffsetRange(start, start + 1)})
+            await store_batch(transaction, a_batch([an_event(1)]))
+            await transaction.advance_progress("g", {("t", 1): OffsetRange(start, start + 1)})
 
     with pytest.raises(ProgressLostError):
         await write_from(11)

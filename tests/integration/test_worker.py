@@ -13,7 +13,7 @@ from pattern_metrics.consumer.faults.diagnosis import diagnose_beyond_rows
 from pattern_metrics.consumer.postgres import connection
 from pattern_metrics.consumer.records.accounting import Accounting
 from pattern_metrics.consumer.settings import WorkerSettings
-from pattern_metrics.consumer.worker import writers
+from pattern_metrics.consumer.timing import Timing
 from pattern_metrics.consumer.worker.worker import Worker
 from pattern_metrics.publisher import ScorePublisher
 from tests.support.pipeline import (
@@ -261,7 +261,6 @@ async def test_a_batch_that_takes_the_database_too_long_is_written_in_parts(
 ) -> None:
     settings = settings_for()
     monkeypatch.setitem(connection.SERVER_SETTINGS, "statement_timeout", "1s")
-    monkeypatch.setattr(writers, "QUICK_SECONDS_MAX", 0.0)  # here, what takes a second is too long
     await execute(settings, SLOW)
     values = [b"poison" if number % 8 == 0 else an_event(number).to_json() for number in range(64)]
     async with producing(settings) as producer:
@@ -276,7 +275,8 @@ async def test_a_batch_that_takes_the_database_too_long_is_written_in_parts(
         sizes.add(row["records"])
         return len(values) in sizes
 
-    async with running(settings) as worker:
+    slowly = Timing(quick=0.0)  # here, a second is too long
+    async with running(settings, timing=slowly) as worker:
         await eventually(is_written, deadline_seconds=60)
         await eventually(lambda: not worker.health.conditions)
 

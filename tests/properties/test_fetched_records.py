@@ -76,7 +76,7 @@ def test_every_record_comes_out_as_it_was_packed(fetched: list[Any]) -> None:
         assert (record.timestamp, record.key, record.value) == (timestamp, key, blob)
         assert list(record.headers) == told
         assert record.content_type == content_type_of(told)
-        record.let_go_of_value()
+        record.release_value()
         assert record.value == blob
 
 
@@ -104,10 +104,10 @@ def test_the_value_of_an_accepted_record_takes_no_memory() -> None:
     sent = [(offset, (0, 0, None, one, ())) for offset, one in enumerate([value(), b"{", value()])]
     records = unpack(packed(LZ4, sent))
 
-    batch = decode_batch(records, accepted_until=ACCEPTED_UNTIL, breaker=None)
+    batch = decode_batch(records, accepted_until=ACCEPTED_UNTIL)
 
     assert [one.record for one in batch.accepted] == [records[0], records[2]]
-    assert [one.value_in_hand for one in records] == [msgspec.UNSET, b"{", msgspec.UNSET]
+    assert [one.unpacked_value for one in records] == [msgspec.UNSET, b"{", msgspec.UNSET]
     assert [one.value for one in records] == [value(), b"{", value()]
 
 

@@ -88,9 +88,11 @@ def old_event(pattern: UUID, time: datetime) -> PatternScored:
 
 
 async def ingest(store: Store, records: Sequence[Record]) -> Accounting:
-    batch = decode_batch(records, accepted_until=ACCEPTED_UNTIL, breaker=None)
+    batch = decode_batch(records, accepted_until=ACCEPTED_UNTIL)
     async with store.transaction() as transaction:
-        return await store_batch(transaction, batch)
+        accounting, dead = await store_batch(transaction, batch)
+        await transaction.insert_dead_letters(dead)
+    return accounting
 
 
 async def read_table(connection: Connection) -> dict[UUID, PatternScored]:

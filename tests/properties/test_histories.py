@@ -1,19 +1,22 @@
 """Whatever happens to workers, database and log: the table is the fold, and progress is true.
 
-The log, the group's offsets and the workers are drawn; what they write goes through the worker's own
-functions into a real PostgreSQL. A worker here is what `consumer.session` is between two awaits: a position
-in each partition, at most one batch in hand, and what it has written and not committed.
+The log, the group and its offsets are drawn, and stand in for Kafka as `ModelConsumer`. The rest is the
+worker's own: each member has a real `Pipeline`, with its `Assignment`. The history takes the pipeline's steps
+one by one, and the pipeline writes into a real PostgreSQL. As in a session, one batch may be written while
+another batch waits for its commit.
 """
 
 import asyncio
 import os
-from collections.abc import Callable, Coroutine, Iterable, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 from uuid import UUID, uuid4
 
 import asyncpg
 import pytest
+from aiokafka import TopicPartition
+from aiokafka.errors import CommitFailedError, OffsetOutOfRangeError
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -22,27 +25,32 @@ from hypothesis.stateful import (
     rule,
     run_state_machine_as_test,
 )
+from pydantic import SecretStr
 
-from pattern_metrics.consumer.ingestion import store_batch
+from pattern_metrics.consumer.faults.health import Health
 from pattern_metrics.consumer.postgres.connection import Connection
 from pattern_metrics.consumer.postgres.store import ProgressLostError, Store
+from pattern_metrics.consumer.records.accounting import Breaker
 from pattern_metrics.consumer.records.batch import decode_batch
-from pattern_metrics.consumer.records.offsets import (
-    OffsetRange,
-    Partition,
-    choose_start,
-    next_offset,
-    restart_out_of_range,
-)
+from pattern_metrics.consumer.records.offsets import Partition, next_offset
 from pattern_metrics.consumer.records.record import Event
+from pattern_metrics.consumer.settings import WorkerSettings
+from pattern_metrics.consumer.stopping import Stop
+from pattern_metrics.consumer.telemetry.metrics import Metrics
+from pattern_metrics.consumer.worker.equipment import Equipment
+from pattern_metrics.consumer.worker.pipeline import Flight, Pipeline
 from pattern_metrics.schemas.pattern_scored import PatternScored
+from tests.support.batches import write
 from tests.support.events import ACCEPTED_UNTIL, TopicRecord
 from tests.support.pipeline import an_event
 
 GROUP, TOPIC = "group", "topic"
-PARTITIONS = ((TOPIC, 0), (TOPIC, 1))
+PARTITIONS = (TopicPartition(TOPIC, 0), TopicPartition(TOPIC, 1))
 WORKERS = (0, 1)
-TURNS = ("poll", "write", "commit", "poll write", "write commit", "poll write commit", "poll write commit")
+TURNS = (
+    *("poll", "write", "commit", "poll write", "write commit", "poll write commit", "poll write commit"),
+    *("poll write poll", "poll write poll write commit"),
+)
 HISTORIES = int(os.environ.get("HISTORIES", "1000"))
 
 TABLES = ("pattern_quality_metrics", "dead_letters", "ingest_progress", "ingest_gaps")
@@ -90,14 +98,146 @@ class Log:
 
 
 @dataclass
-class Member:
-    """A worker, as far as it can be interrupted."""
+class World:
+    """Kafka: the logs, and who owns what."""
 
-    store: Store
-    positions: dict[Partition, int] = field(default_factory=dict)
-    in_hand: tuple[list[TopicRecord], dict[Partition, OffsetRange]] | None = None
-    uncommitted: dict[Partition, int] = field(default_factory=dict)
-    topic_id: UUID | None = None
+    logs: dict[Partition, Log]
+    owners: dict[Partition, int]
+    topic_id: UUID = field(default_factory=uuid4)
+
+    async def topic_ids(self) -> Mapping[str, UUID | None]:
+        return {TOPIC: self.topic_id}
+
+
+class ModelConsumer:
+    """A member of the group, as far as a pipeline asks the client for something.
+
+    It has been assigned what the group last said to it: a frozen member goes on as if nothing had happened.
+
+    Attributes:
+        committable: partition → where reading began, and up to where a batch of this assignment is written.
+    """
+
+    def __init__(self, world: World, worker: int) -> None:
+        self._world = world
+        self._worker = worker
+        self.assigned: set[Partition] = set()
+        self.positions: dict[Partition, int] = {}
+        self.committable: dict[Partition, set[int]] = {}
+
+    def assignment(self) -> set[Partition]:
+        return self.assigned
+
+    def seek(self, partition: Partition, offset: int) -> None:
+        self.positions[partition] = offset
+        self.note_written({partition: offset})
+
+    def note_written(self, ends: Mapping[Partition, int]) -> None:
+        for partition, end in ends.items():
+            self.committable.setdefault(partition, set()).add(end)
+
+    async def position(self, partition: Partition) -> int:
+        return self.positions[partition]
+
+    async def getmany(
+        self,
+        *partitions: Partition,
+        timeout_ms: int,  # noqa: ARG002 - there is nothing to wait for
+        max_records: int,
+    ) -> dict[Partition, list[TopicRecord]]:
+        lost, polled = dict[Partition, int](), dict[Partition, list[TopicRecord]]()
+        for partition in partitions:
+            log, position = self._world.logs[partition], self.positions[partition]
+            if not log.beginning <= position <= log.end:
+                lost[partition] = position
+                continue
+            available = log.available(position)
+            taken = available[: max_records - sum(map(len, polled.values()))]
+            if taken:
+                polled[partition] = taken
+                self.positions[partition] = log.end if taken == available else next_offset(taken[-1])
+        if lost and not polled:
+            raise OffsetOutOfRangeError(lost)
+        return polled
+
+    async def beginning_offsets(self, partitions: Iterable[Partition]) -> dict[Partition, int]:
+        return {partition: self._world.logs[partition].beginning for partition in partitions}
+
+    async def committed(self, partition: Partition) -> int | None:
+        return self._world.logs[partition].committed
+
+    async def commit(self, offsets: Mapping[Partition, int]) -> None:
+        """The broker refuses the commit of a member that the group has left behind."""
+        for partition, end in offsets.items():
+            assert end in self.committable[partition], "a commit before its write, or after its assignment"
+        if any(self._world.owners[partition] != self._worker for partition in offsets):
+            raise CommitFailedError
+        for partition, end in offsets.items():
+            self._world.logs[partition].committed = end
+
+
+class Member:
+    """A worker: its pipeline, and the batches that are in flight between two steps of it."""
+
+    def __init__(self, world: World, worker: int, store: Store, config: WorkerSettings) -> None:
+        self._world = world
+        self._worker = worker
+        self._equipment = Equipment(config, [store], Stop(1), Health(), Breaker(10**6), Metrics())
+        self.start()
+
+    def start(self) -> None:
+        """Begin, or begin again after a crash: nothing that was in flight is left."""
+        self.consumer: Any = ModelConsumer(self._world, self._worker)
+        self.pipeline = Pipeline(self._equipment, self.consumer, self._world.topic_ids)
+        self.polled: Flight | None = None
+        self.written: Flight | None = None
+        self.rebalance()
+
+    def rebalance(self) -> None:
+        """Learn from the group what is ours now; what is in flight was not finished in time."""
+        ours = [partition for partition, owner in self._world.owners.items() if owner == self._worker]
+        self.pipeline.revoke()
+        self.consumer.assigned, self.consumer.committable = set(ours), {}
+        self.is_polled_before = True
+        self.pipeline.assign(ours)
+
+    async def poll(self) -> None:
+        if self.polled is None:
+            self.is_polled_before = False
+            await self.pipeline.position()
+            self.polled = await self.pipeline.poll()
+            await self.pipeline.position()  # a position that is out of range shows only when it is polled
+            if self.polled is None:
+                self.polled = await self.pipeline.poll()
+
+    async def write(self) -> None:
+        """The batch before is committed first, as `Session._write` waits for it."""
+        if self.polled is None:
+            return
+        flight, self.polled = self.polled, None
+        try:
+            await self.pipeline.write(flight)
+        except ProgressLostError:
+            self.pipeline.land()
+            self.pipeline.go_back()
+            return
+        if not self.is_polled_before:
+            ranges = flight.batch.ranges
+            self.consumer.note_written({partition: offsets.end for partition, offsets in ranges.items()})
+        await self.commit()
+        self.written = flight
+
+    async def commit(self) -> None:
+        if self.written is not None:
+            self.written = None
+            await self.pipeline.commit()
+            self.pipeline.land()
+
+    async def notice(self) -> None:
+        """Ask whether it is still the same topic."""
+        known = self.pipeline.assignment.topic_ids.get(TOPIC)
+        if known is not None and known != self._world.topic_id:
+            self.pipeline.renew()
 
 
 @dataclass(frozen=True)
@@ -107,6 +247,7 @@ class Database:
     run: Callable[[Coroutine[Any, Any, Any]], Any]
     connection: Connection
     stores: Sequence[Store]
+    config: WorkerSettings
 
 
 class History(RuleBasedStateMachine):
@@ -118,11 +259,11 @@ class History(RuleBasedStateMachine):
         super().__init__()
         database = self.database
         self.run = database.run
-        self.logs = {partition: Log() for partition in PARTITIONS}
+        self.world = World({partition: Log() for partition in PARTITIONS}, dict.fromkeys(PARTITIONS, 0))
         self.earlier_logs: list[Log] = []
-        self.topic_id = uuid4()
-        self.owners = dict.fromkeys(PARTITIONS, 0)
-        self.members = [Member(store) for store in database.stores]
+        self.members = [
+            Member(self.world, worker, store, database.config) for worker, store in enumerate(database.stores)
+        ]
         for store in database.stores:
             store.updates_first = False  # so that a history depends on none before it
         self.went_back = False
@@ -147,14 +288,14 @@ class History(RuleBasedStateMachine):
         backs_up: bool,
     ) -> None:
         """Records arrive, and their owner takes a turn, or a part of it."""
-        log = self.logs[partition]
+        log = self.world.logs[partition]
         for value in values:
             content = value.to_json() if isinstance(value, PatternScored) else value
             record = TopicRecord(content, offset=log.end, partition=partition[1], topic=TOPIC)
             log.records.append(record)
             log.end += 1
         log.end += hole  # a transaction's marker
-        self.take_a_turn(self.owners[partition], turn)
+        self.take_a_turn(self.world.owners[partition], turn)
         if backs_up:
             self.run(self.database.connection.execute(BACK_UP))
 
@@ -162,7 +303,11 @@ class History(RuleBasedStateMachine):
     def take_a_turn(self, worker: int, turn: str) -> None:
         """A worker goes on: also one that was frozen, and does not own anything any more."""
         for step in turn.split():
-            getattr(self, step)(worker)
+            known = self.look().progress.keys()
+            self.run(getattr(self.members[worker], step)())
+            for number in self.look().progress.keys() - known:  # no gap can be told from what came before
+                log = self.world.logs[TopicPartition(TOPIC, number)]
+                log.unknown_below = max(log.unknown_below, log.beginning)
 
     @rule(
         misfortune=st.sampled_from(
@@ -173,140 +318,41 @@ class History(RuleBasedStateMachine):
         offset=st.integers(0, 5),
     )
     def suffer(self, misfortune: str, partition: Partition, worker: int, offset: int) -> None:
-        log = self.logs[partition]
+        log = self.world.logs[partition]
         match misfortune:
             case "restore":
                 self.run(self.database.connection.execute(RESTORE))
                 self.went_back = True
             case "crash":
-                self.crash(worker)
+                self.members[worker].start()
             case "rebalance" | "freeze":
                 self.rebalance(partition, worker, is_frozen=misfortune == "freeze")
             case "make anew":
                 self.make_the_topic_anew()
             case "notice":
-                self.notice(worker)
+                self.run(self.members[worker].notice())
             case "retain":
                 log.beginning = min(log.end, max(log.beginning, offset))
             case _:
-                self.run(_store(self.members[0].store, log.available(offset), None))
+                batch = decode_batch(log.available(offset), accepted_until=ACCEPTED_UNTIL)
+                self.run(write(self.database.stores[0], batch))
 
     def make_the_topic_anew(self) -> None:
         """The group's offsets go with it. Workers go on where they are, until they notice."""
-        self.earlier_logs += self.logs.values()
-        self.logs = {partition: Log() for partition in PARTITIONS}
-        self.topic_id = uuid4()
-
-    def notice(self, worker: int) -> None:
-        """A worker asks whether it is still the same topic."""
-        member = self.members[worker]
-        if member.topic_id != self.topic_id:
-            member.positions.clear()
-
-    # What the group does
+        self.earlier_logs += self.world.logs.values()
+        self.world.logs = {partition: Log() for partition in PARTITIONS}
+        self.world.topic_id = uuid4()
 
     def rebalance(self, partition: Partition, to: int, *, is_frozen: bool) -> None:
         """A frozen member does not learn of it, and goes on as if it still owned the partition."""
-        if not is_frozen:
-            self.members[self.owners[partition]].positions.pop(partition, None)
-        self.members[to].positions.pop(partition, None)
-        self.owners[partition] = to
-
-    def poll(self, worker: int, limit: int = 3) -> None:
-        member = self.members[worker]
-        if member.in_hand is None:
-            self._position(worker)
-            self._take(member, limit)
-
-    def _take(self, member: Member, limit: int) -> None:
-        records, ranges = list[TopicRecord](), dict[Partition, OffsetRange]()
-        for partition, position in member.positions.items():
-            log = self.logs[partition]
-            available = log.available(position)
-            taken = available[: limit - len(records)]
-            if taken:
-                end = log.end if taken == available else next_offset(taken[-1])
-                records += taken
-                ranges[partition] = OffsetRange(position, end, member.topic_id)
-        member.positions |= {partition: offsets.end for partition, offsets in ranges.items()}
-        if records:
-            member.in_hand = records, ranges
-
-    def _position(self, worker: int) -> None:
-        """As `Session._position`, with the broker's answer for a position that the log no longer has."""
-        member = self.members[worker]
-        lost = {
-            partition: position
-            for partition, position in member.positions.items()
-            if not self.logs[partition].beginning <= position <= self.logs[partition].end
-        }
-        for partition in lost:
-            del member.positions[partition]
-        missing = [
-            partition
-            for partition in PARTITIONS
-            if self.owners[partition] == worker and partition not in member.positions
-        ]
-        if missing:
-            self.run(self._begin(member, missing, lost))
-
-    async def _begin(self, member: Member, missing: Iterable[Partition], lost: dict[Partition, int]) -> None:
-        async with member.store.transaction() as transaction:
-            progress = await transaction.progress(GROUP, TOPIC, self.topic_id)
-            starts = {}
-            for partition in missing:
-                log = self.logs[partition]
-                starts[partition] = (
-                    restart_out_of_range(
-                        position=lost[partition],
-                        progress=progress.get(partition),
-                        beginning=log.beginning,
-                    )
-                    if partition in lost
-                    else choose_start(
-                        committed=log.committed,
-                        progress=progress.get(partition),
-                        beginning=log.beginning,
-                    )
-                )
-                if partition not in progress:
-                    log.unknown_below = max(log.unknown_below, log.beginning)
-            await transaction.begin_at(GROUP, starts, self.topic_id)
-        if member.topic_id != self.topic_id:
-            member.positions.clear()
-        member.topic_id = self.topic_id
-        member.positions |= {partition: start.offset for partition, start in starts.items()}
-
-    def write(self, worker: int) -> None:
-        member = self.members[worker]
-        if member.in_hand is None:
-            return
-        (records, ranges), member.in_hand = member.in_hand, None
-        try:
-            self.run(_store(member.store, records, ranges))
-        except ProgressLostError:
-            member.positions.clear()
-        else:
-            member.uncommitted |= {partition: offsets.end for partition, offsets in ranges.items()}
-
-    def commit(self, worker: int) -> None:
-        """The broker refuses the commit of who is no longer the owner."""
-        member = self.members[worker]
-        for partition, end in member.uncommitted.items():
-            if self.owners[partition] == worker:
-                self.logs[partition].committed = end
-        member.uncommitted.clear()
-
-    def crash(self, worker: int) -> None:
-        member = self.members[worker]
-        member.positions.clear()
-        member.uncommitted.clear()
-        member.in_hand = None
+        before, self.world.owners[partition] = self.world.owners[partition], to
+        for worker in {before, to} if not is_frozen else {to}:
+            self.members[worker].rebalance()
 
     # What must be true
 
     def look(self) -> Seen:
-        seen = self.run(self.database.connection.fetchrow(LOOK, self.topic_id))
+        seen = self.run(self.database.connection.fetchrow(LOOK, self.world.topic_id))
         return Seen(
             {row[0]: (row[1], row[2]) for row in seen["rows"]},
             [tuple(row) for row in seen["letters"]],
@@ -321,7 +367,7 @@ class History(RuleBasedStateMachine):
             assert all(seen.rows[pattern] >= order for pattern, order in self.before.items())
         self.before, self.went_back = seen.rows, False
         assert len(seen.letters) == len(set(seen.letters))
-        for partition, log in self.logs.items():
+        for partition, log in self.world.logs.items():
             self._assert_written(log, seen.progress.get(partition[1], 0), seen)
 
     def _assert_written(self, log: Log, end: int, seen: Seen) -> None:
@@ -331,33 +377,24 @@ class History(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         """Everybody comes back, and reads to the end: then nothing that the log still has may be missing."""
-        for worker in WORKERS:
-            self.crash(worker)
-        self.owners = dict.fromkeys(PARTITIONS, 0)
-        self.poll(0, 1000)
-        self.write(0)
-        self.poll(0, 1000)
-        self.write(0)
+        self.world.owners = dict.fromkeys(PARTITIONS, 0)
+        for member in self.members:
+            member.start()
+        records = sum(len(log.records) for log in self.world.logs.values())
+        for _ in range(records + 2):  # one for each, and for a position that is out of range
+            self.take_a_turn(0, "poll write commit")
         seen = self.look()
-        for log in self.logs.values():
+        for log in self.world.logs.values():
             self._assert_written(log, log.end, seen)
-        logs = [*self.earlier_logs, *self.logs.values()]
+        logs = [*self.earlier_logs, *self.world.logs.values()]
         events = [record for log in logs for record in log.records if record.value]
         published = {(one.pattern_id, one.order) for one in map(_event, events) if one is not None}
         assert set(seen.rows.items()) <= published
         super().teardown()
 
 
-async def _store(
-    store: Store, records: Sequence[TopicRecord], ranges: dict[Partition, OffsetRange] | None
-) -> None:
-    batch = decode_batch(records, accepted_until=ACCEPTED_UNTIL, breaker=None)
-    async with store.transaction() as transaction:
-        await store_batch(transaction, batch, group=None if ranges is None else GROUP, ranges=ranges)
-
-
 def _event(record: TopicRecord) -> Event | None:
-    batch = decode_batch([record], accepted_until=ACCEPTED_UNTIL, breaker=None)
+    batch = decode_batch([record], accepted_until=ACCEPTED_UNTIL)
     return batch.accepted[0].event if batch.accepted else None
 
 
@@ -384,7 +421,14 @@ def test_no_history_of_faults_loses_or_falsifies_anything(migrated_database_url:
         stores = [Store(migrated_database_url) for _ in WORKERS]
         try:
             runner.run(connection.execute(MAKE_BACKUP))
-            History.database = Database(runner.run, connection, stores)
+            config = WorkerSettings(
+                database_url=SecretStr(migrated_database_url),
+                kafka_topic=TOPIC,
+                kafka_group_id=GROUP,
+                batch_max_records=3,
+                max_clock_skew_seconds=0,
+            )
+            History.database = Database(runner.run, connection, stores, config)
             run_state_machine_as_test(
                 History,
                 settings=settings(max_examples=HISTORIES, stateful_step_count=steps),

@@ -15,7 +15,7 @@ import yaml
 from pattern_metrics.consumer.cli.agents import topic_create
 from pattern_metrics.consumer.postgres.connection import CONNECT_SECONDS_MAX
 from pattern_metrics.consumer.settings import LogSettings, WorkerSettings
-from pattern_metrics.consumer.worker.session import LEAVE_SECONDS_MAX
+from pattern_metrics.consumer.timing import TIMING
 from tests.quality.test_compose import parse
 
 ROOT = Path(__file__).parents[2]
@@ -43,7 +43,7 @@ CHECK = (ROOT / "deploy/check.sh").read_text(encoding="utf-8")
 MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
 [SETTINGS] = KUSTOMIZATION["configMapGenerator"]
 LITERALS = dict(literal.split("=", 1) for literal in SETTINGS["literals"])
-STOP_SECONDS = int(LITERALS["SHUTDOWN_GRACE_SECONDS"]) + LEAVE_SECONDS_MAX + CONNECT_SECONDS_MAX
+STOP_SECONDS = int(LITERALS["SHUTDOWN_GRACE_SECONDS"]) + TIMING.leave + CONNECT_SECONDS_MAX
 
 
 @pytest.mark.parametrize("name", sorted(path.parent.name for path in KUBERNETES.glob("*/kustomization.yaml")))

@@ -11,7 +11,7 @@ import pytest
 
 from pattern_metrics.consumer.demo.embedded import HOST
 from pattern_metrics.consumer.settings import WorkerSettings
-from pattern_metrics.consumer.worker.session import LEAVE_SECONDS_MAX
+from pattern_metrics.consumer.timing import TIMING
 from pattern_metrics.publisher import ScorePublisher
 from tests.security.conftest import PASSWORD, USER, Credentials, SecuredKafka, SecuredPostgres
 from tests.support.command import SECONDS_MAX, CommandLine, WorkerProcess, environment_of
@@ -89,7 +89,7 @@ async def test_half_open_tls_connections_are_replaced_within_a_minute_and_keep_n
         await scene.publish(3)
         began_at = time.monotonic()
         assert await scene.worker.terminate() == 0
-        assert time.monotonic() - began_at < GRACE_SECONDS + LEAVE_SECONDS_MAX + SLACK_SECONDS
+        assert time.monotonic() - began_at < GRACE_SECONDS + TIMING.leave + SLACK_SECONDS
 
     async with (
         Proxy(secured_kafka.server.port_of("DETOUR"), detour) as to_kafka,

@@ -24,13 +24,15 @@ def a_batch(values: Iterable[PatternScored | bytes | None], first_offset: int = 
         TopicRecord(value.to_json() if isinstance(value, PatternScored) else value, offset=offset)
         for offset, value in enumerate(values, start=first_offset)
     ]
-    return decode_batch(records, accepted_until=FUTURE, breaker=None)
+    return decode_batch(records, accepted_until=FUTURE)
 
 
 async def write(store: Store, batch: Batch) -> Accounting:
     """In one transaction, without a group's progress."""
     async with store.transaction() as transaction:
-        return await store_batch(transaction, batch)
+        accounting, dead = await store_batch(transaction, batch)
+        await transaction.insert_dead_letters(dead)
+    return accounting
 
 
 async def costs_next_to_no_wal(

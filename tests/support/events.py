@@ -40,9 +40,6 @@ class TopicRecord:
     def content_type(self) -> bytes | None:
         return content_type_of(self.headers)
 
-    def let_go_of_value(self) -> None:
-        """It is nowhere else."""
-
 
 def fields(**changes: Any) -> dict[str, Any]:
     """The fields of a valid event, as JSON has them."""

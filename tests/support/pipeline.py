@@ -14,6 +14,7 @@ from pydantic import SecretStr
 
 from pattern_metrics.consumer.records.accounting import Accounting
 from pattern_metrics.consumer.settings import WorkerSettings
+from pattern_metrics.consumer.timing import TIMING, Timing
 from pattern_metrics.consumer.worker.worker import Worker
 from pattern_metrics.schemas.pattern_scored import PatternScored
 from tests.support.kafka import Broker
@@ -92,9 +93,9 @@ async def catch_up(settings: WorkerSettings) -> Accounting:
 
 
 @asynccontextmanager
-async def running(settings: WorkerSettings) -> AsyncIterator[Worker]:
+async def running(settings: WorkerSettings, timing: Timing = TIMING) -> AsyncIterator[Worker]:
     """A worker that runs meanwhile, and must still run at the end."""
-    worker = Worker(settings)
+    worker = Worker(settings, timing)
     task = asyncio.create_task(worker.run())
     try:
         yield worker

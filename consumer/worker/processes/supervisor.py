@@ -22,10 +22,10 @@ from pattern_metrics.consumer.settings import WorkerSettings
 from pattern_metrics.consumer.stopping import Stop, cancel, hearing_signals
 from pattern_metrics.consumer.telemetry.metric_table import RECORDS
 from pattern_metrics.consumer.telemetry.metrics import Lag, Metrics
+from pattern_metrics.consumer.timing import TIMING
 from pattern_metrics.consumer.worker.processes.fork_server import ForkServer, Life
 from pattern_metrics.consumer.worker.processes.member import STOP, STOP_AT_ONCE, Report
 from pattern_metrics.consumer.worker.processes.metrics_union import counts_of, unite
-from pattern_metrics.consumer.worker.session import LEAVE_SECONDS_MAX
 
 logger = structlog.get_logger()
 
@@ -40,7 +40,7 @@ ENDS_SECONDS: Final = 600.0
 
 BACKOFF_SECONDS_MAX: Final = 30.0
 
-KILL_SECONDS: Final = LEAVE_SECONDS_MAX + 2.0
+KILL_SECONDS: Final = TIMING.leave + 2.0
 """How long a process may take to end after its grace time, or after it was told to end at once."""
 
 

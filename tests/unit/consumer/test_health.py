@@ -1,4 +1,3 @@
-from types import SimpleNamespace
 from typing import Any
 
 import asyncpg
@@ -9,6 +8,7 @@ from structlog.testing import LogCapture
 import pattern_metrics.consumer.faults.health
 from pattern_metrics.consumer.faults.diagnosis import Diagnosis, Fault, diagnose, diagnose_beyond_rows
 from pattern_metrics.consumer.faults.health import REMINDER_SECONDS, Health
+from pattern_metrics.consumer.timing import Clock
 
 
 class Scene:
@@ -17,6 +17,10 @@ class Scene:
     def __init__(self) -> None:
         self.now = 1_000.0
         self.capture = LogCapture()
+
+    @property
+    def clock(self) -> Clock:
+        return Clock(monotonic=lambda: self.now)
 
     @property
     def lines(self) -> list[Any]:
@@ -29,9 +33,6 @@ class Scene:
 @pytest.fixture
 def scene(monkeypatch: pytest.MonkeyPatch) -> Scene:
     scene = Scene()
-    monkeypatch.setattr(
-        pattern_metrics.consumer.faults.health, "time", SimpleNamespace(monotonic=lambda: scene.now)
-    )
     logger = structlog.wrap_logger(None, processors=[scene.capture])
     monkeypatch.setattr(pattern_metrics.consumer.faults.health, "logger", logger)
     return scene
@@ -42,7 +43,7 @@ def test_a_worker_is_ready_until_something_is_wrong() -> None:
 
 
 def test_a_condition_is_logged_once_when_it_begins(scene: Scene) -> None:
-    health = Health()
+    health = Health(clock=scene.clock)
     for _ in range(100):
         health.fail("postgresql", ConnectionRefusedError("hunter2"), "waiting for it")
 
@@ -68,7 +69,7 @@ def test_the_log_tells_what_postgresql_said_where_the_hint_is_a_general_one(scen
         "W": "PL/pgSQL function refuse() line 1 at RAISE",
     }
     error = asyncpg.PostgresError.new(told)
-    health = Health()
+    health = Health(clock=scene.clock)
     health.report("postgresql", error, diagnose_beyond_rows(error))
     [line] = scene.lines
 
@@ -78,7 +79,7 @@ def test_the_log_tells_what_postgresql_said_where_the_hint_is_a_general_one(scen
 
 
 def test_a_condition_that_lasts_is_logged_again_as_a_reminder(scene: Scene) -> None:
-    health = Health()
+    health = Health(clock=scene.clock)
     health.fail("kafka", "Away", "waiting")
     for _ in range(int(REMINDER_SECONDS * 2.5)):
         scene.now += 1
@@ -89,7 +90,7 @@ def test_a_condition_that_lasts_is_logged_again_as_a_reminder(scene: Scene) -> N
 
 
 def test_another_hint_is_news_and_is_logged_at_once(scene: Scene) -> None:
-    health = Health()
+    health = Health(clock=scene.clock)
     health.fail("postgresql", "Away", "waiting")
     scene.now += 1
     health.fail("postgresql", "Missing", "migrate")
@@ -99,7 +100,7 @@ def test_another_hint_is_news_and_is_logged_at_once(scene: Scene) -> None:
 
 
 def test_an_end_is_logged_once_with_how_long_it_took(scene: Scene) -> None:
-    health = Health()
+    health = Health(clock=scene.clock)
     health.fail("kafka", "Away", "waiting")
     assert scene.lines
     scene.now += 12.34
@@ -117,7 +118,7 @@ def test_what_was_never_wrong_does_not_recover_aloud(scene: Scene) -> None:
 
 
 def test_a_second_outage_begins_anew(scene: Scene) -> None:
-    health = Health()
+    health = Health(clock=scene.clock)
     for _ in range(2):
         health.fail("kafka", "Away", "waiting")
         scene.now += 5
@@ -130,7 +131,7 @@ def test_a_second_outage_begins_anew(scene: Scene) -> None:
 
 
 def test_components_are_kept_apart(scene: Scene) -> None:
-    health = Health()
+    health = Health(clock=scene.clock)
     health.fail("kafka", "Away", "waiting")
     health.fail("postgresql", "Away", "waiting")
     health.recover("kafka")
@@ -147,7 +148,7 @@ def test_the_conditions_that_are_handed_out_are_a_copy() -> None:
 
 
 def test_a_report_names_the_class_and_the_sqlstate_and_never_the_text(scene: Scene) -> None:
-    health = Health()
+    health = Health(clock=scene.clock)
     error = asyncpg.UndefinedTableError("hunter2")
     health.report("postgresql", error, diagnose(error))
     health.report("kafka", OSError("hunter2"), Diagnosis(Fault.WEATHER, "waiting"))

@@ -1,13 +1,15 @@
 """What ingestion decides before it reaches the database: the breaker, and where a batch is cut."""
 
+from collections import Counter
+
 import pytest
 from aiokafka import TopicPartition
 from hypothesis import given
 from hypothesis import strategies as st
 
 from pattern_metrics.consumer.records.accounting import Accounting, Breaker
-from pattern_metrics.consumer.records.batch import Batch, decode_batch
-from pattern_metrics.consumer.records.offsets import OffsetRange, cut
+from pattern_metrics.consumer.records.batch import WORTH_SPLITTING, Batch, decode_batch
+from pattern_metrics.consumer.records.offsets import OffsetRange
 from tests.support.events import ACCEPTED_UNTIL, TopicRecord, value
 
 verdicts = st.lists(st.booleans(), max_size=40)
@@ -20,11 +22,13 @@ def records_of(validity: list[bool]) -> list[TopicRecord]:
 
 
 def decode(validity: list[bool], breaker: Breaker | None) -> Batch:
-    return decode_batch(records_of(validity), accepted_until=ACCEPTED_UNTIL, breaker=breaker)
+    batch = decode_batch(records_of(validity), accepted_until=ACCEPTED_UNTIL)
+    return batch if breaker is None else batch.until(breaker)
 
 
 def decoded(batch: Batch) -> int:
-    return len(batch.accepted) + len(batch.rejected)
+    assert batch.size == len(batch.accepted) + len(batch.rejected)
+    return batch.size
 
 
 def test_the_breaker_opens_at_its_limit_and_not_one_record_before() -> None:
@@ -84,7 +88,7 @@ def test_the_breaker_counts_on_from_batch_to_batch(first: list[bool], second: li
 @given(verdicts)
 def test_each_record_of_a_batch_is_accepted_or_rejected_in_its_order(validity: list[bool]) -> None:
     records = records_of(validity)
-    batch = decode_batch(records, accepted_until=ACCEPTED_UNTIL, breaker=None)
+    batch = decode_batch(records, accepted_until=ACCEPTED_UNTIL)
 
     assert [one.record for one in batch.accepted] == [
         record for record, valid in zip(records, validity, strict=True) if valid
@@ -92,7 +96,7 @@ def test_each_record_of_a_batch_is_accepted_or_rejected_in_its_order(validity: l
     assert [one.record for one in batch.rejected] == [
         record for record, valid in zip(records, validity, strict=True) if not valid
     ]
-    assert batch.last is (records[-1] if records else None)
+    assert [fate.record for fates in batch.fates.values() for fate in fates] == records
 
 
 RANGES = {
@@ -114,24 +118,71 @@ RANGES = {
 def test_progress_goes_as_far_as_what_was_decoded_and_not_further(
     partition: int, offset: int, expected: list[tuple[int, int]]
 ) -> None:
-    decoded = cut(dict(RANGES), TopicRecord(topic="t", partition=partition, offset=offset))
+    """The breaker opens at that record; the ranges without records lie before and after."""
+    fates = {
+        one: decode_batch(
+            [
+                TopicRecord(b"{", topic="t", partition=one.partition, offset=number)
+                for number in range(offsets.start, offsets.end)
+            ],
+            accepted_until=ACCEPTED_UNTIL,
+        ).fates[one]
+        for one, offsets in RANGES.items()
+    }
+    limit = sum(
+        number < partition or place <= offset
+        for number, offsets in enumerate(RANGES.values())
+        if number <= partition
+        for place in range(offsets.start, offsets.end)
+    )
+    decoded = Batch(fates, dict(RANGES)).until(Breaker(limit))
 
-    assert [(offsets.start, offsets.end) for offsets in decoded.values()] == expected
-    assert list(decoded) == list(RANGES)[: len(expected)]
+    assert [(offsets.start, offsets.end) for offsets in decoded.ranges.values()] == expected
+    assert list(decoded.ranges) == list(RANGES)[: len(expected)]
 
 
 def test_the_markers_after_the_last_record_count_as_decoded_unless_the_breaker_is_open() -> None:
     """A range may end beyond its last record (transaction markers, compaction)."""
-    records = records_of([True, False])
-    partition = TopicPartition(records[0].topic, 0)
-    ranges = {partition: OffsetRange(0, 15)}
+    fates = decode_batch(records_of([True, False]), accepted_until=ACCEPTED_UNTIL).fates
+    [partition] = fates
+    batch = Batch(fates, {partition: OffsetRange(0, 15)})
 
-    open_breaker = decode_batch(records, accepted_until=ACCEPTED_UNTIL, breaker=Breaker(1))
-    assert cut(ranges, open_breaker.last) == {partition: OffsetRange(0, 11)}
+    assert batch.until(Breaker(2)) is batch
+    assert batch.until(Breaker(1)).ranges == {partition: OffsetRange(0, 11)}
 
 
 def test_without_any_record_the_ranges_stay_as_they_are() -> None:
-    assert cut(dict(RANGES), None) == RANGES
+    batch = Batch({}, dict(RANGES))
+
+    assert batch.until(Breaker(1)).ranges == RANGES
+    assert batch.first(0) == (batch, None)
+
+
+def test_an_open_breaker_lets_nothing_through() -> None:
+    breaker = Breaker(1)
+    breaker.observe(valid=False)
+
+    assert decode([True], breaker) == Batch()
+
+
+partitions = st.dictionaries(st.integers(0, 5), st.integers(0, 3 * WORTH_SPLITTING), max_size=6)
+
+
+@given(partitions, st.integers(1, 4))
+def test_the_parts_of_a_batch_share_no_partition_and_are_the_whole(sizes: dict[int, int], parts: int) -> None:
+    [fate] = decode_batch([TopicRecord(b"{")], accepted_until=ACCEPTED_UNTIL).rejected
+    whole = Batch(
+        {("t", number): [fate] * size for number, size in sizes.items() if size},
+        {("t", number): OffsetRange(0, size + 1) for number, size in sizes.items()},
+    )
+
+    split = whole.split(parts)
+
+    assert len(split) <= parts
+    assert Counter(one for part in split for one in part.ranges) == Counter(whole.ranges.keys())
+    assert {one: fates for part in split for one, fates in part.fates.items()} == whole.fates
+    assert all(part.fates.keys() <= part.ranges.keys() for part in split)
+    assert len(split) <= 1 or whole.size >= WORTH_SPLITTING
 
 
 counts = st.builds(Accounting, st.integers(0), st.integers(0), st.integers(0))

@@ -4,28 +4,23 @@ import os
 import sys
 import threading
 from collections.abc import Iterator
-from types import SimpleNamespace
 
 import pytest
 import structlog
 
-import pattern_metrics.consumer.telemetry.logs
 from pattern_metrics.consumer.settings import LogSettings
 from pattern_metrics.consumer.telemetry.logs import LINES_MAX, REPEAT_SECONDS, RepeatFilter, configure_logging
+from pattern_metrics.consumer.timing import Clock
 from tests.support.waiting import eventually
 
 
-class Clock:
+class Moment:
     now = 0.0
 
 
 @pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    clock = Clock()
-    monkeypatch.setattr(
-        pattern_metrics.consumer.telemetry.logs, "time", SimpleNamespace(monotonic=lambda: clock.now)
-    )
-    return clock
+def clock() -> Moment:
+    return Moment()
 
 
 @pytest.fixture
@@ -43,8 +38,8 @@ def said(name: str, message: str, *args: object) -> logging.LogRecord:
     return logging.LogRecord(name, logging.WARNING, __file__, 1, message, args, None)
 
 
-def test_a_library_may_say_the_same_only_now_and_then(clock: Clock) -> None:
-    repeats = RepeatFilter()
+def test_a_library_may_say_the_same_only_now_and_then(clock: Moment) -> None:
+    repeats = RepeatFilter(Clock(monotonic=lambda: clock.now))
     passed = []
     for second in range(int(2 * REPEAT_SECONDS) + 1):
         clock.now = float(second)
@@ -54,8 +49,8 @@ def test_a_library_may_say_the_same_only_now_and_then(clock: Clock) -> None:
     assert passed == [0, REPEAT_SECONDS, 2 * REPEAT_SECONDS]
 
 
-def test_what_was_held_back_is_counted_at_the_next_time(clock: Clock) -> None:
-    repeats = RepeatFilter()
+def test_what_was_held_back_is_counted_at_the_next_time(clock: Moment) -> None:
+    repeats = RepeatFilter(Clock(monotonic=lambda: clock.now))
     for _ in range(50):
         repeats.filter(said("aiokafka", "away"))
     clock.now = REPEAT_SECONDS

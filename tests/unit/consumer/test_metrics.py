@@ -12,11 +12,11 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from pattern_metrics.consumer.faults.diagnosis import Fault
 from pattern_metrics.consumer.records.accounting import Accounting
-from pattern_metrics.consumer.records.batch import Batch
+from pattern_metrics.consumer.records.batch import Batch, batch_of
 from pattern_metrics.consumer.records.offsets import OffsetRange, Start
-from pattern_metrics.consumer.records.record import Rejected
+from pattern_metrics.consumer.records.record import Accepted, Rejected
 from pattern_metrics.consumer.telemetry.metric_table import TABLE
-from pattern_metrics.consumer.telemetry.metrics import Metrics, Span
+from pattern_metrics.consumer.telemetry.metrics import Metrics
 from pattern_metrics.schemas.dead_letter import RejectReason
 from tests.support.events import TopicRecord, accepted, event
 from tests.support.scraping import Answer, Samples
@@ -31,21 +31,28 @@ def samples(metrics: Metrics) -> Samples:
 
 def a_batch(valid: int, *reasons: RejectReason) -> Batch:
     rejected = [Rejected(TopicRecord(), reason, "as it was") for reason in reasons]
-    return Batch([accepted(event(), offset) for offset in range(valid)], rejected, None)
+    return batch_of([*(accepted(event(), offset) for offset in range(valid)), *rejected])
+
+
+def a_batch_of_times(partition: TopicPartition, first: float, last: float) -> Batch:
+    """Two records with these timestamps."""
+    records = [
+        TopicRecord(topic=partition.topic, partition=partition.partition, timestamp=round(1000 * seconds))
+        for seconds in (first, last)
+    ]
+    return batch_of([Accepted(record, event()) for record in records])
 
 
 @pytest.fixture
 def metrics() -> Metrics:
     """One that was told everything there is to tell."""
     made = Metrics()
-    spans = {FIRST: Span(1, 2)}
     batch = a_batch(3, RejectReason.TOMBSTONE, RejectReason.TOMBSTONE)
     made.partitions_assigned(2)
     made.reading_started({FIRST: Start(10, OffsetRange(4, 10)), SECOND: Start(0)})
-    made.spans_read(spans)
-    made.batch_decoded(5, 0.1)
+    made.batch_read(batch, 0.1)
     made.failed("postgresql", Fault.WEATHER)
-    made.batch_written(batch, Accounting(applied=1, superseded=1, dead_letters=3), spans, 0.2)
+    made.batch_written(batch, Accounting(applied=1, superseded=1, dead_letters=3), 0.2)
     made.lag_observed({FIRST: 7, SECOND: 0})
     made.offsets_committed(0.3)
     made.oldest_dead_letter_observed(60)
@@ -129,11 +136,11 @@ def test_lag_in_seconds_is_how_long_the_next_record_has_been_waiting() -> None:
 
     metrics.lag_observed({FIRST: 5, SECOND: 0})
     at_first = seconds(FIRST)
-    metrics.spans_read({SECOND: Span(now - 500, now - 400)})
+    metrics.batch_read(first := a_batch_of_times(SECOND, now - 500, now - 400), 0)
     metrics.lag_observed({FIRST: 5, SECOND: 5})
     unwritten = seconds(SECOND)
-    metrics.spans_read({SECOND: Span(now - 300, now - 200)})
-    metrics.batch_written(a_batch(0), Accounting(), {SECOND: Span(now - 500, now - 400)}, 0)
+    metrics.batch_read(a_batch_of_times(SECOND, now - 300, now - 200), 0)
+    metrics.batch_written(first, Accounting(), 0)
     metrics.lag_observed({FIRST: 5, SECOND: 2})
     half_written = seconds(SECOND)
     metrics.lag_observed({FIRST: 5, SECOND: 0})
@@ -149,8 +156,8 @@ def test_lag_in_seconds_goes_by_the_record_that_is_next_once_it_is_read() -> Non
     metrics, now = Metrics(), time.time()
 
     metrics.lag_observed({FIRST: 5})
-    metrics.spans_read({FIRST: Span(now - 7200, now - 7100)})
-    metrics.spans_read({FIRST: Span(now - 9000, now - 100)})
+    metrics.batch_read(a_batch_of_times(FIRST, now - 7200, now - 7100), 0)
+    metrics.batch_read(a_batch_of_times(FIRST, now - 9000, now - 100), 0)
     metrics.lag_observed({FIRST: 9})
 
     assert 7200 <= metrics.lags()[FIRST].seconds < 7260

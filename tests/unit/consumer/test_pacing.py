@@ -1,22 +1,20 @@
-from types import SimpleNamespace
-
 import asyncpg
 import pytest
 from aiokafka import TopicPartition
 from hypothesis import given
 from hypothesis import strategies as st
 
-import pattern_metrics.consumer.worker.writers
-from pattern_metrics.consumer.records.batch import Part, decode_batch
+from pattern_metrics.consumer.records.batch import Batch, decode_batch
 from pattern_metrics.consumer.records.offsets import OffsetRange
 from pattern_metrics.consumer.records.record import Record
-from pattern_metrics.consumer.worker.writers import QUICK_SECONDS_MAX, Pace
+from pattern_metrics.consumer.timing import TIMING, Clock
+from pattern_metrics.consumer.worker.writers import BatchLimit
 from tests.support.batches import FUTURE
 from tests.support.events import TopicRecord
 from tests.support.pipeline import an_event
 
 
-def a_part(validity_by_partition: dict[int, list[bool]]) -> Part:
+def a_part(validity_by_partition: dict[int, list[bool]]) -> Batch:
     """Records of every second offset, with a marker after the last one of each partition."""
     records, ranges = list[TopicRecord](), dict[tuple[str, int], OffsetRange]()
     for number, validity in validity_by_partition.items():
@@ -24,15 +22,16 @@ def a_part(validity_by_partition: dict[int, list[bool]]) -> Part:
             value = an_event(place).to_json() if is_valid else b"poison"
             records.append(TopicRecord(value, topic="t", partition=number, offset=2 * place))
         ranges[TopicPartition("t", number)] = OffsetRange(0, 2 * len(validity) + 1)
-    return Part(decode_batch(records, accepted_until=FUTURE, breaker=None), ranges)
+    decoded = decode_batch(records, accepted_until=FUTURE)
+    return Batch({TopicPartition(*one): fates for one, fates in decoded.fates.items()}, ranges)
 
 
-def records_of(part: Part) -> list[Record]:
-    accepted, rejected = part.batch.accepted, part.batch.rejected
+def records_of(part: Batch) -> list[Record]:
+    accepted, rejected = part.accepted, part.rejected
     return [one.record for one in accepted] + [one.record for one in rejected]
 
 
-def be_too_long(pace: Pace, part: Part) -> None:
+def be_too_long(pace: BatchLimit, part: Batch) -> None:
     with pytest.raises(asyncpg.QueryCanceledError), pace.learn(part):
         raise asyncpg.QueryCanceledError
 
@@ -40,7 +39,7 @@ def be_too_long(pace: Pace, part: Part) -> None:
 WHOLE = a_part({0: [True] * 8})
 
 
-def count_of_next(pace: Pace) -> int:
+def count_of_next(pace: BatchLimit) -> int:
     return len(records_of(pace.take(WHOLE)[0]))
 
 
@@ -51,11 +50,11 @@ def count_of_next(pace: Pace) -> int:
 def test_the_parts_of_a_batch_are_the_whole_and_none_passes_an_unwritten_record(
     validity_by_partition: dict[int, list[bool]], failures: int
 ) -> None:
-    whole, pace = a_part(validity_by_partition), Pace()
+    whole, pace = a_part(validity_by_partition), BatchLimit()
     for _ in range(failures):
         be_too_long(pace, pace.take(whole)[0])
     written, progress = list[Record](), dict[tuple[str, int], int]()
-    rest: Part | None = whole
+    rest: Batch | None = whole
     while rest is not None:
         part, rest = pace.take(rest)
         for partition, offsets in part.ranges.items():
@@ -78,7 +77,7 @@ def place(record: Record) -> tuple[int, int]:
 
 
 def test_what_takes_too_long_is_halved_down_to_one_record() -> None:
-    pace, counts = Pace(), list[int]()
+    pace, counts = BatchLimit(), list[int]()
     for _ in range(5):
         part, _ = pace.take(WHOLE)
         counts.append(len(records_of(part)))
@@ -87,25 +86,20 @@ def test_what_takes_too_long_is_halved_down_to_one_record() -> None:
     assert counts == [8, 4, 2, 1, 1]
 
 
-@pytest.mark.parametrize(("seconds", "count"), [(0, 4), (QUICK_SECONDS_MAX, 2)])
-def test_what_is_quick_is_doubled_again_and_what_is_not_stays(
-    seconds: float, count: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    clock = SimpleNamespace(now=0.0)
-    monkeypatch.setattr(
-        pattern_metrics.consumer.worker.writers, "time", SimpleNamespace(monotonic=lambda: clock.now)
-    )
-    pace = Pace()
+@pytest.mark.parametrize(("seconds", "count"), [(0, 4), (TIMING.quick, 2)])
+def test_what_is_quick_is_doubled_again_and_what_is_not_stays(seconds: float, count: int) -> None:
+    moments = [0.0]
+    pace = BatchLimit(clock=Clock(monotonic=lambda: moments[-1]))
     for _ in range(2):
         be_too_long(pace, pace.take(WHOLE)[0])
     with pace.learn(pace.take(WHOLE)[0]):
-        clock.now += seconds
+        moments.append(seconds)
 
     assert count_of_next(pace) == count
 
 
 def test_any_other_failure_says_nothing_about_the_size() -> None:
-    pace = Pace()
+    pace = BatchLimit()
     with pytest.raises(ConnectionResetError), pace.learn(WHOLE):
         raise ConnectionResetError
 

@@ -3,26 +3,28 @@
 import math
 from collections.abc import Mapping
 from itertools import permutations
-from types import SimpleNamespace
 
-import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from pattern_metrics.consumer.records.accounting import Accounting
 from pattern_metrics.consumer.records.batch import Batch
-from pattern_metrics.consumer.telemetry import metrics as metrics_module
-from pattern_metrics.consumer.telemetry.metrics import Metrics, Span
+from pattern_metrics.consumer.telemetry.metrics import Metrics
+from pattern_metrics.consumer.timing import CLOCK, Clock
 from pattern_metrics.consumer.worker.processes.metrics_union import counts_of, unite
 
 Samples = dict[tuple[str, tuple[str, ...]], float]
 
 
 def a_process(
-    *, applied: int = 0, lags: Mapping[tuple[str, int], int] | None = None, oldest: float | None = None
+    *,
+    applied: int = 0,
+    lags: Mapping[tuple[str, int], int] | None = None,
+    oldest: float | None = None,
+    clock: Clock = CLOCK,
 ) -> Metrics:
-    metrics = Metrics()
+    metrics = Metrics(clock)
     if applied:
-        metrics.batch_written(Batch([], [], None), Accounting(applied=applied), {("t", 0): Span(0, 0)}, 0.02)
+        metrics.batch_written(Batch(), Accounting(applied=applied), 0.02)
     metrics.lag_observed(lags or {})
     if oldest is not None:
         metrics.oldest_dead_letter_observed(oldest)
@@ -83,14 +85,12 @@ def test_ready_are_all_or_none_and_an_obstacle_is_that_of_any() -> None:
     assert samples_of(unite([ready, ready], []).decode())["pattern_metrics_ready", ()] == 1
 
 
-def test_the_last_commit_is_of_the_one_with_lag_that_committed_longest_ago(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_the_last_commit_is_of_the_one_with_lag_that_committed_longest_ago() -> None:
     """One that is stuck is not hidden by those that go on, nor is one that has nothing to do taken for it."""
 
     def committed(at: float, lag: int) -> str:
-        monkeypatch.setattr(metrics_module, "time", SimpleNamespace(time=lambda: at, monotonic=lambda: at))
-        process = a_process(lags={("t", int(at)): lag})
+        clock = Clock(wall=lambda: at, monotonic=lambda: at)
+        process = a_process(lags={("t", int(at)): lag}, clock=clock)
         process.offsets_committed(0.01)
         return text_of(process)
 

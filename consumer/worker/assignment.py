@@ -1,0 +1,131 @@
+"""The partitions of this worker from one rebalance to the next. Pure: no I/O, no clock, no `await`."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from uuid import UUID
+
+from pattern_metrics.consumer.records.offsets import OffsetRange, Partition, Start
+
+
+@dataclass(slots=True)
+class Place:
+    """How far a partition is.
+
+    Attributes:
+        read_to: the next offset to read; None until it is known where to start, or start again.
+        written_to: the database holds everything below; None until it is known.
+        owed: the offset to commit; None where none is owed.
+        out_of_range: the position that the broker said it does not have; None where it said no such thing.
+    """
+
+    read_to: int | None = None
+    written_to: int | None = None
+    owed: int | None = None
+    out_of_range: int | None = None
+
+
+class Assignment:
+    """The assigned partitions and their progress.
+
+    A rebalance replaces the whole object. The holder of an older object, such as a batch in flight, compares
+    it with the current one by identity. What the holder notes in the older object changes nothing.
+
+    Args:
+        partitions: all that are assigned.
+    """
+
+    def __init__(self, partitions: Iterable[Partition] = ()) -> None:
+        self._places = {partition: Place() for partition in sorted(partitions)}
+        self.topic_ids: dict[str, UUID | None] = {}
+        """Topic → the ID that its offsets belong to; None where the broker gives topics no ID."""
+
+    @property
+    def partitions(self) -> frozenset[Partition]:
+        """All assigned partitions."""
+        return frozenset(self._places)
+
+    @property
+    def missing(self) -> frozenset[Partition]:
+        """The partitions of which it is not known where to read."""
+        return frozenset(one for one, place in self._places.items() if place.read_to is None)
+
+    @property
+    def positions(self) -> dict[Partition, int]:
+        """Partition → the next offset to read, where that is known."""
+        return {one: place.read_to for one, place in self._places.items() if place.read_to is not None}
+
+    @property
+    def written_to(self) -> dict[Partition, int]:
+        """Partition → the offset below which everything is written, where that is known."""
+        return {one: place.written_to for one, place in self._places.items() if place.written_to is not None}
+
+    @property
+    def owed(self) -> dict[Partition, int]:
+        """Partition → the offset to commit."""
+        return {one: place.owed for one, place in self._places.items() if place.owed is not None}
+
+    @property
+    def positions_out_of_range(self) -> dict[Partition, int]:
+        """Partition → the position that the broker does not have."""
+        return {
+            one: place.out_of_range for one, place in self._places.items() if place.out_of_range is not None
+        }
+
+    def start(self, starts: Mapping[Partition, Start], topic_ids: Mapping[str, UUID | None]) -> None:
+        """Begin to read partitions.
+
+        Positions of a topic that turns out to have another ID are void: they belong to the topic that was
+        there before.
+        """
+        for topic, topic_id in topic_ids.items():
+            if self.topic_ids.get(topic) not in (None, topic_id):
+                self._void(partition for partition in self._places if partition[0] == topic)
+            self.topic_ids[topic] = topic_id
+        for partition, start in starts.items():
+            owed = self._places[partition].owed if start.gap is None else start.offset
+            self._places[partition] = Place(read_to=start.offset, written_to=start.offset, owed=owed)
+
+    def read(self, ends: Mapping[Partition, int]) -> dict[Partition, OffsetRange]:
+        """Move on to the client's positions after a poll.
+
+        Returns:
+            The offsets that were read of each partition that has moved on, in the order of `ends`.
+        """
+        ranges = {}
+        for partition, end in ends.items():
+            place = self._places[partition]
+            if place.read_to is not None and end > place.read_to:
+                ranges[partition] = OffsetRange(place.read_to, end, self.topic_ids.get(partition[0]))
+                place.read_to = end
+        return ranges
+
+    def written(self, ranges: Mapping[Partition, OffsetRange]) -> None:
+        """Note that the database holds these offsets: from now on a commit of them is owed."""
+        for partition, offsets in ranges.items():
+            self._places[partition].written_to = self._places[partition].owed = offsets.end
+
+    def committed(self, offsets: Mapping[Partition, int]) -> None:
+        """Note that nothing more is owed than what was written since."""
+        for partition, offset in offsets.items():
+            if self._places[partition].owed == offset:
+                self._places[partition].owed = None
+
+    def out_of_range(self, offsets: Mapping[Partition, int]) -> None:
+        """Note that the broker does not have these positions."""
+        for partition, offset in offsets.items():
+            if partition in self._places:
+                self._places[partition].read_to = None
+                self._places[partition].out_of_range = offset
+
+    def unsettle(self) -> None:
+        """Ask again for all partitions where to read."""
+        self._void(self._places)
+
+    def lost(self) -> None:
+        """Note that the database went back: every position is void, and nothing is owed."""
+        for place in self._places.values():
+            place.read_to = place.owed = None
+
+    def _void(self, partitions: Iterable[Partition]) -> None:
+        for partition in partitions:
+            self._places[partition].read_to = None

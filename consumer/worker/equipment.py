@@ -1,0 +1,37 @@
+"""What the sessions of a worker share."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from pattern_metrics.consumer.faults.health import Health
+from pattern_metrics.consumer.postgres.store import Store
+from pattern_metrics.consumer.records.accounting import Breaker
+from pattern_metrics.consumer.settings import WorkerSettings
+from pattern_metrics.consumer.stopping import Stop
+from pattern_metrics.consumer.telemetry.metrics import Metrics
+from pattern_metrics.consumer.timing import CLOCK, TIMING, Clock, Timing
+
+
+@dataclass(frozen=True, slots=True)
+class Equipment:
+    """What outlives a session.
+
+    Attributes:
+        settings: of the worker.
+        stores: its connections to PostgreSQL.
+        stop: whether, and until when, it has to stop.
+        health: what keeps it from being ready.
+        breaker: guards the table of dead letters.
+        metrics: what it counts.
+        timing: how long it waits.
+        clock: measures that.
+    """
+
+    settings: WorkerSettings
+    stores: Sequence[Store]
+    stop: Stop
+    health: Health
+    breaker: Breaker
+    metrics: Metrics
+    timing: Timing = TIMING
+    clock: Clock = CLOCK

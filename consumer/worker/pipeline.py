@@ -1,0 +1,188 @@
+"""The steps that a record takes: position → poll → write → commit. A session decides when each is due."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from uuid import UUID
+
+import structlog
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.errors import NoOffsetForPartitionError, OffsetOutOfRangeError
+
+from pattern_metrics.consumer.faults.retrying import persevere
+from pattern_metrics.consumer.kafka.watch import StalledError
+from pattern_metrics.consumer.records.accounting import Accounting
+from pattern_metrics.consumer.records.batch import Batch
+from pattern_metrics.consumer.telemetry.tracing import OFF, BatchTrace, begin_batch
+from pattern_metrics.consumer.worker.assignment import Assignment
+from pattern_metrics.consumer.worker.commits import Commits
+from pattern_metrics.consumer.worker.equipment import Equipment
+from pattern_metrics.consumer.worker.polling import fill
+from pattern_metrics.consumer.worker.progress import ask_broker, settle
+from pattern_metrics.consumer.worker.writers import Writers
+
+logger = structlog.get_logger()
+
+TopicIds = Callable[[], Awaitable[Mapping[str, UUID | None]]]
+"""Asks a broker for the ID of each topic (see `kafka.broker.topic_id`)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Flight:
+    """A batch that is polled and not yet committed, with the assignment it was read under, and its trace."""
+
+    batch: Batch
+    assignment: Assignment
+    trace: BatchTrace
+
+
+class Pipeline:
+    """The steps of one member of the consumer group.
+
+    Args:
+        equipment: what it works with.
+        consumer: the member.
+        topic_ids: asks for the IDs of the topics.
+
+    Attributes:
+        assignment: what the group has assigned. Each rebalance replaces it.
+        accounting: what became of the records that are written.
+        in_flight: the number of batches that are polled and not yet landed.
+        settled: set while that is 0.
+    """
+
+    def __init__(self, equipment: Equipment, consumer: AIOKafkaConsumer, topic_ids: TopicIds) -> None:
+        self.assignment = Assignment()
+        self.accounting = Accounting()
+        self.in_flight = 0
+        self.settled = asyncio.Event()
+        self.settled.set()
+        self._equipment = equipment
+        self._consumer = consumer
+        self._topic_ids = topic_ids
+        self._commits = Commits(consumer, equipment)
+        self._writers = Writers(
+            equipment.stores,
+            equipment.settings.kafka_group_id,
+            equipment.health,
+            equipment.breaker,
+            equipment.metrics,
+            equipment.timing,
+        )
+
+    # What the group says
+
+    def assign(self, partitions: Iterable[TopicPartition]) -> None:
+        """Begin a new assignment. `position` finds out where to read its partitions."""
+        self.assignment = Assignment(partitions)
+
+    def revoke(self) -> None:
+        """Drop the assignment, with all that was read and not yet committed under it."""
+        self.assignment = Assignment()
+        self._commits.forget()
+
+    def renew(self) -> None:
+        """Void all that was read: a topic is another one than it was thought to be."""
+        self.assignment = Assignment(self.assignment.partitions)
+
+    def go_back(self) -> None:
+        """Read again from where the database is."""
+        logger.warning("database_went_back", hint="reading again from where the database is")
+        self.assignment.lost()
+        self._commits.forget()
+
+    # The steps
+
+    async def position(self) -> bool:
+        """Find out where to read the partitions of which that is not known, and seek there.
+
+        Returns:
+            Whether it was found out now: not where nothing was missing or a rebalance came in between.
+
+        Raises:
+            StalledError: the broker does not answer in time.
+            KafkaError: the broker refused.
+            OSError: no broker is reachable.
+        """
+        assignment, equipment = self.assignment, self._equipment
+        if not assignment.missing:
+            return False
+        try:
+            async with asyncio.timeout(equipment.timing.answer):
+                known = await ask_broker(self._consumer, self._topic_ids, assignment.missing)
+        except TimeoutError:
+            raise StalledError("the broker does not tell the group's offsets") from None
+        group, lost = equipment.settings.kafka_group_id, assignment.positions_out_of_range
+        choose = partial(settle, equipment.stores[0], group, known, lost)
+        starts = await persevere("postgresql", choose, equipment.health)
+        if assignment is not self.assignment:
+            return False
+        assignment.start(starts, known.topic_ids)
+        for partition, start in starts.items():
+            self._consumer.seek(partition, start.offset)
+        equipment.metrics.reading_started(starts)
+        return True
+
+    async def poll(self) -> Flight | None:
+        """Take and decode what is there; None where nothing is, or a rebalance came in between.
+
+        Between the poll's return and the batch's counting as in flight nothing yields.
+
+        Raises:
+            KafkaError: the client could not fetch.
+        """
+        assignment, equipment = self.assignment, self._equipment
+        settings = equipment.settings
+        trace = begin_batch(settings.kafka_topic, settings.kafka_group_id)
+        positions = assignment.positions
+        try:
+            fates, decode_seconds = await fill(
+                self._consumer, tuple(positions), settings, equipment.timing, equipment.clock
+            )
+        except NoOffsetForPartitionError:
+            # aiokafka 0.14 may report, once, a partition as of before it was positioned.
+            assignment.unsettle()
+            return None
+        except OffsetOutOfRangeError as error:
+            assignment.out_of_range(error.args[0])
+            return None
+        if assignment is not self.assignment:
+            return None
+        # In the order of the records; then the partitions of which only markers or holes were passed.
+        order = dict.fromkeys([*fates, *positions])
+        ranges = assignment.read({one: await self._consumer.position(one) for one in order})
+        if not ranges:
+            return None
+        batch = Batch(fates, ranges)
+        self.in_flight += 1
+        self.settled.clear()
+        equipment.metrics.batch_read(batch, decode_seconds)
+        trace.polled(fates.values(), decode_seconds)
+        return Flight(batch.until(equipment.breaker), assignment, trace)
+
+    async def write(self, flight: Flight) -> Accounting:
+        """Write a batch with its dead letters and its progress.
+
+        Raises:
+            ProgressLostError: the database went back in time.
+        """
+        return await self._writers.write(flight.batch, partial(self._landed, flight.assignment), flight.trace)
+
+    async def commit(self, trace: BatchTrace = OFF) -> None:
+        """Commit what is written: the first invariant is that this comes after."""
+        await self._commits.commit(self.assignment, trace)
+
+    def land(self) -> None:
+        """Note that a batch is done with, whether it is committed or void."""
+        self.in_flight -= 1
+        if self.in_flight == 0:
+            self.settled.set()
+
+    async def close(self) -> None:
+        """End what still goes on, once the client is stopped."""
+        await self._commits.close()
+
+    def _landed(self, assignment: Assignment, batch: Batch, accounting: Accounting) -> None:
+        self.accounting += accounting
+        assignment.written(batch.ranges)
