@@ -1,18 +1,20 @@
 """The environment (or a `.env` file) as typed settings. Each field's name in upper case is its variable."""
 
-from typing import Annotated, Final, Literal, TypeVar
-from urllib.parse import parse_qs, urlsplit
+import getpass
+import os
+from collections.abc import Mapping
+from typing import Annotated, Any, Final, Literal, TypeVar
 
 from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsError
 
+from pattern_metrics.consumer.database_url import parse_database_url
 from pattern_metrics.schemas.settings.clock import ClockSettings
-from pattern_metrics.schemas.settings.kafka import KafkaSettings, require_hosts
-
-_SESSION_ATTRS: Final = {"any", "primary", "standby", "prefer-standby", "read-write", "read-only"}
-"""What the driver knows; its own message does not."""
+from pattern_metrics.schemas.settings.kafka import KafkaSettings
 
 SettingsT = TypeVar("SettingsT", bound=BaseSettings)
+
+_NO_OPTIONS: Final[Mapping[str, Any]] = {}
 
 
 class InvalidSettingError(Exception):
@@ -39,24 +41,30 @@ class DatabaseSettings(BaseSettings):
 
     database_url: SecretStr = Field(
         description="postgresql://USER:PASSWORD@HOST:PORT/DATABASE, with any libpq parameter asyncpg knows; "
+        "@ / ? # % in user and password as %40 %2F %3F %23 %25; "
         "several hosts with target_session_attrs=primary follow a failover."
     )
     history_enabled: bool = Field(
         default=False, description="Whether every measurement is kept as well, in pattern_quality_history."
     )
 
-    @field_validator("database_url")
+    @field_validator("database_url", mode="before")
     @classmethod
-    def _require_postgresql(cls, value: SecretStr) -> SecretStr:
-        url = urlsplit(value.get_secret_value())
-        if url.scheme not in {"postgresql", "postgres"}:
-            raise ValueError("must begin with postgresql://")
-        if "@" in url.path + url.query + url.fragment:
-            raise ValueError("a / ? or # in user or password must be written as %2F, %3F or %23")
-        if not _SESSION_ATTRS.issuperset(parse_qs(url.query).get("target_session_attrs", ())):
-            raise ValueError(f"target_session_attrs must be one of {', '.join(sorted(_SESSION_ATTRS))}")
-        require_hosts(url.netloc.rpartition("@")[2])
+    def _require_usable(cls, value: object) -> object:
+        """Before pydantic's own check, whose message for bytes that are not UTF-8 has no remedy."""
+        text = value.get_secret_value() if isinstance(value, SecretStr) else value
+        if isinstance(text, str) and not parse_database_url(text).names_user:
+            _require_default_user()
         return value
+
+
+def _require_default_user() -> None:
+    try:
+        os.environ.get("PGUSER") or getpass.getuser()
+    except (KeyError, OSError):
+        raise ValueError(
+            "names no USER, and this process has no name: write postgresql://USER@HOST/DATABASE"
+        ) from None
 
 
 class HttpSettings(BaseSettings):
@@ -102,17 +110,22 @@ class DashboardSettings(DatabaseSettings, HttpSettings):
     """All that `dashboard` needs."""
 
 
-def load(settings_class: type[SettingsT]) -> SettingsT:
+def load(settings_class: type[SettingsT], options: Mapping[str, Any] = _NO_OPTIONS) -> SettingsT:
     """Read settings from the environment.
 
+    Args:
+        settings_class: the settings to read.
+        options: values from the command line, by field; they win.
+
     Raises:
-        InvalidSettingError: names the first setting that is missing or wrong.
+        InvalidSettingError: names the first setting, or the option, that is missing or wrong.
     """
     try:
-        return settings_class()
+        return settings_class(**options)
     except ValidationError as error:
         first = error.errors(include_url=False, include_context=False, include_input=False)[0]
-        name = str(first["loc"][0]).upper() if first["loc"] else ""
+        field = str(first["loc"][0]) if first["loc"] else ""
+        name = f"--{field.replace('_', '-')}" if field in options else field.upper()
         message = first["msg"].removeprefix("Value error, ")
         raise InvalidSettingError(f"{name}: {message}" if name else message) from None
     except SettingsError as error:

@@ -61,10 +61,15 @@ def parse_time(text: str) -> datetime:
     return moment
 
 
-def load_settings(settings_class: type[SettingsT]) -> SettingsT:
-    """Read settings; one that is missing or wrong ends the command with exit code 2."""
+def load_settings(settings_class: type[SettingsT], database_url: str | None = None) -> SettingsT:
+    """Read settings; one that is missing or wrong ends the command with exit code 2.
+
+    Args:
+        settings_class: the settings to read.
+        database_url: the value of the option --database-url, if the command has it.
+    """
     try:
-        return load(settings_class)
+        return load(settings_class, {} if database_url is None else {"database_url": database_url})
     except InvalidSettingError as error:
         fail(f"error: {error}", 2)
 
@@ -122,7 +127,9 @@ def run(work: Coroutine[Any, Any, T], about: str) -> T:
         diagnosis = diagnose(error)
         if diagnosis.fault is Fault.UNKNOWN:
             raise
-        if isinstance(error, (asyncpg.PostgresError, asyncpg.InterfaceError)):
+        if isinstance(error, (asyncpg.PostgresError, asyncpg.InterfaceError)) and not about.startswith(
+            "PostgreSQL"
+        ):
             about = POSTGRESQL
         detail, hint = _told(error)
         if diagnosis.fault is Fault.SETUP:

@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-import os
 import time
 from collections.abc import Iterator
 from contextlib import nullcontext
@@ -172,9 +171,8 @@ def backfill(
     )
     from pattern_metrics.consumer.postgres.shadow import open_store
 
-    if database_url is not None:
-        os.environ["DATABASE_URL"] = database_url
-    settings, clock = load_settings(DatabaseSettings), load_settings(ClockSettings)
+    about = POSTGRESQL if database_url is None else "PostgreSQL (--database-url)"
+    settings, clock = load_settings(DatabaseSettings, database_url), load_settings(ClockSettings)
     start_logging()
     total, path = input_size(file), Path(file.name)
     is_file = path.is_file()
@@ -194,7 +192,7 @@ def backfill(
         store = open_store(settings, dry_run=dry_run)
         work = backfill_source(store, source, rules, lambda line, why: tell(f"line {line}: {why}"))
         try:
-            report = run(work, POSTGRESQL)
+            report = run(work, about)
         except InvalidSourceError as error:
             fail(f"error: {file.name}: {error}", 2)
     typer.echo(json.dumps(report.as_dict()) if as_json else _sentence(report, dry_run=dry_run))

@@ -12,6 +12,7 @@ from typing import Final
 import asyncpg
 from aiokafka import errors as kafka_errors
 
+from pattern_metrics.consumer.database_url import InvalidDatabaseUrlError
 from pattern_metrics.schemas.settings.kafka import SettingFileError
 from pattern_metrics.schemas.settings.token_provider import TokenProviderError
 
@@ -95,6 +96,9 @@ _SETUP_CLASSES: Final = {
     "42": "the schema is not the one this version needs: see `pattern-metrics migrate status`",
     "XX": "PostgreSQL failed inside: see its log",
 }
+_UNUSABLE_OPTIONS: Final = (
+    "name USER in DATABASE_URL; check the variables PG* and the files of PGPASSFILE and PGSERVICEFILE"
+)
 _BEYOND_ROWS: Final = (
     "a trigger or a constraint refuses what belongs to no event (progress, dead letters, a login, a commit): "
     "mend it; the log has what PostgreSQL said"
@@ -173,7 +177,7 @@ def diagnose(error: BaseException) -> Diagnosis:
         return _diagnose_sqlstate(error.sqlstate or "XX")
     if isinstance(error, kafka_errors.KafkaError):
         return _diagnose_kafka(error)
-    if isinstance(error, (SettingFileError, UnfitDatabaseError)):
+    if isinstance(error, (SettingFileError, UnfitDatabaseError, InvalidDatabaseUrlError)):
         return Diagnosis(Fault.SETUP, str(error))
     if isinstance(error, ssl.SSLError):
         return _diagnose_tls(error)
@@ -248,6 +252,8 @@ def _diagnose_kafka(error: kafka_errors.KafkaError) -> Diagnosis:
 
 
 def _diagnose_client(error: BaseException) -> Diagnosis:
+    if isinstance(error, UnusableOptionsError):
+        return Diagnosis(Fault.SETUP, _UNUSABLE_OPTIONS)
     if isinstance(error, asyncpg.exceptions.ClientConfigurationError):
         return Diagnosis(Fault.SETUP, "check DATABASE_URL")
     if isinstance(error, asyncpg.InterfaceError) and isinstance(error, ValueError):
@@ -259,3 +265,7 @@ def _diagnose_client(error: BaseException) -> Diagnosis:
 
 class UnfitDatabaseError(Exception):
     """The database cannot hold what events hold; the message says what to do."""
+
+
+class UnusableOptionsError(asyncpg.InterfaceError):
+    """The driver failed before it connected; the message repeats nothing of what it read."""

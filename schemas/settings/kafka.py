@@ -2,11 +2,11 @@
 
 import ssl
 from typing import Annotated, Any, Final, Literal, Self
-from urllib.parse import urlsplit
 
 from pydantic import Field, FilePath, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from pattern_metrics.schemas.hosts import resolvable_host, split_host
 from pattern_metrics.schemas.settings import token_provider
 
 SecurityProtocol = Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"]
@@ -19,25 +19,11 @@ class SettingFileError(OSError):
 
 
 _TOPIC: Final = r"[A-Za-z0-9._-]{1,249}"
-_TOPICS: Final = f"^{_TOPIC}(,{_TOPIC})*$"
-_NO_HOSTS: Final = "is no list of host:port"
-
-
-def require_hosts(hosts: str) -> None:
-    """Check a comma-separated list of `host` or `host:port`; `[…]` around an IPv6 address.
-
-    Raises:
-        ValueError: a port is no number from 0 to 65535, or there is more, such as `http://`; the message
-            repeats nothing of the list.
-    """
-    for host in hosts.split(","):
-        try:
-            parts = urlsplit(f"//{host.strip()}")
-            _ = parts.port
-        except ValueError:
-            raise ValueError(_NO_HOSTS) from None
-        if parts.netloc != host.strip():
-            raise ValueError(_NO_HOSTS)
+_TOPICS: Final = rf"^{_TOPIC}(\s*,\s*{_TOPIC})*$"
+_NO_BROKERS: Final = "is no list of host:port"
+_LOGIN_AMONG_BROKERS: Final = (
+    f"{_NO_BROKERS}: the user and the password belong in KAFKA_SASL_USERNAME and KAFKA_SASL_PASSWORD"
+)
 
 
 class KafkaSettings(BaseSettings):
@@ -84,9 +70,16 @@ class KafkaSettings(BaseSettings):
     @field_validator("kafka_bootstrap_servers")
     @classmethod
     def _require_brokers(cls, value: str) -> str:
-        require_hosts(value)
-        if not all(urlsplit(f"//{host.strip()}").hostname for host in value.split(",")):
-            raise ValueError(_NO_HOSTS)
+        if "@" in value:
+            raise ValueError(_LOGIN_AMONG_BROKERS)
+        for broker in value.split(","):
+            try:
+                host, port = split_host(broker.strip())
+                resolvable_host(host)
+            except ValueError:
+                raise ValueError(_NO_BROKERS) from None
+            if port is None and broker.strip().endswith(":"):
+                raise ValueError(_NO_BROKERS)
         return value
 
     @model_validator(mode="after")
@@ -118,7 +111,7 @@ class KafkaSettings(BaseSettings):
     @property
     def kafka_topics(self) -> tuple[str, ...]:
         """The topics of KAFKA_TOPIC."""
-        return tuple(dict.fromkeys(self.kafka_topic.split(",")))
+        return tuple(dict.fromkeys(topic.strip() for topic in self.kafka_topic.split(",")))
 
     def each_topic(self) -> list[Self]:
         """Return the settings of each topic by itself, for what is done with one topic at a time."""

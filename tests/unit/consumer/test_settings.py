@@ -176,6 +176,7 @@ def test_a_wrong_setting_of_the_log_is_named(name: str, wrong: str, monkeypatch:
     [
         *("broker:none", "broker:9092,other:none", "broker:1:2"),
         *(",", "broker:9092,", " ", ":9092", "http://broker:9092", "broker:9092/topic", "broker?ssl=true"),
+        *("broker:", "broker:0", "broker:65536", "a..b:9092", "[broker]:9092", "::1", "br\u2100ker", "a b:1"),
     ],
 )
 def test_what_is_no_list_of_brokers_is_told_as_a_wrong_setting(
@@ -184,6 +185,25 @@ def test_what_is_no_list_of_brokers_is_told_as_a_wrong_setting(
     set_environment(monkeypatch, KAFKA_BOOTSTRAP_SERVERS=servers)
 
     assert str(refusal(KafkaSettings)) == "KAFKA_BOOTSTRAP_SERVERS: is no list of host:port"
+
+
+@pytest.mark.parametrize(
+    "servers",
+    [
+        "worker:hunter2@broker:9092",
+        "broker:9092,worker:hunter2@other:9092",
+        "SASL_SSL://w:hunter2@broker:9092",
+    ],
+)
+def test_a_login_among_the_brokers_is_refused_with_the_remedy(
+    servers: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    set_environment(monkeypatch, KAFKA_BOOTSTRAP_SERVERS=servers)
+    message = str(refusal(KafkaSettings))
+
+    assert message.startswith("KAFKA_BOOTSTRAP_SERVERS: ")
+    assert "KAFKA_SASL_PASSWORD" in message
+    assert SECRET not in message
 
 
 @pytest.mark.parametrize(

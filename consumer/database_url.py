@@ -1,0 +1,201 @@
+"""DATABASE_URL, read by our own strict grammar.
+
+The driver receives the parts that were read here, never the text. A lenient parser finds a host in a password
+that holds an @, and a resolver and a log then see a part of the password. This parser refuses every text that
+can be read in two ways. No message of an error repeats any of the text.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+from urllib.parse import unquote, urlencode
+
+from pattern_metrics.schemas.hosts import parse_port, resolvable_host, split_host
+
+_SCHEMES: Final = {"postgresql", "postgres"}
+_DEFAULT_PORT: Final = 5432
+_NAME_BYTES_MAX: Final = 63
+"""PostgreSQL cuts longer names, also in its messages."""
+
+_FORM: Final = (
+    "must have the form postgresql://USER:PASSWORD@HOST:PORT/DATABASE; write no quotes around it, no jdbc: "
+    "before it, and no name=value pairs in its place"
+)
+_RESERVED: Final = (
+    "in USER, PASSWORD and all other parts, write @ as %40, / as %2F, ? as %3F and # as %23; write "
+    "USER:PASSWORD@ once, before the first host"
+)
+_URL: Final = re.compile(
+    r"(?:(?P<login>[^@/?#]*)@)?(?P<places>[^@/?#]*)(?:/(?P<database>[^@?#]*))?(?:\?(?P<query>[^@#]*))?"
+)
+_ESCAPE: Final = re.compile(r"%(?![0-9A-Fa-f]{2})")
+_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
+
+_CHOICES: Final[Mapping[str, tuple[str, ...]]] = {
+    "sslmode": ("disable", "allow", "prefer", "require", "verify-ca", "verify-full"),
+    "sslnegotiation": ("postgres", "direct"),
+    "ssl_min_protocol_version": ("TLSv1", "TLSv1.1", "TLSv1.2", "TLSv1.3"),
+    "ssl_max_protocol_version": ("TLSv1", "TLSv1.1", "TLSv1.2", "TLSv1.3"),
+    "target_session_attrs": ("any", "primary", "standby", "prefer-standby", "read-write", "read-only"),
+    "gsslib": ("gssapi", "sspi"),
+}
+"""The values that the driver accepts. For any other it may raise a TypeError, or print the value."""
+
+
+class InvalidDatabaseUrlError(ValueError):
+    """The text cannot be used as the database's URL; the message says what to write instead."""
+
+
+@dataclass(frozen=True, slots=True)
+class DatabaseUrl:
+    """A database's URL in decoded parts. The driver takes a missing part from a PG* variable or a default.
+
+    Attributes:
+        hosts: names, addresses or directories of Unix sockets.
+        ports: one for each host, or one for all.
+        user: None if missing, as are the next two.
+        password: never printed.
+        database: its name.
+        parameters: all others after the `?`: the driver's own, and settings for the server.
+    """
+
+    hosts: tuple[str, ...]
+    ports: tuple[int, ...]
+    user: str | None = field(repr=False)
+    password: str | None = field(repr=False)
+    database: str | None = field(repr=False)
+    parameters: Mapping[str, str] = field(repr=False)
+
+    @property
+    def names_user(self) -> bool:
+        """Whether a user is named, here or by the service that is named here."""
+        return self.user is not None or "service" in self.parameters
+
+    def driver_options(self) -> dict[str, Any]:
+        """Return the arguments for `asyncpg.connect`.
+
+        Only a DSN can hold the certificates' files, so the parameters are one, in ASCII.
+        """
+        return {
+            "dsn": "postgresql://" + ("?" + urlencode(self.parameters) if self.parameters else ""),
+            "host": list(self.hosts) or None,
+            "port": list(self.ports) or None,
+            "user": self.user,
+            "password": self.password,
+            "database": self.database,
+        }
+
+    def without_user(self, text: str) -> str:
+        """Return what a server said, with the user's name replaced by `***`."""
+        if self.user is None:
+            return text
+        cut = self.user.encode()[:_NAME_BYTES_MAX].decode(errors="ignore")
+        names = "|".join(map(re.escape, (self.user, cut)))
+        return re.sub(rf"(?<!\w)({names})(?!\w)", "***", text)
+
+
+def parse_database_url(text: str) -> DatabaseUrl:
+    """Read a database's URL.
+
+    Raises:
+        InvalidDatabaseUrlError: the text is not one URL that can be read in one way only.
+    """
+    parts = _split(text)
+    user, _, password = parts["login"].partition(":")
+    parameters = _parameters(parts["query"])
+    try:
+        hosts, ports = _hosts(parts["places"], parameters)
+    except ValueError as error:
+        raise InvalidDatabaseUrlError(str(error)) from None
+    return DatabaseUrl(
+        hosts=hosts,
+        ports=ports,
+        user=_once(_decode(user), parameters, "user"),
+        password=_once(_decode(password), parameters, "password"),
+        database=_once(_decode(parts["database"]), parameters, "dbname", "database"),
+        parameters=parameters,
+    )
+
+
+def _split(text: str) -> dict[str, str]:
+    """Return the parts by the names of `_URL`, still encoded; a part that is missing is empty."""
+    text = text.strip(" \t\r\n")  # a file or a secret often ends with a line break
+    if _CONTROL.search(text):
+        raise InvalidDatabaseUrlError("remove the line break or other control character, or write it as %0A")
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise InvalidDatabaseUrlError("holds bytes that are not UTF-8: write the text in UTF-8") from None
+    scheme, separator, rest = text.partition("://")
+    if not separator or scheme.lower() not in _SCHEMES:
+        raise InvalidDatabaseUrlError(_FORM)
+    parts = _URL.fullmatch(rest)
+    if parts is None:
+        raise InvalidDatabaseUrlError(_RESERVED)
+    return parts.groupdict("")
+
+
+def _decode(text: str) -> str:
+    if _ESCAPE.search(text):
+        raise InvalidDatabaseUrlError("write % as %25")
+    try:
+        decoded = unquote(text, errors="strict")
+    except UnicodeDecodeError:
+        raise InvalidDatabaseUrlError(
+            "the bytes that are written with % are not UTF-8: encode them"
+        ) from None
+    if "\0" in decoded:
+        raise InvalidDatabaseUrlError("remove %00, which PostgreSQL takes nowhere")
+    return decoded
+
+
+def _parameters(query: str) -> dict[str, str]:
+    """Read what stands after the `?`, as the driver does: + is a space, an empty value is none."""
+    parameters: dict[str, str] = {}
+    for pair in filter(None, query.split("&")):
+        name, separator, value = (_decode(part.replace("+", " ")) for part in pair.partition("="))
+        if not name or not separator:
+            raise InvalidDatabaseUrlError("write each parameter after the ? as name=value")
+        if value and parameters.setdefault(name, value) != value:
+            raise InvalidDatabaseUrlError("write each parameter after the ? once")
+    for name, choices in _CHOICES.items():
+        if parameters.get(name, choices[0]) not in choices:
+            raise InvalidDatabaseUrlError(f"{name} must be one of {', '.join(choices)}")
+    return parameters
+
+
+def _once(value: str, parameters: dict[str, str], *names: str) -> str | None:
+    """Take a part from its place or from the parameters; the driver and libpq prefer different ones."""
+    values = {value, *(parameters.pop(name, "") for name in names)} - {""}
+    if len(values) > 1:
+        raise InvalidDatabaseUrlError(f"write {names[-1].upper()} once: before the ?, or after it")
+    return next(iter(values), None)
+
+
+def _hosts(places: str, parameters: dict[str, str]) -> tuple[tuple[str, ...], tuple[int, ...]]:
+    has_port_alone = places.startswith(":")
+    port = _once(places[1:] if has_port_alone else "", parameters, "port")
+    found = [] if has_port_alone else [_host(_decode(host), own) for host, own in _split_hosts(places)]
+    named = [_host(host, own) for host, own in _split_hosts(parameters.pop("host", ""))]
+    if found and named and found != named:
+        raise InvalidDatabaseUrlError("write HOST once: before the ?, or after it")
+    found = found or named
+    ports = tuple(parse_port(text) for text in port.split(",")) if port else ()
+    if any(own for _, own in found):
+        if ports:
+            raise InvalidDatabaseUrlError("write PORT once: before the ?, or after it")
+        ports = tuple(own or _DEFAULT_PORT for _, own in found)
+    if found and len(ports) not in {0, 1, len(found)}:
+        raise InvalidDatabaseUrlError("write one PORT for all hosts, or one for each")
+    return tuple(host for host, _ in found), ports
+
+
+def _split_hosts(places: str) -> list[tuple[str, int | None]]:
+    return [
+        (place, None) if place.startswith("/") else split_host(place) for place in places.split(",") if places
+    ]
+
+
+def _host(host: str, port: int | None) -> tuple[str, int | None]:
+    return host if host.startswith("/") else resolvable_host(host), port
