@@ -61,6 +61,8 @@ class ScorePublisher:
 
     def __init__(self, settings: KafkaSettings | None = None, *, source: str = "/pattern-metrics") -> None:
         self._settings = settings or KafkaSettings()
+        if len(self._settings.kafka_topics) > 1:
+            raise ValueError("KAFKA_TOPIC names several topics; to publish, name one")
         self._clock = ClockSettings()
         self._source = source
         self._producer: AIOKafkaProducer | None = None

@@ -72,6 +72,8 @@ def publish(
     from pattern_metrics.publisher import PublishError
 
     settings, accepted_until = load_settings(KafkaSettings), load_settings(ClockSettings).accepted_until()
+    if len(settings.kafka_topics) > 1:
+        fail("error: KAFKA_TOPIC: names several topics; to publish, name one", 2)
     start_logging()
     report = PublishReport()
     try:
@@ -112,10 +114,12 @@ def topic_create(
         typer.Option(min=1, help="Copies; by default three, or one a broker where there are fewer."),
     ] = None,
 ) -> None:
-    """Create KAFKA_TOPIC; one that is there is fine."""
+    """Create each topic of KAFKA_TOPIC that is not there."""
     from pattern_metrics.consumer.kafka.broker import create_topic
 
     settings = load_settings(KafkaSettings)
     start_logging()
-    created = run(create_topic(settings, partitions=partitions, replication_factor=replication_factor), KAFKA)
-    typer.echo(f"topic {settings.kafka_topic} {'created' if created else 'is there already'}")
+    for topic in settings.each_topic():
+        creating = create_topic(topic, partitions=partitions, replication_factor=replication_factor)
+        created = run(creating, KAFKA)
+        typer.echo(f"topic {topic.kafka_topic} {'created' if created else 'is there already'}")

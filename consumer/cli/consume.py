@@ -148,8 +148,9 @@ def _check(settings: WorkerSettings) -> None:
 
     start_logging()
     with tracing():
-        run(require_topic(settings), KAFKA)
-    run(require_rights(settings), KAFKA)
+        for topic in settings.each_topic():
+            run(require_topic(topic), KAFKA)
+            run(require_rights(topic), KAFKA)
     status = run_on_schema(migration_status)
     if not status.up_to_date:
         fail(f"error: {POSTGRESQL}: lacks revisions {', '.join(status.pending)}; run migrate up", 2)

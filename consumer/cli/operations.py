@@ -238,9 +238,11 @@ def _screen(status: "Status") -> Group:
     partitions = Table("partition", "next offset", "end", "lag", title="progress", title_justify="left")
     for column in partitions.columns:
         column.justify = "right"
+    has_several = len({partition.topic for partition in status.partitions}) > 1
     for partition in status.partitions:
+        name = f"{partition.topic} {partition.partition}" if has_several else str(partition.partition)
         next_offset = "-" if partition.next_offset is None else f"{partition.next_offset:,}"
-        partitions.add_row(str(partition.partition), next_offset, f"{partition.end:,}", f"{partition.lag:,}")
+        partitions.add_row(name, next_offset, f"{partition.end:,}", f"{partition.lag:,}")
     letters = ", ".join(f"{count:,} {reason}" for reason, count in sorted(status.dead_letters.items()))
     last_write = status.last_write.isoformat(timespec="seconds") if status.last_write else "never"
     revision = status.revision.current or "none"

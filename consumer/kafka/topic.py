@@ -14,6 +14,7 @@ from pattern_metrics.consumer.kafka.broker import require_topic
 from pattern_metrics.consumer.kafka.clients import create_reader
 from pattern_metrics.consumer.kafka.watch import Watch
 from pattern_metrics.consumer.records.batch import room_for, size_of
+from pattern_metrics.consumer.records.offsets import Partition
 from pattern_metrics.consumer.records.record import Record
 from pattern_metrics.consumer.settings import WorkerSettings
 from pattern_metrics.consumer.stopping import end_within
@@ -81,8 +82,7 @@ async def read_bounds(
         KafkaError: as `kafka.require_topic`.
         OSError: as `kafka.require_topic`.
     """
-    numbers = range(await require_topic(settings))
-    partitions = [TopicPartition(settings.kafka_topic, number) for number in numbers]
+    partitions = await _partitions(settings, WHOLE_TOPIC)
     consumer = create_reader(settings)
     try:
         await consumer.start()
@@ -95,8 +95,8 @@ async def read_topic(
     settings: WorkerSettings,
     which: Slice = WHOLE_TOPIC,
     *,
-    ends: Mapping[int, int] | None = None,
-    on_short: Callable[[int, int], None] = lambda _partition, _position: None,
+    ends: Mapping[Partition, int] | None = None,
+    on_short: Callable[[Partition, int], None] = lambda _partition, _position: None,
     advance: Advance,
 ) -> AsyncGenerator[list[Record], None]:
     """Read a slice, one partition after the other, touching nobody's offsets.
@@ -119,17 +119,14 @@ async def read_topic(
         InvalidSliceError: the topic has no such partition.
         StalledError: the broker has records and the client does not deliver them.
     """
-    numbers = which.partitions(await require_topic(settings))
-    partitions = [
-        TopicPartition(settings.kafka_topic, number) for number in numbers if ends is None or number in ends
-    ]
+    partitions = [tp for tp in await _partitions(settings, which) if ends is None or tp in ends]
     if not partitions:
         return
     consumer = create_reader(settings)
     try:
         await consumer.start()
         starts, last = await _find_bounds(consumer, partitions, which)
-        stops = last if ends is None else {tp: ends[tp.partition] for tp in partitions}
+        stops = last if ends is None else {tp: ends[tp] for tp in partitions}
         total, done = sum(max(0, stops[tp] - starts[tp]) for tp in partitions), 0
         consumer.assign(partitions)
         for tp in partitions:
@@ -138,7 +135,7 @@ async def read_topic(
         consumer.pause(*partitions)
         for tp in partitions:
             consumer.resume(tp)
-            reading = _Partition(settings, consumer, tp, None if ends is None else ends[tp.partition])
+            reading = _Partition(settings, consumer, tp, None if ends is None else ends[tp])
             filling = _Filling(settings.batch_max_records)
             while not await reading.is_done():
                 records = await reading.poll(filling.room)
@@ -147,12 +144,20 @@ async def read_topic(
                     yield batch
             if filling.records:
                 yield filling.records
-            if ends is not None and await consumer.position(tp) < ends[tp.partition]:
-                on_short(tp.partition, await consumer.position(tp))
+            if ends is not None and await consumer.position(tp) < ends[tp]:
+                on_short(tp, await consumer.position(tp))
             done += await consumer.position(tp) - starts[tp]
             consumer.pause(tp)
     finally:
         await end_within(STOP_SECONDS_MAX, consumer.stop())
+
+
+async def _partitions(settings: WorkerSettings, which: Slice) -> list[TopicPartition]:
+    return [
+        TopicPartition(one.kafka_topic, number)
+        for one in settings.each_topic()
+        for number in which.partitions(await require_topic(one))
+    ]
 
 
 @dataclass(slots=True)

@@ -5,12 +5,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from pattern_metrics.consumer.kafka.broker import topic_id
+from pattern_metrics.consumer.kafka.broker import topic_ids
 from pattern_metrics.consumer.kafka.topic import read_bounds
 from pattern_metrics.consumer.operations.migration import MigrationStatus, migration_status
 from pattern_metrics.consumer.operations.sql import statement
 from pattern_metrics.consumer.postgres.connection import connected
 from pattern_metrics.consumer.postgres.store import StoreTransaction
+from pattern_metrics.consumer.records.offsets import Partition
 from pattern_metrics.consumer.settings import WorkerSettings
 
 
@@ -19,12 +20,14 @@ class PartitionStatus:
     """One partition.
 
     Attributes:
+        topic: the topic's name.
         partition: its number.
         next_offset: the next offset to be written; None where the group has not begun.
         end: the log's end; the last stable offset, which is what a reader can reach.
         lag: offsets between the two; they may have holes.
     """
 
+    topic: str
     partition: int
     next_offset: int | None
     end: int
@@ -70,6 +73,7 @@ class Status:
             "revision": self.revision.current,
             "partitions": [
                 {
+                    "topic": partition.topic,
                     "partition": partition.partition,
                     "next_offset": partition.next_offset,
                     "end": partition.end,
@@ -91,17 +95,19 @@ async def read_status(settings: WorkerSettings) -> Status:
     database_url = settings.database_url.get_secret_value()
     revision = await migration_status(database_url)
     beginnings, ends = await read_bounds(settings)
-    of_topic = await topic_id(settings)
-    group, topic = settings.kafka_group_id, settings.kafka_topic
+    identities, group = await topic_ids(settings), settings.kafka_group_id
+    progress = dict[Partition, int]()
     # A reader may lack the right to what a store prepares.
     async with connected(database_url) as connection:
-        progress = await StoreTransaction(connection, keeps_history=False).progress(group, topic, of_topic)
-        [row] = await connection.fetch(statement("select_status"), group, topic)
+        reading = StoreTransaction(connection, keeps_history=False)
+        for topic, topic_id in identities.items():
+            progress |= await reading.progress(group, topic, topic_id)
+        [row] = await connection.fetch(statement("select_status"), group, list(identities))
     partitions = []
     for tp, end in sorted(ends.items()):
         next_offset = progress.get(tp)
         lag = max(0, end - (beginnings[tp] if next_offset is None else next_offset))
-        partitions.append(PartitionStatus(tp.partition, next_offset, end, lag))
+        partitions.append(PartitionStatus(tp.topic, tp.partition, next_offset, end, lag))
     return Status(
         partitions=partitions,
         patterns=row["patterns"],

@@ -9,7 +9,7 @@ from typing import Any, Final
 import asyncpg
 
 from pattern_metrics.consumer.ingestion import store_batch
-from pattern_metrics.consumer.kafka.broker import topic_id
+from pattern_metrics.consumer.kafka.broker import topic_ids
 from pattern_metrics.consumer.kafka.topic import Advance, read_bounds, read_topic
 from pattern_metrics.consumer.operations.migration import MigrationError, migration_status
 from pattern_metrics.consumer.operations.sql import statement
@@ -17,6 +17,7 @@ from pattern_metrics.consumer.postgres.shadow import COMPARE_SECONDS_MAX, Shadow
 from pattern_metrics.consumer.postgres.store import Store
 from pattern_metrics.consumer.records.accounting import Accounting
 from pattern_metrics.consumer.records.batch import Batch, batch_of, decode_batch
+from pattern_metrics.consumer.records.offsets import Partition
 from pattern_metrics.consumer.records.record import Accepted, Rejected, StoredRecord
 from pattern_metrics.consumer.settings import WorkerSettings
 from pattern_metrics.schemas.dead_letter import RejectReason
@@ -159,9 +160,9 @@ class Comparison:
     accounting: Accounting
     counts: dict[str, int]
     examples: list[dict[str, Any]]
-    progress: dict[int, int]
-    short_logs: dict[int, int]
-    unknown: list[int]
+    progress: dict[Partition, int]
+    short_logs: dict[Partition, int]
+    unknown: list[Partition]
 
     def check_progress(self) -> Check:
         """Whether what the group has written is a part of the log, and each partition has one.
@@ -169,15 +170,20 @@ class Comparison:
         A log that was made anew lacks some; of a partition without progress nothing could be compared.
         """
         beyond = [
-            f"partition {partition} is written up to {self.progress[partition]:,}, its log ends at {end:,}"
+            f"{self._name(partition)} is written up to {self.progress[partition]:,}, its log ends at {end:,}"
             for partition, end in self.short_logs.items()
         ]
         beyond += [
-            f"partition {partition} has records, and this group (KAFKA_GROUP_ID) no progress in this topic"
+            f"{self._name(partition)} has records, and this group (KAFKA_GROUP_ID) no progress in this topic"
             for partition in self.unknown
         ]
         detail = "; ".join(beyond) or f"{len(self.progress):,} partitions"
         return Check("the progress lies within the log", not beyond, detail, "pattern-metrics consume")
+
+    def _name(self, partition: Partition) -> str:
+        topic, number = partition
+        is_one_of_several = len({name for name, _ in (*self.progress, *self.unknown)}) > 1
+        return f"partition {number} of {topic}" if is_one_of_several else f"partition {number}"
 
     def check(self, *, strict: bool) -> Check:
         """The verdict; strict, it also counts what the topic does not explain."""
@@ -214,16 +220,17 @@ async def compare_with_topic(settings: WorkerSettings, advance: Advance) -> Comp
         KafkaError: the topic cannot be read.
         ShadowLostError: the connection to PostgreSQL broke; run it again.
     """
-    group, topic = settings.kafka_group_id, settings.kafka_topic
+    group, ends = settings.kafka_group_id, dict[Partition, int]()
     store = ShadowStore(settings.database_url.get_secret_value(), loads_rows=False)
-    total, short_logs = Accounting(), dict[int, int]()
-    of_topic = await topic_id(settings)
+    total, short_logs = Accounting(), dict[Partition, int]()
+    identities = await topic_ids(settings)
     try:
         async with store.transaction() as transaction:
-            stored = await transaction.progress(group, topic)
-            progress = await transaction.progress(group, topic, of_topic)
-        # Progress in another topic of this name reads as less, and is none; workers may have moved it on.
-        ends = {tp[1]: offset for tp, offset in progress.items() if offset >= stored.get(tp, 0)}
+            for topic, topic_id in identities.items():
+                stored = await transaction.progress(group, topic)
+                progress = await transaction.progress(group, topic, topic_id)
+                # Progress in another topic of this name reads as less. Workers may have moved it on.
+                ends |= {tp: offset for tp, offset in progress.items() if offset >= stored.get(tp, 0)}
         beginnings, log_ends = await read_bounds(settings)
         reading = read_topic(settings, ends=ends, on_short=short_logs.__setitem__, advance=advance)
         async with aclosing(reading) as batches:
@@ -243,7 +250,7 @@ async def compare_with_topic(settings: WorkerSettings, advance: Advance) -> Comp
         ]
     finally:
         await store.close()
-    unknown = [tp.partition for tp in log_ends if tp.partition not in ends and log_ends[tp] > beginnings[tp]]
+    unknown = [tp for tp in log_ends if tp not in ends and log_ends[tp] > beginnings[tp]]
     return Comparison(total, counts, examples, ends, short_logs, sorted(unknown))
 
 
