@@ -11,8 +11,9 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import chain, islice
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
+import aiokafka
 import msgspec
 from aiokafka.consumer import fetcher
 from aiokafka.record.default_records import _DefaultRecordBatchPy
@@ -21,6 +22,15 @@ from typing_extensions import override
 
 from pattern_metrics.consumer.records.offsets import next_offset
 from pattern_metrics.consumer.records.record import content_type_of
+
+_VERSION: Final = "0.14."
+"""The versions of aiokafka whose inside this module knows."""
+
+if not aiokafka.__version__.startswith(_VERSION):
+    raise ImportError(
+        f"aiokafka {aiokafka.__version__} is installed, and pattern-metrics knows the inside of {_VERSION}x "
+        f"alone: pip install 'aiokafka=={_VERSION}*'"
+    )
 
 UnpackedT = TypeVar("UnpackedT")
 

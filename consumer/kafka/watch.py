@@ -3,14 +3,13 @@
 import asyncio
 from collections.abc import Iterable, Mapping
 from typing import Final
-from uuid import UUID
 
 from aiokafka import AIOKafkaConsumer
 from aiokafka.errors import KafkaError
 
 from pattern_metrics.consumer.faults.diagnosis import Fault, diagnose
 from pattern_metrics.consumer.faults.health import Health
-from pattern_metrics.consumer.kafka.broker import require_topic, topic_ids
+from pattern_metrics.consumer.kafka.broker import require_topic
 from pattern_metrics.consumer.records.offsets import Partition
 from pattern_metrics.consumer.settings import WorkerSettings
 from pattern_metrics.consumer.timing import CLOCK, TIMING, Clock, Timing
@@ -140,20 +139,3 @@ def lags(
         for partition, position in positions.items()
         if partition in assigned
     }
-
-
-async def is_another_topic(
-    known: Mapping[str, UUID | None], settings: WorkerSettings, timing: Timing
-) -> bool:
-    """Return whether a topic was recreated since it had its ID; False where the broker does not answer.
-
-    A topic that was filled beyond the worker's position looks as if nothing had happened.
-    """
-    if not any(known.values()):
-        return False
-    try:
-        async with asyncio.timeout(timing.silence):
-            now = await topic_ids(settings)
-    except (KafkaError, OSError, TimeoutError):
-        return False
-    return any(topic_id and now.get(topic) not in (None, topic_id) for topic, topic_id in known.items())

@@ -8,7 +8,7 @@ from uuid import UUID
 
 import structlog
 from aiokafka import AIOKafkaConsumer, TopicPartition
-from aiokafka.errors import NoOffsetForPartitionError, OffsetOutOfRangeError
+from aiokafka.errors import KafkaError, NoOffsetForPartitionError, OffsetOutOfRangeError
 
 from pattern_metrics.consumer.faults.retrying import persevere
 from pattern_metrics.consumer.kafka.watch import StalledError
@@ -19,7 +19,7 @@ from pattern_metrics.consumer.worker.assignment import Assignment
 from pattern_metrics.consumer.worker.commits import Commits
 from pattern_metrics.consumer.worker.equipment import Equipment
 from pattern_metrics.consumer.worker.polling import fill
-from pattern_metrics.consumer.worker.progress import ask_broker, settle
+from pattern_metrics.consumer.worker.progress import ask_broker, has_lost, settle
 from pattern_metrics.consumer.worker.writers import Writers
 
 logger = structlog.get_logger()
@@ -61,6 +61,7 @@ class Pipeline:
         self._equipment = equipment
         self._consumer = consumer
         self._topic_ids = topic_ids
+        self._verified_at = equipment.clock.monotonic()
         self._commits = Commits(consumer, equipment)
         self._writers = Writers(
             equipment.stores,
@@ -81,10 +82,6 @@ class Pipeline:
         """Drop the assignment, with all that was read and not yet committed under it."""
         self.assignment = Assignment()
         self._commits.forget()
-
-    def renew(self) -> None:
-        """Void all that was read: a topic is another one than it was thought to be."""
-        self.assignment = Assignment(self.assignment.partitions)
 
     def go_back(self) -> None:
         """Read again from where the database is."""
@@ -178,6 +175,36 @@ class Pipeline:
         self.in_flight -= 1
         if self.in_flight == 0:
             self.settled.set()
+
+    # What nothing that is read would tell
+
+    async def look_for_another_topic(self) -> None:
+        """Read from the beginning if a topic was recreated; do nothing if the broker does not answer.
+
+        A topic that was filled beyond the worker's position looks as if nothing had happened. What was read
+        of it before this was noticed is no loss: it is read again.
+        """
+        assignment = self.assignment
+        if not any(assignment.topic_ids.values()):
+            return
+        try:
+            async with asyncio.timeout(self._equipment.timing.silence):
+                now = await self._topic_ids()
+        except (KafkaError, OSError, TimeoutError):
+            return
+        if assignment is self.assignment and any(
+            known and now.get(topic) not in (None, known) for topic, known in assignment.topic_ids.items()
+        ):
+            self.assignment = Assignment(assignment.partitions)
+
+    async def look_for_lost_progress(self) -> None:
+        """Now and then, ask whether the database went back: no batch notices that while nothing is read."""
+        assignment, equipment = self.assignment, self._equipment
+        if equipment.clock.monotonic() - self._verified_at < equipment.timing.silence:
+            return
+        if await has_lost(assignment, equipment) and assignment is self.assignment:
+            self.go_back()
+        self._verified_at = equipment.clock.monotonic()
 
     async def close(self) -> None:
         """End what still goes on, once the client is stopped."""

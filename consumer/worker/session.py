@@ -10,14 +10,13 @@ from aiokafka import ConsumerRebalanceListener, TopicPartition
 
 from pattern_metrics.consumer.kafka.broker import topic_ids
 from pattern_metrics.consumer.kafka.clients import create_consumer, learn_of_partitions
-from pattern_metrics.consumer.kafka.watch import StalledError, Watch, is_another_topic
+from pattern_metrics.consumer.kafka.watch import StalledError, Watch
 from pattern_metrics.consumer.postgres.store import ProgressLostError
 from pattern_metrics.consumer.records.accounting import Accounting
 from pattern_metrics.consumer.stopping import cancel, end_within
 from pattern_metrics.consumer.worker.equipment import Equipment
 from pattern_metrics.consumer.worker.observer import Observer
 from pattern_metrics.consumer.worker.pipeline import Flight, Pipeline
-from pattern_metrics.consumer.worker.progress import has_lost
 
 logger = structlog.get_logger()
 
@@ -41,7 +40,6 @@ class Session(ConsumerRebalanceListener):
         self._assigned = asyncio.Event()
         self._writing: asyncio.Task[None] | None = None
         self._committing: asyncio.Task[None] | None = None
-        self._verified_at = equipment.clock.monotonic()
         self._watch = Watch(
             equipment.settings, self._consumer, equipment.health, equipment.timing, equipment.clock
         )
@@ -51,8 +49,6 @@ class Session(ConsumerRebalanceListener):
     def accounting(self) -> Accounting:
         """What became of the records that are written."""
         return self._pipeline.accounting
-
-    # The life of the session
 
     async def run(self, *, until_caught_up: bool) -> bool:
         """Consume until a stop is requested or, if asked to, until the end as of the beginning is reached.
@@ -139,7 +135,7 @@ class Session(ConsumerRebalanceListener):
             await self._finish_committing()
         if self._pipeline.in_flight == 0:
             await self._pipeline.commit()
-            await self._stop.interrupt(self._look_for_lost_progress())
+            await self._stop.interrupt(self._pipeline.look_for_lost_progress())
         await self._stop.interrupt(self._watch.look_for_a_stall(self._pipeline.assignment.positions))
 
     async def _pause(self) -> None:
@@ -151,8 +147,6 @@ class Session(ConsumerRebalanceListener):
         while not self._stop.is_requested:
             self._equipment.health.fail("breaker", "BreakerOpen", hint)
             await self._stop.interrupt(asyncio.sleep(1))
-
-    # The steps
 
     async def _position(self) -> None:
         if self._pipeline.assignment.positions_out_of_range:
@@ -224,30 +218,12 @@ class Session(ConsumerRebalanceListener):
         if committing is not None:
             await self._stop.finish(committing)
 
-    # What nothing that is read would tell
-
-    async def _look_for_lost_progress(self) -> None:
-        """While nothing is read, no batch would notice that the database went back in time."""
-        clock, assignment = self._equipment.clock, self._pipeline.assignment
-        if clock.monotonic() - self._verified_at < self._timing.silence:
-            return
-        if await has_lost(assignment, self._equipment) and assignment is self._pipeline.assignment:
-            self._pipeline.go_back()
-        self._verified_at = clock.monotonic()
-
     async def _watch_the_topics(self) -> None:
-        """Read from the beginning where a topic turns out to be another one than we thought.
-
-        What was read of it before this was noticed is no loss: it is read again.
-        """
         while True:
             await asyncio.sleep(self._timing.silence)
-            assignment = self._pipeline.assignment
-            if not assignment.partitions:  # the topic may have been away for a moment
+            if not self._pipeline.assignment.partitions:  # the topic may have been away for a moment
                 await learn_of_partitions(self._consumer)
-            is_another = await is_another_topic(assignment.topic_ids, self._settings, self._timing)
-            if is_another and assignment is self._pipeline.assignment:
-                self._pipeline.renew()
+            await self._pipeline.look_for_another_topic()
 
     # Rebalance
 

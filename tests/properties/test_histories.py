@@ -235,9 +235,10 @@ class Member:
 
     async def notice(self) -> None:
         """Ask whether it is still the same topic."""
-        known = self.pipeline.assignment.topic_ids.get(TOPIC)
-        if known is not None and known != self._world.topic_id:
-            self.pipeline.renew()
+        before = self.pipeline.assignment
+        await self.pipeline.look_for_another_topic()
+        if self.pipeline.assignment is not before:
+            self.consumer.committable, self.is_polled_before = {}, True
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,45 @@
+"""What this project leans on inside aiokafka, which promises none of it."""
+
+import inspect
+from typing import Any
+
+import aiokafka
+import pytest
+from aiokafka import AIOKafkaConsumer, conn
+from aiokafka.client import AIOKafkaClient
+from aiokafka.consumer import fetcher
+from aiokafka.record.default_records import _DefaultRecordBatchPy
+from aiokafka.record.memory_records import _MemoryRecordsPy
+
+INSIDE = [
+    (fetcher, "MemoryRecords", None),
+    (fetcher, "PartitionRecords", None),
+    (fetcher, "FetchResult", None),
+    (fetcher.FetchResult, "getall", ["self", "max_records"]),
+    (fetcher.FetchResult, "check_assignment", ["self", "tp"]),
+    (fetcher.FetchResult, "has_more", ["self"]),
+    (fetcher.FetchResult, "_update_position", ["self"]),
+    (fetcher.PartitionRecords, "_consumer_record", ["self", "tp", "record"]),
+    (fetcher.PartitionRecords, "__next__", ["self"]),
+    (_MemoryRecordsPy, "next_batch", ["self", "_min_slice", "_magic_offset"]),
+    (_DefaultRecordBatchPy, "_maybe_uncompress", ["self"]),
+    (AIOKafkaConsumer, "last_stable_offset", ["self", "partition"]),
+    (AIOKafkaConsumer, "highwater", ["self", "partition"]),
+    (AIOKafkaClient, "force_metadata_update", ["self"]),
+    (conn, "create_conn", None),
+    (conn, "collect_hosts", None),
+]
+
+
+@pytest.mark.parametrize(("owner", "name", "parameters"), INSIDE)
+def test_what_we_lean_on_is_still_there(owner: Any, name: str, parameters: list[str] | None) -> None:
+    where = f"{getattr(owner, '__qualname__', owner.__name__)}.{name}"
+    found = getattr(owner, name, None)
+    assert found is not None, (
+        f"aiokafka {aiokafka.__version__} has no {where}, which consumer/kafka leans on: adapt that room, and "
+        "the version that fetched_records accepts"
+    )
+    if parameters is not None:
+        assert list(inspect.signature(found).parameters) == parameters, (
+            f"aiokafka {aiokafka.__version__} calls {where} with other arguments: adapt consumer/kafka"
+        )
