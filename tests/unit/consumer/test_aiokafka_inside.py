@@ -36,7 +36,7 @@ def test_what_we_lean_on_is_still_there(owner: Any, name: str, parameters: list[
     where = f"{getattr(owner, '__qualname__', owner.__name__)}.{name}"
     found = getattr(owner, name, None)
     assert found is not None, (
-        f"aiokafka {aiokafka.__version__} has no {where}, which consumer/kafka leans on: adapt that room, and "
+        f"aiokafka {aiokafka.__version__} has no {where}, which consumer/kafka leans on: adapt it, and "
         "the version that fetched_records accepts"
     )
     if parameters is not None:
