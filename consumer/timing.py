@@ -43,6 +43,9 @@ class Timing:
         letters_statement: for the answer to that question, on a connection that batches wait for.
         backoff: at most, between a session that failed and the next one.
         quick: for a write; a quicker one lets the next transaction be twice as large.
+        connection: of HTTP, for its one request and answer.
+        pulse: without a turn of the event loop before it counts as stuck; no batch takes as long to decode.
+        fork: for the fork server's answer.
     """
 
     poll: float = 0.5
@@ -59,6 +62,9 @@ class Timing:
     letters_statement: float = 2.0
     backoff: float = 30.0
     quick: float = 11.25
+    connection: float = 10.0
+    pulse: float = 60.0
+    fork: float = 3.0
 
 
 TIMING: Final = Timing()

@@ -16,12 +16,9 @@ from pattern_metrics.consumer.records.offsets import Partition
 from pattern_metrics.consumer.stopping import cancel
 from pattern_metrics.consumer.telemetry.metric_table import CONTENT_TYPE
 from pattern_metrics.consumer.telemetry.metrics import Lag
+from pattern_metrics.consumer.timing import TIMING, Timing
 
 PULSE_SECONDS: Final = 1.0
-
-
-PULSE_SECONDS_MAX: Final = 60.0
-"""A loop that did not run for so long is stuck: no batch takes as long to decode."""
 
 
 class Readiness(Protocol):
@@ -53,6 +50,7 @@ async def serving(
     page: Site | None = None,
     *,
     is_alive: Callable[[], bool] = lambda: True,
+    timing: Timing = TIMING,
 ) -> AsyncIterator[None]:
     """Serve a worker, if there is a listener, until the end of the block; which no client keeps waiting.
 
@@ -62,15 +60,16 @@ async def serving(
         metrics: what it counts.
         page: what is served besides.
         is_alive: whether all that does the work is, besides this loop.
+        timing: `pulse` and `connection` bound the loop and each connection.
     """
     if listener is None:
         yield
         return
-    pulse = _Pulse()
+    pulse = _Pulse(timing.pulse)
     beating = asyncio.create_task(pulse.beat())
     routes = _probes(lambda: pulse.is_there and is_alive(), health, metrics)
     try:
-        async with serving_routes(listener, routes, page):
+        async with serving_routes(listener, routes, page, timing):
             yield
     finally:
         await cancel(beating)
@@ -79,7 +78,8 @@ async def serving(
 class _Pulse:
     """Whether the worker's loop still runs, for another thread to see."""
 
-    def __init__(self) -> None:
+    def __init__(self, seconds_max: float) -> None:
+        self._seconds_max = seconds_max
         self._beat_at = time.monotonic()
 
     async def beat(self) -> None:
@@ -89,7 +89,7 @@ class _Pulse:
 
     @property
     def is_there(self) -> bool:
-        return time.monotonic() - self._beat_at < PULSE_SECONDS_MAX
+        return time.monotonic() - self._beat_at < self._seconds_max
 
 
 def _probes(is_alive: Callable[[], bool], health: Readiness, metrics: MetricsReport) -> list[BaseRoute]:

@@ -9,6 +9,7 @@ import socket
 import threading
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from ipaddress import ip_address
 from itertools import count
 from typing import Any, ClassVar, Final, Protocol
@@ -23,14 +24,13 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from typing_extensions import override
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from pattern_metrics.consumer.timing import TIMING, Timing
+
 logger = structlog.get_logger()
 
 
 CONNECTIONS_MAX: Final = 64
 """How many connections there may be; the next one takes the oldest one's place: no probe is shut out."""
-
-CONNECTION_SECONDS_MAX: Final = 10.0
-"""How long a connection may take for its one request and answer."""
 
 HEADER_BYTES_MAX: Final = 8192
 STOP_SECONDS_MAX: Final = 2.0
@@ -67,7 +67,7 @@ class Site(Protocol):
 
 @asynccontextmanager
 async def serving_routes(
-    listener: socket.socket, routes: Sequence[BaseRoute], page: Site | None
+    listener: socket.socket, routes: Sequence[BaseRoute], page: Site | None, timing: Timing = TIMING
 ) -> AsyncIterator[None]:
     """Serve these and the page until the end of the block; on loopback, to whoever asks by such a name."""
     router = Router([*routes, *(page.routes if page else ())], redirect_slashes=False)
@@ -75,7 +75,7 @@ async def serving_routes(
     server = _Server(
         uvicorn.Config(
             _by_names_of_loopback(router) if _is_loopback(host) else router,
-            http=_Connection,
+            http=partial(_Connection, timing.connection),  # type: ignore[arg-type]  # it is only called
             ws="none",
             lifespan="off",
             interface="asgi3",
@@ -137,11 +137,15 @@ class _Connection(H11Protocol):
     arrival: int
     """Which one it is; uvloop's clock has the same time for all that arrive within a millisecond."""
 
+    def __init__(self, seconds: float, **options: Any) -> None:  # noqa: ANN401 - uvicorn calls it
+        super().__init__(**options)
+        self._seconds = seconds
+
     @override
     def connection_made(self, transport: Any) -> None:
         self.arrival = next(self._arrivals)
         super().connection_made(transport)
-        self._ending = self.loop.call_later(CONNECTION_SECONDS_MAX, transport.abort)
+        self._ending = self.loop.call_later(self._seconds, transport.abort)
         if len(self.connections) > CONNECTIONS_MAX:
             oldest = min(self.connections, key=lambda one: getattr(one, "arrival", -1))
             self.connections.discard(oldest)

@@ -12,15 +12,18 @@ from pydantic import SecretStr
 
 from pattern_metrics.consumer.demo.embedded import HOST, free_port
 from pattern_metrics.consumer.faults.health import Health
-from pattern_metrics.consumer.http import probes, server
 from pattern_metrics.consumer.http.listening import listen, take_port
 from pattern_metrics.consumer.http.probes import serving
 from pattern_metrics.consumer.http.server import CONNECTIONS_MAX, HEADER_BYTES_MAX, HEADERS
 from pattern_metrics.consumer.settings import HttpSettings, InvalidSettingError, WorkerSettings
 from pattern_metrics.consumer.telemetry.metrics import Metrics
+from pattern_metrics.consumer.timing import Timing
 from tests.support.scraping import Scraper
 
 PATHS = {"/livez": 200, "/readyz": 503, "/metrics": 200}
+STUCK = Timing(pulse=0.0)
+"""No turn of the event loop is recent enough."""
+
 ELSEWHERE = ("/", "/livez/", "/metrics/x", "//livez", "/%2e%2e/livez", "/docs", "/livez%00")
 
 
@@ -89,12 +92,11 @@ async def test_a_connection_answers_once(scraper: Scraper) -> None:
     assert answers.count(b"HTTP/1.1 ") == 1
 
 
-async def test_a_connection_that_asks_for_nothing_is_ended(
-    scraper: Scraper, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(server, "CONNECTION_SECONDS_MAX", 0.2)
-
-    assert await scraper.send(b"GET /livez HTTP/1.1\r\nHost:") == b""
+async def test_a_connection_that_asks_for_nothing_is_ended(health: Health) -> None:
+    with socket.create_server((HOST, 0)) as listener:
+        scraper = Scraper(listener.getsockname()[1])
+        async with serving(listener, health, Metrics(), timing=Timing(connection=0.2)):
+            assert await scraper.send(b"GET /livez HTTP/1.1\r\nHost:") == b""
 
 
 async def test_beyond_its_limit_the_oldest_connection_makes_room_for_the_newest(scraper: Scraper) -> None:
@@ -141,12 +143,12 @@ async def test_elsewhere_whoever_asks_is_answered(health: Health) -> None:
             assert (await scraper.ask("/livez", host="worker.example:8080")).status == 200
 
 
-async def test_a_loop_that_is_stuck_is_not_alive(scraper: Scraper, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_loop_that_is_stuck_is_not_alive(scraper: Scraper, health: Health) -> None:
     assert (await scraper.ask("/livez")).json == {"alive": True}
 
-    monkeypatch.setattr(probes, "PULSE_SECONDS_MAX", 0.0)
-
-    answer = await scraper.ask("/livez")
+    with socket.create_server((HOST, 0)) as listener:
+        async with serving(listener, health, Metrics(), timing=STUCK):
+            answer = await Scraper(listener.getsockname()[1]).ask("/livez")
     assert answer.status == 503
     assert answer.json == {"alive": False}
 
@@ -185,13 +187,14 @@ async def check_health(directory: Path, **settings: object) -> int:
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "0.0.0.0", "::", "::1"])
 async def test_the_health_check_asks_where_the_settings_say(
-    health: Health, tmp_path: Path, host: str, monkeypatch: pytest.MonkeyPatch
+    health: Health, tmp_path: Path, host: str
 ) -> None:
     settings = {"http_host": host, "http_port": free_port()}
     with take_port(HttpSettings.model_validate(settings)) as listener:
         async with serving(listener, health, Metrics()):
             alive = await check_health(tmp_path, **settings)
-            monkeypatch.setattr(probes, "PULSE_SECONDS_MAX", 0.0)
+    with take_port(HttpSettings.model_validate(settings)) as listener:
+        async with serving(listener, health, Metrics(), timing=STUCK):
             stuck = await check_health(tmp_path, **settings)
     gone = await check_health(tmp_path, **settings)
 

@@ -15,11 +15,10 @@ from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from typing import Final
 
+from pattern_metrics.consumer.timing import TIMING, Timing
+
 _NOT_MEANT_FOR_IT: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 """What ends a program ends who asks for processes, and with that one the server."""
-
-FORK_SECONDS_MAX: Final = 3.0
-"""How long the server may take to answer; what it forks later finds nobody, and ends."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,14 +58,20 @@ class Life:
         """End it at once, and wait for what the server tells of it no longer than that may take."""
         with suppress(ProcessLookupError):
             os.kill(self.pid, signal.SIGKILL)
-        asyncio.get_running_loop().call_later(FORK_SECONDS_MAX, self._reader.feed_eof)
+        asyncio.get_running_loop().call_later(TIMING.fork, self._reader.feed_eof)
 
 
 class ForkServer:
-    """Where processes are asked for."""
+    """Forks processes on request.
 
-    def __init__(self, orders: socket.socket) -> None:
+    Args:
+        orders: to the server.
+        timing: `fork` bounds its answer. What the server forks later finds nobody, and ends.
+    """
+
+    def __init__(self, orders: socket.socket, timing: Timing = TIMING) -> None:
         self._orders = orders
+        self._seconds_max = timing.fork
 
     async def wait(self) -> None:
         """Return when the server is gone."""
@@ -95,7 +100,7 @@ class ForkServer:
             telling.close()
             reader, writer = await asyncio.open_connection(sock=told)
             failing.callback(writer.close)
-            async with asyncio.timeout(FORK_SECONDS_MAX):
+            async with asyncio.timeout(self._seconds_max):
                 pid = int(await reader.readline() or -errno.EPIPE)
             if pid < 0:
                 raise OSError(-pid, os.strerror(-pid))

@@ -15,7 +15,6 @@ from typing import Final
 
 import structlog
 
-from pattern_metrics.consumer.http.probes import PULSE_SECONDS_MAX
 from pattern_metrics.consumer.records.accounting import Accounting
 from pattern_metrics.consumer.records.offsets import Partition
 from pattern_metrics.consumer.settings import WorkerSettings
@@ -188,7 +187,7 @@ class Supervisor:
 
     def is_alive(self) -> bool:
         """Whether each of them has reported not long ago, or is to be started again."""
-        return all(process.silence_seconds < PULSE_SECONDS_MAX for process in self._processes)
+        return all(process.silence_seconds < TIMING.pulse for process in self._processes)
 
     def render(self, obstacles: Mapping[str, str]) -> bytes:
         """The text that Prometheus reads; of a process that is silent, its counts alone."""

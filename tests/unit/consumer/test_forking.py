@@ -4,16 +4,15 @@ import socket
 
 import pytest
 
-from pattern_metrics.consumer.worker.processes import fork_server as forking
+from pattern_metrics.consumer.timing import Timing
 from pattern_metrics.consumer.worker.processes.fork_server import ForkServer
 
 
-async def test_a_server_that_does_not_answer_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(forking, "FORK_SECONDS_MAX", 0.01)
+async def test_a_server_that_does_not_answer_is_not_waited_for() -> None:
     ours, its = socket.socketpair()
 
     with ours, its, pytest.raises(TimeoutError):
-        await ForkServer(ours).fork(0)
+        await ForkServer(ours, Timing(fork=0.01)).fork(0)
 
 
 async def test_a_server_that_is_gone_is_told_as_that() -> None:
