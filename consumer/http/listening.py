@@ -2,6 +2,7 @@
 
 import errno
 import socket
+from typing import Final
 
 import structlog
 
@@ -10,16 +11,22 @@ from pattern_metrics.consumer.settings import HttpSettings, InvalidSettingError,
 
 logger = structlog.get_logger()
 
+_EVERYWHERE: Final = {"0.0.0.0", "::"}  # noqa: S104 - asked for by HTTP_HOST
+"""Both mean every address of this machine, by IPv4 and by IPv6."""
+
 
 def take_port(settings: HttpSettings) -> socket.socket:
-    """Take HTTP_PORT.
+    """Take HTTP_PORT; `0.0.0.0` and `::` are both answered by IPv4 and by IPv6.
 
     Raises:
         InvalidSettingError: it cannot be had.
     """
     host, port = settings.http_host, settings.http_port
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    is_everywhere = host in _EVERYWHERE and socket.has_dualstack_ipv6()
     try:
+        if is_everywhere:
+            return socket.create_server(("", port), family=socket.AF_INET6, dualstack_ipv6=True)
         return socket.create_server((host, port), family=family)
     except (OSError, UnicodeError) as error:
         number = getattr(error, "errno", None)

@@ -212,6 +212,19 @@ def a_worker(**changes: object) -> WorkerSettings:
     return WorkerSettings.model_validate({"database_url": SecretStr("postgresql://"), **changes})
 
 
+@pytest.mark.parametrize("host", ["0.0.0.0", "::"])
+@pytest.mark.parametrize("family", ["127.0.0.1", "::1"])
+async def test_everywhere_is_answered_by_ipv4_and_by_ipv6(health: Health, host: str, family: str) -> None:
+    with take_port(HttpSettings.model_validate({"http_host": host, "http_port": free_port()})) as listener:
+        async with serving(listener, health, Metrics()):
+            reader, writer = await asyncio.open_connection(family, listener.getsockname()[1])
+            writer.write(b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            answer = await reader.read()
+            writer.close()
+
+    assert answer.startswith(b"HTTP/1.1 200 ")
+
+
 def test_port_zero_turns_http_off() -> None:
     assert listen(a_worker(http_port=0)) is None
 
