@@ -8,20 +8,19 @@ from pattern_metrics.schemas.pattern_scored import PatternScored, parse_measurem
 
 
 def read_events(
-    lines: Iterable[bytes], first_line: int = 1, *, accepted_until: datetime
+    lines: Iterable[tuple[int, bytes]], *, accepted_until: datetime
 ) -> Iterator[tuple[int, PatternScored | InvalidEventError]]:
     """Read events line by line; blank lines are passed over.
 
     Args:
-        lines: lines of the file, as bytes.
-        first_line: the number of the first of them.
+        lines: number and bytes of each.
         accepted_until: the latest acceptable measurement time.
 
     Yields:
         The line's number and the event, or why the line holds none. An event without an `event_id`
         gets the one derived from its content: to publish a file twice is a retry.
     """
-    for number, line in enumerate(lines, start=first_line):
+    for number, line in lines:
         if line.strip():
             try:
                 yield number, parse_measurement(line, accepted_until=accepted_until)

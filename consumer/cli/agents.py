@@ -9,12 +9,15 @@ from typing import Annotated
 import typer
 
 from pattern_metrics.consumer.cli.common import (
+    FILES_HELP,
     KAFKA,
     JsonOption,
     input_size,
     load_settings,
+    read_file,
     run,
     start_logging,
+    tell_misunderstanding,
 )
 from pattern_metrics.consumer.cli.output import fail, tell
 from pattern_metrics.consumer.cli.progress import progress_bar
@@ -57,17 +60,17 @@ def score(
 
 @agents_app.command()
 def publish(
-    file: Annotated[
-        typer.FileBinaryRead, typer.Argument(metavar="FILE|-", help="JSON Lines; - for standard input.")
-    ],
+    file: Annotated[typer.FileBinaryRead, typer.Argument(metavar="FILE|-", help=FILES_HELP)],
     as_json: JsonOption = False,
 ) -> None:
-    """Publish events from JSON Lines.
+    """Publish the events of a file.
 
-    An invalid line is reported by its number and reason; the valid ones are published; exit 1. An event
-    without an event_id gets the one derived from its content: to publish a file twice is a retry, and not a
-    second measurement.
+    The content decides how the file is read. A file of another kind is refused with exit code 2, before
+    anything is published. An invalid line is reported by its number and reason, the valid ones are published,
+    and the exit code is 1. An event without an event_id gets the one derived from its content: to publish a
+    file twice is a retry, and not a second measurement.
     """
+    from pattern_metrics.consumer.operations.files.source import BrokenSourceError
     from pattern_metrics.consumer.operations.publish import PublishReport, publish_file
     from pattern_metrics.publisher import PublishError
 
@@ -75,24 +78,28 @@ def publish(
     if len(settings.kafka_topics) > 1:
         fail("error: KAFKA_TOPIC: names several topics; to publish, name one", 2)
     start_logging()
-    report = PublishReport()
+    report, total = PublishReport(), input_size(file)
     try:
-        with progress_bar("publishing", total=input_size(file), visible=True) as bar:
+        measurements = read_file(file)
+        with progress_bar("publishing", total=total, visible=True) as bar:
             run(
                 publish_file(
                     settings,
-                    file,
+                    measurements,
                     accepted_until=accepted_until,
                     report=report,
-                    on_refused=lambda number, error: tell(f"line {number}: {error}"),
+                    on_refused=lambda number, error: tell(f"{measurements.unit} {number}: {error}"),
                     advance=bar.advance,
                 ),
                 KAFKA,
             )
+    except BrokenSourceError as error:
+        tell(f"error: {file.name}: {error}")
     except PublishError as error:
         tell(f"error: {error}; publish the file again: it is a retry")
     except KeyboardInterrupt:
         tell("interrupted; publish the file again: it is a retry")
+    tell_misunderstanding(report.refusals.shared_by_all(report.read), report.read, "Nothing was published")
     typer.echo(json.dumps(report.as_dict()) if as_json else str(report))
     if not report.is_complete:
         raise typer.Exit(1)

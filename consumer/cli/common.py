@@ -10,12 +10,12 @@ from collections.abc import Callable, Coroutine, Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import IO, Annotated, Any, Final, TypeVar
+from typing import IO, TYPE_CHECKING, Annotated, Any, BinaryIO, Final, TypeVar, cast
 
 import asyncpg
 import typer
 
-from pattern_metrics.consumer.cli.output import OutputError, fail, writing
+from pattern_metrics.consumer.cli.output import OutputError, fail, tell, writing
 from pattern_metrics.consumer.faults.diagnosis import Fault, diagnose
 from pattern_metrics.consumer.settings import (
     DatabaseSettings,
@@ -26,6 +26,11 @@ from pattern_metrics.consumer.settings import (
 )
 from pattern_metrics.consumer.telemetry.logs import configure_logging
 from pattern_metrics.consumer.telemetry.tracing import tracing_asked_by
+
+if TYPE_CHECKING:
+    from io import BufferedReader
+
+    from pattern_metrics.consumer.operations.files.recognition import Measurements
 
 T = TypeVar("T")
 
@@ -165,6 +170,38 @@ def input_size(file: IO[bytes]) -> int | None:
         fail(f"error: standard input: {error}", 1)
     status = os.fstat(file.fileno())
     return status.st_size if stat.S_ISREG(status.st_mode) else None
+
+
+FILES_HELP: Final = (
+    "JSON Lines, a JSON array, CSV with a header, or Parquet, also packed by gzip or zstd; "
+    "- for standard input."
+)
+
+
+def read_file(file: BinaryIO) -> "Measurements":
+    """Recognise a file of measurements; another file ends the command before anything is written."""
+    from pattern_metrics.consumer.operations.files.recognition import read_measurements
+    from pattern_metrics.consumer.operations.files.source import InvalidSourceError
+
+    try:
+        return read_measurements(cast("BufferedReader", file))
+    except InvalidSourceError as error:
+        fail(f"error: {file.name}: {error}", 2)
+
+
+def tell_misunderstanding(why: str | None, count: int, hint: str) -> None:
+    """Report a reason for which each line was refused: the file is most likely not the intended one.
+
+    Args:
+        why: the reason; None where there is none for all lines.
+        count: how many lines there are.
+        hint: what to do.
+    """
+    if why is not None:
+        tell(
+            f"each of the {count:,} lines is refused for the same reason ({why}). Is this the right file? "
+            f"{hint}"
+        )
 
 
 def require_open_files() -> None:

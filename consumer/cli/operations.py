@@ -3,9 +3,8 @@
 import dataclasses
 import json
 import time
-from collections.abc import Iterator
 from contextlib import nullcontext
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 from uuid import UUID
@@ -16,6 +15,7 @@ from rich.live import Live
 from rich.table import Table
 
 from pattern_metrics.consumer.cli.common import (
+    FILES_HELP,
     KAFKA,
     POSTGRESQL,
     TIME_FORMS,
@@ -23,8 +23,10 @@ from pattern_metrics.consumer.cli.common import (
     input_size,
     load_settings,
     parse_time,
+    read_file,
     run,
     start_logging,
+    tell_misunderstanding,
 )
 from pattern_metrics.consumer.cli.output import fail, tell
 from pattern_metrics.consumer.cli.progress import progress_bar
@@ -140,9 +142,7 @@ def verify(
 
 @operations_app.command()
 def backfill(
-    file: Annotated[
-        typer.FileBinaryRead, typer.Argument(metavar="FILE|-", help="JSON Lines, or CSV with a header.")
-    ],
+    file: Annotated[typer.FileBinaryRead, typer.Argument(metavar="FILE|-", help=FILES_HELP)],
     database_url: Annotated[
         str | None, typer.Option(help="Instead of DATABASE_URL.", show_default=False)
     ] = None,
@@ -157,46 +157,35 @@ def backfill(
 ) -> None:
     """Bring measurements from a file into the table, by the worker's path and law, without Kafka.
 
-    Run twice, it leaves the same table. A line that holds no valid measurement becomes a dead letter of topic
-    file:NAME, is reported by its number, and makes the exit code 1.
+    The content decides how the file is read. A file of another kind is refused with exit code 2, before
+    anything is written. Run twice, it leaves the same table. A line that holds no valid measurement becomes a
+    dead letter of topic file:NAME, is reported by its number, and makes the exit code 1.
     """
     from pattern_metrics.consumer.operations.backfill import BackfillRules
     from pattern_metrics.consumer.operations.backfill import backfill as backfill_source
-    from pattern_metrics.consumer.operations.measurement_files import (
-        InvalidSourceError,
-        Source,
-        csv_lines,
-        is_csv,
-        json_lines,
-    )
+    from pattern_metrics.consumer.operations.measurement_files import Source
     from pattern_metrics.consumer.postgres.shadow import open_store
 
     about = POSTGRESQL if database_url is None else "PostgreSQL (--database-url)"
     settings, clock = load_settings(DatabaseSettings, database_url), load_settings(ClockSettings)
     start_logging()
-    total, path = input_size(file), Path(file.name)
-    is_file = path.is_file()
+    total, measurements = input_size(file), read_file(file)
+    source = Source.of(Path(file.name), measurements)
     rules = BackfillRules(clock.accepted_until(), limit, min_confidence, batch_size, delay)
+    store = open_store(settings, dry_run=dry_run)
     with progress_bar("backfilling", total=total) as bar:
-
-        def lines() -> Iterator[tuple[int, bytes]]:
-            for number, line in (csv_lines if is_csv(path.name, file.peek()) else json_lines)(file):
-                bar.advance(len(line))
-                yield number, line
-
-        source = Source(
-            name=path.name if is_file else "stdin",
-            timestamp=int((path.stat().st_mtime if is_file else datetime.now(UTC).timestamp()) * 1000),
-            lines=lines(),
+        work = backfill_source(
+            store, source, rules, lambda line, why: tell(f"{measurements.unit} {line}: {why}"), bar.advance
         )
-        store = open_store(settings, dry_run=dry_run)
-        work = backfill_source(store, source, rules, lambda line, why: tell(f"line {line}: {why}"))
-        try:
-            report = run(work, about)
-        except InvalidSourceError as error:
-            fail(f"error: {file.name}: {error}", 2)
+        report = run(work, about)
+    hint = "Try --dry-run, which writes nothing"
+    if not dry_run:
+        hint += f"; `dead-letters discard --topic {source.topic}` closes these letters"
+    tell_misunderstanding(report.refusals.shared_by_all(report.read), report.read, hint)
+    if report.broken:
+        tell(f"error: {file.name}: {report.broken}")
     typer.echo(json.dumps(report.as_dict()) if as_json else _sentence(report, dry_run=dry_run))
-    if report.accounting.dead_letters:
+    if report.accounting.dead_letters or report.broken:
         raise typer.Exit(1)
 
 

@@ -1,6 +1,10 @@
 """Where a command's data goes: standard output, or a file that is there whole or not at all."""
 
+import errno
 import os
+import re
+import secrets
+import stat
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -10,6 +14,12 @@ from typing import Final, NoReturn
 import typer
 
 STANDARD_OUTPUT: Final = Path("-")
+
+_NAME_CHARACTERS_MAX: Final = 50
+"""So much of a file's name begins that of its unfinished one, which may not be longer than 255 bytes."""
+
+_MOUNTS: Final = Path("/proc/self/mountinfo")
+_OCTAL: Final = re.compile(rb"\\([0-7]{3})")
 
 
 class OutputError(Exception):
@@ -39,9 +49,14 @@ def writing(path: Path) -> Iterator[Callable[[bytes], None]]:
 def _to_file(path: Path) -> Iterator[Callable[[bytes], None]]:
     is_device = path.exists() and not path.is_file()
     final = path.resolve()
-    unfinished = final if is_device else final.with_name(f"{final.name}.part")
+    # A name of its own: of two commands that write one file at once, each writes a whole one.
+    unfinished = final.with_name(f"{final.name[:_NAME_CHARACTERS_MAX]}.{secrets.token_hex(4)}.part")
     with _naming(path):
-        output = unfinished.open("wb")
+        if is_device:
+            unfinished = final
+        elif final.exists():
+            _require_replaceable(final)
+        output = unfinished.open("wb" if is_device else "xb")
         if final.exists():
             unfinished.chmod(final.stat().st_mode)  # who may read it, may read the new one
     try:
@@ -61,6 +76,31 @@ def _to_file(path: Path) -> Iterator[Callable[[bytes], None]]:
         if not is_device:
             unfinished.unlink(missing_ok=True)
         raise
+
+
+def _require_replaceable(file: Path) -> None:
+    """Check before the work that the file may be replaced after it.
+
+    Raises:
+        OSError: it is a mount point, or its folder lets only the owner replace a file (the sticky bit).
+    """
+    folder = file.parent.stat()
+    owners = {0, folder.st_uid, file.stat().st_uid}
+    if folder.st_mode & stat.S_ISVTX and os.geteuid() not in owners:
+        raise PermissionError(
+            errno.EPERM, "belongs to somebody else, in a folder where only they may replace it"
+        )
+    if os.fsencode(file) in _mount_points():
+        raise OSError(errno.EBUSY, "is a mount point and cannot be replaced: mount its folder, or write to -")
+
+
+def _mount_points() -> set[bytes]:
+    """The mounted paths, where the system lists them; a file may be one, in a container."""
+    try:
+        lines = _MOUNTS.read_bytes().splitlines()
+    except OSError:
+        return set()
+    return {_OCTAL.sub(lambda octal: bytes([int(octal[1], 8)]), line.split()[4]) for line in lines}
 
 
 @contextmanager

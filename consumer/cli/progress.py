@@ -25,7 +25,7 @@ class Bar:
         self._progress = progress
         self._task = progress.add_task("", total=total)
 
-    def advance(self, steps: int) -> None:
+    def advance(self, steps: float) -> None:
         """Move on by so many steps."""
         self._progress.advance(self._task, steps)
 

@@ -37,7 +37,14 @@ readers_app.add_typer(history_app, name="history")
 @readers_app.command()
 def export(
     file: Annotated[Path, typer.Argument(metavar="FILE|-", help="- for standard output.")] = STANDARD_OUTPUT,
-    output_format: Annotated[Format, typer.Option("--format", help="What to write.")] = Format.JSONL,
+    wanted_format: Annotated[
+        Format | None,
+        typer.Option(
+            "--format",
+            help="What to write; by default what FILE ends with (.jsonl, .csv, .parquet), else jsonl.",
+            show_default=False,
+        ),
+    ] = None,
     min_quality: Annotated[
         float | None, typer.Option(min=0, max=1, help="Patterns with this score or a greater one.")
     ] = None,
@@ -45,9 +52,11 @@ def export(
 ) -> None:
     """Export the current rows with band and dimensions, ordered by pattern, as of one instant.
 
-    It reads one snapshot, so that workers may write meanwhile, and keeps little in memory. JSON Lines and CSV
-    are what backfill takes. A FILE is there whole, or not at all.
+    It reads one snapshot, so that workers may write meanwhile, and keeps little in memory. `backfill` reads
+    each format. In CSV, a cell that a spreadsheet would run gets an apostrophe in front, which `backfill`
+    removes. A FILE is there whole, or not at all.
     """
+    output_format = _format_of(file, wanted_format)
     url = load_database_url()
     is_terminal = file == STANDARD_OUTPUT and sys.stdout.isatty()
     if output_format is Format.PARQUET:
@@ -64,6 +73,15 @@ def export(
             POSTGRESQL,
         )
     tell(f"exported {rows:,} patterns")
+
+
+def _format_of(file: Path, wanted: Format | None) -> Format:
+    promised = Format.of_name(file.name)
+    if wanted and promised and wanted is not promised:
+        fail(f"error: {file}: its ending says {promised}, and --format {wanted}", 2)
+    if not wanted and not promised and file.suffix:
+        tell(f"{file}: its ending names no format that export writes: this is JSON Lines")
+    return wanted or promised or Format.JSONL
 
 
 def _require_pyarrow() -> None:

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import islice
@@ -11,10 +11,12 @@ from typing import Final
 from pattern_metrics.consumer.faults.health import Health
 from pattern_metrics.consumer.faults.retrying import WEATHER, persevere
 from pattern_metrics.consumer.ingestion import store_batch
+from pattern_metrics.consumer.operations.files.refusals import Refusals
+from pattern_metrics.consumer.operations.files.source import BrokenSourceError
 from pattern_metrics.consumer.operations.measurement_files import Source
 from pattern_metrics.consumer.postgres.store import Store
 from pattern_metrics.consumer.records.accounting import Accounting
-from pattern_metrics.consumer.records.batch import Batch, batch_of, decode_batch
+from pattern_metrics.consumer.records.batch import BATCH_BYTES_MAX, Batch, batch_of, decode_batch, size_of
 from pattern_metrics.consumer.records.record import Accepted, Rejected, StoredRecord
 from pattern_metrics.schemas.pattern_scored import Measurement, PatternScored
 
@@ -47,10 +49,19 @@ class BackfillReport:
     Attributes:
         accounting: of those that were taken.
         passed_over: how many were not, for their confidence.
+        refusals: what was wrong with the lines that hold no valid measurement.
+        broken: why the file could not be read to its end, if so.
     """
 
     accounting: Accounting = field(default_factory=Accounting)
     passed_over: int = 0
+    refusals: Refusals = field(default_factory=Refusals)
+    broken: str = ""
+
+    @property
+    def read(self) -> int:
+        """How many measurements were looked at."""
+        return self.accounting.read + self.passed_over
 
     def as_dict(self) -> dict[str, int]:
         """For a program."""
@@ -62,7 +73,11 @@ class BackfillReport:
 
 
 async def backfill(
-    store: Store, source: Source, rules: BackfillRules, on_refused: Callable[[int, str], None]
+    store: Store,
+    source: Source,
+    rules: BackfillRules,
+    on_refused: Callable[[int, str], None],
+    advance: Callable[[float], None] = lambda _: None,
 ) -> BackfillReport:
     """Bring a source's measurements into the table; run twice, it changes nothing the second time.
 
@@ -71,25 +86,53 @@ async def backfill(
         source: the measurements.
         rules: what is taken.
         on_refused: told of each line that holds no valid measurement: its number, and why.
+        advance: told how many bytes of the file were done with, about.
+
+    Returns:
+        What became of the measurements, also of a file that could not be read to its end.
 
     Raises:
         asyncpg.PostgresError: a statement failed, and waiting does not help.
-        InvalidSourceError: as `csv_lines`.
     """
     health, report = Health(), BackfillReport()
-    records = islice(source.records(), rules.limit)
     try:
-        while part := list(islice(records, rules.batch_records)):
+        for records in _batches(islice(source.records(advance), rules.limit), rules.batch_records):
             if report.accounting.read:
                 await asyncio.sleep(rules.delay_seconds)
-            batch = _decode(part, rules)
+            batch = _decode(records, rules)
             for rejected in batch.rejected:
-                on_refused(rejected.record.offset, f"{rejected.reason}: {rejected.detail}")
+                why = f"{rejected.reason}: {rejected.detail}"
+                report.refusals.add(rejected.reason, why)
+                on_refused(rejected.record.offset, why)
             report.accounting += await _write(store, batch, health)
-            report.passed_over += len(part) - batch.size
+            report.passed_over += len(records) - batch.size
+    except BrokenSourceError as error:
+        report.broken = str(error)
     finally:
         await store.close()
     return report
+
+
+def _batches(records: Iterator[StoredRecord], records_max: int) -> Iterator[list[StoredRecord]]:
+    """Cut the records into batches that are bounded in bytes as well.
+
+    Raises:
+        BrokenSourceError: the file cannot be read any further; after the batch of all records before.
+    """
+    batch, size = list[StoredRecord](), 0
+    try:
+        for record in records:
+            batch.append(record)
+            size += size_of(record)
+            if len(batch) == records_max or size >= BATCH_BYTES_MAX:
+                yield batch
+                batch, size = [], 0
+    except BrokenSourceError:
+        if batch:
+            yield batch
+        raise
+    if batch:
+        yield batch
 
 
 def _decode(records: Sequence[StoredRecord], rules: BackfillRules) -> Batch:

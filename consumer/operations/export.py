@@ -7,14 +7,16 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from pathlib import PurePath
 from typing import Any, Final
 
 import asyncpg
 import orjson
 from typing_extensions import override
 
+from pattern_metrics.consumer.operations.files.cells import escape
 from pattern_metrics.consumer.operations.sql import statement
-from pattern_metrics.consumer.postgres.connection import connected
+from pattern_metrics.consumer.postgres.connection import Connection, connected
 
 ROWS_IN_MEMORY: Final = 10_000
 """Rows that are fetched and written at once; of a Parquet file, a row group."""
@@ -31,6 +33,19 @@ class Format(StrEnum):
     JSONL = "jsonl"
     CSV = "csv"
     PARQUET = "parquet"
+
+    @classmethod
+    def of_name(cls, name: str) -> "Format | None":
+        """The format that a file's name promises by its ending; None where it promises none of these."""
+        return _FORMATS_OF_ENDINGS.get(PurePath(name).suffix.lower())
+
+
+_FORMATS_OF_ENDINGS: Final = {
+    ".jsonl": Format.JSONL,
+    ".ndjson": Format.JSONL,
+    ".csv": Format.CSV,
+    ".parquet": Format.PARQUET,
+}
 
 
 class Band(StrEnum):
@@ -87,6 +102,7 @@ async def export_rows(
         connected(database_url) as connection,
         connection.transaction(isolation="repeatable_read", readonly=True),
     ):
+        await _read_times_as_text(connection)
         total = await connection.fetchval(statement("select_current_count"), min_quality, band)
         prepared = await connection.prepare(statement("select_current"))
         columns = [Column(one.name, one.type.name) for one in prepared.get_attributes()]
@@ -97,6 +113,21 @@ async def export_rows(
                 done += len(rows)
                 advance(done, total)
     return done
+
+
+async def _read_times_as_text(connection: Connection) -> None:
+    """Read a time that Python cannot hold as PostgreSQL's own text, in UTC."""
+    await connection.execute("SET LOCAL timezone = 'UTC'; SET LOCAL datestyle = 'ISO'")
+    await connection.set_type_codec(
+        "timestamptz", schema="pg_catalog", encoder=str, decoder=_time_or_text, format="text"
+    )
+
+
+def _time_or_text(text: str) -> datetime | str:
+    try:
+        return datetime.fromisoformat(text)
+    except ValueError:
+        return text  # infinity, before Christ, or after the year 9999
 
 
 @contextmanager
@@ -119,7 +150,7 @@ def _json_lines(columns: Sequence[Column], write: Write) -> Iterator[WriteRows]:
 
 @contextmanager
 def _csv(columns: Sequence[Column], write: Write) -> Iterator[WriteRows]:
-    """RFC 4180 with a header, metadata as JSON text; an absent value is an empty cell."""
+    """RFC 4180 with a header, metadata as JSON text, no cell a formula; an absent value is an empty cell."""
     names = [column.name for column in columns]
 
     def write_cells(rows: Sequence[Sequence[object]]) -> None:
@@ -132,7 +163,9 @@ def _csv(columns: Sequence[Column], write: Write) -> Iterator[WriteRows]:
 
 
 def _cell(value: object) -> object:
-    return value.isoformat() if isinstance(value, datetime) else value
+    if isinstance(value, datetime):
+        return value.isoformat()
+    return escape(value) if isinstance(value, str) else value
 
 
 class _Sink(io.RawIOBase):
@@ -161,6 +194,8 @@ class _Sink(io.RawIOBase):
 def _parquet(columns: Sequence[Column], write: Write) -> Iterator[WriteRows]:
     """Ids, metadata and other text as strings; times in microseconds, UTC.
 
+    A time outside of the years 1 to 9999 becomes null.
+
     Raises:
         ImportError: the extra `parquet` is not installed.
     """
@@ -172,11 +207,18 @@ def _parquet(columns: Sequence[Column], write: Write) -> Iterator[WriteRows]:
     with ParquetWriter(_Sink(write), schema, compression="zstd") as writer:
 
         def write_rows(rows: Sequence[asyncpg.Record]) -> None:
-            cells = zip(*rows, strict=True)
+            cells = (
+                map(_near_time, column) if field.type == types["timestamptz"] else column
+                for column, field in zip(zip(*rows, strict=True), schema, strict=True)
+            )
             arrays = [pyarrow.array(column, field.type) for column, field in zip(cells, schema, strict=True)]
             writer.write_table(pyarrow.Table.from_arrays(arrays, schema=schema))
 
         yield write_rows
+
+
+def _near_time(value: object) -> datetime | None:
+    return value if isinstance(value, datetime) else None
 
 
 WRITERS: Final[dict[Format, OpenWriter]] = {

@@ -1,18 +1,16 @@
-"""`publish FILE|-`: from JSON Lines to the topic, with every refused line named."""
+"""`publish FILE|-`: from a file to the topic, with every refused line named."""
 
-import os
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from datetime import datetime
-from typing import BinaryIO, Final
 
 from pattern_metrics.consumer.kafka.broker import require_topic
+from pattern_metrics.consumer.operations.files.recognition import Measurements
+from pattern_metrics.consumer.operations.files.refusals import Refusals
 from pattern_metrics.publisher import ScorePublisher
 from pattern_metrics.schemas.dead_letter import InvalidEventError
 from pattern_metrics.schemas.json_lines import read_events
 from pattern_metrics.schemas.settings.kafka import KafkaSettings
-
-_PART_BYTES_MAX: Final = 1024 * 1024
 
 
 @dataclass(slots=True)
@@ -21,15 +19,25 @@ class PublishReport:
 
     Attributes:
         published: events that were acknowledged.
-        refused: lines that hold no valid event.
         last_line: the last line that is done with.
         reached_end: whether that was the last line of the file.
+        refusals: what was wrong with the lines that hold no valid event.
     """
 
     published: int = 0
-    refused: int = 0
     last_line: int = 0
     reached_end: bool = False
+    refusals: Refusals = field(default_factory=Refusals)
+
+    @property
+    def refused(self) -> int:
+        """How many lines hold no valid event."""
+        return self.refusals.count
+
+    @property
+    def read(self) -> int:
+        """How many lines were looked at."""
+        return self.published + self.refused
 
     @property
     def is_complete(self) -> bool:
@@ -52,18 +60,18 @@ class PublishReport:
 
 async def publish_file(
     settings: KafkaSettings,
-    file: BinaryIO,
+    measurements: Measurements,
     *,
     accepted_until: datetime,
     report: PublishReport,
     on_refused: Callable[[int, InvalidEventError], None],
-    advance: Callable[[int], None],
+    advance: Callable[[float], None],
 ) -> None:
     """Publish the valid lines of a file, in parts that are acknowledged one after the other.
 
     Args:
         settings: where to.
-        file: JSON Lines.
+        measurements: what the file holds.
         accepted_until: the latest acceptable measurement time.
         report: what is kept current.
         on_refused: told of each line that holds no valid event.
@@ -71,34 +79,21 @@ async def publish_file(
 
     Raises:
         PublishError: names the events that were not acknowledged; to publish the file again is a retry.
+        BrokenSourceError: the file cannot be read any further; what was read is published.
         KafkaError: no broker is reachable, the login was refused, or the topic does not exist.
     """
     await require_topic(settings)
     async with ScorePublisher(settings) as publisher:
-        for lines in _parts(file):
+        for part in measurements.parts:
             events = []
-            for number, event in read_events(lines, report.last_line + 1, accepted_until=accepted_until):
+            for number, event in read_events(part.lines, accepted_until=accepted_until):
                 if isinstance(event, InvalidEventError):
-                    report.refused += 1
+                    report.refusals.add(event.reason, str(event))
                     on_refused(number, event)
                 else:
                     events.append(event)
             await publisher.publish_many(events)
             report.published += len(events)
-            report.last_line += len(lines)
-            advance(sum(len(line) + 1 for line in lines))
+            report.last_line = part.lines[-1][0] if part.lines else report.last_line
+            advance(part.size)
     report.reached_end = True
-
-
-def _parts(file: BinaryIO) -> Iterator[list[bytes]]:
-    """The lines as they come: a slow pipe is not kept waiting for a part to fill."""
-    pending: list[bytes] = []  # what was read since the last line break
-    while chunk := os.read(file.fileno(), _PART_BYTES_MAX):
-        head, line_break, tail = chunk.rpartition(b"\n")
-        if line_break:
-            yield b"".join([*pending, head]).split(b"\n")
-            pending = [tail]
-        else:
-            pending.append(tail)
-    if rest := b"".join(pending):
-        yield [rest]

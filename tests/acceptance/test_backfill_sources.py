@@ -1,10 +1,16 @@
 """Files as people have them: what is no CSV is told at once, and a bad row costs that row alone."""
 
+import gzip
+import random
+import re
+
 import pytest
 
 from pattern_metrics.consumer.settings import WorkerSettings
 from tests.support.command import CommandLine
+from tests.support.letters import rows, run_sql
 from tests.support.pipeline import an_event, dead_letters, table
+from tests.support.postgres import wheel_program
 
 HEADER = "pattern_id,quality_score,confidence,measurement_timestamp,version,metadata"
 
@@ -55,12 +61,13 @@ async def test_a_bad_row_costs_that_row_alone(
 @pytest.mark.parametrize(
     ("content", "told"),
     [
-        (a_csv(row(1)).replace(b",", b";"), "lacks"),
         (a_csv(row(1)).replace(b"quality_score", b"score"), "lacks quality_score"),
         (a_csv(row(1)).replace(b"version", b"confidence"), "twice"),
-        (a_csv(row(1), encoding="utf-16"), "lacks"),
+        (a_csv(row(1), encoding="utf-16"), "is UTF-16"),
+        (b"PK\x03\x04" + bytes(100), "Excel"),
+        (a_csv(row(1)).partition(b"\r\n")[2], "neither JSON"),
     ],
-    ids=["semicolons", "another column", "a column twice", "utf-16"],
+    ids=["another column", "a column twice", "utf-16", "xlsx", "no header"],
 )
 async def test_what_is_no_such_csv_is_told_in_one_line_before_anything_is_written(
     database_command: CommandLine, settings_of_database: WorkerSettings, content: bytes, told: str
@@ -68,12 +75,92 @@ async def test_what_is_no_such_csv_is_told_in_one_line_before_anything_is_writte
     path = database_command.directory / "measurements.csv"
     path.write_bytes(content)
 
-    finished = await database_command.run("backfill", path)
+    for command in ("backfill", "publish"):  # and there is no Kafka
+        finished = await database_command.run(command, path)
 
-    assert finished.code == 2
-    assert told in finished.stderr
-    assert finished.stderr.count("\n") == 1
+        assert finished.code == 2
+        assert told in finished.stderr
+        assert finished.stderr.count("\n") == 1
     assert await dead_letters(settings_of_database) == []
+
+
+async def test_a_cut_archive_is_taken_up_to_the_cut_and_reported(
+    database_command: CommandLine, settings_of_database: WorkerSettings
+) -> None:
+    lines = [
+        an_event(number, metadata={"random": random.randbytes(300).hex()}).to_json() for number in range(9000)
+    ]
+    packed = gzip.compress(b"\n".join(lines))
+
+    finished = await database_command.run("backfill", "-", "--json", stdin=packed[: len(packed) * 2 // 3])
+
+    assert finished.code == 1
+    taken = re.fullmatch(
+        r"error: <stdin>: the gzip archive ends too early; read up to line ([0-9,]+)\n", finished.stderr
+    )
+    assert taken is not None, finished.stderr
+    count = int(taken[1].replace(",", ""))
+    assert finished.json == {
+        "read": count,
+        "applied": count,
+        "superseded": 0,
+        "dead_letters": 0,
+        "passed_over": 0,
+    }
+    assert 0 < count == len(await table(settings_of_database)) < len(lines)
+
+
+async def test_lines_that_are_all_refused_for_one_reason_are_called_a_misunderstanding(
+    database_command: CommandLine, settings_of_database: WorkerSettings
+) -> None:
+    content = a_csv(*(row(number).replace("00Z", "00") for number in range(3)))
+
+    dry = await database_command.run("backfill", "-", "--dry-run", stdin=content)
+    finished = await database_command.run("backfill", "-", stdin=content)
+
+    assert (dry.code, finished.code) == (1, 1)
+    for one in (dry, finished):
+        assert (
+            "each of the 3 lines is refused for the same reason (invalid_field: measurement_timestamp"
+            in one.stderr
+        )
+        assert "--dry-run" in one.stderr
+    assert len(await dead_letters(settings_of_database)) == 3
+
+
+@pytest.mark.parametrize("zone", ["UTC", "Asia/Kolkata", "America/St_Johns", "Europe/Amsterdam"])
+async def test_a_copy_of_the_first_table_by_psql_comes_back(
+    database_command: CommandLine, migrated_database_url: str, zone: str
+) -> None:
+    """The table as revision 012 knows it, without the events' names; long ago, an offset had seconds."""
+    await run_sql(
+        migrated_database_url,
+        """
+        INSERT INTO pattern_quality_metrics
+            (pattern_id, quality_score, confidence, measurement_timestamp, version, metadata)
+        SELECT gen_random_uuid(), random(), random(), moment, version, metadata FROM (VALUES
+            (now() - interval '1 day', '1.0.0', '{"name": "a, \\"b\\"\\nc", "n": [1e2, 0.5, null]}'::jsonb),
+            ('1880-01-01 00:00:00.5+00', 'β; 2', '{}'), ('2024-07-01 12:00+00', '=1', '{"a": {"b": []}}')
+        ) AS rows (moment, version, metadata)
+        """,
+    )
+    columns = "pattern_id, quality_score, confidence, measurement_timestamp, version, metadata::text"
+    query = f"SELECT {columns} FROM pattern_quality_metrics ORDER BY pattern_id"
+    before = await rows(migrated_database_url, query)
+    of_012 = f"id, {columns.removesuffix('::text')}, created_at, updated_at"
+    set_zone = f"SET timezone = '{zone}'"
+    copy = f"\\copy (SELECT {of_012} FROM pattern_quality_metrics) TO 'dump.csv' WITH (FORMAT csv, HEADER)"
+    (
+        await database_command.run_program(
+            wheel_program("psql"), migrated_database_url, "-q", "-c", set_zone, "-c", copy
+        )
+    ).succeeded()
+    await run_sql(migrated_database_url, "TRUNCATE pattern_quality_metrics")
+
+    stored = (await database_command.run("backfill", "dump.csv", "--json")).succeeded()
+
+    assert stored.json["applied"] == 3
+    assert await rows(migrated_database_url, query) == before
 
 
 @pytest.fixture

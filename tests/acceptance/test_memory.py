@@ -1,5 +1,6 @@
-"""What replay and verify hold depends on their batches, and not on the topic."""
+"""What a command holds depends on its batches, and not on the topic or the file."""
 
+import gzip
 import sys
 
 from pattern_metrics.consumer.settings import WorkerSettings
@@ -37,3 +38,17 @@ async def test_a_topic_is_folded_in_bounded_memory(
     replay = await peak_bytes(real_command, "replay")
 
     assert max(verify, replay) - little < 60 * MIB, (little // MIB, verify // MIB, replay // MIB)
+
+
+async def test_a_packed_array_is_read_in_bounded_memory(database_command: CommandLine) -> None:
+    """All are passed over for their confidence, so that the reading is measured and not the writing."""
+
+    async def peak(count: int) -> int:
+        event = an_event(0, metadata={"filler": "x" * 60_000}).to_json()
+        file = database_command.directory / f"{count}.json.gz"
+        file.write_bytes(gzip.compress(b"[" + b",".join([event] * count) + b"]"))
+        return await peak_bytes(database_command, "backfill", str(file), "--min-confidence", "1")
+
+    little, much = await peak(1), await peak(4000)
+
+    assert much - little < 80 * MIB, (little // MIB, much // MIB)

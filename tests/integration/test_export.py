@@ -19,7 +19,8 @@ import pytest
 
 from pattern_metrics.consumer.operations.backfill import BackfillRules, backfill
 from pattern_metrics.consumer.operations.export import ROWS_IN_MEMORY, WRITERS, Band, Format, export_rows
-from pattern_metrics.consumer.operations.measurement_files import Source, csv_lines, json_lines
+from pattern_metrics.consumer.operations.files.recognition import read_measurements
+from pattern_metrics.consumer.operations.measurement_files import Source
 from pattern_metrics.consumer.postgres.store import Store
 from pattern_metrics.publisher.scoring.scorer import BANDS, WEIGHTS, band_of
 from tests.support.batches import a_batch, write
@@ -143,25 +144,102 @@ async def test_a_selection_by_score_and_band_holds_what_fulfils_both(any_migrate
     )
 
 
-@pytest.mark.parametrize(("of", "lines"), [(Format.JSONL, json_lines), (Format.CSV, csv_lines)])
+FORMULAS = [
+    "=cmd|' /C calc'!A0",
+    "+1",
+    "-1",
+    "@x",
+    "\tx",
+    "\rx",
+    "\nx",
+    "'=x",
+    "''",
+    "",
+    r"\N",
+    "\uff1d1",
+    "a=b",
+]
+
+HOSTILE = [
+    an_event(number, version=text, metadata={"name": text, text: [text, -1], "n": 0.1 + number})
+    for number, text in enumerate(FORMULAS, start=10)
+]
+
+
+@pytest.mark.parametrize("of", Format)
 async def test_what_was_exported_can_be_backfilled_into_an_equal_table(
-    postgres_server: Any, template_name: str, migrated_database_url: str, of: Format, lines: Any
+    postgres_server: Any, template_name: str, migrated_database_url: str, of: Format
 ) -> None:
-    await insert(migrated_database_url, *SOME)
+    await insert(migrated_database_url, *SOME, *HOSTILE)
     exported = await export(migrated_database_url, of)
 
     async with new_database(postgres_server, template_name) as other:
         report = await backfill(
             Store(other),
-            Source("export", 1, lines(io.BytesIO(exported))),
+            Source("export", 1, read_measurements(io.BytesIO(exported))),
             BackfillRules(accepted_until=BASE_TIME.replace(year=2100)),
             lambda line, why: pytest.fail(f"line {line}: {why}"),
         )
         copied = await export(other, Format.JSONL)
 
-    assert report.accounting.applied == len(SOME)
+    assert report.accounting.applied == len(SOME) + len(HOSTILE)
     original = await export(migrated_database_url, Format.JSONL)
     assert without_write_times(copied) == without_write_times(original)
+
+
+async def test_no_cell_of_a_csv_is_a_formula(migrated_database_url: str) -> None:
+    await insert(migrated_database_url, *HOSTILE)
+    connection = await asyncpg.connect(migrated_database_url)
+    await connection.execute(
+        "INSERT INTO pattern_quality_metrics "
+        "(pattern_id, quality_score, confidence, measurement_timestamp, metadata) "
+        "VALUES (gen_random_uuid(), 0, 0, '-infinity', '-1'), (gen_random_uuid(), 0, 0, now(), '\"=1\"')"
+    )
+    await connection.close()
+
+    text = (await export(migrated_database_url, Format.CSV)).decode()
+    cells = [cell for row in csv.reader(io.StringIO(text, newline="")) for cell in row]
+
+    assert len(cells) == 15 * (1 + len(HOSTILE) + 2)
+    assert not [cell for cell in cells if cell.startswith(("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d"))]
+
+
+FAR_TIMES = [
+    "infinity",
+    "-infinity",
+    "57000-01-01 00:00:00+00",
+    "294276-12-31 23:59:59.999999+00",
+    "0044-03-15 12:00:00+00 BC",
+    "4713-01-01 00:00:00+00 BC",
+]
+
+
+async def test_a_time_that_python_cannot_hold_is_exported_as_postgresql_writes_it(
+    any_migrated_database_url: str,
+) -> None:
+    url = any_migrated_database_url
+    await insert(url, SOME[0])
+    connection = await asyncpg.connect(url)
+    await connection.executemany(
+        "INSERT INTO pattern_quality_metrics "
+        "(pattern_id, quality_score, confidence, measurement_timestamp, updated_at) "
+        "SELECT gen_random_uuid(), 0, 0, $1::text::timestamptz, $1::text::timestamptz",
+        [(time,) for time in FAR_TIMES],
+    )
+    name = await connection.fetchval("SELECT current_database()")
+    await connection.execute(f"ALTER DATABASE {name} SET timezone = 'Asia/Kolkata'")
+    await connection.close()
+
+    first, *lines = await json_rows(url)
+    _, *cells = csv.DictReader(io.StringIO((await export(url, Format.CSV)).decode(), newline=""))
+    one, *columns = pyarrow.parquet.read_table(io.BytesIO(await export(url, Format.PARQUET))).to_pylist()
+
+    assert first["measurement_timestamp"] == BASE_TIME.isoformat()
+    assert one["measurement_timestamp"] == BASE_TIME
+    for name in ("measurement_timestamp", "updated_at"):
+        assert {line[name] for line in lines} == {*FAR_TIMES}
+        assert {cell[name].removeprefix("'") for cell in cells} == {*FAR_TIMES}
+        assert {column[name] for column in columns} == {None}
 
 
 def without_write_times(exported: bytes) -> list[dict[str, Any]]:

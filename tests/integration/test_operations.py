@@ -11,7 +11,8 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from pattern_metrics.consumer.kafka.topic import WHOLE_TOPIC, Slice
 from pattern_metrics.consumer.operations.backfill import BackfillRules, backfill, store_quality_metrics
-from pattern_metrics.consumer.operations.measurement_files import Source, csv_lines, json_lines
+from pattern_metrics.consumer.operations.files.recognition import read_measurements
+from pattern_metrics.consumer.operations.measurement_files import Source
 from pattern_metrics.consumer.operations.replay import replay
 from pattern_metrics.consumer.operations.status import read_status
 from pattern_metrics.consumer.operations.verification import check_table, compare_with_topic
@@ -338,8 +339,8 @@ async def test_a_column_that_nothing_fills_is_named_by_the_check(settings_for: S
     assert "migrate up" not in str(failed)
 
 
-def source(text: str, lines: object = json_lines, name: str = "m.jsonl") -> Source:
-    return Source(name, 1, lines(io.BytesIO(text.encode())))  # type: ignore[operator]
+def source(text: str) -> Source:
+    return Source("m.jsonl", 1, read_measurements(io.BytesIO(text.encode())))
 
 
 def rules(**changes: object) -> BackfillRules:
@@ -394,7 +395,7 @@ async def test_csv_is_read_by_the_same_rules(migrated_database_url: str) -> None
     )
 
     by = rules(min_confidence=0.5)
-    assert await run_backfill(migrated_database_url, source(text, csv_lines), by) == Accounting(
+    assert await run_backfill(migrated_database_url, source(text), by) == Accounting(
         applied=1, dead_letters=1
     )
 

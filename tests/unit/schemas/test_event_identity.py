@@ -188,7 +188,7 @@ def test_ids_are_ordered_by_their_bytes_as_postgresql_does(one: UUID, other: UUI
 def test_json_lines_give_each_line_its_number_and_its_event_or_its_error() -> None:
     lines = [value(), b"\n", b"{\n", json.dumps(unnamed()).encode() + b"\r\n", b"   "]
 
-    results = dict(read_events(lines, 10, accepted_until=ACCEPTED_UNTIL))
+    results = dict(read_events(enumerate(lines, start=10), accepted_until=ACCEPTED_UNTIL))
 
     assert list(results) == [10, 12, 13]
     assert results[10] == event()

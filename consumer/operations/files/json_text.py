@@ -1,0 +1,171 @@
+"""JSON as files have it: one object a line, or objects over several lines and in arrays."""
+
+import json
+import re
+from collections.abc import Iterator
+from typing import Final
+
+import msgspec
+
+from pattern_metrics.consumer.operations.files.source import (
+    RECORD_BYTES_MAX,
+    BrokenSourceError,
+    ByteSource,
+    Line,
+)
+
+_BETWEEN_OBJECTS: Final = re.compile(rb"[ \t\r\n,\[\]]*")
+_STRUCTURE: Final = re.compile(rb'"(?:[^"\\]++|\\.)*+"|["{}\[\]]', flags=re.DOTALL)
+"""A whole string, or the quote of one whose end is not there yet; or a bracket."""
+
+_QUOTE: Final = b'"'
+
+
+def require_short(size: int) -> None:
+    """Check that one line, row or object is not larger than what may be held of any file.
+
+    Raises:
+        BrokenSourceError: it is.
+    """
+    if size > RECORD_BYTES_MAX:
+        raise BrokenSourceError(f"what comes next is longer than {RECORD_BYTES_MAX // 1024**2} MiB")
+
+
+def is_well_formed(text: bytes) -> bool:
+    """Whether a text is JSON. One that is nested too deeply to parse counts: the contract refuses it."""
+    try:
+        msgspec.json.decode(text, type=msgspec.Raw)
+    except msgspec.DecodeError:
+        return _is_lenient_json(text)
+    except RecursionError:
+        return True
+    return True
+
+
+def _is_lenient_json(text: bytes) -> bool:
+    """Whether Python's own parser reads a text, such as half of a surrogate pair."""
+    try:
+        json.loads(text.decode())
+    except ValueError:
+        return False
+    except RecursionError:
+        return True
+    return True
+
+
+def json_lines(source: ByteSource) -> Iterator[list[Line]]:
+    """The lines of a JSON Lines file, as they arrive: a slow pipe is not kept waiting.
+
+    Raises:
+        BrokenSourceError: the file cannot be read, or a line is too long.
+    """
+    pending: list[bytes] = []  # what was read since the last line break
+    number, size = 0, 0
+    while chunk := source.read():
+        head, line_break, tail = chunk.rpartition(b"\n")
+        if line_break:
+            lines = b"".join([*pending, head]).split(b"\n")
+            yield list(enumerate(lines, start=number + 1))
+            number += len(lines)
+            pending, size = [], 0
+        pending.append(tail)
+        size += len(tail)
+        require_short(size)
+    if rest := b"".join(pending):
+        yield [(number + 1, rest)]
+
+
+def json_objects(source: ByteSource) -> Iterator[list[Line]]:
+    """The objects of JSON arrays, or one after the other, over any number of lines, as they arrive.
+
+    Raises:
+        BrokenSourceError: the file cannot be read, is not well-formed, or an object is too long.
+    """
+    splitter, number = ObjectSplitter(), 0
+    while chunk := source.read():
+        objects = splitter.feed(chunk)
+        if objects:
+            yield list(enumerate(objects, start=number + 1))
+            number += len(objects)
+        splitter.require_sound()
+    splitter.require_end()
+
+
+class ObjectSplitter:
+    """Cuts JSON text into its outermost objects, keeping the bytes of each.
+
+    Attributes:
+        is_inside_object: whether an object has begun and not ended, and no string in it has.
+    """
+
+    def __init__(self) -> None:
+        self._buffer = bytearray()  # from the beginning of the object that has not ended
+        self._scanned = 0  # up to there the buffer holds no structure that was not seen
+        self._depth = 0
+        self._open_arrays = 0
+        self._fault = ""
+
+    @property
+    def is_inside_object(self) -> bool:
+        """Whether an object has begun and not ended, outside of its strings."""
+        return self._depth > 0 and self._scanned == len(self._buffer)
+
+    def feed(self, chunk: bytes) -> list[bytes]:
+        """Take the next bytes; returns the objects that end in them."""
+        self._buffer += chunk
+        objects = list[bytes]()
+        while not self._fault and (self._depth or self._begin_object()) and self._reach_end():
+            one = bytes(self._buffer[: self._scanned])
+            if not is_well_formed(one):
+                self._fault = "what comes next is not JSON"
+                break
+            objects.append(one)
+            del self._buffer[: self._scanned]
+            self._scanned = 0
+        return objects
+
+    def require_sound(self) -> None:
+        """Check what was taken so far.
+
+        Raises:
+            BrokenSourceError: it is not JSON, something else than objects, or one object is too long.
+        """
+        if self._fault:
+            raise BrokenSourceError(self._fault)
+        require_short(len(self._buffer))
+
+    def require_end(self) -> None:
+        """Check that the text may end here.
+
+        Raises:
+            BrokenSourceError: an object or an array does not end.
+        """
+        if self._depth or self._open_arrays:
+            raise BrokenSourceError("the JSON ends too early")
+
+    def _begin_object(self) -> bool:
+        """Go to the next object, if one begins in the buffer."""
+        between = _BETWEEN_OBJECTS.match(self._buffer)
+        assert between is not None  # noqa: S101 - it matches the empty text as well
+        self._open_arrays += between[0].count(b"[") - between[0].count(b"]")
+        del self._buffer[: between.end()]
+        if self._open_arrays not in {0, 1} or (self._buffer and not self._buffer.startswith(b"{")):
+            self._fault = "what comes next is no JSON object"
+        return bool(self._buffer) and not self._fault
+
+    def _reach_end(self) -> bool:
+        """Scan the object that has begun; whether its end is in the buffer."""
+        for token in _STRUCTURE.finditer(self._buffer, self._scanned):
+            text = token[0]
+            if text == _QUOTE:
+                self._scanned = token.start()
+                return False
+            self._scanned = token.end()
+            if text in {b"{", b"["}:
+                self._depth += 1
+            elif len(text) == 1:
+                self._depth -= 1
+                if self._depth == 0:
+                    return True
+        self._scanned = len(self._buffer)
+        return False

@@ -1,0 +1,183 @@
+"""Tables of measurements: CSV in the dialects that people have, and Parquet."""
+
+import csv
+import json
+import tempfile
+from collections import deque
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import datetime
+from typing import IO, Any, Final
+
+from typing_extensions import override
+
+from pattern_metrics.consumer.operations.files.cells import (
+    KNOWN_COLUMNS,
+    columns_of,
+    measurement_of,
+    texts_of,
+)
+from pattern_metrics.consumer.operations.files.json_text import require_short
+from pattern_metrics.consumer.operations.files.source import (
+    BrokenSourceError,
+    ByteSource,
+    InvalidSourceError,
+    Line,
+)
+
+_DELIMITERS: Final = (",", ";", "\t", "|")
+
+_PARQUET_ROWS: Final = 1000
+_PARQUET_BUFFER_BYTES: Final = 1024 * 1024
+
+
+class _TextLines(Iterator[str]):
+    """Lines with their breaks, whatever these are; a byte that is not UTF-8 becomes a lone surrogate.
+
+    Attributes:
+        at_hand: whether the next line is there, without waiting for it.
+    """
+
+    def __init__(self, source: ByteSource) -> None:
+        self._source = source
+        self._lines = deque[bytes]()
+        self._pending = b""
+        self._row_bytes = 0
+
+    @property
+    def at_hand(self) -> bool:
+        return bool(self._lines)
+
+    @override
+    def __next__(self) -> str:
+        while not self._lines:
+            self._fetch()
+        line = self._lines.popleft()
+        self._row_bytes += len(line)
+        require_short(self._row_bytes)
+        return line.decode(errors="surrogateescape")
+
+    def end_row(self) -> None:
+        """The lines so far are rows that are done with."""
+        self._row_bytes = 0
+
+    def _fetch(self) -> None:
+        chunk = self._source.read()
+        text = self._pending + chunk
+        if not text:
+            raise StopIteration
+        self._lines.extend(text.splitlines(keepends=True))
+        # The last one may go on, and after a carriage return there may come a line feed.
+        is_whole = not chunk or text.endswith(b"\n")
+        self._pending = b"" if is_whole else self._lines.pop()
+        require_short(len(self._pending))
+
+
+def delimiter_of(header: str) -> str | None:
+    """What separates the columns of a header; None where it names no column of a measurement."""
+
+    def known(delimiter: str) -> int:
+        return len(KNOWN_COLUMNS & {name.strip().lower() for name in _split(header, delimiter)})
+
+    best = max(_DELIMITERS, key=known)
+    return best if known(best) else None
+
+
+def _split(header: str, delimiter: str) -> list[str]:
+    return next(csv.reader([header], delimiter=delimiter), [])
+
+
+def csv_rows(source: ByteSource, delimiter: str) -> Iterator[list[Line]]:
+    """The rows of a CSV file with a header, as JSON, as they arrive; a row of empty cells is none.
+
+    Raises:
+        InvalidSourceError: as `columns_of`.
+        BrokenSourceError: the file cannot be read, or a row is too long.
+    """
+    csv.field_size_limit(2**31 - 1)  # the lines are limited
+    lines = _TextLines(source)
+    rows = csv.reader(lines, delimiter=delimiter)
+    columns = columns_of(next(filter(_is_filled, rows), []))
+    part = list[Line]()
+    for row in rows:
+        lines.end_row()
+        if _is_filled(row):
+            part.append((rows.line_num, _row_as_json(columns, row)))
+        if part and not lines.at_hand:
+            yield part
+            part = []
+    if part:
+        yield part
+
+
+def _is_filled(row: Sequence[str]) -> bool:
+    return any(cell.strip() for cell in row)
+
+
+def _row_as_json(columns: Sequence[str], row: Sequence[str]) -> bytes:
+    texts, surplus = texts_of(columns, row), row[len(columns) :]
+    if any(surplus):
+        return json.dumps({"cells": texts, "cells_without_a_column": surplus}).encode()
+    return measurement_of(texts)
+
+
+def parquet_rows(source: ByteSource, file: IO[bytes] | None) -> Iterator[list[Line]]:
+    """The rows of a Parquet file, as JSON.
+
+    Args:
+        source: the content.
+        file: the same as a file; None where it is packed.
+
+    Raises:
+        InvalidSourceError: as `columns_of`; or the extra `parquet` is not installed.
+        BrokenSourceError: the file cannot be read.
+    """
+    try:
+        import pyarrow
+        from pyarrow.parquet import ParquetFile
+    except ImportError:
+        raise InvalidSourceError(
+            "is Parquet, which needs the extra parquet: pip install 'pattern-metrics[parquet]'"
+        ) from None
+    with _seekable(source, file) as whole:
+        try:
+            table = ParquetFile(whole, buffer_size=_PARQUET_BUFFER_BYTES)
+            columns, number = columns_of(table.schema_arrow.names), 1
+            for batch in table.iter_batches(_PARQUET_ROWS):
+                rows = zip(*(column.to_pylist() for column in batch.columns), strict=True)
+                yield [(at, _values_as_json(columns, row)) for at, row in enumerate(rows, start=number)]
+                number += batch.num_rows
+        except (pyarrow.ArrowException, OSError, ValueError, OverflowError) as error:
+            why = " ".join(str(error).split())
+            raise BrokenSourceError(f"the Parquet file cannot be read: {why}") from None
+
+
+@contextmanager
+def _seekable(source: ByteSource, file: IO[bytes] | None) -> Iterator[IO[bytes]]:
+    """The file itself, or a temporary one with the content of a pipe or an archive."""
+    if file is not None and file.seekable():
+        file.seek(0)
+        yield file
+        return
+    with tempfile.TemporaryFile() as spool:
+        while chunk := source.read():
+            spool.write(chunk)
+        yield spool
+
+
+def _values_as_json(columns: Sequence[str], row: Sequence[Any]) -> bytes:
+    return measurement_of(
+        {name: _cell(value) for name, value in zip(columns, row, strict=True) if value is not None}
+    )
+
+
+def _cell(value: object) -> str:
+    match value:
+        case str():
+            return value
+        case datetime():
+            return value.isoformat()
+        case dict() | list():
+            return json.dumps(value, default=str)
+        case _:
+            return str(value)
