@@ -15,6 +15,7 @@ from typing_extensions import override
 
 from pattern_metrics.consumer.operations.sql import statement
 from pattern_metrics.consumer.postgres.connection import connected
+from pattern_metrics.schemas.bands import Band
 
 ROWS_IN_MEMORY: Final = 10_000
 """Rows that are fetched and written at once; of a Parquet file, a row group."""
@@ -31,15 +32,6 @@ class Format(StrEnum):
     JSONL = "jsonl"
     CSV = "csv"
     PARQUET = "parquet"
-
-
-class Band(StrEnum):
-    """The bands of the view `pattern_quality_current`, best first."""
-
-    EXCELLENT = "excellent"
-    GOOD = "good"
-    FAIR = "fair"
-    POOR = "poor"
 
 
 @dataclass(frozen=True, slots=True)
