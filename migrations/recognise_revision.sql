@@ -31,5 +31,9 @@ SELECT CASE
         SELECT FROM pg_attribute
         WHERE attrelid = to_regclass('ingest_progress') AND attname = 'topic_id' AND NOT attisdropped
     ) THEN '018'
-    ELSE '019'
+    WHEN num_nulls(
+        to_regprocedure('pattern_metrics_supersedes(timestamptz, uuid, timestamptz, uuid)'),
+        to_regprocedure('pattern_quality_band(double precision)')
+    ) > 0 THEN '019'
+    ELSE '020'
 END

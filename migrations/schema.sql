@@ -1,4 +1,4 @@
--- The whole schema as of 019, to read. The roles and their rights stand in 018. Nothing applies
+-- The whole schema as of 020, to read. The roles and their rights stand in 018. Nothing applies
 -- this file; a test holds it equal to what the revisions make.
 
 CREATE TABLE pattern_quality_metrics (
@@ -141,17 +141,34 @@ COMMENT ON COLUMN pattern_quality_history.created_at IS 'When the row was first 
 COMMENT ON VIEW pattern_quality_changes IS
     'Each measurement of the history, with its change since the one before; null for the first of a pattern.';
 
+CREATE FUNCTION pattern_metrics_supersedes(
+    new_time timestamptz, new_event uuid, old_time timestamptz, old_event uuid
+) RETURNS boolean
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+RETURN (coalesce(new_time, '-infinity'), coalesce(new_event, '00000000-0000-0000-0000-000000000000'))
+    > (coalesce(old_time, '-infinity'), coalesce(old_event, '00000000-0000-0000-0000-000000000000'));
+
+COMMENT ON FUNCTION pattern_metrics_supersedes(timestamptz, uuid, timestamptz, uuid) IS
+    'Whether the new one of two events of a pattern supersedes the old one: it has the greater (measurement_timestamp, event_id). A null counts as the smallest value.';
+
+CREATE FUNCTION pattern_quality_band(score double precision) RETURNS text
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+RETURN CASE
+    WHEN score >= 0.9 THEN 'excellent'
+    WHEN score >= 0.7 THEN 'good'
+    WHEN score >= 0.5 THEN 'fair'
+    ELSE 'poor'
+END;
+
+COMMENT ON FUNCTION pattern_quality_band(double precision) IS
+    'The band of a score from 0 to 1: excellent, good, fair or poor, as the scorer names it.';
+
 CREATE VIEW pattern_quality_current AS
 SELECT
     pattern_id,
     metadata ->> 'name' AS name,
     quality_score,
-    CASE
-        WHEN quality_score >= 0.9 THEN 'excellent'
-        WHEN quality_score >= 0.7 THEN 'good'
-        WHEN quality_score >= 0.5 THEN 'fair'
-        ELSE 'poor'
-    END AS band,
+    pattern_quality_band(quality_score) AS band,
     confidence,
     measurement_timestamp,
     version,

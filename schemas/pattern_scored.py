@@ -116,7 +116,10 @@ Text = Annotated[str, AfterValidator(_require_storable_text)]
 
 
 class Ordered:
-    """The order of events: the law of the table, for every class of events."""
+    """The order of events: the law of the table, for every class of events and for rows.
+
+    Statements use the same law as the function `pattern_metrics_supersedes` (revision 020).
+    """
 
     __slots__ = ()
 
@@ -133,9 +136,9 @@ class Ordered:
         return self.measurement_timestamp, self.event_id
 
     def supersedes(self, other: "Ordered") -> bool:
-        """Whether its order is the greater one; where the times differ, they alone are looked at."""
+        """Return whether its order is the greater one, without the tuples: this runs once per record."""
         measured, before = self.measurement_timestamp, other.measurement_timestamp
-        return measured > before if measured != before else self.order > other.order
+        return measured > before if measured != before else self.event_id > other.event_id
 
 
 class Measurement(BaseModel):

@@ -23,9 +23,10 @@ from pattern_metrics.consumer.cli.common import (
 )
 from pattern_metrics.consumer.cli.output import STANDARD_OUTPUT, fail, tell
 from pattern_metrics.consumer.cli.progress import progress_bar
-from pattern_metrics.consumer.operations.export import WRITERS, Band, Column, Format, WriteRows, export_rows
+from pattern_metrics.consumer.operations.export import WRITERS, Column, Format, WriteRows, export_rows
 from pattern_metrics.consumer.operations.history import prune_history
 from pattern_metrics.consumer.settings import DashboardSettings, InvalidSettingError
+from pattern_metrics.schemas.bands import Band
 
 readers_app = typer.Typer()
 history_app = typer.Typer(

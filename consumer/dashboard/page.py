@@ -24,17 +24,16 @@ from pattern_metrics.consumer.dashboard.reader import Filter, Reader
 from pattern_metrics.consumer.faults.diagnosis import Fault, diagnose
 from pattern_metrics.consumer.http.probes import MetricsReport, Readiness
 from pattern_metrics.consumer.settings import DatabaseSettings
+from pattern_metrics.schemas.bands import BANDS, Band
 
 Answer: TypeAlias = Callable[[Request], Awaitable[Response]]
 
 ORDERS: Final = frozenset({"best", "worst", "newest", "oldest", "unsure", "name", "id"})
-BANDS: Final[dict[str, tuple[float | None, float | None]]] = {
-    "excellent": (0.9, None),
-    "good": (0.7, 0.9),
-    "fair": (0.5, 0.7),
-    "poor": (None, 0.5),
+BOUNDS: Final[dict[str, tuple[float | None, float | None]]] = {
+    band: (least if band is not Band.POOR else None, below)
+    for (band, least), below in zip(BANDS.items(), [None, *BANDS.values()], strict=False)
 }
-"""Least score, and the one that is too great: as the view pattern_quality_current has it."""
+"""Of each band the least score, and the least score that is too great; None for no bound."""
 
 SHORT_LIST: Final = 8
 
@@ -204,9 +203,9 @@ class Page:
     async def _patterns(self, request: Request) -> Response:
         asked = request.query_params
         order, after, search = asked.get("order", "best"), asked.get("after"), asked.get("search", "").strip()
-        if order not in ORDERS or asked.get("band", "poor") not in BANDS:
+        if order not in ORDERS or asked.get("band", "poor") not in BOUNDS:
             raise ValueError("there is no such order or band")
-        least, below = BANDS[asked["band"]] if "band" in asked else (None, None)
+        least, below = BOUNDS[asked["band"]] if "band" in asked else (None, None)
         chosen = Filter(least, below, asked.get("version"), search or None)
         prefix = search.replace("-", "").lower()
         if _ID_PREFIX.fullmatch(prefix):

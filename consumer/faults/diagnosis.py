@@ -83,6 +83,7 @@ _WEATHER_HINTS: Final = {
 }
 _SETUP_HINTS: Final = {
     "42P01": "a table is missing: run `pattern-metrics migrate up`, or check search_path",
+    "42883": "a function is missing: run `pattern-metrics migrate up`, or check search_path",
     "42703": "a column is missing: run `pattern-metrics migrate up`",
     "42P10": "the UNIQUE constraint is missing: run `pattern-metrics migrate up`",
     "42501": "the user of DATABASE_URL lacks a right: grant it",

@@ -17,6 +17,7 @@ from typing_extensions import override
 from pattern_metrics.consumer.operations.files.cells import escape
 from pattern_metrics.consumer.operations.sql import statement
 from pattern_metrics.consumer.postgres.connection import Connection, connected
+from pattern_metrics.schemas.bands import Band
 
 ROWS_IN_MEMORY: Final = 10_000
 """Rows that are fetched and written at once; of a Parquet file, a row group."""
@@ -46,15 +47,6 @@ _FORMATS_OF_ENDINGS: Final = {
     ".csv": Format.CSV,
     ".parquet": Format.PARQUET,
 }
-
-
-class Band(StrEnum):
-    """The bands of the view `pattern_quality_current`, best first."""
-
-    EXCELLENT = "excellent"
-    GOOD = "good"
-    FAIR = "fair"
-    POOR = "poor"
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,10 +5,12 @@ import secrets
 import time
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager, nullcontext
+from datetime import datetime
 from typing import Final
 from uuid import UUID
 
 import asyncpg
+import msgspec
 
 from pattern_metrics.consumer.faults.diagnosis import Fault, diagnose
 from pattern_metrics.consumer.postgres.connection import STATEMENT_SECONDS_MAX, Connection
@@ -20,8 +22,9 @@ from pattern_metrics.consumer.postgres.copy_format import (
     staged,
 )
 from pattern_metrics.consumer.postgres.sql import statement
-from pattern_metrics.consumer.records.record import Accepted, Event, Record, Rejected, storable_text
+from pattern_metrics.consumer.records.record import Accepted, Record, Rejected, storable_text
 from pattern_metrics.schemas.dead_letter import RejectReason
+from pattern_metrics.schemas.pattern_scored import Ordered
 
 _SET_LOCK_TIMEOUT: Final = "SET LOCAL lock_timeout = '100ms'"
 """Do not wait for a lock out of order: half a deadlock could be waiting for this transaction."""
@@ -43,6 +46,14 @@ class RefusedError(Exception):
     def __init__(self, cause: Exception) -> None:
         super().__init__()
         self.cause = cause
+
+
+class _Present(Ordered, msgspec.Struct, frozen=True, gc=False):
+    """The row of a pattern, as far as the law asks for it: the columns of `select_present`."""
+
+    pattern_id: UUID
+    measurement_timestamp: datetime
+    event_id: UUID
 
 
 class Merger:
@@ -98,7 +109,7 @@ class Merger:
             row = present.get(one.event.pattern_id)
             if row is None:
                 new.append(one)
-            elif _supersedes(one.event, row):
+            elif one.event.supersedes(row):  # `update_patterns` decides again, on the row as it is by then
                 newer.append(one)
         self.updates_first = len(newer) == len(ordered)
         applied = await self._copy_new(new) if new else 0
@@ -135,11 +146,11 @@ class Merger:
         yield
         await self._connection.execute(_RESET_LOCK_TIMEOUT)
 
-    async def _present(self, ordered: Sequence[Accepted]) -> dict[UUID, asyncpg.Record]:
-        """The rows that the events' patterns have: pattern, time and event."""
+    async def _present(self, ordered: Sequence[Accepted]) -> dict[UUID, _Present]:
+        """The rows that the events' patterns have."""
         patterns = [one.event.pattern_id for one in ordered]
         rows = await self._connection.fetch(statement("select_present"), patterns)
-        return {row[0]: row for row in rows}
+        return {row[0]: _Present(*row) for row in rows}
 
     async def _merge(self, ordered: Sequence[Accepted], law: str) -> tuple[int, list[Rejected]]:
         """Merge by the law alone: all at once or, where something is refused, row by row."""
@@ -221,17 +232,6 @@ class Merger:
         # asyncpg's own limit does not count while a connection takes no more of the data.
         async with asyncio.timeout(STATEMENT_SECONDS_MAX):
             return await self._connection.copy_to_table(table, source=data, columns=columns, format="binary")
-
-
-def _supersedes(event: Event, row: asyncpg.Record) -> bool:
-    """Whether to send it: the law, which in `update_patterns` decides again on the row as it is by then.
-
-    Null, which others wrote, counts as the smallest.
-    """
-    _, measured_at, event_id = row
-    if event_id is None:
-        return event.measurement_timestamp >= measured_at  # type: ignore[no-any-return]
-    return event.order > (measured_at, event_id)
 
 
 def _count(status: str) -> int:

@@ -90,7 +90,12 @@ class Store:
         return self._connection
 
     async def _prepare(self, connection: Connection) -> None:
-        """Make what the statements need and a new connection lacks."""
+        """Make what the statements need and a new connection lacks.
+
+        Raises:
+            asyncpg.UndefinedFunctionError: the database lacks revision 020; nothing was written.
+        """
+        await connection.execute(statement("select_law"))
         await connection.execute(statement("create_stage"))
 
     def terminate(self) -> None:

@@ -4,34 +4,40 @@
 
 -- The bands and the dimensions of the scorer that comes with this. A dimension that is no number from 0 to 1 is
 -- null: what others wrote into metadata must not break the view.
-CREATE OR REPLACE VIEW pattern_quality_current AS
-SELECT
-    pattern_id,
-    metadata ->> 'name' AS name,
-    quality_score,
-    CASE
-        WHEN quality_score >= 0.9 THEN 'excellent'
-        WHEN quality_score >= 0.7 THEN 'good'
-        WHEN quality_score >= 0.5 THEN 'fair'
-        ELSE 'poor'
-    END AS band,
-    confidence,
-    measurement_timestamp,
-    version,
-    jsonb_path_query_first(metadata, '$.dimensions.completeness ? (@ >= 0 && @ <= 1)')::double precision
-        AS completeness,
-    jsonb_path_query_first(metadata, '$.dimensions.documentation ? (@ >= 0 && @ <= 1)')::double precision
-        AS documentation,
-    jsonb_path_query_first(metadata, '$.dimensions.compliance ? (@ >= 0 && @ <= 1)')::double precision
-        AS compliance,
-    jsonb_path_query_first(metadata, '$.dimensions.metadata_richness ? (@ >= 0 && @ <= 1)')::double precision
-        AS metadata_richness,
-    jsonb_path_query_first(metadata, '$.dimensions.complexity ? (@ >= 0 && @ <= 1)')::double precision
-        AS complexity,
-    metadata,
-    event_id,
-    updated_at
-FROM pattern_quality_metrics;
+DO $create$
+BEGIN
+    IF to_regclass('pattern_quality_current') IS NULL THEN -- a later revision changes it
+        CREATE VIEW pattern_quality_current AS
+        SELECT
+            pattern_id,
+            metadata ->> 'name' AS name,
+            quality_score,
+            CASE
+                WHEN quality_score >= 0.9 THEN 'excellent'
+                WHEN quality_score >= 0.7 THEN 'good'
+                WHEN quality_score >= 0.5 THEN 'fair'
+                ELSE 'poor'
+            END AS band,
+            confidence,
+            measurement_timestamp,
+            version,
+            jsonb_path_query_first(metadata, '$.dimensions.completeness ? (@ >= 0 && @ <= 1)')::double precision
+                AS completeness,
+            jsonb_path_query_first(metadata, '$.dimensions.documentation ? (@ >= 0 && @ <= 1)')::double precision
+                AS documentation,
+            jsonb_path_query_first(metadata, '$.dimensions.compliance ? (@ >= 0 && @ <= 1)')::double precision
+                AS compliance,
+            jsonb_path_query_first(metadata, '$.dimensions.metadata_richness ? (@ >= 0 && @ <= 1)')::double precision
+                AS metadata_richness,
+            jsonb_path_query_first(metadata, '$.dimensions.complexity ? (@ >= 0 && @ <= 1)')::double precision
+                AS complexity,
+            metadata,
+            event_id,
+            updated_at
+        FROM pattern_quality_metrics;
+    END IF;
+END
+$create$;
 
 COMMENT ON VIEW pattern_quality_current IS
     'The current row of each pattern, with its band and the five dimensions of its score as columns.';

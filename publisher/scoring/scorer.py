@@ -24,6 +24,7 @@ from pattern_metrics.publisher.scoring.facts import (
     SourceLines,
     read_definitions,
 )
+from pattern_metrics.schemas.bands import band_of
 from pattern_metrics.schemas.pattern_id import pattern_id_of
 from pattern_metrics.schemas.pattern_scored import Measurement, PatternScored
 
@@ -38,9 +39,6 @@ WEIGHTS: Final = {
     "complexity": 0.10,
 }
 """The dimensions, and each one's part of the score."""
-
-BANDS: Final = {"excellent": 0.9, "good": 0.7, "fair": 0.5, "poor": 0.0}
-"""The bands, best first, and the least score of each."""
 
 SKIPPED_DIRECTORIES: Final = frozenset(
     {"__pycache__", "node_modules", "site-packages", "dist-packages", "venv"}
@@ -82,11 +80,6 @@ class UnreadableFile:
 
     path: Path
     reason: str
-
-
-def band_of(score: float) -> str:
-    """The band a score from 0 to 1 falls into: excellent, good, fair or poor."""
-    return next(band for band, least in BANDS.items() if score >= least)
 
 
 def find_sources(paths: Iterable[Path]) -> list[Source]:

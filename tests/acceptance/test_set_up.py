@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 
 from pattern_metrics.consumer.demo.embedded import free_port
+from pattern_metrics.consumer.operations.migration import migrate_up
 from pattern_metrics.consumer.settings import WorkerSettings
+from pattern_metrics.migrations.revisions import REVISIONS
 from pattern_metrics.publisher import ScorePublisher
 from tests.support.command import SECONDS_MAX, CommandLine, environment_of
 from tests.support.kafka import Broker, administering
@@ -77,6 +79,17 @@ async def test_the_check_names_the_remedy_in_one_line(
     checked = await CommandLine(tmp_path, settings | changes[lacking]).run("consume", "--check")
 
     assert_refused(checked.code, checked.stderr, remedy)
+
+
+async def test_the_check_names_each_revision_that_the_database_lacks(
+    real_settings: WorkerSettings, database_url: str, tmp_path: Path
+) -> None:
+    await migrate_up(database_url, REVISIONS[-2])
+    environment = environment_of(real_settings) | {"DATABASE_URL": database_url}
+
+    checked = await CommandLine(tmp_path, environment).run("consume", "--check")
+
+    assert_refused(checked.code, checked.stderr, f"lacks revisions {REVISIONS[-1]}; run migrate up")
 
 
 @pytest.mark.parametrize("away", ["KAFKA_BOOTSTRAP_SERVERS", "DATABASE_URL"])

@@ -67,6 +67,12 @@ _CATALOG = {
         FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind = 'v' AND $1::oid[] IS NOT NULL
         ORDER BY 1
     """,
+    "functions": """
+        SELECT pg_get_functiondef(oid) AS definition, obj_description(oid, 'pg_proc') AS comment,
+            has_function_privilege('public', oid, 'EXECUTE') AS everybody_may
+        FROM pg_proc WHERE pronamespace = 'public'::regnamespace AND $1::oid[] IS NOT NULL
+        ORDER BY 1
+    """,
     "tables": """
         SELECT oid::regclass::text AS relation, reloptions, obj_description(oid, 'pg_class') AS comment
         FROM pg_class WHERE oid = ANY ($1::oid[]) ORDER BY 1

@@ -17,7 +17,7 @@ from tests.support.pipeline import (
 )
 from tests.support.waiting import eventually
 
-OLDEST = "019"
+OLDEST = "020"
 """The worker of this release writes to a database of this revision or later."""
 
 TABLES = (

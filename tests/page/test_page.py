@@ -53,6 +53,8 @@ async def test_the_overview_shows_what_there_is(
         await visit.page.locator(".ranking").nth(2).wait_for()
         figures = await visit.texts(".figure dd:not(.note)")
         bands = await visit.texts(".bands a")
+        ranges = [await band.get_attribute("data-tip") for band in await visit.page.locator(".bands a").all()]
+        levels = await visit.texts(".axis span")
         rankings = [await visit.texts(f".columns > :nth-child({column}) a") for column in (1, 2, 3)]
         told = await visit.page.locator(".dimensions").first.get_attribute("aria-label")
         change = await visit.texts(".change")
@@ -61,6 +63,8 @@ async def test_the_overview_shows_what_there_is(
 
     assert [figures[index] for index in (0, 1, 4, 5)] == ["4", "0.675", "1", "0"]
     assert [line.split() for line in bands] == [[band, "1", "25", "%"] for band in SCORES]
+    assert ranges == [f"Quality {it}" for it in ("0.9 and above", "0.7 to 0.9", "0.5 to 0.7", "below 0.5")]
+    assert levels == ["0", "0.5", "0.7", "0.9", "1"]
     assert rankings[0] == list(SCORES)
     assert rankings[1] == list(SCORES)[::-1]
     assert (rankings[2], change) == (["poor"], ["+0.150"])

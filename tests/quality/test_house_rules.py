@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from pattern_metrics.schemas.bands import BANDS
+
 ROOT = Path(__file__).parents[2]
 PACKAGES = ("schemas", "publisher", "consumer", "migrations")
 TESTS = ROOT / "tests"
@@ -74,3 +76,11 @@ def test_the_name_of_a_test_is_a_sentence(path: Path) -> None:
 
     assert tests
     assert not [name for name in tests if len(name.removeprefix("test_").split("_")) < 3]
+
+
+def test_the_page_has_the_bands_of_the_scorer() -> None:
+    script = (ROOT / "consumer" / "dashboard" / "static" / "parts.js").read_text(encoding="utf-8")
+
+    found = re.findall(r'name: "(\w+)", least: ([\d.]+)', script)
+
+    assert [(band, float(least)) for band, least in found] == [*BANDS.items()]

@@ -4,12 +4,7 @@ SELECT bucket, band, version, count(*) AS patterns, sum(quality_score) AS qualit
 FROM (
     SELECT
         least(39, floor(quality_score * 40))::integer AS bucket,
-        CASE
-            WHEN quality_score >= 0.9 THEN 'excellent'
-            WHEN quality_score >= 0.7 THEN 'good'
-            WHEN quality_score >= 0.5 THEN 'fair'
-            ELSE 'poor'
-        END AS band,
+        pattern_quality_band(quality_score) AS band,
         coalesce(version, '') AS version,
         quality_score
     FROM pattern_quality_metrics TABLESAMPLE SYSTEM ($1::double precision) REPEATABLE ($2::double precision)

@@ -3,7 +3,7 @@
 import { ask } from "./api.js";
 import { el, replace, svg, walkWithArrows } from "./dom.js";
 import { count, duration, percent, rate, score, short } from "./format.js";
-import { BANDS, dimensions, empty, panel, patternLink, quality, sampleNote, time } from "./parts.js";
+import { bandRange, BANDS, dimensions, empty, LEVELS, panel, patternLink, quality, sampleNote, time } from "./parts.js";
 import { link } from "./place.js";
 
 function figure(label, value, note, href, isBad) {
@@ -67,7 +67,7 @@ function histogram(distribution) {
     el(
       "div",
       { class: "axis", "aria-hidden": "true" },
-      [0, 0.5, 0.7, 0.9, 1].map((at) => el("span", { style: { left: `${100 * at}%` } }, at === 0 || at === 1 ? String(at) : at.toFixed(1))),
+      [0, ...LEVELS, 1].map((at) => el("span", { style: { left: `${100 * at}%` } }, at === 0 || at === 1 ? String(at) : at.toFixed(1))),
     ),
   );
 }
@@ -77,14 +77,15 @@ function bandRows(distribution) {
   return el(
     "ul",
     { class: "bands" },
-    BANDS.map(({ name, range }) => {
+    BANDS.map((band) => {
+      const { name } = band;
       const patterns = distribution.bands[name] ?? 0;
       return el(
         "li",
         {},
         el(
           "a",
-          { href: link("patterns", { band: name }), "data-key": name, "data-tip": `Quality ${range}` },
+          { href: link("patterns", { band: name }), "data-key": name, "data-tip": `Quality ${bandRange(band)}` },
           el("span", { class: `swatch ${name}` }),
           el("span", { class: "band-name" }, name),
           el("span", { class: "number" }, count(patterns)),

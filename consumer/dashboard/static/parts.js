@@ -4,12 +4,22 @@ import { el, svg } from "./dom.js";
 import { ago, count, exact, score } from "./format.js";
 import { linkHere } from "./place.js";
 
+// The bands, best first, with the least score of each: those of schemas/bands.py.
 export const BANDS = [
-  { name: "excellent", range: "0.9 and above" },
-  { name: "good", range: "0.7 to 0.9" },
-  { name: "fair", range: "0.5 to 0.7" },
-  { name: "poor", range: "below 0.5" },
+  { name: "excellent", least: 0.9 },
+  { name: "good", least: 0.7 },
+  { name: "fair", least: 0.5 },
+  { name: "poor", least: 0 },
 ];
+
+// The scores at which the band changes, the lowest first.
+export const LEVELS = BANDS.map(({ least }) => least).slice(0, -1).reverse();
+
+export function bandRange(band) {
+  const above = BANDS[BANDS.indexOf(band) - 1];
+  if (!above) return `${band.least} and above`;
+  return band.least ? `${band.least} to ${above.least}` : `below ${above.least}`;
+}
 
 export const DIMENSIONS = [
   { name: "completeness", label: "Completeness", weight: "30 %" },

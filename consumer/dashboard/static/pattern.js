@@ -3,7 +3,7 @@
 import { ask } from "./api.js";
 import { el, replace, svg } from "./dom.js";
 import { count, exact, moment, score } from "./format.js";
-import { bandBar, DIMENSIONS, empty, nameOf, time } from "./parts.js";
+import { bandBar, DIMENSIONS, empty, LEVELS, nameOf, time } from "./parts.js";
 
 export function heading(title, note) {
   return el(
@@ -52,7 +52,7 @@ function chart(trend) {
       svg("path", { class: "dot", d: `M${x(one).toFixed(2)} ${y(one).toFixed(2)}h0` }),
     );
   });
-  const levels = [0.5, 0.7, 0.9].map((level) => svg("path", { class: "level", d: `M0 ${100 - 100 * level}H400` }));
+  const levels = LEVELS.map((level) => svg("path", { class: "level", d: `M0 ${100 - 100 * level}H400` }));
   return el(
     "figure",
     { class: "trend" },
@@ -63,7 +63,7 @@ function chart(trend) {
       svg("path", { class: "line", d: line }),
       gaps,
     ),
-    el("div", { class: "levels", "aria-hidden": "true" }, [0, 0.5, 0.7, 0.9, 1].map((level) => el("span", { style: { bottom: `${100 * level}%` } }, level === 0 || level === 1 ? String(level) : level.toFixed(1)))),
+    el("div", { class: "levels", "aria-hidden": "true" }, [0, ...LEVELS, 1].map((level) => el("span", { style: { bottom: `${100 * level}%` } }, level === 0 || level === 1 ? String(level) : level.toFixed(1)))),
     el("figcaption", {}, el("span", {}, exact(first / 1000).slice(0, 16)), el("span", {}, exact(points.at(-1).at / 1000).slice(0, 16))),
   );
 }

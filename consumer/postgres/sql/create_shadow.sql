@@ -14,10 +14,12 @@ SELECT * FROM (
         CASE
             WHEN recorded.pattern_id IS NULL THEN 'missing'
             WHEN fold.pattern_id IS NULL THEN 'absent_in_topic'
-            WHEN (recorded.measurement_timestamp, recorded.event_id) < (fold.measurement_timestamp, fold.event_id)
-                THEN 'older'
-            WHEN (recorded.measurement_timestamp, recorded.event_id) > (fold.measurement_timestamp, fold.event_id)
-                THEN 'newer'
+            WHEN pattern_metrics_supersedes(
+                fold.measurement_timestamp, fold.event_id, recorded.measurement_timestamp, recorded.event_id
+            ) THEN 'older'
+            WHEN pattern_metrics_supersedes(
+                recorded.measurement_timestamp, recorded.event_id, fold.measurement_timestamp, fold.event_id
+            ) THEN 'newer'
             WHEN (recorded.quality_score, recorded.confidence, recorded.version, recorded.metadata)
                 IS DISTINCT FROM (fold.quality_score, fold.confidence, fold.version, fold.metadata)
                 THEN 'different'

@@ -10,5 +10,9 @@ FROM (VALUES
 CROSS JOIN LATERAL string_to_table(privileges, ', ') AS privilege
 WHERE NOT has_table_privilege(relation, privilege)
 UNION ALL
+SELECT format('EXECUTE on %s', law)
+FROM (VALUES ('pattern_metrics_supersedes(timestamptz, uuid, timestamptz, uuid)'::regprocedure)) AS called (law)
+WHERE NOT has_function_privilege(law, 'EXECUTE')
+UNION ALL
 SELECT 'TEMPORARY on the database'
 WHERE NOT has_database_privilege(current_database(), 'TEMPORARY')

@@ -11,5 +11,6 @@ UPDATE pattern_quality_metrics AS present SET
     updated_at = now()
 FROM (SELECT * FROM pattern_metrics_stage ORDER BY pattern_id) AS stage
 WHERE present.pattern_id = stage.pattern_id
-  AND ((stage.measurement_timestamp, stage.event_id) > (present.measurement_timestamp, present.event_id))
-      IS NOT FALSE
+  AND pattern_metrics_supersedes(
+      stage.measurement_timestamp, stage.event_id, present.measurement_timestamp, present.event_id
+  )

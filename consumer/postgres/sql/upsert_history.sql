@@ -7,7 +7,10 @@ SELECT pattern_id, measurement_timestamp, stage.event_id, stage.quality_score, s
 FROM pattern_metrics_stage AS stage
 LEFT JOIN pattern_quality_history AS existing USING (pattern_id, measurement_timestamp)
 WHERE stage.place BETWEEN $1 AND $2
-  AND (existing.pattern_id IS NULL OR stage.event_id > existing.event_id)
+  AND (existing.pattern_id IS NULL
+       OR pattern_metrics_supersedes(
+           measurement_timestamp, stage.event_id, measurement_timestamp, existing.event_id
+       ))
 ORDER BY pattern_id, measurement_timestamp
 ON CONFLICT (pattern_id, measurement_timestamp) DO UPDATE SET
     event_id = EXCLUDED.event_id,
@@ -15,4 +18,6 @@ ON CONFLICT (pattern_id, measurement_timestamp) DO UPDATE SET
     confidence = EXCLUDED.confidence,
     version = EXCLUDED.version,
     metadata = EXCLUDED.metadata
-WHERE EXCLUDED.event_id > present.event_id
+WHERE pattern_metrics_supersedes(
+    EXCLUDED.measurement_timestamp, EXCLUDED.event_id, present.measurement_timestamp, present.event_id
+)

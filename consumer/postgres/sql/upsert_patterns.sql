@@ -1,6 +1,6 @@
--- Merge the stage into the table: the law, as SQL. A row wins by the greater (measurement_timestamp, event_id).
--- A null in a row that was written by others counts as the smallest. The join leaves out rows already superseded, which costs no WAL (a conflict would lock the row); the
--- condition on the conflict decides again, on the row as it is by then. Sorted, so that writers never deadlock.
+-- Merge the stage into the table: a newer measurement supersedes the row of its pattern. The join leaves out rows
+-- already superseded, which costs no WAL (a conflict would lock the row). The condition on the conflict decides again,
+-- on the row as it is by then. Sorted, so that writers never deadlock.
 INSERT INTO pattern_quality_metrics AS present
     (pattern_id, event_id, quality_score, confidence, measurement_timestamp, version, metadata)
 SELECT pattern_id, stage.event_id, stage.quality_score, stage.confidence,
@@ -9,8 +9,9 @@ FROM pattern_metrics_stage AS stage
 LEFT JOIN pattern_quality_metrics AS existing USING (pattern_id)
 WHERE stage.place BETWEEN $1 AND $2
   AND (existing.pattern_id IS NULL
-       OR ((stage.measurement_timestamp, stage.event_id) > (existing.measurement_timestamp, existing.event_id))
-          IS NOT FALSE)
+       OR pattern_metrics_supersedes(
+           stage.measurement_timestamp, stage.event_id, existing.measurement_timestamp, existing.event_id
+       ))
 ORDER BY pattern_id
 ON CONFLICT (pattern_id) DO UPDATE SET
     event_id = EXCLUDED.event_id,
@@ -20,5 +21,6 @@ ON CONFLICT (pattern_id) DO UPDATE SET
     version = EXCLUDED.version,
     metadata = EXCLUDED.metadata,
     updated_at = now()
-WHERE ((EXCLUDED.measurement_timestamp, EXCLUDED.event_id) > (present.measurement_timestamp, present.event_id))
-      IS NOT FALSE
+WHERE pattern_metrics_supersedes(
+    EXCLUDED.measurement_timestamp, EXCLUDED.event_id, present.measurement_timestamp, present.event_id
+)

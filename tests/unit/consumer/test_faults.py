@@ -147,6 +147,7 @@ def test_an_error_of_the_clients_is_diagnosed_by_its_class(error: BaseException,
     [
         ("42P01", "pattern-metrics migrate up"),
         ("42703", "pattern-metrics migrate up"),
+        ("42883", "pattern-metrics migrate up"),
         ("42P10", "pattern-metrics migrate up"),
         ("42501", "right"),
         ("28P01", "password"),

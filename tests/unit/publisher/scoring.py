@@ -7,7 +7,8 @@ from textwrap import dedent
 
 import pytest
 
-from pattern_metrics.publisher.scoring.scorer import WEIGHTS, UnreadableFile, band_of, score_paths
+from pattern_metrics.publisher.scoring.scorer import WEIGHTS, UnreadableFile, score_paths
+from pattern_metrics.schemas.bands import band_of
 from pattern_metrics.schemas.pattern_scored import PatternScored, parse_event
 
 MEASURED_AT = datetime(2025, 1, 2, 3, 4, 5, tzinfo=UTC)

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from pattern_metrics.publisher.scoring.scorer import WEIGHTS, band_of
+from pattern_metrics.publisher.scoring.scorer import WEIGHTS
+from pattern_metrics.schemas.bands import band_of
 from tests.unit.publisher.scoring import assert_consistent, dimensions_of, score_text
 
 STATEMENTS = st.sampled_from(

@@ -1,0 +1,16 @@
+"""Add the law of the table and the bands of a score as functions."""
+
+from pattern_metrics.migrations.sql_files import run_sql
+
+revision = "020"
+down_revision = "019"
+
+
+def upgrade() -> None:
+    """Run the SQL file of the same name."""
+    run_sql(__file__, ".sql")
+
+
+def downgrade() -> None:
+    """Run its way back."""
+    run_sql(__file__, ".down.sql")
