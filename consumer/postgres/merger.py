@@ -20,7 +20,8 @@ from pattern_metrics.consumer.postgres.copy_format import (
     staged,
 )
 from pattern_metrics.consumer.postgres.sql import statement
-from pattern_metrics.consumer.records.record import Accepted, Event, Record, Rejected, storable_text
+from pattern_metrics.consumer.records.record import Accepted, Event, Record, Rejected
+from pattern_metrics.consumer.records.text import storable_text
 from pattern_metrics.schemas.dead_letter import RejectReason
 
 _SET_LOCK_TIMEOUT: Final = "SET LOCAL lock_timeout = '100ms'"

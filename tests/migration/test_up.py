@@ -139,7 +139,7 @@ async def test_what_the_sql_files_tell_reaches_the_log(database_url: str) -> Non
 def test_alembic_itself_stays_quiet_from_its_import_on() -> None:
     program = (
         "import logging; logging.basicConfig(level=logging.INFO); "
-        "from consumer.migration import migration_sql; migration_sql()"
+        "from pattern_metrics.consumer.operations.migration import migration_sql; migration_sql()"
     )
     ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
 
