@@ -195,7 +195,7 @@ def test_the_image_is_built_from_each_folder_of_the_wheel_and_for_the_worker() -
     }
     [copied] = re.findall(r"^cp -r (.*) \"\$scratch/build\"$", CHECK, flags=re.MULTILINE)
     ignored = (ROOT / ".dockerignore").read_text(encoding="utf-8").splitlines()
-    build = DOCKERFILE.partition("\nFROM ")[0]
+    build = DOCKERFILE.rpartition("\nFROM ")[0]
 
     assert len(folders) == 5
     assert folders == set(re.findall(r"^COPY (\w+) \1$", build, flags=re.MULTILINE))

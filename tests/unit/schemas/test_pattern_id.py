@@ -16,7 +16,7 @@ NAMES = st.text(st.characters(exclude_categories=["Cs"]), min_size=1)
 PUBLISHED = {
     "billing:Invoice.total": "5d848398-91c6-55d9-9d4e-ec6c88addf1d",
     "a": "09742dd9-59d1-527c-8a05-0bfa0a047390",
-    "modul:größe": "7748957c-4855-506b-aaed-c1a73bb54fc5",
+    "zürich:größe": "1d14e8a4-2350-53d3-a881-17d40a81882a",
     "prompt/summary v2": "7597435e-09c3-587c-862c-e74d7852e273",
 }
 """Ids that are in people's tables."""
