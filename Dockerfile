@@ -1,4 +1,4 @@
-# The command alone, without the extras for tests and demo: what docker-compose.yml and deploy/kubernetes run.
+# The worker, which is the extra `worker`, without the extras for tests and demo: what docker-compose.yml and deploy/kubernetes run.
 # It needs no place to write: `docker run --read-only`.
 
 FROM python:3.11.14-slim-trixie AS build
@@ -16,7 +16,7 @@ COPY migrations migrations
 COPY consumer consumer
 RUN pip wheel --no-cache-dir --no-index --find-links /wheels --no-deps --wheel-dir /wheels . \
     && python -m venv --without-pip /opt/pattern-metrics \
-    && pip --python /opt/pattern-metrics install --no-cache-dir --no-index --find-links /wheels /wheels/pattern_metrics-*.whl
+    && pip --python /opt/pattern-metrics install --no-cache-dir --no-index --find-links /wheels 'pattern-metrics[worker]'
 
 FROM python:3.11.14-slim-trixie
 LABEL org.opencontainers.image.title="pattern-metrics" \

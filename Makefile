@@ -11,6 +11,7 @@ QUICK ?=
 SCENARIOS ?=
 SYSTEMS ?=
 RESUME ?=
+UPGRADE ?=
 
 .PHONY: help install demo check format test torture bench lock schemas metrics alerts dist check-deploy screenshots
 
@@ -49,10 +50,12 @@ bench: install ## Measure ours and its peers side by side (QUICK=1, SCENARIOS=ho
 	$(BIN)/python -m benchmarks $(if $(QUICK),--quick) $(if $(SCENARIOS),--scenarios $(SCENARIOS)) \
 		$(if $(SYSTEMS),--systems $(SYSTEMS)) $(if $(RESUME),--resume)
 
-lock: install ## Renew requirements.lock from pyproject.toml
+lock: install ## Write requirements.lock from pyproject.toml; what is pinned stays (UPGRADE=1 renews it)
 	$(BIN)/pip-compile --quiet --generate-hashes --no-emit-index-url --no-emit-find-links \
 		--no-emit-trusted-host --no-emit-options --no-header --allow-unsafe --strip-extras \
-		--all-extras --upgrade --output-file requirements.lock pyproject.toml
+		--all-extras $(if $(UPGRADE),--upgrade) --output-file requirements.lock pyproject.toml
+	@# The extras name each other, by which pip-compile takes the project for one of its own requirements.
+	sed -i '/^# WARNING: pip install will require/,/^    # via pattern-metrics/d' requirements.lock
 
 schemas: install ## Generate the JSON Schema and the AsyncAPI document from the model
 	$(BIN)/python -m pattern_metrics.schemas.generate

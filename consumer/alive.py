@@ -1,7 +1,7 @@
-"""Whether the worker of this machine or container is alive, for its health check: `python -m consumer.alive`.
+"""Whether the worker of this machine or container is alive, for its health check.
 
-Exit 0: it is, or it serves no HTTP to be asked. 1: it is not. Asks without any proxy, and imports next to
-nothing, as it is run every few seconds.
+Run it by `python -m pattern_metrics.consumer.alive`. Exit 0: it is, or it serves no HTTP to be asked. 1: it
+is not. Asks without any proxy, and imports next to nothing, as it is run every few seconds.
 """
 
 import os

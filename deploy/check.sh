@@ -75,7 +75,7 @@ cmd -no-interpolation docker-compose.yml >/dev/null # its program does not read 
 
 echo "The image's steps, here: its build, then its command without any right, where nothing can be written"
 mkdir "$scratch/build" "$scratch/opt"
-cp -r LICENSE README.md pyproject.toml requirements.lock consumer migrations publisher schemas "$scratch/build"
+cp -r LICENSE README.md pyproject.toml requirements.lock consumer migrations pattern_metrics publisher schemas "$scratch/build"
 sed -e ':join;/\\$/{N;s/\\\n//;b join}' Dockerfile | sed -n 's/^RUN //p' |
   sed "s|/wheels|$scratch/wheels|g; s|/opt/|$scratch/opt/|g" >"$scratch/steps"
 (cd "$scratch/build" && bash -euo pipefail "$scratch/steps") >"$scratch/steps.log" || { cat "$scratch/steps.log" && false; }

@@ -5,6 +5,7 @@ client and a publisher no database driver.
 """
 
 from importlib import import_module
+from types import ModuleType
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
@@ -30,15 +31,15 @@ __all__ = [
 ]
 
 _HOMES: Final = {
-    "BlockingScorePublisher": "publisher.publisher",
+    "BlockingScorePublisher": "publisher.client",
     "InvalidEventError": "schemas.dead_letter",
     "Measurement": "schemas.pattern_scored",
     "PatternScored": "schemas.pattern_scored",
-    "PublishError": "publisher.publisher",
+    "PublishError": "publisher.client",
     "RejectReason": "schemas.dead_letter",
-    "ScorePublisher": "publisher.publisher",
+    "ScorePublisher": "publisher.client",
     "pattern_id_of": "schemas.pattern_id",
-    "store_quality_metrics": "consumer.backfill",
+    "store_quality_metrics": "consumer.operations.backfill",
 }
 
 
@@ -48,11 +49,22 @@ def __getattr__(name: str) -> Any:  # noqa: ANN401 - each public name has a type
 
         value: Any = version("pattern-metrics")
     elif name in _HOMES:
-        value = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+        value = getattr(_home(name), name)
     else:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     globals()[name] = value
     return value
+
+
+def _home(name: str) -> ModuleType:
+    try:
+        return import_module(f"{__name__}.{_HOMES[name]}")
+    except ModuleNotFoundError as error:
+        from pattern_metrics.consumer import extras
+
+        if advice := extras.advice(error, name):
+            raise ModuleNotFoundError(advice, name=error.name) from error
+        raise
 
 
 def __dir__() -> list[str]:

@@ -1,6 +1,6 @@
 """The contract as documents for agents in other languages, generated from the model and checked in.
 
-`python -m schemas.generate` writes them; a test keeps them in step.
+`python -m pattern_metrics.schemas.generate` writes them; a test keeps them in step.
 """
 
 import json

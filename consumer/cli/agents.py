@@ -11,6 +11,7 @@ import typer
 from pattern_metrics.consumer.cli.common import (
     FILES_HELP,
     KAFKA,
+    Commands,
     JsonOption,
     input_size,
     load_settings,
@@ -21,11 +22,9 @@ from pattern_metrics.consumer.cli.common import (
 )
 from pattern_metrics.consumer.cli.output import fail, tell
 from pattern_metrics.consumer.cli.progress import progress_bar
-from pattern_metrics.schemas.settings.clock import ClockSettings
-from pattern_metrics.schemas.settings.kafka import KafkaSettings
 
 agents_app = typer.Typer()
-topic_app = typer.Typer(no_args_is_help=True, help="The topic of the events.")
+topic_app = typer.Typer(cls=Commands, no_args_is_help=True, help="The topic of the events.")
 agents_app.add_typer(topic_app, name="topic")
 
 
@@ -72,7 +71,9 @@ def publish(
     """
     from pattern_metrics.consumer.operations.files.source import BrokenSourceError
     from pattern_metrics.consumer.operations.publish import PublishReport, publish_file
-    from pattern_metrics.publisher import PublishError
+    from pattern_metrics.publisher.client import PublishError
+    from pattern_metrics.schemas.settings.clock import ClockSettings
+    from pattern_metrics.schemas.settings.kafka import KafkaSettings
 
     settings, accepted_until = load_settings(KafkaSettings), load_settings(ClockSettings).accepted_until()
     if len(settings.kafka_topics) > 1:
@@ -123,6 +124,7 @@ def topic_create(
 ) -> None:
     """Create each topic of KAFKA_TOPIC that is not there."""
     from pattern_metrics.consumer.kafka.broker import create_topic
+    from pattern_metrics.schemas.settings.kafka import KafkaSettings
 
     settings = load_settings(KafkaSettings)
     start_logging()

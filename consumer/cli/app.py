@@ -1,32 +1,26 @@
 """Every command; no logic of its own.
 
-Exit 0: done and true. 1: a check failed, or part of the input was refused. 2: wrong usage or settings.
+Exit 0: done and true. 1: a check failed, or part of the input was refused. 2: wrong usage or settings, or an
+extra that is not installed.
 """
 
-import asyncio
 import sys
 from typing import Annotated
 
-import structlog
 import typer
 
+from pattern_metrics.consumer import extras
 from pattern_metrics.consumer.cli.agents import agents_app
-from pattern_metrics.consumer.cli.common import (
-    run,
-)
+from pattern_metrics.consumer.cli.common import Commands, log, run
 from pattern_metrics.consumer.cli.consume import consume_app
 from pattern_metrics.consumer.cli.dead_letters import dead_letters_app
 from pattern_metrics.consumer.cli.migrate import migrate_app
 from pattern_metrics.consumer.cli.operations import operations_app
 from pattern_metrics.consumer.cli.output import end_output, fail, open_closed_streams, tell
 from pattern_metrics.consumer.cli.readers import readers_app
-from pattern_metrics.consumer.settings import (
-    InvalidSettingError,
-    LogSettings,
-)
-from pattern_metrics.consumer.telemetry.logs import configure_logging
 
 app = typer.Typer(
+    cls=Commands,
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -44,7 +38,6 @@ app.add_typer(dead_letters_app, name="dead-letters")
 def main() -> None:
     """The entry point; an error that nobody expected is logged with its traceback, and the exit code is 1."""
     open_closed_streams()
-    configure_logging(LogSettings.model_construct())  # until a command does as the settings say
     sys.exit(end_output(_run_command()))
 
 
@@ -57,23 +50,9 @@ def _run_command() -> int:
         return error.exit_code
     except OSError as error:  # a server's is told by `run`
         tell(f"error: {'' if error.filename else 'standard output: '}{error}")
-    except asyncio.CancelledError:
-        structlog.get_logger().warning("stopped_at_once", hint="by a second signal; the rest is read again")
     except Exception:  # noqa: BLE001 - the outermost place: nothing escapes without being logged
-        structlog.get_logger().exception("failed")
+        log().exception("failed")
     return 1
-
-
-# The worker
-
-
-# The agents' side
-
-
-# The database
-
-
-# The demonstration
 
 
 @app.command()
@@ -81,8 +60,11 @@ def demo(
     keep: Annotated[bool, typer.Option("--keep", help="Stay up, and print how to connect.")] = False,
 ) -> None:
     """See the main job done in under a minute, on an embedded broker and PostgreSQL (extra `embedded`)."""
+    extras.require("embedded")
     from pattern_metrics.consumer.demo.demo import run_demo
     from pattern_metrics.consumer.demo.embedded import EmbeddedServerError
+    from pattern_metrics.consumer.settings import InvalidSettingError, LogSettings
+    from pattern_metrics.consumer.telemetry.logs import configure_logging
 
     configure_logging(LogSettings(log_level="ERROR"))
     try:

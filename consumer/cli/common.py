@@ -1,7 +1,9 @@
-"""What all commands share: settings, errors as one line, a progress bar."""
+"""What all commands share: settings, the event loop, errors as one line.
+
+It is imported for `--help` too, so that libraries are imported where a command runs.
+"""
 
 import gc
-import logging
 import os
 import re
 import resource
@@ -12,25 +14,21 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Annotated, Any, BinaryIO, Final, TypeVar, cast
 
-import asyncpg
 import typer
+from typer.core import TyperGroup
+from typing_extensions import override
 
+from pattern_metrics.consumer import extras
 from pattern_metrics.consumer.cli.output import OutputError, fail, tell, writing
-from pattern_metrics.consumer.faults.diagnosis import Fault, diagnose
-from pattern_metrics.consumer.settings import (
-    DatabaseSettings,
-    InvalidSettingError,
-    LogSettings,
-    SettingsT,
-    load,
-)
-from pattern_metrics.consumer.telemetry.logs import configure_logging
-from pattern_metrics.consumer.telemetry.tracing import tracing_asked_by
 
 if TYPE_CHECKING:
+    import asyncio
     from io import BufferedReader
 
+    import structlog
+
     from pattern_metrics.consumer.operations.files.recognition import Measurements
+    from pattern_metrics.consumer.settings import SettingsT
 
 T = TypeVar("T")
 
@@ -50,6 +48,20 @@ COLLECT_AFTER: Final = 100_000
 """Containers made and not freed, after which the garbage collector looks at them: more than a batch holds."""
 
 
+class Commands(TyperGroup):
+    """Commands that name the extra which an installation lacks to run one of them."""
+
+    @override
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except ModuleNotFoundError as error:
+            _, *words = f"{ctx.command_path} {ctx.invoked_subcommand}".split()
+            if advice := extras.advice(error, " ".join(words)):
+                fail(f"error: {advice}", 2)
+            raise
+
+
 def parse_time(text: str) -> datetime:
     """Read an RFC 3339 time with an offset, or how long ago it is."""
     ago = re.fullmatch(r"([0-9]+)([dhm])", text)
@@ -66,13 +78,15 @@ def parse_time(text: str) -> datetime:
     return moment
 
 
-def load_settings(settings_class: type[SettingsT], database_url: str | None = None) -> SettingsT:
+def load_settings(settings_class: "type[SettingsT]", database_url: str | None = None) -> "SettingsT":
     """Read settings; one that is missing or wrong ends the command with exit code 2.
 
     Args:
         settings_class: the settings to read.
         database_url: the value of the option --database-url, if the command has it.
     """
+    from pattern_metrics.consumer.settings import InvalidSettingError, load
+
     try:
         return load(settings_class, {} if database_url is None else {"database_url": database_url})
     except InvalidSettingError as error:
@@ -81,11 +95,31 @@ def load_settings(settings_class: type[SettingsT], database_url: str | None = No
 
 def start_logging() -> None:
     """For commands that do one thing: what aiokafka would log, their own last line says better."""
+    import logging
+
+    from pattern_metrics.consumer.settings import LogSettings
+    from pattern_metrics.consumer.telemetry.logs import configure_logging
+
     configure_logging(load_settings(LogSettings), library_level=logging.CRITICAL)
+
+
+def log() -> "structlog.stdlib.BoundLogger":
+    """Return the logger for what no command expected, which may come before a command began the logging."""
+    import structlog
+
+    if not structlog.is_configured():
+        from pattern_metrics.consumer.settings import LogSettings
+        from pattern_metrics.consumer.telemetry.logs import configure_logging
+
+        configure_logging(LogSettings.model_construct())
+    logger: structlog.stdlib.BoundLogger = structlog.get_logger()
+    return logger
 
 
 def load_database_url() -> str:
     """For commands that need the database alone: begins the logging as well."""
+    from pattern_metrics.consumer.settings import DatabaseSettings
+
     settings = load_settings(DatabaseSettings)
     start_logging()
     return settings.database_url.get_secret_value()
@@ -97,6 +131,9 @@ def tracing() -> Iterator[None]:
 
     What cannot be had ends the command with exit code 2.
     """
+    from pattern_metrics.consumer.settings import InvalidSettingError
+    from pattern_metrics.consumer.telemetry.tracing import tracing_asked_by
+
     with ExitStack() as stack:
         variable = tracing_asked_by(os.environ)
         if variable is not None:
@@ -104,8 +141,10 @@ def tracing() -> Iterator[None]:
                 from pattern_metrics.consumer.telemetry.spans import exporting
 
                 stack.enter_context(exporting())
-            except ImportError:
-                fail(f"error: {variable}: needs the extra otel: pip install 'pattern-metrics[otel]'", 2)
+            except ModuleNotFoundError as error:
+                if advice := extras.advice(error, f"{variable}:"):
+                    fail(f"error: {advice}", 2)
+                raise
             except InvalidSettingError as error:
                 fail(f"error: {error}", 2)
         yield
@@ -123,24 +162,42 @@ def writing_output(path: Path) -> Iterator[Callable[[bytes], None]]:
 
 def run(work: Coroutine[Any, Any, T], about: str) -> T:
     """Run a command's work; an error that is not a bug ends it with one line that says what it is about."""
-    import uvloop
+    import asyncio
 
     _collect_seldom()
     try:
-        return uvloop.run(work)
+        with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+            return runner.run(work)
+    except asyncio.CancelledError:
+        log().warning("stopped_at_once", hint="by a second signal; the rest is read again")
+        raise typer.Exit(1) from None
     except Exception as error:
+        from pattern_metrics.consumer.faults.diagnosis import (
+            Fault,
+            detail_and_hint,
+            diagnose,
+            is_of_postgresql,
+        )
+
         diagnosis = diagnose(error)
         if diagnosis.fault is Fault.UNKNOWN:
             raise
-        if isinstance(error, (asyncpg.PostgresError, asyncpg.InterfaceError)) and not about.startswith(
-            "PostgreSQL"
-        ):
+        if is_of_postgresql(error) and not about.startswith("PostgreSQL"):
             about = POSTGRESQL
-        detail, hint = _told(error)
+        detail, hint = detail_and_hint(error)
         if diagnosis.fault is Fault.SETUP:
             hint = hint if hint and diagnosis.is_general else diagnosis.hint
             fail(f"error: {about}: {detail}; {hint}", 2)
         fail(f"error: {about}: {detail}" + (f"; {hint}" if hint else ""), 1)
+
+
+def _loop_factory() -> "Callable[[], asyncio.AbstractEventLoop] | None":
+    """Return uvloop's, which the extra `worker` brings; asyncio's own loop does for an agent."""
+    try:
+        import uvloop
+    except ImportError:
+        return None
+    return uvloop.new_event_loop
 
 
 def _collect_seldom() -> None:
@@ -151,15 +208,6 @@ def _collect_seldom() -> None:
     """
     gc.freeze()
     gc.set_threshold(COLLECT_AFTER)
-
-
-def _told(error: Exception) -> tuple[str, str]:
-    """What is wrong, and the server's own advice, if there is any; each in one line."""
-    texts = [str(error) or type(error).__name__, ""]
-    if isinstance(error, asyncpg.PostgresError):
-        texts = [f"{error.args[0]} {error.detail or ''}", error.hint or ""]
-    detail, hint = (" ".join(text.split()) for text in texts)
-    return detail, hint.removesuffix(".")
 
 
 def input_size(file: IO[bytes]) -> int | None:

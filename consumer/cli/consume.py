@@ -1,11 +1,11 @@
 """The command `consume`: the worker."""
 
 import json
-import socket
 from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
+from pattern_metrics.consumer import extras
 from pattern_metrics.consumer.cli.common import (
     KAFKA,
     POSTGRESQL,
@@ -18,16 +18,13 @@ from pattern_metrics.consumer.cli.common import (
 )
 from pattern_metrics.consumer.cli.migrate import run_on_schema
 from pattern_metrics.consumer.cli.output import fail, tell
-from pattern_metrics.consumer.settings import (
-    InvalidSettingError,
-    LogSettings,
-    WorkerSettings,
-)
-from pattern_metrics.consumer.telemetry.logs import configure_logging
-from pattern_metrics.consumer.worker.processes.fork_server import Forked, ForkServer, start_fork_server
 
 if TYPE_CHECKING:
+    import socket
+
     from pattern_metrics.consumer.records.accounting import Accounting
+    from pattern_metrics.consumer.settings import WorkerSettings
+    from pattern_metrics.consumer.worker.processes.fork_server import Forked, ForkServer
 
 
 PROCESSES_MAX: Final = 64
@@ -55,7 +52,11 @@ def consume(
     Meanwhile the page, /livez, /readyz and /metrics are served at HTTP_HOST and HTTP_PORT, of all processes
     as one.
     """
+    extras.require("worker")
     from pattern_metrics.consumer.http.listening import listen
+    from pattern_metrics.consumer.settings import InvalidSettingError, LogSettings, WorkerSettings
+    from pattern_metrics.consumer.telemetry.logs import configure_logging
+    from pattern_metrics.consumer.worker.processes.fork_server import Forked, ForkServer
 
     settings = load_settings(WorkerSettings)
     if check:
@@ -88,17 +89,22 @@ def consume(
         raise typer.Exit(code)
 
 
-def _start_fork_server() -> ForkServer | Forked:
+def _start_fork_server() -> "ForkServer | Forked":
     """With all that a worker imports, which its processes then share."""
     import pattern_metrics.consumer.dashboard.page
     import pattern_metrics.consumer.http.server
     import pattern_metrics.consumer.worker.processes.supervisor  # noqa: F401 - imported for what is forked from here
+    from pattern_metrics.consumer.worker.processes.fork_server import start_fork_server
 
     return start_fork_server()
 
 
 async def _work(
-    settings: WorkerSettings, listener: socket.socket | None, member: Forked | None, *, until_caught_up: bool
+    settings: "WorkerSettings",
+    listener: "socket.socket | None",
+    member: "Forked | None",
+    *,
+    until_caught_up: bool,
 ) -> "tuple[Accounting, int]":
     """What became of the records, and the exit code."""
     from pattern_metrics.consumer.dashboard.page import Page, Watched
@@ -121,9 +127,9 @@ async def _work(
 
 
 async def _supervise(
-    settings: WorkerSettings,
-    listener: socket.socket | None,
-    server: ForkServer,
+    settings: "WorkerSettings",
+    listener: "socket.socket | None",
+    server: "ForkServer",
     processes: int,
     *,
     until_caught_up: bool,
@@ -141,7 +147,7 @@ async def _supervise(
     return supervisor.accounting, 0 if is_well else 1
 
 
-def _check(settings: WorkerSettings) -> None:
+def _check(settings: "WorkerSettings") -> None:
     from pattern_metrics.consumer.kafka.broker import require_rights, require_topic
     from pattern_metrics.consumer.operations.migration import migration_status
     from pattern_metrics.consumer.postgres.store import missing_rights

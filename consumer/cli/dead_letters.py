@@ -6,16 +6,14 @@ from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Final, TypeVar
 
 import typer
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 from pattern_metrics.consumer.cli.common import (
     POSTGRESQL,
     TIME_FORMS,
+    Commands,
     JsonOption,
     load_database_url,
     load_settings,
@@ -25,28 +23,20 @@ from pattern_metrics.consumer.cli.common import (
 )
 from pattern_metrics.consumer.cli.output import STANDARD_OUTPUT, fail, tell
 from pattern_metrics.consumer.cli.progress import progress_bar
-from pattern_metrics.consumer.dead_letters.letters import (
+from pattern_metrics.consumer.dead_letters.selection import (
     DISCARDED,
     OPEN,
     REDRIVEN,
     Coordinates,
-    DeadLetter,
     Selection,
-    count_letters,
-    export_line,
-    list_letters,
-    missing,
     parse_coordinates,
-    read_letters,
 )
-from pattern_metrics.consumer.dead_letters.letters import discard as discard_letters
-from pattern_metrics.consumer.dead_letters.letters import prune as prune_letters
-from pattern_metrics.consumer.dead_letters.redrive import redrive as redrive_letters
-from pattern_metrics.consumer.dead_letters.text import letter_fields, letter_text, safe_text, time_text
-from pattern_metrics.consumer.postgres.shadow import open_store
-from pattern_metrics.consumer.settings import DatabaseSettings
 from pattern_metrics.schemas.dead_letter import RejectReason
-from pattern_metrics.schemas.settings.clock import ClockSettings
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from pattern_metrics.consumer.dead_letters.letters import DeadLetter
 
 T = TypeVar("T")
 
@@ -55,6 +45,7 @@ LIST_ROWS: Final = 50
 _PIPE_COLUMNS: Final = 1000
 
 dead_letters_app = typer.Typer(
+    cls=Commands,
     no_args_is_help=True,
     help="Records that could not be decoded or stored: see them, mend them, redrive or discard them.",
 )
@@ -91,6 +82,9 @@ def _run(work: Coroutine[Any, Any, T]) -> T:
 
 def _require_selection(url: str, selection: Selection, *, everything: bool) -> None:
     """Never everything by accident, and no letter that is not there."""
+    from pattern_metrics.consumer.dead_letters.letters import missing
+    from pattern_metrics.consumer.dead_letters.text import safe_text
+
     if selection == Selection() and not everything:
         fail(f"error: which letters? Give {_COORDINATES}, --reason, --topic, --since, or --all", 2)
     absent = _run(missing(url, selection.coordinates))
@@ -126,6 +120,8 @@ def list_command(
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
 ) -> None:
     """List dead letters, the newest first."""
+    from pattern_metrics.consumer.dead_letters.letters import count_letters, list_letters
+
     if status not in {OPEN, REDRIVEN, DISCARDED, "all"}:
         raise typer.BadParameter(
             f"{status!r} is none of {OPEN}, {REDRIVEN}, {DISCARDED}, all", param_hint="--status"
@@ -138,6 +134,8 @@ def list_command(
         return
     rows = list[dict[str, Any]]()
     _run(list_letters(url, selection, limit or LIST_ROWS, rows.append))
+    from rich.console import Console
+
     console = Console()
     if not console.is_terminal:  # nothing to cut the rows to
         console.width = _PIPE_COLUMNS
@@ -145,7 +143,12 @@ def list_command(
     console.print(f"{len(rows):,} of {_run(count_letters(url, selection)):,}", highlight=False)
 
 
-def _table(rows: list[dict[str, Any]], *, with_status: bool) -> Table:
+def _table(rows: list[dict[str, Any]], *, with_status: bool) -> "Table":
+    from rich.table import Table
+    from rich.text import Text
+
+    from pattern_metrics.consumer.dead_letters.text import safe_text, time_text
+
     status = ("status",) if with_status else ()
     table = Table("letter", "reason", *status, "noticed", "detail", box=None, pad_edge=False)
     for column in table.columns[:-1]:
@@ -172,7 +175,10 @@ def show(
 
     Where a topic was made anew, the same place may have held several records: all are shown.
     """
-    found = list[DeadLetter]()
+    from pattern_metrics.consumer.dead_letters.letters import read_letters
+    from pattern_metrics.consumer.dead_letters.text import letter_fields, letter_text, safe_text
+
+    found: list[DeadLetter] = []
     selection = Selection(status=None, coordinates=[coordinates])
     _run(read_letters(load_database_url(), selection, found.append, lambda _done, _total: None))
     for letter in found:
@@ -195,6 +201,11 @@ def redrive(
     What is stored, or superseded by now, is marked; nothing is deleted. What is refused again stays open,
     with today's reason. Safe beside workers, to run twice, and to interrupt.
     """
+    from pattern_metrics.consumer.dead_letters.redrive import redrive as redrive_letters
+    from pattern_metrics.consumer.postgres.shadow import open_store
+    from pattern_metrics.consumer.settings import DatabaseSettings
+    from pattern_metrics.schemas.settings.clock import ClockSettings
+
     url, clock = load_database_url(), load_settings(ClockSettings)
     selection = Selection(OPEN, reason, topic, since, coordinates or ())
     _require_selection(url, selection, everything=everything)
@@ -219,6 +230,8 @@ def discard(  # noqa: PLR0913, PLR0917 - a command has as many parameters as it 
     as_json: JsonOption = False,
 ) -> None:
     """Mark open letters as discarded: nobody has to look at them any more. All or none."""
+    from pattern_metrics.consumer.dead_letters.letters import discard as discard_letters
+
     if not because.strip():
         raise typer.BadParameter("say why", param_hint="--because")
     url = load_database_url()
@@ -240,6 +253,8 @@ def prune(
 
     A replay of a topic that still holds such a record sets it aside again.
     """
+    from pattern_metrics.consumer.dead_letters.letters import prune as prune_letters
+
     count = _run(prune_letters(load_database_url(), older_than))
     typer.echo(json.dumps({"pruned": count}) if as_json else f"pruned {count:,} dead letters")
 
@@ -261,12 +276,14 @@ def export(
 
     pattern-metrics dead-letters discard TOPIC/PARTITION/OFFSET... --because "published anew"
     """
+    from pattern_metrics.consumer.dead_letters.letters import export_line, read_letters
+
     url, counts = load_database_url(), [0, 0]
     selection = Selection(OPEN, reason, topic, since, coordinates or ())
     visible = file != STANDARD_OUTPUT or not sys.stdout.isatty()
     with _writing_lines(file) as write, progress_bar("exporting", visible=visible) as bar:
 
-        def write_letter(letter: DeadLetter) -> None:
+        def write_letter(letter: "DeadLetter") -> None:
             line, is_json = export_line(letter)
             counts[is_json] += 1
             write(line)

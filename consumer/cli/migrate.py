@@ -7,17 +7,14 @@ from typing import Annotated, Any, TypeVar
 
 import typer
 
-from pattern_metrics.consumer.cli.common import POSTGRESQL, JsonOption, load_settings, run, start_logging
+from pattern_metrics.consumer.cli.common import POSTGRESQL, Commands, JsonOption, load_database_url, run
 from pattern_metrics.consumer.cli.output import fail
-from pattern_metrics.consumer.settings import (
-    DatabaseSettings,
-)
 
 T = TypeVar("T")
 
 
 migrate_app = typer.Typer(
-    no_args_is_help=True, help="Bring the database's schema up, down, or say where it is."
+    cls=Commands, no_args_is_help=True, help="Bring the database's schema up, down, or say where it is."
 )
 
 
@@ -67,9 +64,7 @@ def run_on_schema(operation: Callable[[str], Coroutine[Any, Any, T]]) -> T:
     """Run an operation on the database of DATABASE_URL; a failure ends the command with exit code 2."""
     from pattern_metrics.consumer.operations.migration import MigrationError
 
-    settings = load_settings(DatabaseSettings)
-    start_logging()
     try:
-        return run(operation(settings.database_url.get_secret_value()), POSTGRESQL)
+        return run(operation(load_database_url()), POSTGRESQL)
     except MigrationError as error:
         fail(f"error: {POSTGRESQL}: {error}", 2)

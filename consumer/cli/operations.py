@@ -10,9 +10,6 @@ from typing import TYPE_CHECKING, Annotated
 from uuid import UUID
 
 import typer
-from rich.console import Console, Group
-from rich.live import Live
-from rich.table import Table
 
 from pattern_metrics.consumer.cli.common import (
     FILES_HELP,
@@ -30,10 +27,11 @@ from pattern_metrics.consumer.cli.common import (
 )
 from pattern_metrics.consumer.cli.output import fail, tell
 from pattern_metrics.consumer.cli.progress import progress_bar
-from pattern_metrics.consumer.settings import DatabaseSettings, WorkerSettings
-from pattern_metrics.schemas.settings.clock import ClockSettings
 
 if TYPE_CHECKING:
+    from rich.console import Group
+    from rich.live import Live
+
     from pattern_metrics.consumer.operations.status import Status
 
 operations_app = typer.Typer()
@@ -78,6 +76,7 @@ def replay(
     """
     from pattern_metrics.consumer.kafka.topic import InvalidSliceError, Slice
     from pattern_metrics.consumer.operations.replay import replay as replay_slice
+    from pattern_metrics.consumer.settings import WorkerSettings
 
     if since is not None and until is not None and since >= until:
         raise typer.BadParameter("is not before --to", param_hint="--from")
@@ -116,6 +115,7 @@ def verify(
     retention: they are told, and fail only with --strict.
     """
     from pattern_metrics.consumer.operations.verification import Check, check_table, compare_with_topic
+    from pattern_metrics.consumer.settings import WorkerSettings
 
     settings = load_settings(WorkerSettings)
     start_logging()
@@ -165,6 +165,8 @@ def backfill(
     from pattern_metrics.consumer.operations.backfill import backfill as backfill_source
     from pattern_metrics.consumer.operations.measurement_files import Source
     from pattern_metrics.consumer.postgres.shadow import open_store
+    from pattern_metrics.consumer.settings import DatabaseSettings
+    from pattern_metrics.schemas.settings.clock import ClockSettings
 
     about = POSTGRESQL if database_url is None else "PostgreSQL (--database-url)"
     settings, clock = load_settings(DatabaseSettings, database_url), load_settings(ClockSettings)
@@ -195,13 +197,17 @@ def status(
     as_json: JsonOption = False,
 ) -> None:
     """Where the worker is, in the topic and in the table, on one screen."""
+    from rich.console import Console
+    from rich.live import Live
+
     from pattern_metrics.consumer.operations.status import read_status
+    from pattern_metrics.consumer.settings import WorkerSettings
 
     settings = load_settings(WorkerSettings)
     start_logging()
     console = Console()
 
-    def show(live: Live | None) -> None:
+    def show(live: "Live | None") -> None:
         found = run(read_status(settings), _BOTH)
         if as_json:
             typer.echo(json.dumps(found.as_dict()))
@@ -223,7 +229,10 @@ def status(
             return
 
 
-def _screen(status: "Status") -> Group:
+def _screen(status: "Status") -> "Group":
+    from rich.console import Group
+    from rich.table import Table
+
     partitions = Table("partition", "next offset", "end", "lag", title="progress", title_justify="left")
     for column in partitions.columns:
         column.justify = "right"

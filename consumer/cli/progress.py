@@ -1,58 +1,40 @@
-"""A progress bar on standard error."""
+"""A progress bar on standard error. Rich is imported only when a person watches."""
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
-from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    Progress,
-    ProgressColumn,
-    Task,
-    TaskProgressColumn,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
-from rich.text import Text
-from typing_extensions import override
+if TYPE_CHECKING:
+    from rich.progress import Progress
 
 
 class Bar:
-    """A progress bar that may be moved on, or put where the work is."""
+    """A progress bar that may be moved on, or put where the work is; without Rich's, one that nobody sees."""
 
-    def __init__(self, progress: Progress, total: int | None) -> None:
+    def __init__(self, progress: "Progress | None" = None, total: int | None = None) -> None:
         self._progress = progress
-        self._task = progress.add_task("", total=total)
+        if progress is not None:
+            self._task = progress.add_task("", total=total)
 
     def advance(self, steps: float) -> None:
         """Move on by so many steps."""
-        self._progress.advance(self._task, steps)
+        if self._progress is not None:
+            self._progress.advance(self._task, steps)
 
     def reach(self, done: int, total: int) -> None:
         """Say how many steps are done, and of how many."""
-        self._progress.update(self._task, completed=done, total=total)
-
-
-class _RateColumn(ProgressColumn):
-    """Steps a second; Rich's own column shows them only where the total is not known."""
-
-    @override
-    def render(self, task: Task) -> Text:
-        return TaskProgressColumn.render_speed(task.finished_speed or task.speed)
+        if self._progress is not None:
+            self._progress.update(self._task, completed=done, total=total)
 
 
 @contextmanager
 def progress_bar(description: str, *, total: int | None = None, visible: bool = True) -> Iterator[Bar]:
     """A bar on standard error, with rate and time left, when a person watches."""
-    console = Console(stderr=True)
-    columns = (
-        TextColumn(description),
-        BarColumn(),
-        TaskProgressColumn(),
-        _RateColumn(),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=console, disable=not (visible and console.is_terminal)) as progress:
+    if not (visible and sys.stderr.isatty()):
+        yield Bar()
+        return
+    from pattern_metrics.consumer.cli.rich_progress import rich_progress
+
+    with rich_progress(description) as progress:
         yield Bar(progress, total)

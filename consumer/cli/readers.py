@@ -10,9 +10,11 @@ from typing import Annotated
 
 import typer
 
+from pattern_metrics.consumer import extras
 from pattern_metrics.consumer.cli.common import (
     POSTGRESQL,
     TIME_FORMS,
+    Commands,
     JsonOption,
     load_database_url,
     load_settings,
@@ -23,14 +25,14 @@ from pattern_metrics.consumer.cli.common import (
 )
 from pattern_metrics.consumer.cli.output import STANDARD_OUTPUT, fail, tell
 from pattern_metrics.consumer.cli.progress import progress_bar
-from pattern_metrics.consumer.operations.export import WRITERS, Column, Format, WriteRows, export_rows
-from pattern_metrics.consumer.operations.history import prune_history
-from pattern_metrics.consumer.settings import DashboardSettings, InvalidSettingError
+from pattern_metrics.consumer.operations.row_formats import WRITERS, Column, Format, WriteRows
 from pattern_metrics.schemas.bands import Band
 
 readers_app = typer.Typer()
 history_app = typer.Typer(
-    no_args_is_help=True, help="The measurements that HISTORY_ENABLED keeps in pattern_quality_history."
+    cls=Commands,
+    no_args_is_help=True,
+    help="The measurements that HISTORY_ENABLED keeps in pattern_quality_history.",
 )
 readers_app.add_typer(history_app, name="history")
 
@@ -58,12 +60,14 @@ def export(
     removes. A FILE is there whole, or not at all.
     """
     output_format = _format_of(file, wanted_format)
+    if output_format is Format.PARQUET:
+        extras.require("parquet")
+    from pattern_metrics.consumer.operations.export import export_rows
+
     url = load_database_url()
     is_terminal = file == STANDARD_OUTPUT and sys.stdout.isatty()
-    if output_format is Format.PARQUET:
-        if is_terminal:
-            fail("error: Parquet is not for a terminal: give a FILE", 2)
-        _require_pyarrow()
+    if output_format is Format.PARQUET and is_terminal:
+        fail("error: Parquet is not for a terminal: give a FILE", 2)
     with writing_output(file) as write, progress_bar("exporting", visible=not is_terminal) as bar:
 
         def open_writer(columns: Sequence[Column]) -> AbstractContextManager[WriteRows]:
@@ -85,13 +89,6 @@ def _format_of(file: Path, wanted: Format | None) -> Format:
     return wanted or promised or Format.JSONL
 
 
-def _require_pyarrow() -> None:
-    try:
-        import pyarrow  # noqa: F401 - to see whether it is there
-    except ImportError:
-        fail("error: Parquet needs the extra parquet: pip install 'pattern-metrics[parquet]'", 2)
-
-
 @readers_app.command()
 def dashboard() -> None:
     """Serve the page alone at HTTP_HOST and HTTP_PORT, against the database only; a worker serves it as well.
@@ -101,6 +98,7 @@ def dashboard() -> None:
     """
     from pattern_metrics.consumer.dashboard.alone import serve_alone
     from pattern_metrics.consumer.http.listening import take_port
+    from pattern_metrics.consumer.settings import DashboardSettings, InvalidSettingError
 
     settings = load_settings(DashboardSettings)
     start_logging()
@@ -131,6 +129,8 @@ def prune(
     Safe beside workers, and to interrupt: what is deleted stays deleted. A replay of a topic that still holds
     such a measurement brings it back.
     """
+    from pattern_metrics.consumer.operations.history import prune_history
+
     with progress_bar("pruning") as bar:
         count = run(prune_history(load_database_url(), older_than, bar.reach), POSTGRESQL)
     typer.echo(json.dumps({"pruned": count}) if as_json else f"pruned {count:,} measurements")

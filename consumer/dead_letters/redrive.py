@@ -7,11 +7,10 @@ from typing import Final
 from pattern_metrics.consumer.dead_letters.letters import (
     PREFETCH_ROWS,
     Advance,
-    Selection,
-    columns_of,
     count_selected,
     letter_of,
 )
+from pattern_metrics.consumer.dead_letters.selection import Selection, columns_of
 from pattern_metrics.consumer.dead_letters.sql import statement
 from pattern_metrics.consumer.ingestion import store_batch, without
 from pattern_metrics.consumer.postgres.connection import Connection

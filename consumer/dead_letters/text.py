@@ -4,7 +4,8 @@ import shlex
 from datetime import UTC, datetime
 from typing import Any
 
-from pattern_metrics.consumer.dead_letters.letters import OPEN, DeadLetter
+from pattern_metrics.consumer.dead_letters.letters import DeadLetter
+from pattern_metrics.consumer.dead_letters.selection import OPEN
 from pattern_metrics.consumer.records.decoding import FILE_TOPIC_PREFIX
 
 

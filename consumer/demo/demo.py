@@ -28,7 +28,7 @@ from pattern_metrics.consumer.kafka.broker import create_topic
 from pattern_metrics.consumer.operations.migration import migrate_up
 from pattern_metrics.consumer.settings import HttpSettings, WorkerSettings, load
 from pattern_metrics.consumer.worker.worker import Worker
-from pattern_metrics.publisher import ScorePublisher
+from pattern_metrics.publisher.client import ScorePublisher
 from pattern_metrics.publisher.scoring.scorer import find_sources, score_file
 from pattern_metrics.schemas.bands import BANDS, band_of
 from pattern_metrics.schemas.pattern_scored import PatternScored

@@ -1,20 +1,24 @@
 """Whose fault is an error? The one place that decides what happens after a failure.
 
-By class and SQLSTATE (PostgreSQL, appendix A), never by the text of a message.
+By class and SQLSTATE (PostgreSQL, appendix A), never by the text of a message. PostgreSQL's driver is not
+imported here: agents do without it, and where nobody has imported it, no error is its own.
 """
 
 import errno
 import ssl
+import sys
 from dataclasses import dataclass
 from enum import Enum, auto
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-import asyncpg
 from aiokafka import errors as kafka_errors
 
 from pattern_metrics.consumer.database_url import InvalidDatabaseUrlError
 from pattern_metrics.schemas.settings.kafka import SettingFileError
 from pattern_metrics.schemas.settings.token_provider import TokenProviderError
+
+if TYPE_CHECKING:
+    import asyncpg
 
 
 class Fault(Enum):
@@ -174,8 +178,8 @@ _TLS_HINTS: Final = {  # OpenSSL's own symbols
 
 def diagnose(error: BaseException) -> Diagnosis:
     """Decide whose fault an error of PostgreSQL, Kafka or the network is."""
-    if isinstance(error, (asyncpg.PostgresError, asyncpg.PostgresWarning)):
-        return _diagnose_sqlstate(error.sqlstate or "XX")
+    if is_of_postgresql(error):
+        return _diagnose_postgresql(error)
     if isinstance(error, kafka_errors.KafkaError):
         return _diagnose_kafka(error)
     if isinstance(error, (SettingFileError, UnfitDatabaseError, InvalidDatabaseUrlError)):
@@ -185,7 +189,17 @@ def diagnose(error: BaseException) -> Diagnosis:
     if isinstance(error, (OSError, TimeoutError)):
         has_files = getattr(error, "errno", None) not in {errno.EMFILE, errno.ENFILE}
         return Diagnosis(Fault.WEATHER, _UNREACHABLE if has_files else _NO_FILES)
-    return _diagnose_client(error)
+    return Diagnosis(Fault.UNKNOWN, "unexpected error")
+
+
+def is_of_postgresql(error: BaseException) -> bool:
+    """Whether PostgreSQL said this, or its driver."""
+    if "asyncpg" not in sys.modules:
+        return False
+    import asyncpg
+
+    told = (asyncpg.PostgresError, asyncpg.PostgresWarning)
+    return isinstance(error, (*told, asyncpg.InterfaceError, asyncpg.InternalClientError))
 
 
 def diagnose_beyond_rows(error: BaseException) -> Diagnosis:
@@ -198,11 +212,47 @@ def diagnose_beyond_rows(error: BaseException) -> Diagnosis:
 
 def said_by_server(error: BaseException) -> str:
     """What PostgreSQL said, and where, in one line; without the detail, which repeats a row's values."""
-    if not isinstance(error, asyncpg.PostgresError):
+    said = _server_error(error)
+    if said is None:
         return ""
-    where = (error.context, error.constraint_name, error.table_name)
-    texts = [f"{error.args[0]}"] + [text for text in where if text]
+    where = (said.context, said.constraint_name, said.table_name)
+    texts = [f"{said.args[0]}"] + [text for text in where if text]
     return " ".join("; ".join(texts).split())[:SAID_CHARACTERS_MAX]
+
+
+def detail_and_hint(error: BaseException) -> tuple[str, str]:
+    """What is wrong, and the server's own advice, if there is any; each in one line."""
+    said = _server_error(error)
+    if said is None:
+        texts = [str(error) or type(error).__name__, ""]
+    else:
+        texts = [f"{said.args[0]} {said.detail or ''}", said.hint or ""]
+    detail, hint = (" ".join(text.split()) for text in texts)
+    return detail, hint.removesuffix(".")
+
+
+def _server_error(error: BaseException) -> "asyncpg.PostgresError | None":
+    if "asyncpg" not in sys.modules:
+        return None
+    import asyncpg
+
+    return error if isinstance(error, asyncpg.PostgresError) else None
+
+
+def _diagnose_postgresql(error: BaseException) -> Diagnosis:
+    import asyncpg
+
+    from pattern_metrics.consumer.faults.driver import UnusableOptionsError
+
+    if isinstance(error, (asyncpg.PostgresError, asyncpg.PostgresWarning)):
+        return _diagnose_sqlstate(error.sqlstate or "XX")
+    if isinstance(error, UnusableOptionsError):
+        return Diagnosis(Fault.SETUP, _UNUSABLE_OPTIONS)
+    if isinstance(error, asyncpg.exceptions.ClientConfigurationError):
+        return Diagnosis(Fault.SETUP, "check DATABASE_URL")
+    if isinstance(error, asyncpg.InterfaceError) and isinstance(error, ValueError):
+        return Diagnosis(Fault.RECORD, "the driver could not encode the row")
+    return Diagnosis(Fault.WEATHER, _UNREACHABLE)
 
 
 def _diagnose_sqlstate(sqlstate: str) -> Diagnosis:
@@ -252,21 +302,5 @@ def _diagnose_kafka(error: kafka_errors.KafkaError) -> Diagnosis:
     return Diagnosis(Fault.UNKNOWN, "unexpected error of the Kafka client")
 
 
-def _diagnose_client(error: BaseException) -> Diagnosis:
-    if isinstance(error, UnusableOptionsError):
-        return Diagnosis(Fault.SETUP, _UNUSABLE_OPTIONS)
-    if isinstance(error, asyncpg.exceptions.ClientConfigurationError):
-        return Diagnosis(Fault.SETUP, "check DATABASE_URL")
-    if isinstance(error, asyncpg.InterfaceError) and isinstance(error, ValueError):
-        return Diagnosis(Fault.RECORD, "the driver could not encode the row")
-    if isinstance(error, (asyncpg.InterfaceError, asyncpg.InternalClientError)):
-        return Diagnosis(Fault.WEATHER, _UNREACHABLE)
-    return Diagnosis(Fault.UNKNOWN, "unexpected error")
-
-
 class UnfitDatabaseError(Exception):
     """The database cannot hold what events hold; the message says what to do."""
-
-
-class UnusableOptionsError(asyncpg.InterfaceError):
-    """The driver failed before it connected; the message repeats nothing of what it read."""

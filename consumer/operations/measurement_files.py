@@ -8,7 +8,8 @@ from typing import Self
 
 from pattern_metrics.consumer.operations.files.recognition import Measurements
 from pattern_metrics.consumer.records.decoding import FILE_TOPIC_PREFIX
-from pattern_metrics.consumer.records.record import StoredRecord, storable_text
+from pattern_metrics.consumer.records.record import StoredRecord
+from pattern_metrics.consumer.records.text import storable_text
 
 
 @dataclass(frozen=True, slots=True)

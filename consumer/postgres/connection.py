@@ -8,7 +8,8 @@ from typing import Any, Final, TypeAlias
 import asyncpg
 
 from pattern_metrics.consumer.database_url import DatabaseUrl, parse_database_url
-from pattern_metrics.consumer.faults.diagnosis import UnfitDatabaseError, UnusableOptionsError
+from pattern_metrics.consumer.faults.diagnosis import UnfitDatabaseError
+from pattern_metrics.consumer.faults.driver import UnusableOptionsError
 
 CONNECT_SECONDS_MAX: Final = 10
 STATEMENT_SECONDS_MAX: Final = 45

@@ -22,7 +22,8 @@ from pattern_metrics.consumer.postgres.copy_format import (
     staged,
 )
 from pattern_metrics.consumer.postgres.sql import statement
-from pattern_metrics.consumer.records.record import Accepted, Record, Rejected, storable_text
+from pattern_metrics.consumer.records.record import Accepted, Record, Rejected
+from pattern_metrics.consumer.records.text import storable_text
 from pattern_metrics.schemas.dead_letter import RejectReason
 from pattern_metrics.schemas.pattern_scored import Ordered
 

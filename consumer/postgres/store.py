@@ -20,7 +20,8 @@ from pattern_metrics.consumer.postgres.connection import (
 from pattern_metrics.consumer.postgres.merger import Merger
 from pattern_metrics.consumer.postgres.sql import statement
 from pattern_metrics.consumer.records.offsets import OffsetRange, Partition, Start
-from pattern_metrics.consumer.records.record import Rejected, storable_text
+from pattern_metrics.consumer.records.record import Rejected
+from pattern_metrics.consumer.records.text import storable_text
 
 CLOSE_SECONDS_MAX: Final = 2
 

@@ -5,7 +5,8 @@ from datetime import datetime
 from typing import Final
 
 from pattern_metrics.consumer.records.fast_decoding import decode_fast
-from pattern_metrics.consumer.records.record import Accepted, Fate, Record, Rejected, storable_text
+from pattern_metrics.consumer.records.record import Accepted, Fate, Record, Rejected
+from pattern_metrics.consumer.records.text import storable_text
 from pattern_metrics.schemas.dead_letter import InvalidEventError, RejectReason
 from pattern_metrics.schemas.pattern_scored import STRUCTURED_CONTENT_TYPE, parse_event, parse_measurement
 

@@ -119,11 +119,6 @@ def content_type_of(headers: Iterable[tuple[str, bytes | None]]) -> bytes | None
     return None
 
 
-def storable_text(text: str) -> str:
-    """The text with what PostgreSQL cannot hold (U+0000, lone surrogates) written as escapes."""
-    return text.encode(errors="backslashreplace").decode().replace("\0", "\\x00")
-
-
 @dataclass(frozen=True, slots=True)
 class StoredRecord:
     """A record that does not come from a consumer: a line of a file, a dead letter."""

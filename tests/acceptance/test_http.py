@@ -12,7 +12,7 @@ from pattern_metrics.consumer.http.server import CONNECTIONS_MAX
 from pattern_metrics.consumer.settings import WorkerSettings
 from pattern_metrics.consumer.telemetry.metric_table import TABLE
 from pattern_metrics.consumer.timing import TIMING
-from pattern_metrics.publisher import ScorePublisher
+from pattern_metrics.publisher.client import ScorePublisher
 from tests.support.command import SECONDS_MAX, CommandLine, LogLine, environment_of
 from tests.support.kafka import Broker, create_topic
 from tests.support.pipeline import an_event, execute, expected_table, send, table, worker_settings

@@ -11,7 +11,7 @@ import pytest
 
 from pattern_metrics.consumer.demo.embedded import HOST, free_port
 from pattern_metrics.consumer.settings import WorkerSettings
-from pattern_metrics.publisher import ScorePublisher
+from pattern_metrics.publisher.client import ScorePublisher
 from pattern_metrics.schemas.pattern_scored import PatternScored
 from tests.support.command import SECONDS_MAX, CommandLine, WorkerProcess, environment_of
 from tests.support.kafka import Broker, create_topic

@@ -10,7 +10,7 @@ from pattern_metrics.consumer.demo.embedded import free_port
 from pattern_metrics.consumer.operations.migration import migrate_up
 from pattern_metrics.consumer.settings import WorkerSettings
 from pattern_metrics.migrations.revisions import REVISIONS
-from pattern_metrics.publisher import ScorePublisher
+from pattern_metrics.publisher.client import ScorePublisher
 from tests.support.command import SECONDS_MAX, CommandLine, environment_of
 from tests.support.kafka import Broker, administering
 from tests.support.pipeline import an_event, expected_table, table, worker_settings

@@ -5,7 +5,7 @@ import random
 from urllib.parse import urlsplit
 
 from pattern_metrics.consumer.settings import WorkerSettings
-from pattern_metrics.publisher import ScorePublisher
+from pattern_metrics.publisher.client import ScorePublisher
 from pattern_metrics.schemas.pattern_scored import PatternScored
 from tests.support.command import SECONDS_MAX, CommandLine
 from tests.support.pipeline import an_event, committed_offsets, expected_table, progress, table

@@ -24,7 +24,7 @@ from opentelemetry import trace
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
-from pattern_metrics.publisher import BlockingScorePublisher
+from pattern_metrics.publisher.client import BlockingScorePublisher
 from pattern_metrics.schemas.pattern_scored import parse_event
 from datetime import UTC, datetime
 
@@ -39,8 +39,8 @@ provider.shutdown()
 
 CONSUME = """
 import asyncio, sys
-from pattern_metrics.consumer.cli import main
-from pattern_metrics.publisher import ScorePublisher
+from pattern_metrics.consumer.cli.app import main
+from pattern_metrics.publisher.client import ScorePublisher
 
 async def publish():
     async with ScorePublisher() as publisher:
@@ -57,7 +57,7 @@ finally:
 WITHOUT_THE_EXTRA = """
 import sys
 sys.modules["opentelemetry"] = None
-from pattern_metrics.consumer.cli import main
+from pattern_metrics.consumer.cli.app import main
 main()
 """
 

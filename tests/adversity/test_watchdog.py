@@ -18,7 +18,7 @@ from pattern_metrics.consumer.kafka.broker import create_topic
 from pattern_metrics.consumer.settings import WorkerSettings
 from pattern_metrics.consumer.timing import TIMING
 from pattern_metrics.consumer.worker.worker import REBUILDS_MAX
-from pattern_metrics.publisher import ScorePublisher
+from pattern_metrics.publisher.client import ScorePublisher
 from pattern_metrics.schemas.pattern_scored import PatternScored
 from tests.support.command import SECONDS_MAX, CommandLine, WorkerProcess, environment_of
 from tests.support.kafka import ApacheKafka, Listener, require_apache

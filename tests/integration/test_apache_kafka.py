@@ -31,7 +31,7 @@ from pattern_metrics.consumer.settings import WorkerSettings
 from pattern_metrics.consumer.timing import Timing
 from pattern_metrics.consumer.worker.progress import Known, settle
 from pattern_metrics.consumer.worker.worker import Worker
-from pattern_metrics.publisher import ScorePublisher
+from pattern_metrics.publisher.client import ScorePublisher
 from pattern_metrics.schemas.pattern_scored import PatternScored
 from tests.support.kafka import ApacheKafka, administering, create_topic
 from tests.support.pipeline import (

@@ -4,14 +4,13 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from pattern_metrics.consumer.dead_letters.letters import (
-    Coordinates,
-    Selection,
     count_letters,
     discard,
     list_letters,
     missing,
     prune,
 )
+from pattern_metrics.consumer.dead_letters.selection import Coordinates, Selection
 from pattern_metrics.consumer.records.accounting import Accounting
 from pattern_metrics.schemas.dead_letter import RejectReason
 from tests.support.letters import TOPIC, a_record, letters, run_redrive, run_sql, set_aside, statuses

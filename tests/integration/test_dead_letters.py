@@ -10,8 +10,9 @@ import asyncpg
 import pytest
 
 from pattern_metrics.consumer.dead_letters import redrive as dead_letters
-from pattern_metrics.consumer.dead_letters.letters import Coordinates, Selection, discard
+from pattern_metrics.consumer.dead_letters.letters import discard
 from pattern_metrics.consumer.dead_letters.redrive import redrive
+from pattern_metrics.consumer.dead_letters.selection import Coordinates, Selection
 from pattern_metrics.consumer.ingestion import store_batch
 from pattern_metrics.consumer.operations.verification import compare_with_topic
 from pattern_metrics.consumer.postgres.store import Store

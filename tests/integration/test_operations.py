@@ -21,7 +21,7 @@ from pattern_metrics.consumer.postgres.store import Store, StoreTransaction
 from pattern_metrics.consumer.records.accounting import Accounting
 from pattern_metrics.consumer.records.offsets import Partition
 from pattern_metrics.consumer.settings import WorkerSettings
-from pattern_metrics.publisher import ScorePublisher
+from pattern_metrics.publisher.client import ScorePublisher
 from pattern_metrics.schemas.pattern_scored import Measurement
 from tests.support.kafka import Broker
 from tests.support.pipeline import (

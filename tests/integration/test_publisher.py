@@ -9,8 +9,8 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaConnectionError
 from opentelemetry import trace
 
-from pattern_metrics.publisher import BlockingScorePublisher, PublishError, ScorePublisher
 from pattern_metrics.publisher import client as publisher
+from pattern_metrics.publisher.client import BlockingScorePublisher, PublishError, ScorePublisher
 from pattern_metrics.schemas.dead_letter import InvalidEventError
 from pattern_metrics.schemas.settings.kafka import KafkaSettings
 from tests.support.kafka import ApacheKafka, Broker, create_topic

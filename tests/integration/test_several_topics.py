@@ -9,7 +9,7 @@ from pattern_metrics.consumer.operations.verification import compare_with_topic
 from pattern_metrics.consumer.records.accounting import Accounting
 from pattern_metrics.consumer.settings import WorkerSettings
 from pattern_metrics.consumer.worker.worker import Worker
-from pattern_metrics.publisher import ScorePublisher
+from pattern_metrics.publisher.client import ScorePublisher
 from tests.support.kafka import ApacheKafka, create_topic
 from tests.support.pipeline import (
     an_event,

@@ -15,7 +15,7 @@ from pattern_metrics.consumer.records.accounting import Accounting
 from pattern_metrics.consumer.settings import WorkerSettings
 from pattern_metrics.consumer.timing import Timing
 from pattern_metrics.consumer.worker.worker import Worker
-from pattern_metrics.publisher import ScorePublisher
+from pattern_metrics.publisher.client import ScorePublisher
 from tests.support.pipeline import (
     SettingsFactory,
     an_event,

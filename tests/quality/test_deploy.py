@@ -186,3 +186,19 @@ def test_ci_calls_make_alone_with_actions_of_a_pinned_version() -> None:
     assert all(re.search(rf"^{target}:", MAKEFILE, flags=re.MULTILINE) for target in targets)
     assert all(re.search(r"@v\d+\.\d+\.\d+$", step["uses"]) for step in steps if "uses" in step)
     assert workflow["permissions"] == {"contents": "read"}
+
+
+def test_the_image_is_built_from_each_folder_of_the_wheel_and_for_the_worker() -> None:
+    folders = {
+        "pattern_metrics",
+        *(link.name for link in (ROOT / "pattern_metrics").iterdir() if link.is_symlink()),
+    }
+    [copied] = re.findall(r"^cp -r (.*) \"\$scratch/build\"$", CHECK, flags=re.MULTILINE)
+    ignored = (ROOT / ".dockerignore").read_text(encoding="utf-8").splitlines()
+    build = DOCKERFILE.rpartition("\nFROM ")[0]
+
+    assert len(folders) == 5
+    assert folders == set(re.findall(r"^COPY (\w+) \1$", build, flags=re.MULTILINE))
+    assert folders <= set(copied.split())
+    assert {f"!{folder}" for folder in folders} <= set(ignored)
+    assert "--find-links /wheels 'pattern-metrics[worker]'" in build

@@ -13,7 +13,7 @@ import pytest
 
 from pattern_metrics.consumer.demo.embedded import HOST, PostgresServer, free_port
 from pattern_metrics.consumer.settings import WorkerSettings
-from pattern_metrics.publisher import ScorePublisher
+from pattern_metrics.publisher.client import ScorePublisher
 from pattern_metrics.schemas.pattern_scored import PatternScored
 from tests.support.certificates import Authority, Certificate
 from tests.support.command import SECONDS_MAX, CommandLine

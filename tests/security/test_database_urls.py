@@ -13,7 +13,8 @@ import pytest
 from pattern_metrics.consumer.dashboard.database import Database
 from pattern_metrics.consumer.database_url import InvalidDatabaseUrlError
 from pattern_metrics.consumer.demo.embedded import PostgresServer
-from pattern_metrics.consumer.faults.diagnosis import Fault, UnusableOptionsError, diagnose
+from pattern_metrics.consumer.faults.diagnosis import Fault, diagnose
+from pattern_metrics.consumer.faults.driver import UnusableOptionsError
 from pattern_metrics.consumer.operations.migration import migration_status
 from pattern_metrics.consumer.postgres.connection import connect
 from tests.support.command import CommandLine

@@ -26,19 +26,17 @@ class Built:
     wheel: Path
 
 
-def build(directory: Path) -> Built:
-    """Build as `make dist` does."""
+def build(directory: Path, *options: str) -> None:
+    """Build as `make dist` does: the sdist, and from it the wheel."""
     subprocess.run(
-        [sys.executable, "-m", "build", "--no-isolation", "--outdir", directory, ROOT],
+        [sys.executable, "-m", "build", "--no-isolation", "--outdir", directory, *options, ROOT],
         check=True,
         capture_output=True,
     )
-    [sdist], [wheel] = directory.glob("*.tar.gz"), directory.glob("*.whl")
-    return Built(sdist, wheel)
 
 
-def install(wheel: Path, directory: Path) -> Path:
-    """A new environment with the wheel and what it requires, `embedded` included; returns its programs.
+def install(wheel: Path, directory: Path, extras: set[str]) -> Path:
+    """A new environment with the wheel, these extras, and what they require; returns its programs.
 
     The requirements are links to those here, which have the locked versions: an index is not asked.
     """
@@ -46,9 +44,14 @@ def install(wheel: Path, directory: Path) -> Path:
     pip = [sys.executable, "-m", "pip", "--python", str(directory)]
     subprocess.run([*pip, "install", "--quiet", "--no-deps", "--no-index", wheel], check=True)
     [packages] = directory.glob("lib/python*/site-packages")
-    for name in required(PROJECT, {"embedded"}) - {PROJECT}:
-        _link(distribution(name), packages)
+    link(required(PROJECT, extras) - {PROJECT}, packages)
     return directory / "bin"
+
+
+def link(names: set[str], packages: Path) -> None:
+    """Put links to distributions of this environment into a directory of packages."""
+    for name in names:
+        _link(distribution(name), packages)
 
 
 def required(name: str, extras: set[str]) -> set[str]:
@@ -95,7 +98,22 @@ def unprivileged() -> list[str]:
 
 @pytest.fixture(scope="session")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Built:
-    return build(tmp_path_factory.mktemp("dist"))
+    directory = tmp_path_factory.mktemp("dist")
+    build(directory)
+    [sdist], [wheel] = directory.glob("*.tar.gz"), directory.glob("*.whl")
+    return Built(sdist, wheel)
+
+
+@pytest.fixture(scope="session")
+def light(built: Built, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The programs of `pip install pattern-metrics`, as agents do."""
+    return install(built.wheel, tmp_path_factory.mktemp("light") / "environment", set())
+
+
+@pytest.fixture(scope="session")
+def worker_only(built: Built, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The programs of `pip install 'pattern-metrics[worker]'`."""
+    return install(built.wheel, tmp_path_factory.mktemp("worker") / "environment", {"worker"})
 
 
 @pytest.fixture(scope="session")
@@ -104,7 +122,7 @@ def installed(built: Built) -> Iterator[Path]:
     with tempfile.TemporaryDirectory() as name:
         directory = Path(name)
         directory.chmod(0o755)
-        programs = install(built.wheel, directory / "pattern-metrics")
+        programs = install(built.wheel, directory / "pattern-metrics", {"embedded"})
         subprocess.run(["chmod", "-R", "a-w,a+rX", programs.parent], check=True)
         yield programs
         subprocess.run(["chmod", "-R", "u+w", programs.parent], check=True)

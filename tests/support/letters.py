@@ -7,8 +7,9 @@ from typing import Any
 
 import asyncpg
 
-from pattern_metrics.consumer.dead_letters.letters import DeadLetter, Selection, read_letters
+from pattern_metrics.consumer.dead_letters.letters import DeadLetter, read_letters
 from pattern_metrics.consumer.dead_letters.redrive import redrive
+from pattern_metrics.consumer.dead_letters.selection import Selection
 from pattern_metrics.consumer.postgres.connection import Connection
 from pattern_metrics.consumer.postgres.store import Store
 from pattern_metrics.consumer.records.accounting import Accounting

@@ -3,7 +3,8 @@ from typing import Any
 
 import pytest
 
-from pattern_metrics.consumer.dead_letters.letters import DeadLetter, export_line, parse_coordinates
+from pattern_metrics.consumer.dead_letters.letters import DeadLetter, export_line
+from pattern_metrics.consumer.dead_letters.selection import parse_coordinates
 from pattern_metrics.consumer.records.record import StoredRecord
 from pattern_metrics.schemas.pattern_scored import parse_measurement
 from tests.support.events import ACCEPTED_UNTIL, NOW, event, fields

@@ -1,0 +1,160 @@
+"""How rows are written: JSON Lines, CSV or Parquet. Each writer imports the library that it alone needs."""
+
+import csv
+import io
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from pathlib import PurePath
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
+
+from typing_extensions import override
+
+from pattern_metrics.consumer.operations.files.cells import escape
+
+if TYPE_CHECKING:
+    import asyncpg
+
+Write = Callable[[bytes], None]
+"""Takes the next bytes of the output."""
+
+WriteRows: TypeAlias = "Callable[[Sequence[asyncpg.Record]], None]"
+
+
+class Format(StrEnum):
+    """What an export may be."""
+
+    JSONL = "jsonl"
+    CSV = "csv"
+    PARQUET = "parquet"
+
+    @classmethod
+    def of_name(cls, name: str) -> "Format | None":
+        """The format that a file's name promises by its ending; None where it promises none of these."""
+        return _FORMATS_OF_ENDINGS.get(PurePath(name).suffix.lower())
+
+
+_FORMATS_OF_ENDINGS: Final = {
+    ".jsonl": Format.JSONL,
+    ".ndjson": Format.JSONL,
+    ".csv": Format.CSV,
+    ".parquet": Format.PARQUET,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A column of the view.
+
+    Attributes:
+        name: its name.
+        type: PostgreSQL's name of its type.
+    """
+
+    name: str
+    type: str
+
+
+OpenWriter = Callable[[Sequence[Column], Write], AbstractContextManager[WriteRows]]
+
+
+@contextmanager
+def _json_lines(columns: Sequence[Column], write: Write) -> Iterator[WriteRows]:
+    """An object a line; `backfill` takes it, and what it does not know it passes over."""
+    import orjson
+
+    documents = [column.name for column in columns if column.type == "jsonb"]
+
+    def write_rows(rows: "Sequence[asyncpg.Record]") -> None:
+        lines = bytearray()
+        for row in rows:
+            fields: dict[str, object] = dict(row)
+            for name in documents:
+                if row[name] is not None:
+                    fields[name] = orjson.Fragment(row[name])
+            lines += orjson.dumps(fields, option=orjson.OPT_APPEND_NEWLINE)
+        write(bytes(lines))
+
+    yield write_rows
+
+
+@contextmanager
+def _csv(columns: Sequence[Column], write: Write) -> Iterator[WriteRows]:
+    """RFC 4180 with a header, metadata as JSON text, no cell a formula; an absent value is an empty cell."""
+    names = [column.name for column in columns]
+
+    def write_cells(rows: Sequence[Sequence[object]]) -> None:
+        text = io.StringIO(newline="")
+        csv.writer(text).writerows(rows)
+        write(text.getvalue().encode())
+
+    write_cells([names])
+    yield lambda rows: write_cells([[_cell(value) for value in row] for row in rows])
+
+
+def _cell(value: object) -> object:
+    if isinstance(value, datetime):
+        return value.isoformat()
+    return escape(value) if isinstance(value, str) else value
+
+
+class _Sink(io.RawIOBase):
+    """What pyarrow writes to: it asks for the position, which a pipe does not know."""
+
+    def __init__(self, write: Write) -> None:
+        self._write = write
+        self._position = 0
+
+    @override
+    def writable(self) -> bool:
+        return True
+
+    @override
+    def tell(self) -> int:
+        return self._position
+
+    @override
+    def write(self, data: Any) -> int:
+        self._write(bytes(data))
+        self._position += len(data)
+        return len(data)
+
+
+@contextmanager
+def _parquet(columns: Sequence[Column], write: Write) -> Iterator[WriteRows]:
+    """Ids, metadata and other text as strings; times in microseconds, UTC.
+
+    A time outside of the years 1 to 9999 becomes null.
+
+    Raises:
+        ImportError: the extra `parquet` is not installed.
+    """
+    import pyarrow
+    from pyarrow.parquet import ParquetWriter
+
+    types = {"float8": pyarrow.float64(), "timestamptz": pyarrow.timestamp("us", tz="UTC")}
+    schema = pyarrow.schema([(column.name, types.get(column.type, pyarrow.string())) for column in columns])
+    with ParquetWriter(_Sink(write), schema, compression="zstd") as writer:
+
+        def write_rows(rows: "Sequence[asyncpg.Record]") -> None:
+            cells = (
+                map(_near_time, column) if field.type == types["timestamptz"] else column
+                for column, field in zip(zip(*rows, strict=True), schema, strict=True)
+            )
+            arrays = [pyarrow.array(column, field.type) for column, field in zip(cells, schema, strict=True)]
+            writer.write_table(pyarrow.Table.from_arrays(arrays, schema=schema))
+
+        yield write_rows
+
+
+def _near_time(value: object) -> datetime | None:
+    return value if isinstance(value, datetime) else None
+
+
+WRITERS: Final[dict[Format, OpenWriter]] = {
+    Format.JSONL: _json_lines,
+    Format.CSV: _csv,
+    Format.PARQUET: _parquet,
+}

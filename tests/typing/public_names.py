@@ -1,0 +1,51 @@
+"""What mypy sees of the public names; nobody runs this."""
+
+from collections.abc import Coroutine, Sequence
+from typing import Any, assert_type
+from uuid import UUID
+
+from pydantic import JsonValue
+
+import pattern_metrics
+from pattern_metrics import (
+    BlockingScorePublisher,
+    InvalidEventError,
+    Measurement,
+    PatternScored,
+    PublishError,
+    RejectReason,
+    ScorePublisher,
+    __version__,
+    pattern_id_of,
+    store_quality_metrics,
+)
+from pattern_metrics.consumer.records.accounting import Accounting
+
+assert_type(pattern_metrics.__version__, str)
+assert_type(__version__, str)
+assert_type(pattern_id_of("billing:Invoice.total"), UUID)
+assert_type(pattern_metrics.PatternScored, type[PatternScored])
+
+
+def refused(error: InvalidEventError) -> None:
+    assert_type(error.reason, RejectReason)
+    assert_type(error.field, str | None)
+
+
+def lost(error: PublishError) -> None:
+    assert_type(error.unacknowledged, tuple[PatternScored, ...])
+
+
+def blocking(publisher: BlockingScorePublisher, event: PatternScored) -> None:
+    with publisher as entered:
+        assert_type(entered, BlockingScorePublisher)
+        entered.publish_many([event])
+
+
+async def asynchronous(measurements: Sequence[Measurement], event: PatternScored) -> None:
+    async with ScorePublisher() as publisher:
+        assert_type(publisher, ScorePublisher)
+        await assert_type(publisher.publish(event), Coroutine[Any, Any, None])
+    assert_type(event.quality_score, float)
+    assert_type(measurements[0].metadata["name"], JsonValue)
+    assert_type(await store_quality_metrics("postgresql://", measurements), Accounting)
