@@ -2,11 +2,9 @@
 
 import json
 import sys
-from collections.abc import Sequence
-from contextlib import AbstractContextManager
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -25,8 +23,14 @@ from pattern_metrics.consumer.cli.common import (
 )
 from pattern_metrics.consumer.cli.output import STANDARD_OUTPUT, fail, tell
 from pattern_metrics.consumer.cli.progress import progress_bar
-from pattern_metrics.consumer.operations.row_formats import WRITERS, Column, Format, WriteRows
+from pattern_metrics.consumer.operations.formats import Format
 from pattern_metrics.schemas.bands import Band
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from contextlib import AbstractContextManager
+
+    from pattern_metrics.consumer.operations.row_formats import Column, WriteRows
 
 readers_app = typer.Typer()
 history_app = typer.Typer(
@@ -63,6 +67,7 @@ def export(
     if output_format is Format.PARQUET:
         extras.require("parquet")
     from pattern_metrics.consumer.operations.export import export_rows
+    from pattern_metrics.consumer.operations.row_formats import WRITERS
 
     url = load_database_url()
     is_terminal = file == STANDARD_OUTPUT and sys.stdout.isatty()
@@ -70,7 +75,7 @@ def export(
         fail("error: Parquet is not for a terminal: give a FILE", 2)
     with writing_output(file) as write, progress_bar("exporting", visible=not is_terminal) as bar:
 
-        def open_writer(columns: Sequence[Column]) -> AbstractContextManager[WriteRows]:
+        def open_writer(columns: "Sequence[Column]") -> "AbstractContextManager[WriteRows]":
             return WRITERS[output_format](columns, write)
 
         rows = run(

@@ -1,4 +1,4 @@
-"""How rows are written: JSON Lines, CSV or Parquet. Each writer imports the library that it alone needs."""
+"""How rows are written: JSON Lines, CSV or Parquet."""
 
 import csv
 import io
@@ -6,42 +6,19 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
-from enum import StrEnum
-from pathlib import PurePath
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from typing import Any, Final
 
+import asyncpg
+import orjson
 from typing_extensions import override
 
 from pattern_metrics.consumer.operations.files.cells import escape
-
-if TYPE_CHECKING:
-    import asyncpg
+from pattern_metrics.consumer.operations.formats import Format
 
 Write = Callable[[bytes], None]
 """Takes the next bytes of the output."""
 
-WriteRows: TypeAlias = "Callable[[Sequence[asyncpg.Record]], None]"
-
-
-class Format(StrEnum):
-    """What an export may be."""
-
-    JSONL = "jsonl"
-    CSV = "csv"
-    PARQUET = "parquet"
-
-    @classmethod
-    def of_name(cls, name: str) -> "Format | None":
-        """The format that a file's name promises by its ending; None where it promises none of these."""
-        return _FORMATS_OF_ENDINGS.get(PurePath(name).suffix.lower())
-
-
-_FORMATS_OF_ENDINGS: Final = {
-    ".jsonl": Format.JSONL,
-    ".ndjson": Format.JSONL,
-    ".csv": Format.CSV,
-    ".parquet": Format.PARQUET,
-}
+WriteRows = Callable[[Sequence[asyncpg.Record]], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,11 +40,9 @@ OpenWriter = Callable[[Sequence[Column], Write], AbstractContextManager[WriteRow
 @contextmanager
 def _json_lines(columns: Sequence[Column], write: Write) -> Iterator[WriteRows]:
     """An object a line; `backfill` takes it, and what it does not know it passes over."""
-    import orjson
-
     documents = [column.name for column in columns if column.type == "jsonb"]
 
-    def write_rows(rows: "Sequence[asyncpg.Record]") -> None:
+    def write_rows(rows: Sequence[asyncpg.Record]) -> None:
         lines = bytearray()
         for row in rows:
             fields: dict[str, object] = dict(row)
@@ -138,7 +113,7 @@ def _parquet(columns: Sequence[Column], write: Write) -> Iterator[WriteRows]:
     schema = pyarrow.schema([(column.name, types.get(column.type, pyarrow.string())) for column in columns])
     with ParquetWriter(_Sink(write), schema, compression="zstd") as writer:
 
-        def write_rows(rows: "Sequence[asyncpg.Record]") -> None:
+        def write_rows(rows: Sequence[asyncpg.Record]) -> None:
             cells = (
                 map(_near_time, column) if field.type == types["timestamptz"] else column
                 for column, field in zip(zip(*rows, strict=True), schema, strict=True)

@@ -20,8 +20,9 @@ import pytest
 from pattern_metrics.consumer.operations.backfill import BackfillRules, backfill
 from pattern_metrics.consumer.operations.export import ROWS_IN_MEMORY, export_rows
 from pattern_metrics.consumer.operations.files.recognition import read_measurements
+from pattern_metrics.consumer.operations.formats import Format
 from pattern_metrics.consumer.operations.measurement_files import Source
-from pattern_metrics.consumer.operations.row_formats import WRITERS, Format
+from pattern_metrics.consumer.operations.row_formats import WRITERS
 from pattern_metrics.consumer.postgres.store import Store
 from pattern_metrics.publisher.scoring.scorer import WEIGHTS
 from pattern_metrics.schemas.bands import BANDS, Band, band_of
