@@ -67,6 +67,23 @@ def _require_default_user() -> None:
         ) from None
 
 
+class EnvelopeSettings(BaseSettings):
+    """Where in a record's value the event lies."""
+
+    model_config = KafkaSettings.model_config
+
+    kafka_envelope_field: Annotated[str, Field(pattern=r"^[^.]+(\.[^.]+){0,9}$")] | None = Field(
+        default=None,
+        description="The field of an envelope of your own that holds the event, such as payload, or a dotted "
+        "path; without it, the record's value is the event.",
+    )
+
+    @property
+    def envelope(self) -> tuple[str, ...]:
+        """The names on the way to the event; none where the value is the event."""
+        return tuple(self.kafka_envelope_field.split(".")) if self.kafka_envelope_field else ()
+
+
 class HttpSettings(BaseSettings):
     """Where HTTP is served."""
 
@@ -81,7 +98,7 @@ class HttpSettings(BaseSettings):
     )
 
 
-class WorkerSettings(KafkaSettings, DatabaseSettings, ClockSettings, HttpSettings):
+class WorkerSettings(KafkaSettings, EnvelopeSettings, DatabaseSettings, ClockSettings, HttpSettings):
     """All that `consume` needs."""
 
     kafka_group_id: Annotated[str, Field(min_length=1)] = Field(

@@ -184,10 +184,10 @@ def cloud_event_headers(event: PatternScored, source: str) -> Headers:
     """The event's attributes as headers: CloudEvents 1.0, Kafka protocol binding, binary mode."""
     return [
         ("content-type", b"application/json"),
+        ("ce_type", EVENT_TYPE.encode()),  # these two first: a reader needs no others
         ("ce_specversion", b"1.0"),
         ("ce_id", str(event.event_id).encode()),
         ("ce_source", source.encode()),
-        ("ce_type", EVENT_TYPE.encode()),
         ("ce_time", event.measurement_timestamp.isoformat().encode()),
     ]
 

@@ -17,6 +17,7 @@ class RejectReason(StrEnum):
     UNSTORABLE_TEXT = "unstorable_text"
     TOO_DEEP = "too_deep"
     TOO_LARGE = "too_large"
+    OTHER_TYPE = "other_type"
     REFUSED_BY_DATABASE = "refused_by_database"
 
     @property
@@ -38,6 +39,8 @@ _EXPLANATIONS = {
     RejectReason.UNSTORABLE_TEXT: "A string holds U+0000 or a lone surrogate, which PostgreSQL cannot store.",
     RejectReason.TOO_DEEP: "The JSON is nested too deeply.",
     RejectReason.TOO_LARGE: "The metadata is larger than 64 KiB as JSON.",
+    RejectReason.OTHER_TYPE: "The CloudEvents type, in ce_type or in the envelope, is another than "
+    "pattern.scored.v1; such events belong to another topic.",
     RejectReason.REFUSED_BY_DATABASE: "PostgreSQL refused the row: a constraint or a trigger.",
 }
 

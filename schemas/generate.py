@@ -7,11 +7,36 @@ import json
 from pathlib import Path
 from typing import Any, Final
 
-from pattern_metrics.schemas.pattern_scored import EVENT_TYPE, PatternScored
+from pattern_metrics.schemas.pattern_scored import EVENT_TYPE, JSON_DEPTH_MAX, PatternScored
 from pattern_metrics.schemas.settings.kafka import KafkaSettings
 
 JSON_SCHEMA_FILE: Final = "pattern-scored.v1.schema.json"
 ASYNCAPI_FILE: Final = "asyncapi.yaml"
+
+_UUID: Final = "^[0-9A-Fa-f]{8}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{12}$"
+_UUID_CHARACTERS: Final = 36
+
+_YEAR: Final = "([1-9][0-9]{3}|0[1-9][0-9]{2}|00[1-9][0-9]|000[1-9])"
+_MONTH_AND_DAY: Final = (
+    "((0[13578]|1[02])-(0[1-9]|[12][0-9]|3[01])|(0[469]|11)-(0[1-9]|[12][0-9]|30)|02-(0[1-9]|[12][0-9]))"
+)
+_HOUR_AND_MINUTE: Final = "([01][0-9]|2[0-3]):[0-5][0-9]"
+_RFC3339: Final = (
+    f"^{_YEAR}-{_MONTH_AND_DAY}[Tt ]{_HOUR_AND_MINUTE}:[0-5][0-9](\\.[0-9]+)?([Zz]|[+-]{_HOUR_AND_MINUTE})$"
+)
+
+_BY_PATTERN: Final[dict[str, dict[str, Any]]] = {
+    "event_id": {"pattern": _UUID, "maxLength": _UUID_CHARACTERS},
+    "pattern_id": {"pattern": _UUID, "maxLength": _UUID_CHARACTERS},
+    "measurement_timestamp": {"pattern": _RFC3339},
+    "version": {"pattern": "^[^\\u0000]*$"},
+}
+"""Checks that the model makes in code, for validators that pass over `format` as well."""
+
+_LIMITS: Final = (
+    f"A JSON object in UTF-8, nested at most {JSON_DEPTH_MAX} levels deep, without a number of more than "
+    "4,300 digits and without a lone surrogate. docs/event.md lists where the consumer decides otherwise."
+)
 
 _JSON_SCHEMA_DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
 
@@ -21,8 +46,12 @@ def json_schema() -> dict[str, Any]:
     schema = PatternScored.model_json_schema()
     schema.pop("$defs")  # holds `JsonValue` alone: anything
     schema["properties"]["metadata"]["additionalProperties"] = True
-    for field in schema["properties"].values():
+    for name, field in schema["properties"].items():
         field.pop("title")
+        field.update(_BY_PATTERN.get(name, {}))
+        if name not in schema["required"]:
+            field["type"] = [field["type"], "null"]  # which counts as absent
+    schema["description"] += f" {_LIMITS}"
     return {
         "$schema": _JSON_SCHEMA_DIALECT,
         "$id": f"urn:pattern-metrics:{EVENT_TYPE}",
@@ -70,7 +99,7 @@ def asyncapi() -> dict[str, Any]:
                     "headers": {
                         "type": "object",
                         "description": "CloudEvents 1.0, Kafka binding, binary mode. A consumer needs "
-                        "none of them.",
+                        "none of them, and refuses a record whose ce_type is another.",
                         "properties": {
                             "ce_specversion": {"type": "string", "const": "1.0"},
                             "ce_id": {**header, "description": "The event_id."},

@@ -18,7 +18,7 @@ from pydantic import (
     JsonValue,
     ValidationError,
 )
-from pydantic_core import ErrorDetails, PydanticCustomError, to_json
+from pydantic_core import ErrorDetails, PydanticCustomError, from_json, to_json
 
 from pattern_metrics.schemas.dead_letter import InvalidEventError, RejectReason
 
@@ -26,7 +26,7 @@ EVENT_TYPE: Final = "pattern.scored.v1"
 """The CloudEvents `type` of the event; also the stem of the default topic's name."""
 
 STRUCTURED_CONTENT_TYPE: Final = "application/cloudevents+json"
-"""CloudEvents Kafka binding, structured mode: the event travels under `data`."""
+"""CloudEvents Kafka binding, structured mode: the event travels under `data` or `data_base64`."""
 
 METADATA_BYTES_MAX: Final = 64 * 1024
 """Largest metadata, as compact UTF-8 JSON."""
@@ -35,6 +35,15 @@ METADATA_DEPTH_MAX: Final = 100
 """Deepest nesting inside metadata; well below what the JSON parser and `jsonb` can take."""
 
 VERSION_CHARACTERS_MAX: Final = 64
+
+DIMENSIONS: Final = ("completeness", "documentation", "compliance", "metadata_richness", "complexity")
+"""Members of `metadata.dimensions` that readers of the table show."""
+
+VERSION_DEFAULT: Final = "1.0.0"
+
+JSON_DEPTH_MAX: Final = 200
+"""Deepest nesting of a whole value, fields that are passed over included: the JSON parser's own limit, which
+does not count an innermost empty list or object."""
 
 _EVENT_NAMESPACE: Final = UUID("8f1d3c9e-5a0b-5f43-9c57-2f6f1f0e6a11")
 
@@ -115,6 +124,14 @@ Timestamp = Annotated[
 Text = Annotated[str, AfterValidator(_require_storable_text)]
 
 
+def _version(value: Any) -> Any:  # noqa: ANN401 - whatever the JSON held
+    return VERSION_DEFAULT if value is None else value
+
+
+def _metadata(value: Any) -> Any:  # noqa: ANN401 - whatever the JSON held
+    return {} if value is None else value
+
+
 class Ordered:
     """The order of events: the law of the table, for every class of events and for rows.
 
@@ -152,30 +169,40 @@ class Measurement(BaseModel):
     )
 
     pattern_id: UUID = Field(
-        description="The pattern that was scored. The record's key is its canonical lower-case form."
+        description="The pattern that was scored, as a UUID of 36 characters. The record's key is its "
+        "canonical lower-case form."
     )
     quality_score: Proportion = Field(description="How good the pattern is, from 0 (worst) to 1 (best).")
     confidence: Proportion = Field(description="How far the scorer trusts its own score, from 0 to 1.")
     measurement_timestamp: Timestamp = Field(
-        description="When the pattern was measured: RFC 3339 with an offset. Fractions beyond microseconds "
-        "are cut off. For two events of one pattern the one with the greater "
-        "(measurement_timestamp, event_id) supersedes the other. A time further in the future than "
-        "the consumer's MAX_CLOCK_SKEW_SECONDS (300) is refused."
+        description="When the pattern was measured: RFC 3339 with an offset of hours, colon and minutes, in "
+        "the years 0001 to 9999 of UTC, without a leap second. Fractions beyond microseconds are cut off. Of "
+        "two events of one pattern the one with the greater (measurement_timestamp, event_id) supersedes the "
+        "other. A time further in the future than the consumer's MAX_CLOCK_SKEW_SECONDS (300) is refused, as "
+        "is 0001-01-01T00:00:00Z, the zero time of Go."
     )
-    version: Annotated[Text, Field(max_length=VERSION_CHARACTERS_MAX)] = Field(
-        default="1.0.0", description="The scorer's version."
+    version: Annotated[Text, Field(max_length=VERSION_CHARACTERS_MAX), BeforeValidator(_version)] = Field(
+        default=VERSION_DEFAULT,
+        description="The scorer's version. null counts as absent.",
     )
-    metadata: Annotated[dict[str, JsonValue], AfterValidator(_require_storable_metadata)] = Field(
+    metadata: Annotated[
+        dict[str, JsonValue], AfterValidator(_require_storable_metadata), BeforeValidator(_metadata)
+    ] = Field(
         default={},
-        description=f"Dimension scores, names, anything: at most {METADATA_BYTES_MAX} bytes as JSON, "
-        f"at most {METADATA_DEPTH_MAX} levels deep, no U+0000, no number beyond a double.",
+        description=f"Anything: at most {METADATA_BYTES_MAX} bytes as JSON, at most {METADATA_DEPTH_MAX} "
+        "levels deep, no U+0000, no lone surrogate, no number beyond a double. null counts as absent. The "
+        "page, the view pattern_quality_current and the export read these members, if they are there: name "
+        "(a string for people, such as module:function) and dimensions, an object with the numbers from 0 to "
+        f"1 {', '.join(DIMENSIONS)}.",
     )
 
 
 class PatternScored(Ordered, Measurement):
     """One measurement of one pattern's quality."""
 
-    event_id: UUID = Field(description="Names the measurement. A retry of one publish repeats it.")
+    event_id: UUID = Field(
+        description="Names the measurement, as a UUID of 36 characters. A retry of one publish repeats it."
+    )
 
     @classmethod
     def from_measurement(cls, measurement: Measurement) -> Self:
@@ -193,41 +220,44 @@ class PatternScored(Ordered, Measurement):
         return self.__pydantic_serializer__.to_json(self)
 
 
-class _StructuredEvent(BaseModel):
-    """CloudEvents structured mode: of the envelope, a reader needs the data alone."""
-
-    model_config = Measurement.model_config
-
-    data: PatternScored
-
-
 class _Unnamed(BaseModel):
     """An event without a name: as an export of a table writes it, it may be null."""
 
     event_id: None = None
 
 
-def parse_event(value: bytes, *, accepted_until: datetime, structured: bool = False) -> PatternScored:
+def parse_event(value: bytes, *, accepted_until: datetime) -> PatternScored:
     """Read one event from its JSON.
 
     Args:
         value: the event in UTF-8.
         accepted_until: the latest acceptable measurement time; a later one would pin its row for good.
-        structured: whether the event lies under `data` of a CloudEvents envelope.
 
     Raises:
         InvalidEventError: with the reason, the fields at fault, and none of their values.
     """
     try:
-        event = (
-            _StructuredEvent.model_validate_json(value).data
-            if structured
-            else PatternScored.model_validate_json(value)
-        )
+        event = PatternScored.model_validate_json(value)
     except ValidationError as error:
         raise _refusal(value, error) from None
     require_past(event, accepted_until=accepted_until)
     return event
+
+
+def read_json(value: bytes) -> JsonValue:
+    """Read JSON by the rules of `parse_event`, whatever it holds.
+
+    Returns:
+        The JSON value. Numbers that are not finite are in it, for `parse_event` to refuse.
+
+    Raises:
+        InvalidEventError: the value is not UTF-8, not JSON, or nested too deeply.
+    """
+    try:
+        content: JsonValue = from_json(value)
+    except ValueError as error:
+        raise _unreadable(value, f"Invalid JSON: {error}") from None
+    return content
 
 
 def require_past(event: PatternScored, *, accepted_until: datetime) -> None:
@@ -267,7 +297,9 @@ def parse_measurement(value: bytes, *, accepted_until: datetime) -> PatternScore
 
 
 _TOO_DEEP_TO_READ: Final = "recursion limit exceeded"
-"""Says the strict parser, of more than 200 levels, wherever they are."""
+"""The strict parser's words for more than JSON_DEPTH_MAX levels, wherever they are."""
+
+_STRING_OR_BRACKET: Final = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"?|[\[{\]}]', flags=re.DOTALL)
 
 _REASON_OF_ERROR_TYPE: Final = {
     "missing": RejectReason.MISSING_FIELD,
@@ -285,7 +317,7 @@ def _refusal(value: bytes, error: ValidationError) -> InvalidEventError:
     if first["type"] == "json_invalid":
         return _unreadable(value, first["msg"])
     reason = _REASON_OF_ERROR_TYPE.get(first["type"], RejectReason.INVALID_FIELD)
-    field = next((str(part) for part in first["loc"] if part != "data"), None)
+    field = next(map(str, first["loc"]), None)
     return InvalidEventError(reason, "; ".join(_describe(error) for error in errors[:5]), field)
 
 
@@ -302,16 +334,25 @@ def _unreadable(value: bytes, message: str) -> InvalidEventError:
         return InvalidEventError(RejectReason.INVALID_UTF8, f"{error.reason} at byte {error.start}")
     if text.startswith("\ufeff"):
         return InvalidEventError(RejectReason.INVALID_JSON, "a byte order mark (BOM) goes before the JSON")
+    # Before the lenient parser, whose own limit is the interpreter's.
+    if _TOO_DEEP_TO_READ in message or json_depth(text) > JSON_DEPTH_MAX:
+        return InvalidEventError(RejectReason.TOO_DEEP, f"is nested deeper than {JSON_DEPTH_MAX} levels")
     try:
         _require_storable(json.loads(text, parse_int=float))
-    except RecursionError:
-        return InvalidEventError(RejectReason.TOO_DEEP, message)
     except PydanticCustomError as error:
         return InvalidEventError(RejectReason(error.type), f"the value {error.message()}")
     except ValueError:
         return InvalidEventError(RejectReason.INVALID_JSON, message)
-    is_deep = _TOO_DEEP_TO_READ in message
-    return InvalidEventError(
-        RejectReason.TOO_DEEP if is_deep else RejectReason.OUT_OF_RANGE,
-        message if is_deep else "a number has too many digits",
-    )
+    return InvalidEventError(RejectReason.OUT_OF_RANGE, "a number has too many digits")
+
+
+def json_depth(text: str) -> int:
+    """Return how deeply brackets outside of strings are nested, also in text that is no JSON."""
+    depth = deepest = 0
+    for found in _STRING_OR_BRACKET.findall(text):
+        if found in "[{":
+            depth += 1
+            deepest = max(deepest, depth)
+        elif found in "]}":
+            depth -= 1
+    return deepest

@@ -187,6 +187,12 @@ def show(
         fail(f"error: no dead letter at {safe_text(str(coordinates))}", 1)
 
 
+def _envelope() -> tuple[str, ...]:
+    from pattern_metrics.consumer.settings import EnvelopeSettings
+
+    return load_settings(EnvelopeSettings).envelope
+
+
 @dead_letters_app.command()
 def redrive(
     coordinates: CoordinatesArgument = None,
@@ -206,13 +212,19 @@ def redrive(
     from pattern_metrics.consumer.settings import DatabaseSettings
     from pattern_metrics.schemas.settings.clock import ClockSettings
 
-    url, clock = load_database_url(), load_settings(ClockSettings)
+    url, clock, envelope = load_database_url(), load_settings(ClockSettings), _envelope()
     selection = Selection(OPEN, reason, topic, since, coordinates or ())
     _require_selection(url, selection, everything=everything)
     store = open_store(load_settings(DatabaseSettings), dry_run=False)
     with progress_bar("redriving") as bar:
         accounting = _run(
-            redrive_letters(store, selection, accepted_until=clock.accepted_until(), advance=bar.reach)
+            redrive_letters(
+                store,
+                selection,
+                accepted_until=clock.accepted_until(),
+                advance=bar.reach,
+                envelope=envelope,
+            )
         )
     typer.echo(json.dumps(accounting.as_dict()) if as_json else str(accounting))
     if accounting.dead_letters:
@@ -278,13 +290,13 @@ def export(
     """
     from pattern_metrics.consumer.dead_letters.letters import export_line, read_letters
 
-    url, counts = load_database_url(), [0, 0]
+    url, counts, envelope = load_database_url(), [0, 0], _envelope()
     selection = Selection(OPEN, reason, topic, since, coordinates or ())
     visible = file != STANDARD_OUTPUT or not sys.stdout.isatty()
     with _writing_lines(file) as write, progress_bar("exporting", visible=visible) as bar:
 
         def write_letter(letter: "DeadLetter") -> None:
-            line, is_json = export_line(letter)
+            line, is_json = export_line(letter, envelope)
             counts[is_json] += 1
             write(line)
 

@@ -10,10 +10,12 @@ from typing import Any, Final
 from pattern_metrics.consumer.dead_letters.selection import Coordinates, Selection
 from pattern_metrics.consumer.dead_letters.sql import statement
 from pattern_metrics.consumer.postgres.connection import Connection, connected
-from pattern_metrics.consumer.records.decoding import is_structured, without_registry_prefix
+from pattern_metrics.consumer.records.decoding import event_of
 from pattern_metrics.consumer.records.record import StoredRecord
 from pattern_metrics.consumer.records.text import storable_text
-from pattern_metrics.schemas.dead_letter import RejectReason
+from pattern_metrics.consumer.records.unwrapping import unframed
+from pattern_metrics.schemas.dead_letter import InvalidEventError, RejectReason
+from pattern_metrics.schemas.pattern_scored import JSON_DEPTH_MAX, json_depth
 
 PREFETCH_ROWS: Final = 50
 
@@ -146,31 +148,48 @@ async def read_letters(
             advance(done, total)
 
 
-def export_line(letter: DeadLetter) -> tuple[bytes, bool]:
-    r"""A line for `publish`, after an edit, and whether it is the value itself.
+def export_line(letter: DeadLetter, envelope: Sequence[str] = ()) -> tuple[bytes, bool]:
+    r"""Return a line for `publish`, after an edit, and whether it is JSON of the letter.
 
     JSON stays as it is, on one line: inside its strings a line break can only be written as `\n`. Of an
-    envelope it is the event. Of anything else the line tells what it was, so that `publish` refuses it until
-    it was edited.
+    envelope the line is the event. Of anything else the line tells what it was, so that `publish` refuses it
+    until it was edited.
+
+    Args:
+        letter: the letter.
+        envelope: the path of KAFKA_ENVELOPE_FIELD, one name a level.
     """
-    value = letter.record.value
-    if value is not None:
-        value = without_registry_prefix(value)
+    value = _without_envelope(letter.record, envelope)
     content: dict[str, str | None] = {"value": None}
     try:
-        content["value"] = value.decode() if value is not None else None
-        parsed = json.loads(content["value"] or "")
+        text = content["value"] = value.decode() if value is not None else None
     except UnicodeDecodeError:
         content = {"value_base64": base64.b64encode(value or b"").decode()}
-    except (ValueError, RecursionError):
-        pass
     else:
-        if is_structured(letter.record) and isinstance(parsed, dict) and "data" in parsed:
-            value = json.dumps(parsed["data"]).encode()
-        return (value or b"").replace(b"\r", b" ").replace(b"\n", b" ").strip(), True
+        if value is not None and _is_json(text or ""):
+            return value.replace(b"\r", b" ").replace(b"\n", b" ").strip(), True
     return json.dumps(
         {"dead_letter": str(letter.coordinates), "reason": letter.reason, **content}
     ).encode(), False
+
+
+def _without_envelope(record: StoredRecord, envelope: Sequence[str]) -> bytes | None:
+    if record.value is None or record.mode == "line":
+        return record.value
+    try:
+        return event_of(record, envelope)
+    except InvalidEventError:
+        return unframed(record.value)
+
+
+def _is_json(text: str) -> bool:
+    if json_depth(text) > JSON_DEPTH_MAX:  # the limit of the parser below is the interpreter's
+        return False
+    try:
+        json.loads(text)
+    except ValueError:
+        return False
+    return True
 
 
 # To resolve them

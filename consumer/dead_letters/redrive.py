@@ -27,7 +27,12 @@ PAGE_BYTES_MAX: Final = 16 * 1024 * 1024
 
 
 async def redrive(
-    store: Store, selection: Selection, *, accepted_until: datetime, advance: Advance
+    store: Store,
+    selection: Selection,
+    *,
+    accepted_until: datetime,
+    advance: Advance,
+    envelope: Sequence[str] = (),
 ) -> Accounting:
     """Decode letters again by today's rules and store them; what succeeds is marked.
 
@@ -39,6 +44,7 @@ async def redrive(
         selection: which of the open ones.
         accepted_until: the latest acceptable measurement time.
         advance: told how far it is.
+        envelope: the path of KAFKA_ENVELOPE_FIELD, one name a level.
 
     Returns:
         What became of them; a dead letter is one that was refused again.
@@ -56,7 +62,7 @@ async def redrive(
                 page = await _next_page(transaction.connection, selection, after)
                 if not page:
                     return total
-                total += await _redrive_page(transaction, page, accepted_until)
+                total += await _redrive_page(transaction, page, accepted_until, envelope)
             advance(total.read, letters)
             after = _key(page[-1])
     finally:
@@ -83,9 +89,9 @@ async def _next_page(
 
 
 async def _redrive_page(
-    transaction: StoreTransaction, page: Sequence[Record], accepted_until: datetime
+    transaction: StoreTransaction, page: Sequence[Record], accepted_until: datetime, envelope: Sequence[str]
 ) -> Accounting:
-    batch = decode_batch(page, accepted_until=accepted_until)
+    batch = decode_batch(page, accepted_until=accepted_until, envelope=envelope)
     accounting, dead = await store_batch(transaction, batch)
     refused = [(*_key(letter.record), letter.reason, letter.detail) for letter in dead]
     await transaction.connection.executemany(statement("update_refused_dead_letter"), refused)

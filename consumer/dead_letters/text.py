@@ -6,7 +6,6 @@ from typing import Any
 
 from pattern_metrics.consumer.dead_letters.letters import DeadLetter
 from pattern_metrics.consumer.dead_letters.selection import OPEN
-from pattern_metrics.consumer.records.decoding import FILE_TOPIC_PREFIX
 
 
 def safe_text(text: str) -> str:
@@ -62,8 +61,7 @@ def letter_text(letter: DeadLetter) -> list[str]:
 def advice(letter: DeadLetter) -> list[str]:
     """The commands by which it can be mended."""
     which = shlex.quote(safe_text(str(letter.coordinates)))
-    is_line = letter.record.topic.startswith(FILE_TOPIC_PREFIX)
-    publish, done = ("backfill", "backfilled") if is_line else ("publish", "published")
+    publish, done = ("backfill", "backfilled") if letter.record.mode == "line" else ("publish", "published")
     return [
         "  where the event is wrong:",
         f"    pattern-metrics dead-letters export mended.jsonl {which}    # then edit that file",

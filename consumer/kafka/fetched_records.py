@@ -21,7 +21,8 @@ from aiokafka.record.memory_records import _MemoryRecordsPy
 from typing_extensions import override
 
 from pattern_metrics.consumer.records.offsets import next_offset
-from pattern_metrics.consumer.records.record import content_type_of
+from pattern_metrics.consumer.records.record import Mode, mode_of
+from pattern_metrics.schemas.pattern_scored import EVENT_TYPE
 
 _VERSION: Final = "0.14."
 """The versions of aiokafka whose inside this module knows."""
@@ -33,6 +34,9 @@ if not aiokafka.__version__.startswith(_VERSION):
     )
 
 UnpackedT = TypeVar("UnpackedT")
+
+_OWN_HEADERS: Final = [("content-type", b"application/json"), ("ce_type", EVENT_TYPE.encode())]
+"""How the headers of our publisher begin: they need no second look."""
 
 
 class FetchedRecord(msgspec.Struct, gc=False):
@@ -46,7 +50,7 @@ class FetchedRecord(msgspec.Struct, gc=False):
     offset: int
     timestamp: int
     unpacked_value: bytes | msgspec.UnsetType | None
-    content_type: bytes | None
+    mode: Mode
     packed: "_Packed"
 
     @property
@@ -171,13 +175,12 @@ class _FetchedBatch:
 
     def _fetched(self, records: Iterable[Any]) -> list[FetchedRecord]:
         packed = self._packed
-        content_types: dict[bytes | None, bytes | None] = {}  # a few, of many records
         return [
             FetchedRecord(
                 record.offset,
                 record.timestamp,
                 record.value,
-                content_types.setdefault(one := content_type_of(record.headers), one),
+                "plain" if record.headers[:2] == _OWN_HEADERS else mode_of(record.headers),
                 packed,
             )
             for record in records

@@ -7,8 +7,7 @@ from pathlib import Path
 from typing import Self
 
 from pattern_metrics.consumer.operations.files.recognition import Measurements
-from pattern_metrics.consumer.records.decoding import FILE_TOPIC_PREFIX
-from pattern_metrics.consumer.records.record import StoredRecord
+from pattern_metrics.consumer.records.record import FILE_TOPIC_PREFIX, StoredRecord
 from pattern_metrics.consumer.records.text import storable_text
 
 

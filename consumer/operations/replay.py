@@ -52,7 +52,9 @@ async def replay(
     try:
         async with aclosing(read_topic(settings, which, advance=advance)) as batches:
             async for records in batches:
-                batch = decode_batch(records, accepted_until=settings.accepted_until())
+                batch = decode_batch(
+                    records, accepted_until=settings.accepted_until(), envelope=settings.envelope
+                )
                 release_values(records)
                 if pattern_id is not None:
                     batch = _of_pattern(batch, pattern_id)

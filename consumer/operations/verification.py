@@ -235,7 +235,9 @@ async def compare_with_topic(settings: WorkerSettings, advance: Advance) -> Comp
         reading = read_topic(settings, ends=ends, on_short=short_logs.__setitem__, advance=advance)
         async with aclosing(reading) as batches:
             async for records in batches:
-                batch = decode_batch(records, accepted_until=settings.accepted_until())
+                batch = decode_batch(
+                    records, accepted_until=settings.accepted_until(), envelope=settings.envelope
+                )
                 batch = await _without_dead_letters(store, batch)
                 async with store.transaction() as transaction:
                     accounting, dead = await store_batch(transaction, batch)

@@ -134,14 +134,17 @@ class Batch:
             self.ranges[partition] = offsets
 
 
-def decode_batch(records: Sequence[Record], *, accepted_until: datetime) -> Batch:
+def decode_batch(
+    records: Sequence[Record], *, accepted_until: datetime, envelope: Sequence[str] = ()
+) -> Batch:
     """Decode records that belong to no consumer group.
 
     Args:
         records: of any partitions; those of one partition in the order of their offsets.
         accepted_until: the latest acceptable measurement time.
+        envelope: the path of KAFKA_ENVELOPE_FIELD, one name a level.
     """
-    return batch_of(decode_all(records, accepted_until=accepted_until))
+    return batch_of(decode_all(records, accepted_until=accepted_until, envelope=envelope))
 
 
 def batch_of(fates: Iterable[Fate]) -> Batch:

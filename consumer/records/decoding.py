@@ -5,35 +5,40 @@ from datetime import datetime
 from typing import Final
 
 from pattern_metrics.consumer.records.fast_decoding import decode_fast
-from pattern_metrics.consumer.records.record import Accepted, Fate, Record, Rejected
+from pattern_metrics.consumer.records.record import CONTENT_TYPE, Accepted, Fate, Record, Rejected
 from pattern_metrics.consumer.records.text import storable_text
+from pattern_metrics.consumer.records.unwrapping import (
+    ABOVE_MAGIC,
+    event_json,
+    framing_without_json,
+    unframed,
+)
 from pattern_metrics.schemas.dead_letter import InvalidEventError, RejectReason
-from pattern_metrics.schemas.pattern_scored import STRUCTURED_CONTENT_TYPE, parse_event, parse_measurement
-
-FILE_TOPIC_PREFIX: Final = "file:"
-"""Begins the topic of what is a line of a file; no Kafka topic can have such a name."""
-
-_STRUCTURED: Final = STRUCTURED_CONTENT_TYPE.encode()
+from pattern_metrics.schemas.pattern_scored import EVENT_TYPE, parse_event, parse_measurement
 
 _TOGETHER_MAX: Final = 32
 """So many share the cost of a call; the more, the more are looked at again for one that is not common."""
 
-_REGISTRY_MAGIC: Final = b"\0"
-_REGISTRY_PREFIX_BYTES: Final = 5
-"""Schema registry wire format: a zero byte and four bytes of schema id before the JSON."""
+_CLOUD_EVENTS: Final = b"cloudevents"
+
+_LINE: Final = {"line"}
+_STRUCTURED: Final = {"structured"}
 
 
-def decode_all(records: Sequence[Record], *, accepted_until: datetime) -> list[Fate]:
+def decode_all(
+    records: Sequence[Record], *, accepted_until: datetime, envelope: Sequence[str] = ()
+) -> list[Fate]:
     """Decode records in their order.
 
     Args:
         records: as for `decode`.
         accepted_until: the latest acceptable measurement time.
+        envelope: the path of KAFKA_ENVELOPE_FIELD, one name a level.
     """
     fates, done, at_once = list[Fate](), 0, _TOGETHER_MAX
     while done < len(records):
         some = records[done : done + at_once]
-        common = _decode_common(some, accepted_until)
+        common = _decode_common(some, accepted_until, envelope)
         if common is None and len(some) > 1:
             at_once = max(1, len(some) // 4)  # around one that is not common, fewer and fewer
             continue
@@ -41,62 +46,81 @@ def decode_all(records: Sequence[Record], *, accepted_until: datetime) -> list[F
             at_once = min(2 * at_once, _TOGETHER_MAX)
             fates += common
         else:
-            fates.append(decode(some[0], accepted_until=accepted_until))
+            fates.append(decode(some[0], accepted_until=accepted_until, envelope=envelope))
         done += len(some)
     return fates
 
 
-def decode(record: Record, *, accepted_until: datetime) -> Fate:
+def decode(record: Record, *, accepted_until: datetime, envelope: Sequence[str] = ()) -> Fate:
     """Decide any record's fate as far as it can be decided without the database.
 
     Args:
         record: what Kafka delivered, whose key and CloudEvents attributes are not needed; or a line of a
             file, which may lack its `event_id`.
         accepted_until: the latest acceptable measurement time.
+        envelope: the path of KAFKA_ENVELOPE_FIELD; a line of a file has no envelope.
     """
     if record.value is None:
         return Rejected(record, RejectReason.TOMBSTONE, "the record has no value")
-    value = _json_of(record, record.value)
     try:
-        if _is_line(record):
-            return Accepted(record, parse_measurement(value, accepted_until=accepted_until))
-        structured = is_structured(record)
-        return Accepted(record, parse_event(value, accepted_until=accepted_until, structured=structured))
+        if record.mode == "line":
+            return Accepted(record, parse_measurement(record.value, accepted_until=accepted_until))
+        return Accepted(record, parse_event(event_of(record, envelope), accepted_until=accepted_until))
     except InvalidEventError as error:
-        return Rejected(record, error.reason, storable_text(error.detail))
+        detail = "; ".join([error.detail, *_notes(record, error)])
+        return Rejected(record, error.reason, storable_text(detail))
 
 
-def _decode_common(records: Sequence[Record], accepted_until: datetime) -> list[Accepted] | None:
+def event_of(record: Record, envelope: Sequence[str]) -> bytes:
+    """Return the JSON of the event in a record of a topic, see `event_json`.
+
+    Raises:
+        InvalidEventError: as `event_json`; or the headers name another type of event.
+    """
+    mode = record.mode
+    if mode == "foreign":
+        raise InvalidEventError(RejectReason.OTHER_TYPE, f"the header ce_type is not {EVENT_TYPE}")
+    value = unframed(record.value or b"")
+    return event_json(value, is_structured=mode == "structured", envelope=envelope)
+
+
+_UNREAD: Final = {
+    RejectReason.INVALID_UTF8,
+    RejectReason.INVALID_JSON,
+    RejectReason.NOT_AN_OBJECT,
+    RejectReason.MISSING_FIELD,
+}
+
+
+def _notes(record: Record, error: InvalidEventError) -> list[str]:
+    """What stands around a value that could not be read, for a person."""
+    if record.mode == "line" or error.reason not in _UNREAD:
+        return []
+    notes = list[str]()
+    if registry := framing_without_json(record.value or b""):
+        notes.append(f"the value begins as those of {registry} do, and no JSON object follows")
+    names = [value for name, value in record.headers if name.lower() == CONTENT_TYPE and value is not None]
+    if record.mode == "plain" and any(_CLOUD_EVENTS in value.lower() for value in names):
+        notes.append("the header content-type names a form of CloudEvents that is not read here")
+    return notes
+
+
+def _decode_common(
+    records: Sequence[Record], accepted_until: datetime, envelope: Sequence[str]
+) -> list[Accepted] | None:
     """All of them, or nothing where one does not hold an event as agents publish it."""
     values = [value for record in records if (value := record.value) is not None]
-    content_types = {record.content_type for record in records}
-    if len(values) < len(records) or any(map(_names_an_envelope, content_types)):
+    modes = {record.mode for record in records}
+    if len(values) < len(records) or len(modes) > 1 or "foreign" in modes:
         return None
-    if values[0].startswith(_REGISTRY_MAGIC):
-        values = list(map(_json_of, records, values))
-    events = decode_fast(values, accepted_until=accepted_until)
+    if modes == _LINE:
+        envelope = ()
+    elif values[0] < ABOVE_MAGIC:
+        values = list(map(unframed, values))
+    events = decode_fast(
+        values,
+        accepted_until=accepted_until,
+        envelope=tuple(envelope),
+        is_structured=modes == _STRUCTURED,
+    )
     return None if events is None else list(map(Accepted, records, events))
-
-
-def _json_of(record: Record, value: bytes) -> bytes:
-    return value if _is_line(record) else without_registry_prefix(value)
-
-
-def _is_line(record: Record) -> bool:
-    return record.topic.startswith(FILE_TOPIC_PREFIX)
-
-
-def without_registry_prefix(value: bytes) -> bytes:
-    """The value without the schema registry's prefix, which is no part of the event."""
-    if len(value) >= _REGISTRY_PREFIX_BYTES and value.startswith(_REGISTRY_MAGIC):
-        return value[_REGISTRY_PREFIX_BYTES:]
-    return value
-
-
-def is_structured(record: Record) -> bool:
-    """Whether the event lies under `data` of a CloudEvents envelope, by the record's headers."""
-    return _names_an_envelope(record.content_type)
-
-
-def _names_an_envelope(content_type: bytes | None) -> bool:
-    return content_type is not None and content_type.lower().startswith(_STRUCTURED)

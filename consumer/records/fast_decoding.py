@@ -7,16 +7,24 @@ whose verdict and reason stand: this module knows no reasons, and refuses nothin
 
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import MINYEAR, UTC, datetime
-from operator import methodcaller
-from typing import Annotated, Final
+from functools import lru_cache
+from operator import attrgetter, methodcaller
+from typing import Annotated, Any, Final, Literal
 
 import msgspec
 import orjson
 from asyncpg.pgproto.pgproto import UUID
 
-from pattern_metrics.schemas.pattern_scored import METADATA_DEPTH_MAX, VERSION_CHARACTERS_MAX, Ordered
+from pattern_metrics.consumer.records.unwrapping import SPECVERSION
+from pattern_metrics.schemas.pattern_scored import (
+    EVENT_TYPE,
+    METADATA_DEPTH_MAX,
+    VERSION_CHARACTERS_MAX,
+    VERSION_DEFAULT,
+    Ordered,
+)
 
 _Proportion = Annotated[float, msgspec.Meta(ge=0, le=1)]
 
@@ -50,6 +58,13 @@ _EXPONENT: Final = b"0e"
 _MANY_DIGITS: Final = b"0" * 8
 _PARTING: Final = b"\0"
 
+_NULL: Final = b"null"
+_NO_METADATA: Final = b"{}"
+_INNER: Final = "inner"
+
+_ATTRIBUTES: Final[list[Any]] = [("type", Literal[EVENT_TYPE] | None, None), ("data_base64", None, None)]
+"""Attributes of a CloudEvent on which it depends whether its data holds our event."""
+
 _count_openings: Final = methodcaller("count", _OPENING)
 
 # An integer of so many digits is kept exactly by pydantic, and not by orjson.
@@ -71,21 +86,53 @@ class FastEvent(Ordered, msgspec.Struct, frozen=True, gc=False):
     metadata_json: bytes
 
 
-class _Fields(msgspec.Struct, gc=False):
+class _Fields(msgspec.Struct, gc=False, tag_field=SPECVERSION, tag=""):  # another value marks a CloudEvent
     event_id: _UUIDText
     pattern_id: _UUIDText
     quality_score: _Proportion
     confidence: _Proportion
     measurement_timestamp: msgspec.Raw
-    version: Annotated[str, msgspec.Meta(max_length=VERSION_CHARACTERS_MAX)] = "1.0.0"
-    metadata: msgspec.Raw = msgspec.Raw(b"{}")
+    version: Annotated[str, msgspec.Meta(max_length=VERSION_CHARACTERS_MAX)] | None = VERSION_DEFAULT
+    metadata: msgspec.Raw = msgspec.Raw(_NO_METADATA)
 
 
-_read = msgspec.json.Decoder(tuple[_Fields]).decode_lines
+@lru_cache
+def _reader(
+    envelope: tuple[str, ...],
+    is_structured: bool,
+) -> tuple[Callable[[bytes], list[tuple[Any]]], Callable[[Any], Any] | None]:
+    """Return a decoder of values, and what reaches the event in what it returns, if that is not the event.
+
+    Args:
+        envelope: as for `decode_fast`.
+        is_structured: likewise.
+
+    Raises:
+        ValueError: msgspec knows no field of such a name.
+    """
+    part: type = _Fields
+    for name in reversed(envelope):
+        part = msgspec.defstruct(
+            "_Envelope", [(_INNER, part)], rename={_INNER: name}, gc=False, tag_field=SPECVERSION, tag=""
+        )
+    if is_structured:
+        fields = [(_INNER, part), *_ATTRIBUTES]
+        part = msgspec.defstruct("_CloudEvent", fields, rename={_INNER: "data"}, gc=False)
+    steps = [_INNER] * (len(envelope) + is_structured)
+    reader: Any = msgspec.json.Decoder(tuple[part])  # type: ignore[valid-type]  # made at run time
+    return reader.decode_lines, attrgetter(".".join(steps)) if steps else None
+
+
 _read_times = msgspec.json.Decoder(list[Annotated[datetime, msgspec.Meta(tz=True)]]).decode
 
 
-def decode_fast(values: Sequence[bytes], *, accepted_until: datetime) -> list[FastEvent] | None:
+def decode_fast(
+    values: Sequence[bytes],
+    *,
+    accepted_until: datetime,
+    envelope: tuple[str, ...] = (),
+    is_structured: bool = False,
+) -> list[FastEvent] | None:
     """Decode events from their JSON, or leave all of them to `parse_event` where one is not common.
 
     Each call of a decoder costs more than what it does for one event: hence several at a time.
@@ -93,10 +140,16 @@ def decode_fast(values: Sequence[bytes], *, accepted_until: datetime) -> list[Fa
     Args:
         values: one or more events in UTF-8.
         accepted_until: the latest acceptable measurement time.
+        envelope: the names on the way to each event in its value.
+        is_structured: whether that way begins in the data of a CloudEvents envelope.
     """
     try:
         together = _together(values)
-        fields = [msgspec.structs.astuple(fields) for (fields,) in _read(together)]
+        read, reach = _reader(envelope, is_structured)
+        parts = read(together)
+        if reach is not None:
+            parts = [(reach(part),) for (part,) in parts]
+        fields = [msgspec.structs.astuple(part) for (part,) in parts]
         if len(fields) != len(values):
             return None
         event_ids, pattern_ids, scores, confidences, raw_times, versions, raw_metadata = zip(
@@ -116,7 +169,7 @@ def decode_fast(values: Sequence[bytes], *, accepted_until: datetime) -> list[Fa
                 scores,
                 confidences,
                 times,
-                map(sys.intern, versions),  # a few, of many events
+                _interned(versions),
                 _common_metadata(metadata),
             )
         )
@@ -173,6 +226,14 @@ def _is_exact(raw: bytes) -> bool:
     return len(raw) <= _OFFSET_BYTES_MAX and raw[-4] == _COLON
 
 
+def _interned(versions: Sequence[str | None]) -> list[str]:
+    """The versions, of which there are a few for many events; null is as absent."""
+    try:
+        return list(map(sys.intern, versions))  # type: ignore[arg-type]  # None is caught
+    except TypeError:
+        return [sys.intern(VERSION_DEFAULT if one is None else one) for one in versions]
+
+
 def _require_shallow(values: Sequence[bytes], metadata: Sequence[bytes]) -> None:
     """What lies beside the metadata, or is metadata that is given again, is not too deep for pydantic."""
     if max(map(len, values)) - min(map(len, metadata)) <= _PASSED_OVER_BYTES_MAX:
@@ -191,6 +252,8 @@ def _common_metadata(raw: list[bytes]) -> list[bytes]:
         raw: any JSON; msgspec has seen that it is well-formed, and so without the byte that parts it here.
     """
     alike = _PARTING.join(raw).translate(_ALIKE, _IN_NO_NUMBER)
+    if any(one[0] != _OPENING for one in raw):
+        raw = [_NO_METADATA if one == _NULL else one for one in raw]
     if any(one[0] != _OPENING for one in raw) or (
         alike.count(_OPENING) > METADATA_DEPTH_MAX
         and max(map(_count_openings, alike.split(_PARTING))) > METADATA_DEPTH_MAX

@@ -3,14 +3,28 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final, Protocol, TypeAlias
+from functools import lru_cache
+from typing import Any, Final, Literal, Protocol, TypeAlias
 from uuid import UUID
 
 import msgspec
 
 from pattern_metrics.schemas.dead_letter import RejectReason
+from pattern_metrics.schemas.pattern_scored import EVENT_TYPE, STRUCTURED_CONTENT_TYPE
 
-_CONTENT_TYPE: Final = "content-type"
+Mode: TypeAlias = Literal["plain", "structured", "foreign", "line"]
+"""How to read a value: as it is, as a CloudEvents envelope, not at all (a header names another type), or as a
+line of a file.
+"""
+
+FILE_TOPIC_PREFIX: Final = "file:"
+"""Begins the topic of what is a line of a file; no Kafka topic can have such a name."""
+
+CONTENT_TYPE: Final = "content-type"
+_EVENT_TYPE: Final = "ce_type"
+
+_QUOTES_AND_SPACE: Final = b"\"' \t"
+_STRUCTURED: Final = STRUCTURED_CONTENT_TYPE.encode()
 
 
 class Record(Protocol):
@@ -45,8 +59,8 @@ class Record(Protocol):
         """Names and values, in order; a name may occur more than once."""
 
     @property
-    def content_type(self) -> bytes | None:
-        """That of the headers, see `content_type_of`."""
+    def mode(self) -> Mode:
+        """How the value is to be read, see `mode_of`."""
 
 
 class Event(Protocol):
@@ -108,15 +122,33 @@ Fate: TypeAlias = Accepted | Rejected
 """What becomes of a record, as far as it can be told without the database."""
 
 
-def content_type_of(headers: Iterable[tuple[str, bytes | None]]) -> bytes | None:
-    """The media type of the value, by which CloudEvents' Kafka protocol binding tells the content mode.
+def mode_of(headers: Iterable[tuple[str, bytes | None]]) -> Mode:
+    """Tell what the headers say of the value, by CloudEvents' Kafka protocol binding.
 
-    Headers' names are compared whatever their case: they are those of HTTP, and some clients write them so.
+    The first content-type and the first ce_type that are not empty count. Headers' names are compared
+    whatever their case: they are those of HTTP, and some clients write them so.
     """
+    content_type = event_type = b""
     for name, value in headers:
-        if value is not None and (name == _CONTENT_TYPE or name.lower() == _CONTENT_TYPE):
-            return value
-    return None
+        if not value:
+            continue
+        if not content_type and len(name) == len(CONTENT_TYPE) and name.lower() == CONTENT_TYPE:
+            content_type = value
+        elif not event_type and len(name) == len(_EVENT_TYPE) and name.lower() == _EVENT_TYPE:
+            event_type = value
+        else:
+            continue
+        if content_type and event_type:
+            break
+    return _mode(content_type, event_type)
+
+
+@lru_cache(maxsize=256)  # a few, of many records
+def _mode(content_type: bytes, event_type: bytes) -> Mode:
+    if event_type.strip(_QUOTES_AND_SPACE) not in (b"", EVENT_TYPE.encode()):
+        return "foreign"
+    is_structured = content_type.lstrip(_QUOTES_AND_SPACE).lower().startswith(_STRUCTURED)
+    return "structured" if is_structured else "plain"
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +164,6 @@ class StoredRecord:
     headers: Sequence[tuple[str, bytes | None]] = ()
 
     @property
-    def content_type(self) -> bytes | None:
-        """That of the headers, see `content_type_of`."""
-        return content_type_of(self.headers)
+    def mode(self) -> Mode:
+        """How the value is to be read."""
+        return "line" if self.topic.startswith(FILE_TOPIC_PREFIX) else mode_of(self.headers)

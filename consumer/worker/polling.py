@@ -49,7 +49,7 @@ async def fill(
         taken = sum(map(len, more.values()))
         size += sum(map(size_of, chain.from_iterable(more.values())))
         for partition, some in more.items():  # at once: a value takes more memory than what is kept of it
-            decoded = decode_all(some, accepted_until=settings.accepted_until())
+            decoded = decode_all(some, accepted_until=settings.accepted_until(), envelope=settings.envelope)
             fates.setdefault(partition, []).extend(decoded)
             release_values(some)
         records += taken

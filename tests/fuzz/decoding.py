@@ -19,8 +19,9 @@ import asyncpg
 import atheris
 
 with atheris.instrument_imports(include=["schemas", "consumer"]):
-    from pattern_metrics.consumer.records.decoding import decode, without_registry_prefix
+    from pattern_metrics.consumer.records.decoding import decode
     from pattern_metrics.consumer.records.fast_decoding import FastEvent
+    from pattern_metrics.consumer.records.unwrapping import unframed
 
 from pattern_metrics.consumer.demo.embedded import PostgresServer
 from pattern_metrics.consumer.ingestion import store_batch
@@ -140,7 +141,7 @@ class Fuzzer:
             return
         if isinstance(fate.event, FastEvent):
             fates["accepted fast"] += 1
-            assert_the_model_agrees(without_registry_prefix(fate.record.value or b""))
+            assert_the_model_agrees(unframed(fate.record.value or b""))
         event = as_scored(fate.event).model_copy(update={"pattern_id": uuid.uuid4()})
         accepted.append(Accepted(fate.record, event))
         if len(accepted) == STORED_AT_ONCE:

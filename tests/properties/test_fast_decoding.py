@@ -11,8 +11,10 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from pattern_metrics.consumer.records.fast_decoding import FastEvent, decode_fast
-from pattern_metrics.schemas.pattern_scored import parse_event
+from pattern_metrics.consumer.records.unwrapping import event_json
+from pattern_metrics.schemas.pattern_scored import EVENT_TYPE, parse_event
 from tests.support.events import ACCEPTED_UNTIL, DIGITS_MAX, NOW, event, events, value, value_with_raw
+from tests.support.events import fields as fields_of_an_event
 from tests.support.hostile import HOSTILE
 
 UUIDS = [
@@ -203,6 +205,15 @@ additions = st.lists(
             '"metadata":{"b":2}',
             '"metadata":{"b":1e999}',
             '"version":"2"',
+            '"version":null',
+            '"metadata":null',
+            '"specversion":"1.0"',
+            '"spec\\u0076ersion":"1.0"',
+            '"specversion":null',
+            '"specversion":""',
+            '"type":"other"',
+            '"data":{}',
+            '"data_base64":"e30="',
             '"\\ud800":1',
             "x:1",
         ]
@@ -252,15 +263,22 @@ def as_jsonb(text: bytes) -> Any:
     return json.loads(text, parse_float=Decimal)
 
 
-def accepted_fast(sent: bytes) -> FastEvent | None:
-    events = decode_fast([sent], accepted_until=ACCEPTED_UNTIL)
+def accepted_fast(
+    sent: bytes, envelope: tuple[str, ...] = (), *, is_structured: bool = False
+) -> FastEvent | None:
+    events = decode_fast(
+        [sent], accepted_until=ACCEPTED_UNTIL, envelope=envelope, is_structured=is_structured
+    )
     return events[0] if events else None
 
 
-def assert_the_model_agrees(sent: bytes) -> FastEvent | None:
-    fast = accepted_fast(sent)
+def assert_the_model_agrees(
+    sent: bytes, envelope: tuple[str, ...] = (), *, is_structured: bool = False
+) -> FastEvent | None:
+    fast = accepted_fast(sent, envelope, is_structured=is_structured)
     if fast is not None:
-        slow = parse_event(sent, accepted_until=ACCEPTED_UNTIL)
+        content = event_json(sent, is_structured=is_structured, envelope=envelope)
+        slow = parse_event(content, accepted_until=ACCEPTED_UNTIL)
         assert fast.order == slow.order
         assert fast.pattern_id == slow.pattern_id
         assert same(fast.quality_score, slow.quality_score)
@@ -279,6 +297,83 @@ def assert_the_model_agrees(sent: bytes) -> FastEvent | None:
 @example(b'{"x":' + NESTED_TOO_DEEP + b"," + value_with_raw("metadata", GROWING)[1:])
 def test_what_is_accepted_fast_the_model_accepts_with_the_same_values(sent: bytes) -> None:
     assert_the_model_agrees(sent)
+
+
+PATHS: list[tuple[str, ...]] = [
+    ("payload",),
+    ("payload", "é x"),
+    ("data",),
+    ("a", "a", "a"),
+    ("specversion",),
+    ("event_id",),
+    tuple("0123456789"),
+]
+
+
+def enclosed(draw: st.DrawFn, name: str, content: bytes) -> bytes:
+    """JSON in a field of an object that may have others, and the field twice."""
+    members = [*draw(additions), f"{json.dumps(name)}:%b", *draw(additions)]
+    parts = ",".join(members).encode(errors="surrogatepass").split(b"%b")
+    return b"{" + content.join(parts) + b"}"
+
+
+@st.composite
+def enveloped(draw: st.DrawFn, inner: st.SearchStrategy[bytes]) -> tuple[tuple[str, ...], bool, bytes]:
+    """A path, whether it begins in a CloudEvent, and an event that is mostly there."""
+    path, is_structured = draw(st.just(()) | st.sampled_from(PATHS)), draw(st.booleans())
+    content = draw(inner)
+    for name in reversed(draw(st.just(path) | st.sampled_from(PATHS))):
+        content = enclosed(draw, name, content)
+    return path, is_structured, enclosed(draw, "data", content) if is_structured else content
+
+
+@settings(max_examples=1000, deadline=None)
+@given(enveloped(spelled() | mutated() | events.map(lambda one: one.to_json())))
+@example((("payload",), False, b'{"specversion":"1.0","type":"x","payload":%b}' % value()))
+@example((("payload",), False, b'{"spec\\u0076ersion":"1.0","type":"x","payload":%b}' % value()))
+@example((("payload",), False, b'{"payload":1,"payload":%b}' % value()))
+@example((("payload",), False, b'{"payload":%b,"payload":null}' % value()))
+@example(
+    (("payload",), False, b'{"payload":%b,"x":%b}' % (value_with_raw("metadata", GROWING), NESTED_TOO_DEEP))
+)
+@example(((), True, b'{"type":"x","data":%b}' % value()))
+@example(((), True, b'{"type":"pattern.scored.v1","data_base64":"e30=","data":%b}' % value()))
+@example((("payload",), True, b'{"data":{"specversion":"1.0","type":"x","payload":%b}}' % value()))
+def test_in_an_envelope_what_is_accepted_fast_the_model_accepts(
+    sent: tuple[tuple[str, ...], bool, bytes],
+) -> None:
+    path, is_structured, content = sent
+    assert_the_model_agrees(content, path, is_structured=is_structured)
+
+
+@pytest.mark.parametrize("attributes", [{}, {"type": None}, {"type": EVENT_TYPE}, {"data_base64": None}])
+def test_a_structured_event_is_accepted_fast(attributes: dict[str, Any]) -> None:
+    sent = json.dumps({"specversion": "1.0", "id": "1", **attributes, "data": fields_of_an_event()}).encode()
+    deep = json.dumps({**attributes, "data": {"payload": fields_of_an_event()}}).encode()
+
+    assert assert_the_model_agrees(sent, is_structured=True) is not None
+    assert assert_the_model_agrees(deep, ("payload",), is_structured=True) is not None
+    assert accepted_fast(sent) is None
+    assert accepted_fast(value(), is_structured=True) is None
+
+
+@pytest.mark.parametrize("path", [path for path in PATHS if "specversion" not in path], ids=".".join)
+def test_an_event_in_an_envelope_is_accepted_fast(path: tuple[str, ...]) -> None:
+    content: Any = fields_of_an_event(version=None, metadata={"name": "a"})
+    for name in reversed(path):
+        content = {"event_type": "scored", name: content, "correlation_id": None}
+
+    assert assert_the_model_agrees(json.dumps(content).encode(), path) is not None
+    assert accepted_fast(json.dumps(content).encode(), (*path, "more")) is None
+    assert accepted_fast(json.dumps(content).encode(), ("other",)) is None
+    assert accepted_fast(json.dumps(content).encode()) is None
+
+
+@pytest.mark.parametrize(
+    "absent", [{"version": None}, {"metadata": None}, {"version": None, "metadata": None}]
+)
+def test_null_is_accepted_fast_as_absent(absent: dict[str, None]) -> None:
+    assert accepted_fast(value(**absent)) == accepted_fast(value()) is not None
 
 
 @pytest.mark.parametrize("name", ["x", "metadata", "version"])

@@ -8,10 +8,16 @@ from aiokafka.structs import TopicPartition
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pattern_metrics.consumer.kafka.fetched_records import FetchedRecord, _FetchedBatches, _PartitionRecords
+from pattern_metrics.consumer.kafka.fetched_records import (
+    _OWN_HEADERS,
+    FetchedRecord,
+    _FetchedBatches,
+    _PartitionRecords,
+)
 from pattern_metrics.consumer.records.batch import decode_batch
-from pattern_metrics.consumer.records.record import content_type_of
-from tests.support.events import ACCEPTED_UNTIL, value
+from pattern_metrics.consumer.records.record import mode_of
+from pattern_metrics.publisher.client import cloud_event_headers
+from tests.support.events import ACCEPTED_UNTIL, event, value
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -29,13 +35,24 @@ class Name(str):
 
 
 names = st.one_of(
-    st.sampled_from(["content-type", "Content-Type", "ce_id", ""]),
+    st.sampled_from(["content-type", "Content-Type", "ce_type", "CE_Type", "ce_id", ""]),
     st.text(max_size=3),
     st.binary(max_size=3).map(lambda raw: raw.decode("utf-8", "surrogateescape")),
 )
 blobs = st.none() | st.binary(max_size=5)
+values = blobs | st.sampled_from(
+    [b"application/json", b"application/cloudevents+json", b"pattern.scored.v1", b"pattern.scored.v2"]
+)
+own_headers = cloud_event_headers(event(), "/agent")
+headers = st.lists(st.tuples(names, values), max_size=4)
 sent_records = st.tuples(
-    st.integers(0, 2), st.integers(0, 2**40), blobs, blobs, st.lists(st.tuples(names, blobs), max_size=4)
+    st.integers(0, 2),
+    st.integers(0, 2**40),
+    blobs,
+    blobs,
+    headers
+    | headers.map(lambda more: [*own_headers, *more])
+    | headers.map(lambda more: [*own_headers[:1], *more]),
 )
 batches = st.tuples(st.sampled_from([NONE, LZ4]), st.lists(sent_records, min_size=1, max_size=5))
 
@@ -75,7 +92,7 @@ def test_every_record_comes_out_as_it_was_packed(fetched: list[Any]) -> None:
         assert (record.topic, record.partition, record.offset) == ("scores", 7, offset)
         assert (record.timestamp, record.key, record.value) == (timestamp, key, blob)
         assert list(record.headers) == told
-        assert record.content_type == content_type_of(told)
+        assert record.mode == mode_of(tuple(told))
         record.release_value()
         assert record.value == blob
 
@@ -109,6 +126,11 @@ def test_the_value_of_an_accepted_record_takes_no_memory() -> None:
     assert [one.record for one in batch.accepted] == [records[0], records[2]]
     assert [one.unpacked_value for one in records] == [msgspec.UNSET, b"{", msgspec.UNSET]
     assert [one.value for one in records] == [value(), b"{", value()]
+
+
+def test_the_headers_of_our_publisher_are_recognized_at_one_glance() -> None:
+    assert own_headers[: len(_OWN_HEADERS)] == _OWN_HEADERS
+    assert mode_of(own_headers) == "plain"
 
 
 def unpack(raw: bytes) -> list[FetchedRecord]:

@@ -9,7 +9,7 @@ from uuid import UUID
 from hypothesis import strategies as st
 from pydantic_core import to_json
 
-from pattern_metrics.consumer.records.record import Accepted, Event, content_type_of
+from pattern_metrics.consumer.records.record import FILE_TOPIC_PREFIX, Accepted, Event, Mode, mode_of
 from pattern_metrics.schemas.pattern_scored import METADATA_BYTES_MAX, METADATA_DEPTH_MAX, PatternScored
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -37,8 +37,8 @@ class TopicRecord:
     timestamp: int = 1_767_225_600_000
 
     @property
-    def content_type(self) -> bytes | None:
-        return content_type_of(self.headers)
+    def mode(self) -> Mode:
+        return "line" if self.topic.startswith(FILE_TOPIC_PREFIX) else mode_of(self.headers)
 
 
 def fields(**changes: Any) -> dict[str, Any]:

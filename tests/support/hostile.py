@@ -1,6 +1,7 @@
 """Records that must become dead letters, each for its one reason, whatever the clock says."""
 
 import json
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from pattern_metrics.schemas.dead_letter import RejectReason
@@ -41,8 +42,20 @@ def _hostile(
     return Hostile(name, str(PATTERN_ID).encode() if key is None else key, content, headers, reason)
 
 
+def _enclosed(**attributes: object) -> bytes:
+    return json.dumps(attributes).encode()
+
+
 def _envelope(data: object) -> bytes:
-    return json.dumps({"specversion": "1.0", "type": "pattern.scored.v1", "data": data}).encode()
+    return _enclosed(specversion="1.0", type="pattern.scored.v1", data=data)
+
+
+def _event_of_type(text: str, content: Mapping[str, object]) -> bytes:
+    return _enclosed(specversion="1.0", type=json.loads(text), **content)
+
+
+def _base64_envelope(data: object) -> bytes:
+    return _enclosed(specversion="1.0", data_base64=data)
 
 
 def _deep(opening: str, closing: str, levels: int) -> str:
@@ -92,9 +105,19 @@ _MISSING = [
     _hostile("field name in capitals", value().replace(b"pattern_id", b"PATTERN_ID"), R.MISSING_FIELD),
     _hostile("structured without data", b'{"specversion": "1.0"}', R.MISSING_FIELD, headers=STRUCTURED),
     _hostile("structured header on a bare event", value(), R.MISSING_FIELD, headers=STRUCTURED),
-    _hostile("envelope without its header", _envelope(fields()), R.MISSING_FIELD),
+    _hostile("envelope without its header and specversion", _enclosed(data=fields()), R.MISSING_FIELD),
+    _hostile("envelope of a company", _enclosed(event_type="scored", payload=fields()), R.MISSING_FIELD),
     _hostile("structured data null", _envelope(None), R.NOT_AN_OBJECT, headers=STRUCTURED),
-    _hostile("structured data in a string", _envelope(value().decode()), R.NOT_AN_OBJECT, headers=STRUCTURED),
+    _hostile("structured data is a list", _envelope([fields()]), R.NOT_AN_OBJECT, headers=STRUCTURED),
+    _hostile("structured data in a string twice", _envelope(json.dumps(value().decode())), R.NOT_AN_OBJECT),
+    _hostile("structured data in a string that is no json", _envelope("<score/>"), R.INVALID_JSON),
+    _hostile("structured data in a string that is too deep", _envelope("[" * 5_000), R.TOO_DEEP),
+    _hostile("structured data in a string without a field", _envelope("{}"), R.MISSING_FIELD),
+    _hostile("data_base64 that is no base64", _base64_envelope("{}"), R.INVALID_FIELD),
+    _hostile("data_base64 that is no text", _base64_envelope([1]), R.INVALID_FIELD),
+    _hostile("data_base64 of what is not utf-8", _base64_envelope("//4="), R.INVALID_UTF8),
+    _hostile("data_base64 of what is no json", _base64_envelope("e2E="), R.INVALID_JSON),
+    _hostile("a batch of structured events", b"[" + _envelope(fields()) + b"]", R.NOT_AN_OBJECT),
     _hostile(
         "structured event with a wrong field",
         _envelope(fields(confidence="high")),
@@ -115,8 +138,8 @@ _WRONG_TYPES: dict[str, tuple[object, ...]] = {
         *("2025-06-01T12:00:00+24:00", "2025-06-01T12:00:00+01:60", "2025-06-01T12:00:00Z\n"),
         *("20250601T120000Z", "2025-W22-7T12:00:00Z", "٢٠٢٥-06-01T12:00:00Z", "12025-06-01T12:00:00Z"),
     ),
-    "version": (None, 1, 1.5, True, [], {}, "a" * (VERSION_CHARACTERS_MAX + 1)),
-    "metadata": (None, [], "{}", 1, True),
+    "version": (1, 1.5, True, [], {}, "a" * (VERSION_CHARACTERS_MAX + 1)),
+    "metadata": ([], "{}", 1, True),
 }
 
 _WRONG = [
@@ -198,6 +221,39 @@ _TOO_MUCH = [
     _hostile("oversize in bytes, not in characters", value(metadata={"a": "ü" * 40_000}), R.TOO_LARGE),
 ]
 
+_OTHER_TYPES = [
+    *(
+        _hostile(f"{name} is {text!r}", value(), R.OTHER_TYPE, headers=((name, text),))
+        for name in ("ce_type", "CE_Type")
+        for text in (b"pattern.score.retracted.v1", b"pattern.scored.v2", b"Pattern.scored.v1", b"\xff")
+    ),
+    _hostile(
+        "flat with an attribute that is written as an escape",
+        _event_of_type('"x"', fields()).replace(b"specversion", b"spec\\u0076ersion"),
+        R.OTHER_TYPE,
+    ),
+    _hostile("another type and no json", b"{", R.OTHER_TYPE, headers=(("ce_type", b"x"),)),
+    *(
+        _hostile(f"{name} of type {text}", _event_of_type(text, content), R.OTHER_TYPE, headers=headers)
+        for name, content, headers in (
+            ("structured", {"data": fields()}, STRUCTURED),
+            ("structured without its header", {"data": fields()}, ()),
+            ("structured in a string", {"data": value().decode()}, ()),
+            ("flat", fields(), ()),
+        )
+        for text in ('"pattern.score.retracted.v1"', '"Pattern.scored.v1"', "0", "[]", "false")
+    ),
+]
+
+_FRAMED = [
+    *(
+        _hostile(f"{name} framing before avro", prefix + b"\x02\x80", R.INVALID_UTF8)
+        for name, prefix in (("8-byte", bytes(7) + b"\x80\x01"),)
+    ),
+    _hostile("glue framing before avro", b"\3\0" + b"a" * 16 + b"\x02", R.INVALID_JSON),
+    _hostile("glue framing with compression", b"\3\5" + b"a" * 16 + b"x", R.INVALID_JSON),
+]
+
 _IN_FUTURE = [
     _hostile(f"measured at {time}", value(measurement_timestamp=time), R.TIMESTAMP_IN_FUTURE)
     for time in ("2999-01-01T00:00:00Z", "9999-12-31T23:59:59.999999Z", "2999-01-01T00:00:00-14:00")
@@ -223,5 +279,7 @@ HOSTILE: tuple[Hostile, ...] = (
     *_UNSTORABLE,
     *_TOO_MUCH,
     *_IN_FUTURE,
+    *_OTHER_TYPES,
+    *_FRAMED,
     *_KEYS_AND_HEADERS,
 )

@@ -1,4 +1,6 @@
 import json
+import zlib
+from base64 import b64encode
 
 import pytest
 from hypothesis import example, given, settings
@@ -7,7 +9,7 @@ from hypothesis import strategies as st
 from pattern_metrics.consumer.records.decoding import decode, decode_all
 from pattern_metrics.consumer.records.record import Accepted, Rejected
 from pattern_metrics.schemas.dead_letter import RejectReason
-from pattern_metrics.schemas.pattern_scored import PatternScored
+from pattern_metrics.schemas.pattern_scored import EVENT_TYPE, PatternScored
 from tests.support.events import (
     ACCEPTED_UNTIL,
     TopicRecord,
@@ -27,10 +29,16 @@ def fate_of(content: bytes | None, *headers: tuple[str, bytes | None]) -> Accept
     return decode(TopicRecord(content, headers=headers), accepted_until=ACCEPTED_UNTIL)
 
 
-def envelope(data: object) -> bytes:
+def envelope(data: object, **attributes: object) -> bytes:
     return json.dumps(
-        {"specversion": "1.0", "id": "1", "source": "/agent", "type": "x", "data": data}
+        {"specversion": "1.0", "id": "1", "source": "/agent", "type": EVENT_TYPE, "data": data, **attributes}
     ).encode()
+
+
+def refused(content: bytes | None, *headers: tuple[str, bytes | None]) -> Rejected:
+    fate = fate_of(content, *headers)
+    assert isinstance(fate, Rejected)
+    return fate
 
 
 def assert_postgresql_can_hold(text: str) -> None:
@@ -99,13 +107,135 @@ def test_a_schema_registry_prefix_may_come_before_a_structured_event() -> None:
         ("content-type", b"application/cloudevents+json;charset=utf-8"),
         ("Content-Type", b"Application/CloudEvents+JSON"),
         ("CONTENT-TYPE", b"APPLICATION/CLOUDEVENTS+JSON; CHARSET=UTF-8"),
+        ("content-type", b'"application/cloudevents+json"'),
+        ("content-type", b" application/cloudevents+json ;charset=utf-8"),
+        ("content-type", b'\t"application/cloudevents+json; charset=utf-8"'),
     ],
 )
 def test_a_structured_event_lies_under_data(name: str, content_type: bytes) -> None:
-    fate = fate_of(envelope(fields()), ("traceparent", b"00-1-2-00"), (name, content_type))
+    fate = fate_of(
+        json.dumps({"data": fields()}).encode(), ("traceparent", b"00-1-2-00"), (name, content_type)
+    )
 
     assert isinstance(fate, Accepted)
     assert as_scored(fate.event) == event()
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        (),
+        (("content-type", b"application/json"),),
+        (("content-type", None), ("content-type", b"application/cloudevents+json")),
+        (("content-type", b"application/json"), ("content-type", b"application/cloudevents+json")),
+        (("content-type", b"\xff"), ("ce_type", EVENT_TYPE.encode())),
+    ],
+    ids=repr,
+)
+def test_a_structured_event_is_known_by_specversion(headers: tuple[tuple[str, bytes | None], ...]) -> None:
+    for content in (
+        envelope(fields()),
+        envelope(fields(), type=None),
+        envelope(json.dumps(fields(version=None))),
+        envelope(None, data_base64=b64encode(value()).decode()),
+    ):
+        fate = fate_of(content, *headers)
+
+        assert isinstance(fate, Accepted)
+        assert as_scored(fate.event) == event()
+
+
+def test_an_event_that_only_names_specversion_is_read_as_it_is() -> None:
+    fate = fate_of(value(specversion="1.0", type=EVENT_TYPE))
+
+    assert isinstance(fate, Accepted)
+    assert as_scored(fate.event) == event()
+
+
+def test_a_structured_header_without_data_is_named() -> None:
+    fate = refused(value(), ("content-type", b"application/cloudevents+json"))
+
+    assert fate.reason is RejectReason.MISSING_FIELD
+    assert "content-type" in fate.detail
+    assert "data_base64" in fate.detail
+
+
+@pytest.mark.parametrize(
+    "content_type",
+    [b"application/cloudevents-batch+json", b"Application/CloudEvents+avro", b"application/cloudevents"],
+)
+@pytest.mark.parametrize("content", [b"\x02\x80", b"[" + value() + b"]", b"{}", b"{"])
+def test_a_form_of_cloudevents_that_is_not_read_is_named(content_type: bytes, content: bytes) -> None:
+    assert "content-type" in refused(content, ("content-type", content_type)).detail
+    assert "content-type" not in refused(content, ("content-type", b"application/json")).detail
+
+
+@pytest.mark.parametrize("other", ["pattern.score.retracted.v1", "pattern.scored.v2", "", "null"])
+def test_the_type_decides_alike_in_both_modes_of_cloudevents(other: str) -> None:
+    binary = fate_of(value(), ("ce_type", other.encode()))
+    structured = fate_of(envelope(fields(), type=other))
+
+    assert isinstance(binary, Rejected) == isinstance(structured, Rejected) == bool(other)
+    for fate in (binary, structured):
+        if isinstance(fate, Rejected):
+            assert fate.reason is RejectReason.OTHER_TYPE
+            assert "type" in fate.detail
+
+
+@pytest.mark.parametrize(
+    ("prefix", "registry"),
+    [
+        (bytes(9), "Apicurio"),
+        (b"\0" + (2**40 + 5).to_bytes(8), "Apicurio"),
+        (b"\0\0\0\0\1", "Confluent"),
+        (b"\1" + b"a" * 16, "Confluent"),
+        (b"\3\0" + b'{"' * 8, "Glue"),
+    ],
+)
+def test_each_framing_is_read_or_named(prefix: bytes, registry: str) -> None:
+    fate = fate_of(prefix + value())
+
+    assert isinstance(fate, Accepted)
+    assert as_scored(fate.event) == event()
+    assert registry in refused(prefix + b"\x02\x80avro").detail
+    assert registry in refused(prefix).detail
+    assert registry not in refused(prefix + b'{"a": 1}').detail
+
+
+def test_glue_s_compression_is_named() -> None:
+    assert "compression" in refused(b"\3\5" + b"a" * 16 + zlib.compress(value())).detail
+
+
+@pytest.mark.parametrize(
+    ("path", "content", "missing"),
+    [
+        ("payload", {"event_type": "scored"}, "payload"),
+        ("payload", {"payload": None}, "payload"),
+        ("payload", fields(), "payload"),
+        ("a.b.c", {"a": {"b": {}}}, "a.b.c"),
+        ("a.b.c", {"a": {"b": [1]}}, "a.b.c"),
+        ("a.b.c", {"a": {"x": 1}}, "a.b"),
+        ("a.b.c", {"a": '{"b": null}'}, "a.b"),
+    ],
+)
+def test_where_the_path_of_the_envelope_ends_is_named(path: str, content: object, missing: str) -> None:
+    record = TopicRecord(json.dumps(content).encode())
+
+    [fate] = decode_all([record], accepted_until=ACCEPTED_UNTIL, envelope=path.split("."))
+
+    assert isinstance(fate, Rejected)
+    assert fate.reason is RejectReason.MISSING_FIELD
+    assert fate.detail.startswith(f"{missing}: is missing")
+    assert f"KAFKA_ENVELOPE_FIELD is {path}" in fate.detail
+
+
+def test_a_line_of_a_file_has_no_envelope() -> None:
+    lines = [TopicRecord(value(), topic="file:scores.jsonl")] * 3
+    records = [*lines, TopicRecord(json.dumps({"payload": fields()}).encode()), *lines]
+
+    fates = decode_all(records, accepted_until=ACCEPTED_UNTIL, envelope=("payload",))
+
+    assert all(isinstance(fate, Accepted) for fate in fates)
 
 
 @pytest.mark.parametrize(
@@ -117,7 +247,11 @@ def test_a_structured_event_lies_under_data(name: str, content_type: bytes) -> N
         (("content-type", b"application/json"),),
         (("content-type", b"\xff\0"),),
         (("content-type", b"application/cloudevents"),),
-        (("ce_type", b"something.else"), ("ce_specversion", b"9"), ("ce_id", b"\xff")),
+        (("ce_specversion", b"9"), ("ce_id", b"\xff"), ("ce-type", b"x"), ("type", b"x")),
+        (("ce_type", None),),
+        (("ce_type", b""), ("Ce_Type", b"pattern.scored.v1")),
+        (("ce_type", b"pattern.scored.v1"),),
+        (("CE_TYPE", b' "pattern.scored.v1"'),),
         (("x-content-type", b"application/cloudevents+json"),),
         (("", None), ("\ud800", b"\0")),
     ],

@@ -105,6 +105,27 @@ def test_an_empty_variable_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (settings.batch_max_records, settings.kafka_sasl_mechanism) == (10_000, None)
 
 
+@pytest.mark.parametrize(
+    ("text", "path"), [("", ()), ("payload", ("payload",)), ("body.pay load.é", ("body", "pay load", "é"))]
+)
+def test_the_field_of_an_envelope_is_a_dotted_path(
+    text: str, path: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    set_environment(monkeypatch, DATABASE_URL=DATABASE_URL, KAFKA_ENVELOPE_FIELD=text)
+
+    assert load(WorkerSettings).envelope == path
+
+
+@pytest.mark.parametrize("wrong", [".", "a.", ".a", "a..b", ".".join("abcdefghijk")])
+def test_a_path_with_an_empty_or_an_eleventh_name_is_refused(
+    wrong: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    set_environment(monkeypatch, DATABASE_URL=DATABASE_URL, KAFKA_ENVELOPE_FIELD=wrong)
+
+    with pytest.raises(InvalidSettingError, match="KAFKA_ENVELOPE_FIELD"):
+        load(WorkerSettings)
+
+
 def test_settings_do_not_change(monkeypatch: pytest.MonkeyPatch) -> None:
     set_environment(monkeypatch, DATABASE_URL=DATABASE_URL)
     settings = load(WorkerSettings)

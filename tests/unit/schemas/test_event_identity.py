@@ -103,6 +103,29 @@ def test_a_default_that_is_written_out_does_not_change_the_id() -> None:
     assert derived_id(unnamed(version="1.0.0", metadata={})) == derived_id(unnamed())
 
 
+@pytest.mark.parametrize(
+    ("measurement", "event_id"),
+    [
+        (unnamed(), "611a66d8-10b8-5726-8f85-f66a19f40c17"),
+        (unnamed(version=None, metadata=None), "611a66d8-10b8-5726-8f85-f66a19f40c17"),
+        (unnamed(**MEASURED), "996df2d2-a088-5270-a687-776fb50d65b1"),
+        (
+            unnamed(metadata={"name": "naïve", "x": [1.5, 1e16, -0.0, 12345678901234567890, None, True]}),
+            "cbc26301-eaa6-538f-bd69-a70ceba6d230",
+        ),
+        (
+            unnamed(version="", measurement_timestamp="2025-06-01T14:00:00.123456+02:00"),
+            "dd85fe48-7f28-5cc8-a2d3-b124ca115562",
+        ),
+        (unnamed(quality_score=1, confidence=0), "eacf3976-cd15-56ab-b5de-87dc7a6ccf59"),
+    ],
+)
+def test_the_id_of_a_content_stays_what_it_has_always_been(
+    measurement: dict[str, Any], event_id: str
+) -> None:
+    assert derived_id(measurement) == UUID(event_id)
+
+
 def test_any_difference_in_content_makes_another_id() -> None:
     changes: list[dict[str, Any]] = [
         {},

@@ -2,6 +2,7 @@
 
 import json
 import traceback
+from base64 import b64encode
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
@@ -11,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from pattern_metrics.consumer.records.unwrapping import event_json
 from pattern_metrics.schemas.dead_letter import InvalidEventError
 from pattern_metrics.schemas.pattern_scored import PatternScored, parse_event, parse_measurement
 from tests.support.events import ACCEPTED_UNTIL, fields, nested
@@ -49,18 +51,35 @@ def told_by(error: InvalidEventError) -> list[str]:
     return [error.detail, str(error), repr(error), *traceback.format_exception(error)]
 
 
+def parse(content: bytes, *, is_structured: bool, envelope: tuple[str, ...]) -> None:
+    event = event_json(content, is_structured=is_structured, envelope=envelope)
+    parse_event(event, accepted_until=ACCEPTED_UNTIL)
+
+
 @given(
     changes=st.dictionaries(st.sampled_from([*fields(), "version", "metadata"]), st.sampled_from(BEARERS)),
     damage=st.sampled_from(DAMAGES),
-    structured=st.booleans(),
+    wrap=st.sampled_from(
+        [
+            lambda event: event,
+            lambda event: b'{"data": %b}' % event,
+            lambda event: json.dumps({"data": event.decode(errors="surrogateescape")}).encode(),
+            lambda event: b'{"data_base64": "%b"}' % b64encode(event),
+            lambda event: b'{"data": {"%b": %b}, "type": "%b"}' % (MARKER.encode(), event, MARKER.encode()),
+        ]
+    ),
+    envelope=st.sampled_from([(), ("payload",)]),
 )
 def test_no_error_repeats_a_value(
-    changes: dict[str, Any], damage: Callable[[bytes], bytes], structured: bool
+    changes: dict[str, Any],
+    damage: Callable[[bytes], bytes],
+    wrap: Callable[[bytes], bytes],
+    envelope: tuple[str, ...],
 ) -> None:
-    event = fields(**{"metadata": {MARKER: MARKER}, **changes})
-    content = damage(json.dumps({"data": event} if structured else event).encode())
+    damaged = damage(json.dumps(fields(**{"metadata": {MARKER: MARKER}, **changes})).encode())
+    content = wrap(damaged)
     with pytest.raises(InvalidEventError) as caught:
-        parse_event(content, accepted_until=ACCEPTED_UNTIL, structured=structured)
+        parse(content, is_structured=content != damaged, envelope=envelope)
 
     assert not [text for text in told_by(caught.value) if MARKER in text]
 

@@ -1,0 +1,159 @@
+"""Where in a record's value the event lies. Pure.
+
+A value is unwrapped in one order: the framing of a schema registry, CloudEvents structured mode, the envelope
+that KAFKA_ENVELOPE_FIELD names, and CloudEvents structured mode inside that envelope.
+"""
+
+import base64
+import re
+from collections.abc import Sequence
+from typing import Final, NamedTuple
+
+from pydantic import JsonValue
+from pydantic_core import to_json
+
+from pattern_metrics.schemas.dead_letter import InvalidEventError, RejectReason
+from pattern_metrics.schemas.pattern_scored import EVENT_TYPE, STRUCTURED_CONTENT_TYPE, read_json
+
+
+class _Framing(NamedTuple):
+    """A schema registry's bytes before the JSON: magic bytes, then an identity of the schema."""
+
+    magic: bytes
+    length: int
+    registry: str
+
+
+_FRAMINGS: Final = (
+    _Framing(b"\0", 5, "a schema registry (Confluent or Apicurio)"),
+    _Framing(b"\0", 9, "a schema registry (Confluent or Apicurio)"),
+    _Framing(b"\1", 17, "Confluent's schema registry (an identity of 16 bytes)"),
+    _Framing(b"\3\0", 18, "AWS Glue Schema Registry"),
+    _Framing(b"\3\5", 18, "AWS Glue Schema Registry, with compression"),
+)
+
+ABOVE_MAGIC: Final = b"\4"
+"""Values of this or more begin with no magic byte; JSON does so too."""
+
+_OBJECT: Final = re.compile(rb'[ \t\r\n]*\{[ \t\r\n]*["}]')
+_SHORTEST: Final = _FRAMINGS[0]
+
+SPECVERSION: Final = "specversion"
+"""The attribute by which a CloudEvent in JSON is known."""
+
+_NOTHING: Final = (None, "")
+_ESCAPED_LETTERS: Final = (b"\\u006", b"\\u007")
+
+
+def unframed(value: bytes) -> bytes:
+    """Return the value without a schema registry's framing, which is known by the JSON object behind it.
+
+    Where no object follows, the value comes back without Confluent's five bytes if it begins with a zero
+    byte, else as it is.
+    """
+    if value >= ABOVE_MAGIC:
+        return value
+    for framing in _FRAMINGS:
+        if value.startswith(framing.magic) and _OBJECT.match(value, framing.length):
+            return value[framing.length :]
+    is_framed = value.startswith(_SHORTEST.magic) and len(value) >= _SHORTEST.length
+    return value[_SHORTEST.length :] if is_framed else value
+
+
+def framing_without_json(value: bytes) -> str | None:
+    """Name the framing with which a value begins, if no JSON object follows it."""
+    if _OBJECT.match(unframed(value)):
+        return None
+    registries = (framing.registry for framing in _FRAMINGS if value.startswith(framing.magic))
+    return next(registries, None)
+
+
+def _may_be_cloud_event(text: bytes) -> bool:
+    """Whether this JSON may have SPECVERSION, which an escape of one of its letters may hide; no false no."""
+    return SPECVERSION.encode() in text or any(letter in text for letter in _ESCAPED_LETTERS)
+
+
+def event_json(value: bytes, *, is_structured: bool, envelope: Sequence[str] = ()) -> bytes:
+    """Return the JSON of the event in a value without framing.
+
+    Args:
+        value: JSON in UTF-8.
+        is_structured: whether the record's header says that the value is a CloudEvents envelope.
+        envelope: the path of KAFKA_ENVELOPE_FIELD, one name a level.
+
+    Returns:
+        What lies where the event belongs; only `parse_event` says whether it is one.
+
+    Raises:
+        InvalidEventError: the value, or JSON in a string of it, cannot be read; a field on the way to the
+            event is missing; or a CloudEvent has another type.
+    """
+    if not (is_structured or envelope or _may_be_cloud_event(value)):
+        return value
+    whole = read_json(value)
+    if not isinstance(whole, dict):
+        return value
+    part = _data_of(whole, is_declared=is_structured)
+    if envelope:
+        part = _data_of(_field_of(part, envelope), is_declared=False)
+    return value if part is whole else to_json(part, inf_nan_mode="constants")
+
+
+def _data_of(content: JsonValue, *, is_declared: bool) -> JsonValue:
+    """Return the data of a CloudEvent in JSON; whatever is no CloudEvent comes back as it is.
+
+    Args:
+        content: JSON.
+        is_declared: whether a header says that it is one, which `specversion` does as well.
+    """
+    if not isinstance(content, dict) or not (is_declared or content.get(SPECVERSION) not in _NOTHING):
+        return content
+    if content.get("type") not in (*_NOTHING, EVENT_TYPE):
+        raise InvalidEventError(RejectReason.OTHER_TYPE, f"the envelope's type is not {EVENT_TYPE}", "type")
+    if (encoded := content.get("data_base64")) is not None:
+        return _json_in("data_base64", _decoded(encoded))
+    data = content.get("data")
+    if data is not None:
+        return _json_in("data", data)
+    if is_declared and "data" not in content:
+        raise InvalidEventError(
+            RejectReason.MISSING_FIELD,
+            "the header content-type says that the value is a CloudEvents envelope "
+            f"({STRUCTURED_CONTENT_TYPE}), which has neither data nor data_base64",
+            "data",
+        )
+    return None if is_declared else content
+
+
+def _decoded(encoded: JsonValue) -> str:
+    try:
+        return base64.b64decode(str(encoded), validate=True).decode()
+    except UnicodeDecodeError as error:
+        reason, detail = RejectReason.INVALID_UTF8, f"{error.reason} at byte {error.start}"
+    except ValueError:
+        reason, detail = RejectReason.INVALID_FIELD, "is not base64"
+    raise InvalidEventError(reason, f"data_base64: {detail}", "data_base64")
+
+
+def _field_of(content: JsonValue, path: Sequence[str]) -> JsonValue:
+    for place, name in enumerate(path, start=1):
+        inner = content.get(name) if isinstance(content, dict) else None
+        at = ".".join(path[:place])
+        if inner is None:
+            raise InvalidEventError(
+                RejectReason.MISSING_FIELD,
+                f"{at}: is missing, and KAFKA_ENVELOPE_FIELD is {'.'.join(path)}",
+                path[0],
+            )
+        content = _json_in(at, inner)
+    return content
+
+
+def _json_in(place: str, content: JsonValue) -> JsonValue:
+    """Read JSON that is in a string; other content comes back as it is."""
+    if not isinstance(content, str):
+        return content
+    try:
+        return read_json(content.encode())
+    except InvalidEventError as error:
+        raise InvalidEventError(error.reason, f"{place}: {error.detail}", place) from None
