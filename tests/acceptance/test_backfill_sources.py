@@ -42,8 +42,10 @@ async def test_csv_comes_through_a_pipe_as_well_by_its_header(
         (row(2, metadata='"{""a"": ""' + "x" * 200_000 + '""}"').encode(), "too_large"),
         (row(2, metadata='"{""a"": ""\\ud800""}"').encode(), "unstorable_text"),
         (row(2).encode() + b",,surplus", "missing_field"),
+        (row(2, metadata="[" * 5_000).encode(), "too_deep"),
+        (row(2, metadata="[" * 900 + "]" * 900).encode(), "too_deep"),
     ],
-    ids=["latin-1", "long cell", "lone surrogate", "surplus cell"],
+    ids=["latin-1", "long cell", "lone surrogate", "surplus cell", "deep cell", "deep json"],
 )
 async def test_a_bad_row_costs_that_row_alone(
     database_command: CommandLine, settings_of_database: WorkerSettings, bad: bytes, reason: str

@@ -13,6 +13,7 @@ from pattern_metrics.consumer.operations.files.source import (
     ByteSource,
     Line,
 )
+from pattern_metrics.schemas.pattern_scored import JSON_DEPTH_MAX, json_depth
 
 _BETWEEN_OBJECTS: Final = re.compile(rb"[ \t\r\n,\[\]]*")
 _STRUCTURE: Final = re.compile(rb'"(?:[^"\\]++|\\.)*+"|["{}\[\]]', flags=re.DOTALL)
@@ -33,12 +34,15 @@ def require_short(size: int) -> None:
 
 def is_well_formed(text: bytes) -> bool:
     """Whether a text is JSON. One that is nested too deeply to parse counts: the contract refuses it."""
+    # Before the parsers, whose own limit is the interpreter's.
+    if text.count(b"[") + text.count(b"{") > JSON_DEPTH_MAX and (
+        json_depth(text.decode(errors="replace")) > JSON_DEPTH_MAX
+    ):
+        return True
     try:
         msgspec.json.decode(text, type=msgspec.Raw)
     except msgspec.DecodeError:
         return _is_lenient_json(text)
-    except RecursionError:
-        return True
     return True
 
 
@@ -48,8 +52,6 @@ def _is_lenient_json(text: bytes) -> bool:
         json.loads(text.decode())
     except ValueError:
         return False
-    except RecursionError:
-        return True
     return True
 
 
