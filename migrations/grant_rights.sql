@@ -53,7 +53,15 @@ BEGIN
         FROM roles JOIN rights USING (role) CROSS JOIN LATERAL string_to_table(privileges, ', ') AS privilege
         WHERE NOT has_table_privilege(role, to_regclass(relation), privilege) -- null where there is no such relation
         GROUP BY role, relation
-        -- Where everybody has these two already, as by default, nobody has to grant them.
+        -- Where everybody has these already, as by default, nobody has to grant them.
+        UNION ALL
+        SELECT format('GRANT EXECUTE ON FUNCTION %s TO %I', function, role)
+        FROM roles CROSS JOIN (
+            VALUES
+                (to_regprocedure('pattern_metrics_supersedes(timestamptz, uuid, timestamptz, uuid)')),
+                (to_regprocedure('pattern_quality_band(double precision)'))
+        ) AS called (function)
+        WHERE NOT has_function_privilege(role, function, 'EXECUTE')
         UNION ALL
         SELECT format('GRANT USAGE ON SCHEMA %s TO %I', relnamespace::regnamespace, role)
         FROM roles JOIN pg_class ON oid = to_regclass('pattern_quality_metrics')

@@ -26,7 +26,7 @@ HEAD_REVISION: Final = REVISIONS[-1]
 _Result = TypeVar("_Result")
 
 
-class MigrationError(Exception):
+class MigrationError(UnfitDatabaseError):
     """The database or the request does not fit the revisions that there are; the message says what to do."""
 
 
