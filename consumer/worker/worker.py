@@ -9,7 +9,7 @@ from typing import Final
 import structlog
 from aiokafka.errors import KafkaError
 
-from pattern_metrics.consumer.faults.diagnosis import Fault, diagnose
+from pattern_metrics.consumer.faults.diagnosis import Fault, diagnose, said_by
 from pattern_metrics.consumer.faults.health import Health
 from pattern_metrics.consumer.faults.retrying import WEATHER_AND_SETUP, persevere
 from pattern_metrics.consumer.kafka.broker import require_rights, require_topic
@@ -108,9 +108,7 @@ class Worker:
 
         async def require_topic_and_rights() -> bool:
             try:
-                for topic in self._settings.each_topic():
-                    await require_topic(topic)
-                    await require_rights(topic)
+                await self._require_topics()
             except Exception:
                 # A new installation may lack the tables, too: report both, and not one after the other.
                 looking[:] = looking or [asyncio.create_task(self._look_at_the_database())]
@@ -123,6 +121,27 @@ class Worker:
         finally:
             for task in looking:
                 await cancel(task)
+
+    async def _require_topics(self) -> None:
+        """Ask for each topic, and for the rights on it.
+
+        Raises:
+            KafkaError: of the first topic that fails; its notes name the others that do.
+            OSError: no broker is reachable.
+        """
+        failures: list[KafkaError] = []
+        for topic in self._settings.each_topic():
+            try:
+                await require_topic(topic)
+                await require_rights(topic)
+            except KafkaError as error:
+                failures.append(error)
+                if diagnose(error).fault is not Fault.SETUP:
+                    break
+        if failures:
+            for other in failures[1:]:
+                failures[0].add_note(said_by(other))
+            raise failures[0]
 
     async def _look_at_the_database(self) -> None:
         url, keeps_history = self._settings.database_url.get_secret_value(), self._settings.history_enabled

@@ -52,7 +52,8 @@ async def test_a_worker_says_what_is_missing_and_goes_on_once_it_is_there(
 async def test_all_that_a_new_installation_lacks_is_told_at_once(
     broker: Broker, database_url: str, tmp_path: Path
 ) -> None:
-    settings = worker_settings(broker.bootstrap_servers, f"test-{uuid.uuid4().hex}", database_url)
+    names = [f"test-{uuid.uuid4().hex}" for _ in range(2)]
+    settings = worker_settings(broker.bootstrap_servers, ",".join(names), database_url)
     command = CommandLine(tmp_path, environment_of(settings))
 
     checked = await command.run("consume", "--check")
@@ -61,12 +62,16 @@ async def test_all_that_a_new_installation_lacks_is_told_at_once(
             await worker.wait_for_event("not_ready", component=component)
             for component in ("kafka", "postgresql")
         ]
-        assert settings.kafka_topic not in await topics(settings)
+        assert not set(names) & set(await topics(settings))
 
-    for lines in ([line["hint"] for line in told], checked.stderr.splitlines()):
-        assert len(lines) == 2
-        assert "pattern-metrics topic create" in lines[0]
-        assert "migrate up" in lines[1]
+    lines = checked.stderr.splitlines()
+    assert [name in line for name, line in zip(names, lines, strict=False)] == [True, True]
+    assert [name in told[0]["said"] for name in names] == [True, True]
+    assert "pattern-metrics topic create" in told[0]["hint"]
+    assert "pattern-metrics topic create" in lines[0]
+    assert "migrate up" in told[1]["hint"]
+    assert "migrate up" in lines[2]
+    assert len(lines) == 3
     tables = ("pattern_quality_metrics", "ingest_progress", "ingest_gaps", "dead_letters")
     assert all(name in told[1]["hint"] for name in tables)
     assert checked.code == 2

@@ -142,9 +142,15 @@ async def test_a_worker_gets_the_right_to_its_stage_where_it_was_taken_from_ever
     assert await fetch(database_url, query, "pattern_metrics_reader") == [{"may": False}]
 
 
+EXECUTES = """
+    SELECT bool_and(has_function_privilege(role, $2, 'EXECUTE')) AS may FROM unnest($1::text[]) AS role
+"""
+BAND = "pattern_quality_band(double precision)"
+
 LOSSES = [f"REVOKE ALL ON {relation} FROM {role}" for relation in (*TABLES, *VIEWS) for role in ROLES] + [
     "REVOKE UPDATE ON ingest_progress FROM pattern_metrics_worker",
     "REVOKE USAGE ON SCHEMA public FROM PUBLIC",
+    f"REVOKE EXECUTE ON FUNCTION {BAND} FROM PUBLIC",
     "REVOKE USAGE ON SCHEMA public FROM PUBLIC; REVOKE SELECT ON dead_letters FROM pattern_metrics_reader",
 ]
 
@@ -166,6 +172,7 @@ async def test_every_right_that_was_lost_is_granted_again(
         assert await rights(migrated_database_url, "pattern_metrics_worker") == WORKER_RIGHTS, loss
         may = [await schema_usage(migrated_database_url, role) for role in ROLES]
         assert may == [True, True], loss
+        assert await fetch(migrated_database_url, EXECUTES, ROLES, BAND) == [{"may": True}], loss
 
 
 async def test_who_owns_nothing_may_migrate_what_lacks_nothing(
