@@ -43,6 +43,17 @@ _CHOICES: Final[Mapping[str, tuple[str, ...]]] = {
 """The values that the driver accepts. For any other it may raise a TypeError, or print the value."""
 
 
+_LOGIN_PARAMETERS: Final = {
+    *("passfile", "service", "target_session_attrs", "krbsrvname", "gsslib", "options"),
+    *("sslmode", "sslnegotiation", "sslcert", "sslkey", "sslpassword", "sslrootcert", "sslcrl"),
+    *("ssl_min_protocol_version", "ssl_max_protocol_version"),
+}
+"""The parameters of the driver, and the one that a server takes in the login alone."""
+
+_REFUSED_SETTINGS: Final = (*("client_encoding", "standard_conforming_strings", "session_replication_role"),)
+"""The settings of the server that would change what is stored."""
+
+
 class InvalidDatabaseUrlError(ValueError):
     """The text cannot be used as the database's URL; the message says what to write instead."""
 
@@ -68,6 +79,25 @@ class DatabaseUrl:
     parameters: Mapping[str, str] = field(repr=False)
 
     @property
+    def settings(self) -> dict[str, str]:
+        """The parameters that are settings of the server for this session."""
+        return {name: text for name, text in self.parameters.items() if name not in _LOGIN_PARAMETERS}
+
+    @property
+    def places(self) -> str:
+        """The hosts with their ports, for a person."""
+        ports = self.ports or (_DEFAULT_PORT,)
+        ports = ports if len(ports) > 1 else ports * len(self.hosts)
+        return ", ".join(f"{host}:{port}" for host, port in zip(self.hosts, ports, strict=False)) or (
+            "no host is named: PGHOST, a service, or this machine"
+        )
+
+    @property
+    def has_sockets_only(self) -> bool:
+        """Whether every host is the directory of a Unix socket."""
+        return bool(self.hosts) and all(host.startswith("/") for host in self.hosts)
+
+    @property
     def names_user(self) -> bool:
         """Whether a user is named, here or by the service that is named here."""
         return self.user is not None or "service" in self.parameters
@@ -75,10 +105,12 @@ class DatabaseUrl:
     def driver_options(self) -> dict[str, Any]:
         """Return the arguments for `asyncpg.connect`.
 
-        Only a DSN can hold the certificates' files, so the parameters are one, in ASCII.
+        Only a DSN can hold the certificates' files, so the parameters are one, in ASCII. The settings of the
+        server are not in it: a pooler refuses most of them in the login.
         """
+        own = {name: text for name, text in self.parameters.items() if name in _LOGIN_PARAMETERS}
         return {
-            "dsn": "postgresql://" + ("?" + urlencode(self.parameters) if self.parameters else ""),
+            "dsn": "postgresql://" + ("?" + urlencode(own) if own else ""),
             "host": list(self.hosts) or None,
             "port": list(self.ports) or None,
             "user": self.user,
@@ -86,8 +118,10 @@ class DatabaseUrl:
             "database": self.database,
         }
 
-    def without_user(self, text: str) -> str:
-        """Return what a server said, with the user's name replaced by `***`."""
+    def without_login(self, text: str) -> str:
+        """Return what a server said, with the user's name and the password replaced by `***`."""
+        if self.password is not None:
+            text = text.replace(self.password, "***")
         if self.user is None:
             return text
         cut = self.user.encode()[:_NAME_BYTES_MAX].decode(errors="ignore")
@@ -162,7 +196,18 @@ def _parameters(query: str) -> dict[str, str]:
     for name, choices in _CHOICES.items():
         if parameters.get(name, choices[0]) not in choices:
             raise InvalidDatabaseUrlError(f"{name} must be one of {', '.join(choices)}")
+    _require_harmless(parameters)
     return parameters
+
+
+def _require_harmless(parameters: Mapping[str, str]) -> None:
+    """Refuse what would change the data on its way, as a parameter or as a part of `options`."""
+    names = {name.lower() for name in parameters}
+    # The server takes -cNAME=VALUE and --NAME=VALUE, in any case, with hyphens and escaped characters.
+    options = parameters.get("options", "").replace("\\", "").replace("-", "_").lower()
+    for name in _REFUSED_SETTINGS:
+        if name in names or re.search(rf"{name}\s*=", options):
+            raise InvalidDatabaseUrlError(f"remove {name}: it would change what is stored")
 
 
 def _once(value: str, parameters: dict[str, str], *names: str) -> str | None:

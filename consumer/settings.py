@@ -149,3 +149,5 @@ def load(settings_class: type[SettingsT], options: Mapping[str, Any] = _NO_OPTIO
         raise InvalidSettingError(str(error)) from None
     except UnicodeDecodeError:
         raise InvalidSettingError(".env: is not UTF-8") from None
+    except OSError as error:  # of a file in a folder that may not be entered
+        raise InvalidSettingError(f"{error.filename}: {error.strerror}") from None

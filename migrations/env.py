@@ -2,18 +2,25 @@
 
 from alembic import context
 
-from pattern_metrics.migrations.revisions import FIRST_STATEMENTS, REVISIONS
+from pattern_metrics.migrations.revisions import (
+    FIRST_STATEMENTS,
+    REVISIONS,
+    VERSION_TABLE,
+    place_of_stamp,
+    rights,
+)
 
-# The script may meet a database that is stamped already: each file is safe to repeat, so it starts over.
+# The script may meet a database that is stamped already: each file is safe to repeat, so it starts over. The
+# stamp of another installation, in a later schema of search_path, stays.
 _START_OVER = """\
 DO $$
 BEGIN
-    IF to_regclass('alembic_version') IS NOT NULL THEN
-        IF EXISTS (SELECT FROM alembic_version WHERE version_num NOT IN ({revisions})) THEN
-            RAISE EXCEPTION 'alembic_version holds a revision that this script does not know'
-                USING HINT = 'Use the release that made it; if other software did, another schema.';
+    IF to_regclass(format('%I.{table}', current_schema())) IS NOT NULL THEN
+        IF EXISTS (SELECT FROM {table} WHERE version_num NOT IN ({revisions})) THEN
+            RAISE EXCEPTION '{table} holds a revision that this script does not know'
+                USING HINT = 'Use the release that made it.';
         END IF;
-        DELETE FROM alembic_version;
+        DELETE FROM {table};
     END IF;
 END
 $$;
@@ -21,21 +28,23 @@ $$;
 
 
 def _migrate() -> None:
-    context.configure(connection=context.config.attributes["connection"])
+    connection = context.config.attributes["connection"]
+    context.configure(connection=connection, **place_of_stamp(connection))
     with context.begin_transaction():
         context.run_migrations()
 
 
 def _print_script() -> None:
-    context.configure(dialect_name="postgresql")
+    context.configure(dialect_name="postgresql", version_table=VERSION_TABLE)
     revisions = ", ".join(f"'{revision}'" for revision in REVISIONS)
     write = context.get_context().impl.static_output
     write("-- Run with: psql -f FILE\n\\set ON_ERROR_STOP on")
     with context.begin_transaction():
         for statement in FIRST_STATEMENTS:
             write(f"{statement};")
-        write(_START_OVER.format(revisions=revisions))
+        write(_START_OVER.format(table=VERSION_TABLE, revisions=revisions))
         context.run_migrations()
+        write(rights())
 
 
 if context.is_offline_mode():

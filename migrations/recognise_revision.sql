@@ -35,5 +35,17 @@ SELECT CASE
         to_regprocedure('pattern_metrics_supersedes(timestamptz, uuid, timestamptz, uuid)'),
         to_regprocedure('pattern_quality_band(double precision)')
     ) > 0 THEN '019'
-    ELSE '020'
+    WHEN EXISTS (
+        SELECT FROM pg_class AS published
+        WHERE published.oid IN (
+            to_regclass('pattern_quality_metrics'), to_regclass('pattern_quality_metrics_duplicates'),
+            to_regclass('pattern_quality_history'), to_regclass('ingest_progress'), to_regclass('ingest_gaps'),
+            to_regclass('dead_letters'))
+            AND published.relreplident <> 'f'
+            AND NOT EXISTS (
+                SELECT FROM pg_index
+                WHERE indrelid = published.oid AND indisvalid AND indimmediate
+                    AND CASE published.relreplident WHEN 'd' THEN indisprimary WHEN 'i' THEN indisreplident ELSE false END)
+    ) THEN '020'
+    ELSE '021'
 END

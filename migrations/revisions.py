@@ -2,13 +2,13 @@
 
 from io import StringIO
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection
+from sqlalchemy import Connection, inspect
 
 FIRST_STATEMENTS: Final = (
     # Whoever migrates next waits here until we are done, and then finds nothing to do.
@@ -23,7 +23,28 @@ FIRST_STATEMENTS: Final = (
 )
 """What a migration's transaction begins with."""
 
+VERSION_TABLE: Final = "pattern_metrics_alembic_version"
+"""Holds the revision of the database, beside our tables; no other software has a table of that name."""
+
 _DIRECTORY: Final = Path(__file__).parent
+
+_SCHEMA: Final = """
+    SELECT coalesce(
+        (SELECT nspname FROM pg_class JOIN pg_namespace ON pg_namespace.oid = relnamespace
+         WHERE pg_class.oid = to_regclass('pattern_quality_metrics')),
+        current_schema())
+"""
+
+# Releases before 021 noted the revision in Alembic's usual table, which other software may share.
+_HAS_FORMER_STAMPS: Final = """
+    SELECT EXISTS (
+        SELECT FROM pg_attribute JOIN pg_class ON pg_class.oid = attrelid
+        WHERE attrelid = to_regclass('alembic_version') AND attname = 'version_num'
+            AND has_table_privilege(attrelid, 'SELECT')
+            AND relnamespace = (
+                SELECT relnamespace FROM pg_class WHERE oid = to_regclass('pattern_quality_metrics'))
+    )
+"""
 
 
 def _config(connection: Connection | None = None, output: StringIO | None = None) -> Config:
@@ -45,15 +66,38 @@ def begin(connection: Connection) -> None:
     """
     for statement in FIRST_STATEMENTS:
         connection.exec_driver_sql(statement)
+    if not _has_place_of_stamp(connection) and (former := _former_stamps(connection)):
+        stamp(connection, *former)
+
+
+def place_of_stamp(connection: Connection) -> dict[str, Any]:
+    """Return Alembic's options for the table that holds the revision: its name and its schema."""
+    schema = connection.exec_driver_sql(_SCHEMA).scalar()
+    return {"version_table": VERSION_TABLE, "version_table_schema": schema}
 
 
 def stamps(connection: Connection) -> tuple[str, ...]:
-    """What the table `alembic_version` holds; nothing where there is none."""
-    return MigrationContext.configure(connection).get_current_heads()
+    """Return the revisions that the database says it is at: none where it was never migrated."""
+    if not _has_place_of_stamp(connection):
+        return _former_stamps(connection)
+    return MigrationContext.configure(connection, opts=place_of_stamp(connection)).get_current_heads()
+
+
+def _has_place_of_stamp(connection: Connection) -> bool:
+    schema = place_of_stamp(connection)["version_table_schema"]
+    return inspect(connection).has_table(VERSION_TABLE, schema=schema)
+
+
+def _former_stamps(connection: Connection) -> tuple[str, ...]:
+    """Return what an earlier release noted in `alembic_version`; nothing if that is another program's."""
+    if not connection.exec_driver_sql(_HAS_FORMER_STAMPS).scalar():
+        return ()
+    found = tuple(connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalars())
+    return found if len(found) == 1 and found[0] in REVISIONS else ()
 
 
 def recognise(connection: Connection) -> str | None:
-    """The last revision whose work, and that of all before it, is done in this database, stamped or not."""
+    """Return the last revision whose work, and that of all before it, is done, whatever the stamp says."""
     query = (_DIRECTORY / "recognise_revision.sql").read_text(encoding="utf-8")
     revision: str | None = connection.exec_driver_sql(query).scalar()
     return revision
@@ -65,7 +109,7 @@ def upgrade(connection: Connection, revision: str) -> None:
 
 
 def stamp(connection: Connection, revision: str) -> None:
-    """Say where the database stands; `base` for nowhere."""
+    """Note at which revision the database is; `base` for none."""
     command.stamp(_config(connection), revision)
 
 
@@ -74,10 +118,15 @@ def downgrade(connection: Connection, revision: str) -> None:
     command.downgrade(_config(connection), revision)
 
 
+def rights() -> str:
+    """Return the statements that create the roles and grant the rights that a database lacks."""
+    return (_DIRECTORY / "grant_rights.sql").read_text(encoding="utf-8")
+
+
 def script() -> str:
-    """All revisions as one script for psql, safe to repeat."""
+    """Return all revisions as one script for psql, safe to repeat."""
     output = StringIO()
     command.upgrade(_config(output=output), "head", sql=True)
     return output.getvalue().replace(
-        "CREATE TABLE alembic_version", "CREATE TABLE IF NOT EXISTS alembic_version"
+        f"CREATE TABLE {VERSION_TABLE}", f"CREATE TABLE IF NOT EXISTS {VERSION_TABLE}"
     )

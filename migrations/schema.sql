@@ -1,4 +1,4 @@
--- The whole schema as of 020, to read. The roles and their rights stand in 018. Nothing applies
+-- The whole schema as of 021, to read. The roles and their rights stand in grant_rights.sql. Nothing applies
 -- this file; a test holds it equal to what the revisions make.
 
 CREATE TABLE pattern_quality_metrics (
@@ -110,6 +110,8 @@ CREATE TABLE pattern_quality_history (
     created_at timestamptz NOT NULL DEFAULT now(),
     CONSTRAINT pattern_quality_history_measurement_unique UNIQUE (pattern_id, measurement_timestamp)
 );
+
+ALTER TABLE pattern_quality_history REPLICA IDENTITY USING INDEX pattern_quality_history_measurement_unique;
 
 CREATE VIEW pattern_quality_changes AS
 SELECT

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from alembic import op
+from sqlalchemy import Connection
 
 
 def run_sql(revision_file: str, suffix: str) -> None:
@@ -20,6 +21,15 @@ def run_sql(revision_file: str, suffix: str) -> None:
     if context.as_sql:
         context.impl.static_output(sql)
     else:
-        # A file holds several statements. Alembic's and SQLAlchemy's way to the server is a prepared
-        # statement, which takes one; the driver's own connection takes them all.
-        op.get_bind().connection.run_async(lambda driver: driver.execute(sql))
+        run_driver_sql(op.get_bind(), sql)
+
+
+def run_driver_sql(connection: Connection, sql: str) -> None:
+    """Run several statements at once.
+
+    SQLAlchemy would prepare them, which works for one statement only; the driver takes several.
+
+    Raises:
+        asyncpg.PostgresError: PostgreSQL refused a statement.
+    """
+    connection.connection.run_async(lambda driver: driver.execute(sql))

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     import structlog
 
+    from pattern_metrics.consumer.faults.diagnosis import Diagnosis
     from pattern_metrics.consumer.operations.files.recognition import Measurements
     from pattern_metrics.consumer.settings import SettingsT
 
@@ -160,8 +161,36 @@ def writing_output(path: Path) -> Iterator[Callable[[bytes], None]]:
         fail(f"error: {error}", 1)
 
 
+class CommandFailedError(Exception):
+    """A command failed, by no bug of its own.
+
+    Attributes:
+        line: tells a person what failed.
+        code: the exit code.
+        error: the error itself, if there was one.
+    """
+
+    def __init__(self, line: str, code: int, error: Exception | None = None) -> None:
+        super().__init__(line)
+        self.line = line
+        self.code = code
+        self.error = error
+
+
 def run(work: Coroutine[Any, Any, T], about: str) -> T:
     """Run a command's work; an error that is not a bug ends it with one line that says what it is about."""
+    try:
+        return attempt(work, about)
+    except CommandFailedError as failed:
+        fail(failed.line, failed.code)
+
+
+def attempt(work: Coroutine[Any, Any, T], about: str) -> T:
+    """Run a part of a command's work.
+
+    Raises:
+        CommandFailedError: an error that is not a bug.
+    """
     import asyncio
 
     _collect_seldom()
@@ -172,23 +201,24 @@ def run(work: Coroutine[Any, Any, T], about: str) -> T:
         log().warning("stopped_at_once", hint="by a second signal; the rest is read again")
         raise typer.Exit(1) from None
     except Exception as error:
-        from pattern_metrics.consumer.faults.diagnosis import (
-            Fault,
-            detail_and_hint,
-            diagnose,
-            is_of_postgresql,
-        )
+        from pattern_metrics.consumer.faults.diagnosis import Fault, diagnose
 
         diagnosis = diagnose(error)
         if diagnosis.fault is Fault.UNKNOWN:
             raise
-        if is_of_postgresql(error) and not about.startswith("PostgreSQL"):
-            about = POSTGRESQL
-        detail, hint = detail_and_hint(error)
-        if diagnosis.fault is Fault.SETUP:
-            hint = hint if hint and diagnosis.is_general else diagnosis.hint
-            fail(f"error: {about}: {detail}; {hint}", 2)
-        fail(f"error: {about}: {detail}" + (f"; {hint}" if hint else ""), 1)
+        line = _line(error, diagnosis, about)
+        raise CommandFailedError(line, 2 if diagnosis.fault is Fault.SETUP else 1, error) from None
+
+
+def _line(error: Exception, diagnosis: "Diagnosis", about: str) -> str:
+    from pattern_metrics.consumer.faults.diagnosis import Fault, detail_and_hint, is_of_postgresql
+
+    if is_of_postgresql(error) and not about.startswith("PostgreSQL"):
+        about = POSTGRESQL
+    detail, hint = detail_and_hint(error)
+    if diagnosis.fault is Fault.SETUP and not (hint and diagnosis.is_general):
+        hint = diagnosis.hint
+    return f"error: {about}: {detail}" + (f"; {hint}" if hint and not detail.startswith(hint) else "")
 
 
 def _loop_factory() -> "Callable[[], asyncio.AbstractEventLoop] | None":

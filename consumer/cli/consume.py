@@ -8,15 +8,12 @@ import typer
 from pattern_metrics.consumer import extras
 from pattern_metrics.consumer.cli.common import (
     KAFKA,
-    POSTGRESQL,
     JsonOption,
     load_settings,
     require_open_files,
     run,
-    start_logging,
     tracing,
 )
-from pattern_metrics.consumer.cli.migrate import run_on_schema
 from pattern_metrics.consumer.cli.output import fail, tell
 
 if TYPE_CHECKING:
@@ -60,7 +57,9 @@ def consume(
 
     settings = load_settings(WorkerSettings)
     if check:
-        _check(settings)
+        from pattern_metrics.consumer.cli.check import check as check_all
+
+        check_all(settings)
         return
     server = _start_fork_server() if processes > 1 else None
     member = server if isinstance(server, Forked) else None
@@ -145,23 +144,3 @@ async def _supervise(
     async with serving(listener, supervisor, supervisor, page, is_alive=supervisor.is_alive):
         is_well = await supervisor.run()
     return supervisor.accounting, 0 if is_well else 1
-
-
-def _check(settings: "WorkerSettings") -> None:
-    from pattern_metrics.consumer.kafka.broker import require_rights, require_topic
-    from pattern_metrics.consumer.operations.migration import migration_status
-    from pattern_metrics.consumer.postgres.store import missing_rights
-
-    start_logging()
-    with tracing():
-        for topic in settings.each_topic():
-            run(require_topic(topic), KAFKA)
-            run(require_rights(topic), KAFKA)
-    status = run_on_schema(migration_status)
-    if not status.up_to_date:
-        fail(f"error: {POSTGRESQL}: lacks revisions {', '.join(status.pending)}; run migrate up", 2)
-    missing = run(missing_rights(settings.database_url.get_secret_value()), POSTGRESQL)
-    if missing:
-        hint = "make the login a member of pattern_metrics_worker"
-        fail(f"error: {POSTGRESQL}: lacks the right to {', '.join(missing)}; {hint}", 2)
-    tell("ok: Kafka, topic, database and revision are as the worker needs them")

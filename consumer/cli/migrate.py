@@ -8,7 +8,6 @@ from typing import Annotated, Any, TypeVar
 import typer
 
 from pattern_metrics.consumer.cli.common import POSTGRESQL, Commands, JsonOption, load_database_url, run
-from pattern_metrics.consumer.cli.output import fail
 
 T = TypeVar("T")
 
@@ -61,10 +60,5 @@ def migrate_sql() -> None:
 
 
 def run_on_schema(operation: Callable[[str], Coroutine[Any, Any, T]]) -> T:
-    """Run an operation on the database of DATABASE_URL; a failure ends the command with exit code 2."""
-    from pattern_metrics.consumer.operations.migration import MigrationError
-
-    try:
-        return run(operation(load_database_url()), POSTGRESQL)
-    except MigrationError as error:
-        fail(f"error: {POSTGRESQL}: {error}", 2)
+    """Run an operation on the database of DATABASE_URL; a failure ends the command."""
+    return run(operation(load_database_url()), POSTGRESQL)

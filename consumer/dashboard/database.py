@@ -5,7 +5,7 @@ from typing import Final
 
 import asyncpg
 
-from pattern_metrics.consumer.postgres.connection import CONNECT_SECONDS_MAX, Connection, connect_to_any
+from pattern_metrics.consumer.postgres.connection import Connection, connect_to_any
 
 CONNECTIONS_MAX: Final = 2
 IDLE_SECONDS_MAX: Final = 60.0
@@ -63,9 +63,7 @@ class Database:
             expiry.cancel()
             if not connection.is_closed():
                 return connection
-        return await connect_to_any(
-            self._database_url, timeout=CONNECT_SECONDS_MAX, server_settings=dict(_SERVER_SETTINGS)
-        )
+        return await connect_to_any(self._database_url, _SERVER_SETTINGS)
 
     def _keep(self, connection: Connection) -> None:
         expiry = asyncio.get_running_loop().call_later(IDLE_SECONDS_MAX, self._expire, connection)

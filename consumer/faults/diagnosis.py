@@ -49,8 +49,6 @@ class Diagnosis:
     is_general: bool = False
 
 
-SAID_CHARACTERS_MAX: Final = 300
-
 _NO_FILES: Final = "too many files and connections are open: raise the limit (ulimit -n)"
 _UNREACHABLE: Final = "not reachable; waiting for it"
 _REFUSED_FOR_NOW: Final = "the server answers with an error that may pass by itself; trying again"
@@ -78,7 +76,8 @@ _WEATHER_STATES: Final = {
     "0A000",  # a prepared statement that a migration has overtaken; prepared anew on the next connection
 }
 _WEATHER_HINTS: Final = {
-    "25006": "the database is read-only, as a demoted primary is; waiting for one that is not",
+    "25006": "the database is read-only, as a demoted primary is, or default_transaction_read_only is on; "
+    "waiting for one that is not",
     "57014": "a statement took too long, or was cancelled: the database is slow, or somebody holds a lock; "
     "trying again with fewer records at once",
     "53100": "its disk is full; waiting for room",
@@ -93,7 +92,10 @@ _SETUP_HINTS: Final = {
     "42501": "the user of DATABASE_URL lacks a right: grant it",
     "42704": "something that is named does not exist: check the parameters after the ? of DATABASE_URL",
     "3D000": "the database of DATABASE_URL does not exist: create it",
+    "55000": "a published table has no replica identity (run `pattern-metrics migrate up`), or something "
+    "else is not in the state that the statement needs",
 }
+_GENERAL_STATES: Final = {"55000"}
 _SETUP_CLASSES: Final = {
     "28": "the login was refused: check the user, the password and pg_hba.conf",
     "3D": "check the database name in DATABASE_URL",
@@ -101,6 +103,9 @@ _SETUP_CLASSES: Final = {
     "42": "the schema is not the one this version needs: see `pattern-metrics migrate status`",
     "XX": "PostgreSQL failed inside: see its log",
 }
+_POOLER_REFUSED: Final = (
+    "a pooler refused the login: check the user, the password, the database and `options` in DATABASE_URL"
+)
 _UNUSABLE_OPTIONS: Final = (
     "name USER in DATABASE_URL; check the variables PG* and the files of PGPASSFILE and PGSERVICEFILE"
 )
@@ -210,25 +215,30 @@ def diagnose_beyond_rows(error: BaseException) -> Diagnosis:
     return diagnosis
 
 
-def said_by_server(error: BaseException) -> str:
-    """What PostgreSQL said, and where, in one line; without the detail, which repeats a row's values."""
-    said = _server_error(error)
-    if said is None:
-        return ""
-    where = (said.context, said.constraint_name, said.table_name)
-    texts = [f"{said.args[0]}"] + [text for text in where if text]
-    return " ".join("; ".join(texts).split())[:SAID_CHARACTERS_MAX]
+def said_by(error: BaseException, *, has_reader: bool = False) -> str:
+    """Return what the server, the driver or the system said, and the hosts, in one line.
+
+    Args:
+        error: the error; its notes are told as well.
+        has_reader: whether the text goes to the person who ran the command, and not to a log: then the detail
+            of PostgreSQL, which may repeat a row's values, takes the place of where it happened.
+    """
+    texts: list[str | None] = [str(error)]
+    if said := _server_error(error):
+        where = (said.context, said.constraint_name, said.table_name)
+        texts = [str(said.args[0]), *([said.detail] if has_reader else where)]
+    if isinstance(error.__cause__, ssl.SSLError):
+        texts.append(str(error.__cause__))
+    texts += getattr(error, "__notes__", [])
+    told = [" ".join(text.split()) for text in texts if text]
+    return "; ".join(told) if texts[0] else "; ".join([type(error).__name__, *told])
 
 
 def detail_and_hint(error: BaseException) -> tuple[str, str]:
-    """What is wrong, and the server's own advice, if there is any; each in one line."""
+    """Return what is wrong, and the server's own advice, if there is any; each in one line."""
     said = _server_error(error)
-    if said is None:
-        texts = [str(error) or type(error).__name__, ""]
-    else:
-        texts = [f"{said.args[0]} {said.detail or ''}", said.hint or ""]
-    detail, hint = (" ".join(text.split()) for text in texts)
-    return detail, hint.removesuffix(".")
+    hint = " ".join((said.hint or "").split()) if said else ""
+    return said_by(error, has_reader=True), hint.removesuffix(".")
 
 
 def _server_error(error: BaseException) -> "asyncpg.PostgresError | None":
@@ -242,8 +252,10 @@ def _server_error(error: BaseException) -> "asyncpg.PostgresError | None":
 def _diagnose_postgresql(error: BaseException) -> Diagnosis:
     import asyncpg
 
-    from pattern_metrics.consumer.faults.driver import UnusableOptionsError
+    from pattern_metrics.consumer.faults.driver import RefusedLoginError, UnusableOptionsError
 
+    if isinstance(error, RefusedLoginError):
+        return Diagnosis(Fault.SETUP, _POOLER_REFUSED)
     if isinstance(error, (asyncpg.PostgresError, asyncpg.PostgresWarning)):
         return _diagnose_sqlstate(error.sqlstate or "XX")
     if isinstance(error, UnusableOptionsError):
@@ -259,10 +271,10 @@ def _diagnose_sqlstate(sqlstate: str) -> Diagnosis:
     family = sqlstate[:2]
     if family in _RECORD_CLASSES:
         return Diagnosis(Fault.RECORD, "the row was refused")
+    if sqlstate in _SETUP_HINTS:
+        return Diagnosis(Fault.SETUP, _SETUP_HINTS[sqlstate], is_general=sqlstate in _GENERAL_STATES)
     if family in _WEATHER_CLASSES or sqlstate in _WEATHER_STATES:
         return _diagnose_weather(sqlstate)
-    if sqlstate in _SETUP_HINTS:
-        return Diagnosis(Fault.SETUP, _SETUP_HINTS[sqlstate])
     if family in _SETUP_CLASSES:
         return Diagnosis(Fault.SETUP, _SETUP_CLASSES[family], is_general=True)
     if family not in _POSTGRESQL_CLASSES:

@@ -1,6 +1,10 @@
-"""An error of ours that is one of PostgreSQL's driver, by its class. This module imports the driver."""
+"""Errors of ours that are PostgreSQL's driver's, by their class. This module imports the driver."""
 
 import asyncpg
+
+
+class RefusedLoginError(asyncpg.ProtocolViolationError):
+    """A pooler refused a login: PgBouncer has one SQLSTATE for a password, a database and a parameter."""
 
 
 class UnusableOptionsError(asyncpg.InterfaceError):

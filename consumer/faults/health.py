@@ -5,10 +5,12 @@ from typing import Final
 
 import structlog
 
-from pattern_metrics.consumer.faults.diagnosis import Diagnosis, Fault, said_by_server
+from pattern_metrics.consumer.faults.diagnosis import Diagnosis, Fault, said_by
 from pattern_metrics.consumer.timing import CLOCK, Clock
 
 logger = structlog.get_logger()
+
+SAID_CHARACTERS_MAX: Final = 300
 
 REMINDER_SECONDS: Final = 30.0
 """How often a condition that lasts is logged again."""
@@ -73,8 +75,8 @@ class Health:
         self._on_failure(component, diagnosis.fault)
         sqlstate = getattr(error, "sqlstate", None)
         name = f"{type(error).__name__} ({sqlstate})" if sqlstate else type(error).__name__
-        said = said_by_server(error) if diagnosis.is_general else ""
-        self.fail(component, name, diagnosis.hint, **({"said": said} if said else {}))
+        said = said_by(error)[:SAID_CHARACTERS_MAX]
+        self.fail(component, name, diagnosis.hint, **({} if said == diagnosis.hint else {"said": said}))
 
     def recover(self, component: str) -> None:
         """Say that a component works (again)."""

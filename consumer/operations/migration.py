@@ -16,6 +16,7 @@ from pattern_metrics.consumer.faults.diagnosis import UnfitDatabaseError
 from pattern_metrics.consumer.postgres import connection as connecting
 from pattern_metrics.migrations import revisions
 from pattern_metrics.migrations.revisions import REVISIONS
+from pattern_metrics.migrations.sql_files import run_driver_sql
 
 logger = structlog.get_logger()
 
@@ -25,7 +26,7 @@ HEAD_REVISION: Final = REVISIONS[-1]
 _Result = TypeVar("_Result")
 
 
-class MigrationError(Exception):
+class MigrationError(UnfitDatabaseError):
     """The database or the request does not fit the revisions that there are; the message says what to do."""
 
 
@@ -61,9 +62,9 @@ class MigrationStatus:
 async def migrate_up(database_url: str, revision: str = "head") -> tuple[str, ...]:
     """Bring a database to a revision, or leave it where it is, if that is later. All in one transaction.
 
-    A database that has the table from elsewhere and no stamp is taken over, and one from which a table or the
-    constraint was dropped gets it back. Of several callers at once one migrates, the others wait and find
-    nothing to do.
+    A database that has the table from elsewhere and no stamp is taken over, and one that lost a table, the
+    constraint, a role or a right gets it back. Of several callers at once one migrates, the others wait and
+    find nothing to do.
 
     Args:
         database_url: any DSN that asyncpg knows.
@@ -85,6 +86,7 @@ async def migrate_up(database_url: str, revision: str = "head") -> tuple[str, ..
         if before < stamped:
             revisions.stamp(connection, REVISIONS[before - 1] if before else "base")
         revisions.upgrade(connection, revision)
+        run_driver_sql(connection, revisions.rights())
         return REVISIONS[before : _stamped_position(connection)]
 
     return await _in_transaction(database_url, work)
@@ -168,8 +170,8 @@ def _stamped_position(connection: Connection) -> int:
         return 0
     if len(stamps) > 1 or stamps[0] not in REVISIONS:
         raise MigrationError(
-            f"the table alembic_version holds {', '.join(stamps)}, which this release does not know: use the "
-            "release that made it, or another schema or database if it belongs to other software"
+            f"the table {revisions.VERSION_TABLE} holds {', '.join(stamps)}, which this release does not "
+            "know: use the release that made it"
         )
     return REVISIONS.index(stamps[0]) + 1
 

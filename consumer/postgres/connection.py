@@ -1,7 +1,7 @@
-"""Connections to PostgreSQL: only to a database that can hold what events hold."""
+"""The one way to PostgreSQL: of `consume --check`, of every command, of the worker and of the page."""
 
 import configparser
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, Final, TypeAlias
 
@@ -9,16 +9,19 @@ import asyncpg
 
 from pattern_metrics.consumer.database_url import DatabaseUrl, parse_database_url
 from pattern_metrics.consumer.faults.diagnosis import UnfitDatabaseError
-from pattern_metrics.consumer.faults.driver import UnusableOptionsError
+from pattern_metrics.consumer.faults.driver import RefusedLoginError, UnusableOptionsError
+from pattern_metrics.consumer.postgres.sql import statement
+from pattern_metrics.consumer.postgres.tls import read_files
 
 CONNECT_SECONDS_MAX: Final = 10
 STATEMENT_SECONDS_MAX: Final = 45
 """A statement that takes longer is given up, with its connection: it may be half-open."""
 
+APPLICATION_NAME: Final = "pattern-metrics"
+
 Connection: TypeAlias = "asyncpg.Connection[Any]"
 
 SERVER_SETTINGS: Final = {
-    "application_name": "pattern-metrics",
     # The server gives up a little before the client does, so that no lock outlives a client that is gone.
     "statement_timeout": "40s",
     "idle_in_transaction_session_timeout": "30s",
@@ -31,20 +34,36 @@ SERVER_SETTINGS: Final = {
     "tcp_keepalives_interval": "5",
     "tcp_keepalives_count": "3",
 }
+"""The settings of a connection that writes batches."""
+
+_OUR_SETTINGS: Final = {
+    "application_name": APPLICATION_NAME,
+    # The copied bytes and the statements are in UTF-8, whatever the role, the database or a pooler has set.
+    "client_encoding": "UTF8",
+    "standard_conforming_strings": "on",
+    # A stricter level refuses a batch that only met another writer; the statements do not need it.
+    "default_transaction_isolation": "read committed",
+}
 
 
-async def connect(database_url: str, **options: Any) -> Connection:  # noqa: ANN401 - the driver's
+async def connect(
+    database_url: str,
+    settings: Mapping[str, str] | None = None,
+    *,
+    command_timeout: float | None = None,
+) -> Connection:
     """Connect to a database whose encoding is UTF8.
 
     Args:
         database_url: as `parse_database_url` reads it.
-        options: asyncpg's own.
+        settings: as of `connect_to_any`.
+        command_timeout: likewise.
 
     Raises:
         UnfitDatabaseError: the database was created with another encoding than UTF8.
         Exception: as `connect_to_any`.
     """
-    connection = await connect_to_any(database_url, **options)
+    connection = await connect_to_any(database_url, settings, command_timeout=command_timeout)
     encoding = connection.get_settings().server_encoding
     if encoding != "UTF8":
         connection.terminate()
@@ -54,26 +73,49 @@ async def connect(database_url: str, **options: Any) -> Connection:  # noqa: ANN
     return connection
 
 
-async def connect_to_any(database_url: str, **options: Any) -> Connection:  # noqa: ANN401 - the driver's
+async def connect_to_any(
+    database_url: str,
+    settings: Mapping[str, str] | None = None,
+    *,
+    command_timeout: float | None = None,
+) -> Connection:
     """Connect to a database of any encoding.
 
     Args:
         database_url: as `parse_database_url` reads it.
-        options: asyncpg's own.
+        settings: settings of the server for this session. They are set after the login, as are those of the
+            URL, because a pooler refuses most settings in the login.
+        command_timeout: seconds that a statement may take; None for any time.
 
     Raises:
         InvalidDatabaseUrlError: the URL cannot be used.
+        SettingFileError: a file of a certificate, a key or a password cannot be used.
         UnusableOptionsError: PG* variables, a service file or a password file cannot be used.
-        asyncpg.PostgresError: PostgreSQL refused; the error does not repeat the URL's user.
+        RefusedLoginError: a pooler refused the login.
+        asyncpg.PostgresError: PostgreSQL refused.
         OSError: PostgreSQL is not reachable.
+
+        What PostgreSQL says does not repeat the URL's login; a note of the error names the hosts.
     """
     url = parse_database_url(database_url)
+    context = read_files(url)
     try:
-        connection: Connection = await asyncpg.connect(**url.driver_options(), **options)
+        connection: Connection = await asyncpg.connect(
+            **url.driver_options(),
+            ssl=context,
+            server_settings={"application_name": APPLICATION_NAME},
+            timeout=CONNECT_SECONDS_MAX,
+            command_timeout=command_timeout,
+        )
+        try:
+            await _set(connection, {**url.settings, **_OUR_SETTINGS, **(settings or {})})
+        except BaseException:
+            connection.terminate()
+            raise
     except asyncpg.PostgresError as error:
-        _hide_user(error, url)
-        raise error from None  # the cause may be the server's answer to a first attempt
-    except (OSError, asyncpg.InterfaceError):
+        raise _refusal(error, url) from None  # the cause may be the server's answer to a first attempt
+    except (OSError, asyncpg.InterfaceError) as error:
+        error.add_note(url.places)
         raise
     except (ValueError, LookupError, TypeError, AttributeError, configparser.Error) as error:
         raise UnusableOptionsError(f"the driver failed with {type(error).__name__}") from None
@@ -81,19 +123,15 @@ async def connect_to_any(database_url: str, **options: Any) -> Connection:  # no
 
 
 @asynccontextmanager
-async def connected(database_url: str) -> AsyncIterator[Connection]:
+async def connected(
+    database_url: str, settings: Mapping[str, str] | None = None
+) -> AsyncIterator[Connection]:
     """A connection of its own, for a command that does one thing; no statement is limited in time.
 
     Raises:
-        UnfitDatabaseError: as `connecting.connect`.
-        asyncpg.PostgresError: PostgreSQL refused.
-        OSError: PostgreSQL is not reachable.
+        Exception: as `connect`.
     """
-    connection = await connect(
-        database_url,
-        timeout=CONNECT_SECONDS_MAX,
-        server_settings={"application_name": SERVER_SETTINGS["application_name"]},
-    )
+    connection = await connect(database_url, settings)
     try:
         yield connection
     except BaseException:
@@ -102,9 +140,19 @@ async def connected(database_url: str) -> AsyncIterator[Connection]:
     await connection.close()
 
 
-def _hide_user(error: asyncpg.PostgresError, url: DatabaseUrl) -> None:
-    error.args = tuple(url.without_user(str(text)) for text in error.args)
+async def _set(connection: Connection, settings: Mapping[str, str]) -> None:
+    names, values = list(settings), list(settings.values())
+    await connection.execute(statement("set_settings"), names, values, timeout=CONNECT_SECONDS_MAX)
+
+
+def _refusal(error: asyncpg.PostgresError, url: DatabaseUrl) -> asyncpg.PostgresError:
+    """Return an error without the login, and with the hosts."""
+    if isinstance(error, asyncpg.ProtocolViolationError):
+        error = RefusedLoginError(*error.args)
+    error.args = tuple(url.without_login(str(text)) for text in error.args)
     for name in ("message", "detail", "hint", "context"):
         text = getattr(error, name, None)
         if text is not None:
-            setattr(error, name, url.without_user(text))
+            setattr(error, name, url.without_login(text))
+    error.add_note(url.places)
+    return error

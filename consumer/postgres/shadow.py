@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any, Final
 
+import asyncpg
 from typing_extensions import override
 
 from pattern_metrics.consumer.postgres.connection import Connection
@@ -53,6 +54,14 @@ class ShadowStore(Store):
         )
         await connection.execute(statement("create_shadow"))
         self._is_made = True
+
+    @override
+    def _expire_later(self) -> None:
+        """Keep the connection: the shadow ends with it."""
+
+    @override
+    async def _tell_all_that_lacks(self, error: asyncpg.PostgresError) -> None:
+        """It needs less than a worker does, so PostgreSQL's own words are the better ones."""
 
     async def set_aside(self, records: Sequence[Record]) -> set[tuple[int, int]]:
         """Which of one topic's records are dead letters: (partition, offset)."""

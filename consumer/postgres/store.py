@@ -1,16 +1,18 @@
 """One batch → one PostgreSQL transaction."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from typing import Final
 from uuid import UUID
 
 import asyncpg
 import orjson
 
+from pattern_metrics.consumer.faults.diagnosis import UnfitDatabaseError, said_by
 from pattern_metrics.consumer.postgres.connection import (
-    CONNECT_SECONDS_MAX,
     SERVER_SETTINGS,
     STATEMENT_SECONDS_MAX,
     Connection,
@@ -24,6 +26,12 @@ from pattern_metrics.consumer.records.record import Rejected
 from pattern_metrics.consumer.records.text import storable_text
 
 CLOSE_SECONDS_MAX: Final = 2
+
+STAGE_SECONDS_MAX: Final = 600.0
+"""How long the stage keeps its file, and an unused connection its stage.
+
+PostgreSQL freezes no temporary table of another session, so an old one holds back the age of the database.
+"""
 
 
 class ProgressLostError(Exception):
@@ -47,6 +55,8 @@ class Store:
         self._connection: Connection | None = None
         self._lock = asyncio.Lock()
         self._before_upsert: str | None = None
+        self._stage_renewed_at = 0.0
+        self._expiry: asyncio.TimerHandle | None = None
         self.updates_first = False
 
     @asynccontextmanager
@@ -54,6 +64,7 @@ class Store:
         """A transaction, one at a time; after an error a retry begins with a new connection.
 
         Raises:
+            UnfitDatabaseError: tables or rights are missing; the message names all of them.
             asyncpg.PostgresError: PostgreSQL refused (see `faults.diagnose`).
             asyncpg.InterfaceError: the connection broke.
             OSError: PostgreSQL is not reachable.
@@ -73,22 +84,39 @@ class Store:
                 yield within
                 await transaction.commit()
                 self.updates_first = within.table.updates_first
+                self._expire_later()
+            except (
+                asyncpg.UndefinedTableError,
+                asyncpg.UndefinedFunctionError,
+                asyncpg.InsufficientPrivilegeError,
+            ) as error:
+                self.terminate()
+                await self._tell_all_that_lacks(error)
+                raise
             except BaseException:
                 self.terminate()  # which rolls back, and does not wait for an answer as ROLLBACK would
                 raise
 
     async def _connected(self) -> Connection:
+        if self._expiry is not None:
+            self._expiry.cancel()
+            self._expiry = None
         if self._connection is None or self._connection.is_closed():
             connection = await connect(
-                self._database_url,
-                timeout=CONNECT_SECONDS_MAX,
-                command_timeout=STATEMENT_SECONDS_MAX,
-                server_settings=dict(SERVER_SETTINGS),
+                self._database_url, SERVER_SETTINGS, command_timeout=STATEMENT_SECONDS_MAX
             )
             self._connection = connection
             await connection.execute(statement("set_transaction_timeout"))
             await self._prepare(connection)
+            self._stage_renewed_at = time.monotonic()
+        elif time.monotonic() - self._stage_renewed_at >= STAGE_SECONDS_MAX:
+            await self._connection.execute("TRUNCATE pattern_metrics_stage")
+            self._stage_renewed_at = time.monotonic()
         return self._connection
+
+    def _expire_later(self) -> None:
+        """Close the connection after a while in which nobody needs it."""
+        self._expiry = asyncio.get_running_loop().call_later(STAGE_SECONDS_MAX, self.terminate)
 
     async def _prepare(self, connection: Connection) -> None:
         """Make what the statements need and a new connection lacks.
@@ -99,6 +127,20 @@ class Store:
         await connection.execute(statement("select_law"))
         await connection.execute(statement("create_stage"))
 
+    async def _tell_all_that_lacks(self, error: asyncpg.PostgresError) -> None:
+        """A statement names one table or right; whoever mends it has to know all.
+
+        Raises:
+            UnfitDatabaseError: something is missing.
+        """
+        try:
+            await require_all(self._database_url, keeps_history=self._keeps_history)
+        except UnfitDatabaseError as lacking:
+            lacking.add_note(said_by(error))
+            raise lacking from None
+        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
+            return  # then the error itself is told
+
     def terminate(self) -> None:
         """Drop the connection at once, without a word to a server that may not listen."""
         if self._connection is not None:
@@ -107,6 +149,8 @@ class Store:
 
     async def close(self) -> None:
         """Close the connection; a server that does not answer is not waited for."""
+        if self._expiry is not None:
+            self._expiry.cancel()
         if self._connection is not None:
             connection, self._connection = self._connection, None
             try:
@@ -115,11 +159,46 @@ class Store:
                 connection.terminate()
 
 
-async def missing_rights(database_url: str) -> list[str]:
-    """What a worker needs to do in the migrated database, and its login may not."""
-    async with connected(database_url) as connection:
-        rows = await connection.fetch(statement("select_missing_rights"))
-    return [row[0] for row in rows]
+@dataclass(frozen=True, slots=True)
+class Lacking:
+    """What a worker needs in the database and does not have, with its remedy; empty where it has all."""
+
+    relations: str
+    rights: str
+
+
+async def find_lacking(database_url: str, *, keeps_history: bool) -> Lacking:
+    """Ask for all tables, functions and rights that a worker needs; the history only where it is kept.
+
+    Raises:
+        Exception: as `connect`.
+    """
+    async with connected(database_url, SERVER_SETTINGS) as connection:
+        rows = await connection.fetch(statement("select_lacking"), keeps_history)
+    relations = ", ".join(row["relation"] for row in rows if row["privilege"] is None)
+    rights = ", ".join(
+        f"{row['privilege']} on {row['relation']}" for row in rows if row["privilege"] is not None
+    )
+    return Lacking(
+        relations
+        and f"tables or functions are missing ({relations}): run `pattern-metrics migrate up`, or check "
+        "search_path",
+        rights
+        and f"the user of DATABASE_URL lacks a right ({rights}): run `pattern-metrics migrate up` as the "
+        "owner, and make the user a member of pattern_metrics_worker",
+    )
+
+
+async def require_all(database_url: str, *, keeps_history: bool) -> None:
+    """Look for all that a worker needs in the database.
+
+    Raises:
+        UnfitDatabaseError: tables or rights are missing; the message names all of them.
+        Exception: as `connect`.
+    """
+    lacking = await find_lacking(database_url, keeps_history=keeps_history)
+    if told := "; ".join(filter(None, (lacking.relations, lacking.rights))):
+        raise UnfitDatabaseError(told)
 
 
 class StoreTransaction:

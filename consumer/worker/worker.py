@@ -3,20 +3,21 @@
 import asyncio
 import random
 from collections.abc import Sequence
+from functools import partial
 from typing import Final
 
 import structlog
 from aiokafka.errors import KafkaError
 
-from pattern_metrics.consumer.faults.diagnosis import Fault, diagnose
+from pattern_metrics.consumer.faults.diagnosis import Fault, diagnose, said_by
 from pattern_metrics.consumer.faults.health import Health
 from pattern_metrics.consumer.faults.retrying import WEATHER_AND_SETUP, persevere
 from pattern_metrics.consumer.kafka.broker import require_rights, require_topic
 from pattern_metrics.consumer.kafka.watch import StalledError
-from pattern_metrics.consumer.postgres.store import Store
+from pattern_metrics.consumer.postgres.store import Store, require_all
 from pattern_metrics.consumer.records.accounting import Accounting, Breaker
 from pattern_metrics.consumer.settings import WorkerSettings
-from pattern_metrics.consumer.stopping import GraceExpiredError, Stop, hearing_signals
+from pattern_metrics.consumer.stopping import GraceExpiredError, Stop, cancel, hearing_signals
 from pattern_metrics.consumer.telemetry.metrics import Metrics
 from pattern_metrics.consumer.timing import TIMING, Timing
 from pattern_metrics.consumer.worker.equipment import Equipment
@@ -103,14 +104,48 @@ class Worker:
                 self._earlier, self._session = self.accounting, None
 
     async def _wait_for_kafka(self) -> bool:
-        async def require_all() -> bool:
-            for topic in self._settings.each_topic():
-                await require_topic(topic)
-                await require_rights(topic)
+        looking: list[asyncio.Task[None]] = []
+
+        async def require_topic_and_rights() -> bool:
+            try:
+                await self._require_topics()
+            except Exception:
+                # A new installation may lack the tables, too: report both, and not one after the other.
+                looking[:] = looking or [asyncio.create_task(self._look_at_the_database())]
+                raise
             return True
 
-        # Do not mark Kafka as recovered yet: permission to read is not the same as receiving records.
-        return await persevere("kafka", require_all, self.health, recovers=False)
+        try:
+            # Do not mark Kafka as recovered yet: permission to read is not the same as receiving records.
+            return await persevere("kafka", require_topic_and_rights, self.health, recovers=False)
+        finally:
+            for task in looking:
+                await cancel(task)
+
+    async def _require_topics(self) -> None:
+        """Ask for each topic, and for the rights on it.
+
+        Raises:
+            KafkaError: of the first topic that fails; its notes name the others that do.
+            OSError: no broker is reachable.
+        """
+        failures: list[KafkaError] = []
+        for topic in self._settings.each_topic():
+            try:
+                await require_topic(topic)
+                await require_rights(topic)
+            except KafkaError as error:
+                failures.append(error)
+                if diagnose(error).fault is not Fault.SETUP:
+                    break
+        if failures:
+            for other in failures[1:]:
+                failures[0].add_note(said_by(other))
+            raise failures[0]
+
+    async def _look_at_the_database(self) -> None:
+        url, keeps_history = self._settings.database_url.get_secret_value(), self._settings.history_enabled
+        await persevere("postgresql", partial(require_all, url, keeps_history=keeps_history), self.health)
 
     def _judge(self, error: Exception, rebuilds: int) -> int:
         """Report why a session ended; 1 where neither the weather nor the set-up explains it.

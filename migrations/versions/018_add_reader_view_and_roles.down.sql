@@ -10,7 +10,7 @@ BEGIN
     FOREACH wanted IN ARRAY ARRAY['pattern_metrics_reader', 'pattern_metrics_worker'] LOOP
         FOREACH relation IN ARRAY ARRAY[
             'pattern_quality_metrics', 'pattern_quality_history', 'pattern_quality_changes',
-            'ingest_progress', 'ingest_gaps', 'dead_letters', 'alembic_version'
+            'ingest_progress', 'ingest_gaps', 'dead_letters', 'pattern_metrics_alembic_version'
         ] LOOP
             IF to_regrole(wanted) IS NOT NULL AND to_regclass(relation) IS NOT NULL THEN
                 EXECUTE format('REVOKE ALL ON %s FROM %I', to_regclass(relation), wanted);

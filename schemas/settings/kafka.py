@@ -1,6 +1,7 @@
 """How either side reaches the topic: the `KAFKA_*` settings, and what the client makes of them."""
 
 import ssl
+from collections.abc import Callable
 from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import Field, FilePath, SecretStr, field_validator, model_validator
@@ -20,6 +21,26 @@ class SettingFileError(OSError):
 
 _TOPIC: Final = r"[A-Za-z0-9._-]{1,249}"
 _TOPICS: Final = rf"^{_TOPIC}(\s*,\s*{_TOPIC})*$"
+
+
+def _why(error: OSError, content: str) -> str:
+    """Return what is wrong with a file: its content, or why it cannot be read."""
+    return content if isinstance(error, ssl.SSLError) else f"cannot be read: {error.strerror}"
+
+
+def refuse_passphrase(name: str, remedy: str) -> Callable[[], str]:
+    """Return what `ssl` calls for the passphrase of a key, in place of asking on the terminal.
+
+    Raises:
+        SettingFileError: when it is called.
+    """
+
+    def refuse() -> str:
+        raise SettingFileError(f"{name} is encrypted: {remedy}")
+
+    return refuse
+
+
 _NO_BROKERS: Final = "is no list of host:port"
 _LOGIN_AMONG_BROKERS: Final = (
     f"{_NO_BROKERS}: the user and the password belong in KAFKA_SASL_USERNAME and KAFKA_SASL_PASSWORD"
@@ -138,14 +159,19 @@ class KafkaSettings(BaseSettings):
     def _ssl_context(self) -> ssl.SSLContext:
         try:
             context = ssl.create_default_context(cafile=self.kafka_ssl_cafile)
-        except OSError:
-            raise SettingFileError("KAFKA_SSL_CAFILE holds no certificate in PEM form") from None
+        except OSError as error:
+            why = _why(error, "holds no certificate in PEM form")
+            raise SettingFileError(f"KAFKA_SSL_CAFILE {why}") from None
         if self.kafka_ssl_certfile is not None:
+            name = "KAFKA_SSL_KEYFILE" if self.kafka_ssl_keyfile else "KAFKA_SSL_CERTFILE"
+            refuse = refuse_passphrase(f"{name}: the key", "decrypt it with openssl pkey")
             try:
-                context.load_cert_chain(self.kafka_ssl_certfile, self.kafka_ssl_keyfile)
-            except OSError:
-                names = "KAFKA_SSL_CERTFILE and KAFKA_SSL_KEYFILE"
-                raise SettingFileError(f"{names} hold no certificate with its key in PEM form") from None
+                context.load_cert_chain(self.kafka_ssl_certfile, self.kafka_ssl_keyfile, refuse)
+            except SettingFileError:
+                raise
+            except OSError as error:
+                why = _why(error, "hold no certificate with its key in PEM form")
+                raise SettingFileError(f"KAFKA_SSL_CERTFILE and KAFKA_SSL_KEYFILE {why}") from None
         return context
 
     def _login(self) -> dict[str, Any]:

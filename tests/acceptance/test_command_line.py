@@ -176,7 +176,10 @@ async def test_a_table_that_does_not_fit_is_told_with_what_to_do_in_one_line(
     command: CommandLine, database_url: str, change: str, code: int, told: str, advice: str
 ) -> None:
     (await command.run("migrate", "up", database_url=database_url)).succeeded()
-    await run_sql(database_url, f"DROP TABLE alembic_version; ALTER TABLE pattern_quality_metrics {change}")
+    await run_sql(
+        database_url,
+        f"DROP TABLE pattern_metrics_alembic_version; ALTER TABLE pattern_quality_metrics {change}",
+    )
 
     refused = await command.run("migrate", "up", database_url=database_url, log_level="WARNING")
 

@@ -216,7 +216,9 @@ BREAK = {
         CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN NULL; END $$;
         CREATE TRIGGER refuse BEFORE UPDATE ON pattern_quality_metrics FOR EACH ROW EXECUTE FUNCTION refuse()
     """,
-    "the revision is the one that this release needs": "UPDATE alembic_version SET version_num = '014'",
+    "the revision is the one that this release needs": (
+        "UPDATE pattern_metrics_alembic_version SET version_num = '014'"
+    ),
 }
 
 

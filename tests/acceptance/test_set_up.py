@@ -13,7 +13,7 @@ from pattern_metrics.migrations.revisions import REVISIONS
 from pattern_metrics.publisher.client import ScorePublisher
 from tests.support.command import SECONDS_MAX, CommandLine, environment_of
 from tests.support.kafka import Broker, administering
-from tests.support.pipeline import an_event, expected_table, table, worker_settings
+from tests.support.pipeline import an_event, execute, expected_table, table, worker_settings
 from tests.support.waiting import eventually
 
 
@@ -47,6 +47,56 @@ async def test_a_worker_says_what_is_missing_and_goes_on_once_it_is_there(
     assert told == [no_topic, no_table]
     assert created.stdout.decode() == f"topic {settings.kafka_topic} created\n"
     assert await table(settings) == expected_table([event])
+
+
+async def test_all_that_a_new_installation_lacks_is_told_at_once(
+    broker: Broker, database_url: str, tmp_path: Path
+) -> None:
+    names = [f"test-{uuid.uuid4().hex}" for _ in range(2)]
+    settings = worker_settings(broker.bootstrap_servers, ",".join(names), database_url)
+    command = CommandLine(tmp_path, environment_of(settings))
+
+    checked = await command.run("consume", "--check")
+    async with command.worker() as worker:
+        told = [
+            await worker.wait_for_event("not_ready", component=component)
+            for component in ("kafka", "postgresql")
+        ]
+        assert not set(names) & set(await topics(settings))
+
+    lines = checked.stderr.splitlines()
+    assert [name in line for name, line in zip(names, lines, strict=False)] == [True, True]
+    assert [name in told[0]["said"] for name in names] == [True, True]
+    assert "pattern-metrics topic create" in told[0]["hint"]
+    assert "pattern-metrics topic create" in lines[0]
+    assert "migrate up" in told[1]["hint"]
+    assert "migrate up" in lines[2]
+    assert len(lines) == 3
+    tables = ("pattern_quality_metrics", "ingest_progress", "ingest_gaps", "dead_letters")
+    assert all(name in told[1]["hint"] for name in tables)
+    assert checked.code == 2
+
+
+async def test_all_rights_that_a_login_lacks_are_told_at_once(
+    broker: Broker, migrated_database_url: str, tmp_path: Path
+) -> None:
+    login = f"stranger_{uuid.uuid4().hex}"
+    settings = worker_settings(broker.bootstrap_servers, f"test-{uuid.uuid4().hex}", migrated_database_url)
+    url = migrated_database_url.replace("postgres@", f"{login}@")
+    command = CommandLine(tmp_path, environment_of(settings) | {"DATABASE_URL": url})
+    await execute(settings, f"CREATE ROLE {login} LOGIN")
+    try:
+        checked = await command.run("consume", "--check")
+        async with command.worker() as worker:
+            told = await worker.wait_for_event("not_ready", component="postgresql")
+    finally:
+        await execute(settings, f"DROP ROLE {login}")
+
+    for right in ("SELECT on ingest_progress", "UPDATE on dead_letters", "INSERT on pattern_quality_metrics"):
+        assert right in told["hint"]
+        assert right in checked.stderr
+    assert "pattern_quality_history" not in told["hint"], "it is not needed where no history is kept"
+    assert checked.code == 2
 
 
 async def test_a_topic_that_is_there_is_fine(command: CommandLine, settings: WorkerSettings) -> None:

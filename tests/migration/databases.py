@@ -7,7 +7,7 @@ from typing import Any
 import asyncpg
 
 import pattern_metrics.migrations
-from pattern_metrics.migrations.revisions import REVISIONS
+from pattern_metrics.migrations.revisions import REVISIONS, VERSION_TABLE
 from tests.support.postgres import wheel_program
 
 MIGRATIONS = Path(pattern_metrics.migrations.__file__).parent
@@ -58,7 +58,7 @@ _CATALOG = {
         FROM pg_constraint WHERE conrelid = ANY ($1::oid[]) ORDER BY 1, 2
     """,
     "indexes": """
-        SELECT pg_get_indexdef(indexrelid) AS definition, indisvalid
+        SELECT pg_get_indexdef(indexrelid) AS definition, indisvalid, indisreplident
         FROM pg_index WHERE indrelid = ANY ($1::oid[]) ORDER BY 1
     """,
     "views": """
@@ -74,7 +74,8 @@ _CATALOG = {
         ORDER BY 1
     """,
     "tables": """
-        SELECT oid::regclass::text AS relation, reloptions, obj_description(oid, 'pg_class') AS comment
+        SELECT oid::regclass::text AS relation, reloptions, relreplident::text AS replica_identity,
+            obj_description(oid, 'pg_class') AS comment
         FROM pg_class WHERE oid = ANY ($1::oid[]) ORDER BY 1
     """,
 }
@@ -133,15 +134,16 @@ async def catalog(url: str) -> dict[str, list[dict[str, Any]]]:
     tables = await fetch(
         url,
         "SELECT oid FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind = 'r' AND relname "
-        "<> ALL (ARRAY['alembic_version', 'pattern_lineage_nodes', 'pattern_quality_metrics_duplicates'])",
+        "<> ALL ($1)",
+        [VERSION_TABLE, "alembic_version", "pattern_lineage_nodes", "pattern_quality_metrics_duplicates"],
     )
     oids = [row["oid"] for row in tables]
     return {name: await fetch(url, query, oids) for name, query in _CATALOG.items()}
 
 
 async def stamp(url: str) -> list[str]:
-    """What Alembic's table holds."""
-    return [row["version_num"] for row in await fetch(url, "SELECT version_num FROM alembic_version")]
+    """What the table of the revision holds."""
+    return [row["version_num"] for row in await fetch(url, f"SELECT version_num FROM {VERSION_TABLE}")]
 
 
 async def psql(url: str, file: Path, *options: str) -> tuple[int, str]:

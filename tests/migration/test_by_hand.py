@@ -10,7 +10,7 @@ from pattern_metrics.consumer.operations.migration import (
     migration_sql,
     migration_status,
 )
-from pattern_metrics.migrations.revisions import REVISIONS
+from pattern_metrics.migrations.revisions import REVISIONS, VERSION_TABLE
 from tests.migration.databases import (
     TWO_MEASUREMENTS,
     apply_by_hand,
@@ -102,15 +102,15 @@ async def test_the_script_brings_a_stamped_database_to_the_newest_revision(
     assert await stamp(any_database_url) == [HEAD_REVISION]
 
 
-async def test_the_script_refuses_the_stamp_of_other_software_and_changes_nothing(
+async def test_the_script_refuses_the_stamp_of_another_release_and_changes_nothing(
     any_database_url: str, script: Path
 ) -> None:
-    await execute(any_database_url, "CREATE TABLE alembic_version AS SELECT 'ae1027a6acf' AS version_num")
+    await execute(any_database_url, f"CREATE TABLE {VERSION_TABLE} AS SELECT 'ae1027a6acf' AS version_num")
 
     status, output = await psql(any_database_url, script)
 
     assert status != 0
-    assert "alembic_version holds a revision that this script does not know" in output
+    assert f"{VERSION_TABLE} holds a revision that this script does not know" in output
     assert await stamp(any_database_url) == ["ae1027a6acf"]
     assert await fetch(any_database_url, "SELECT to_regclass('pattern_quality_metrics') AS t") == [
         {"t": None}

@@ -9,7 +9,7 @@ import asyncpg
 import pytest
 
 from pattern_metrics.consumer.operations.migration import migrate_down, migrate_up
-from pattern_metrics.migrations.revisions import REVISIONS
+from pattern_metrics.migrations.revisions import REVISIONS, VERSION_TABLE
 from tests.migration.databases import (
     apply_by_hand,
     catalog,
@@ -165,7 +165,7 @@ async def test_a_failure_after_the_move_leaves_everything_as_it_was(any_database
 
     assert (await measurements(any_database_url), await catalog(any_database_url)) == before
     assert await fetch(
-        any_database_url, f"SELECT to_regclass('{DUPLICATES}') AS d, to_regclass('alembic_version') AS v"
+        any_database_url, f"SELECT to_regclass('{DUPLICATES}') AS d, to_regclass('{VERSION_TABLE}') AS v"
     ) == [{"d": None, "v": None}]
 
 

@@ -7,8 +7,9 @@ import asyncpg
 import pytest
 
 from pattern_metrics.consumer.demo.embedded import PostgresServer
+from pattern_metrics.consumer.faults.diagnosis import UnfitDatabaseError
 from pattern_metrics.consumer.operations.migration import migrate_up
-from pattern_metrics.consumer.postgres.store import Store, missing_rights
+from pattern_metrics.consumer.postgres.store import Lacking, Store, find_lacking
 from pattern_metrics.consumer.records.accounting import Accounting
 from tests.migration.databases import apply_by_hand, catalog, execute, fetch
 from tests.support.batches import a_batch, write
@@ -93,14 +94,16 @@ async def test_both_roles_call_the_functions_where_no_function_is_everybodys(
         as_worker, as_reader = (url.replace("postgres@", f"{role}@") for role in ("a_worker", "a_reader"))
 
         assert await fetch(as_reader, "SELECT band FROM pattern_quality_current") == [{"band": "excellent"}]
-        assert await missing_rights(as_worker) == []
+        assert await find_lacking(as_worker, keeps_history=True) == Lacking("", "")
         await execute(
             url,
             "REVOKE EXECUTE ON FUNCTION "
             "pattern_metrics_supersedes(timestamptz, uuid, timestamptz, uuid) FROM PUBLIC",
         )
-        [missing] = await missing_rights(as_worker)
-        assert missing.startswith("EXECUTE on pattern_metrics_supersedes(")
+        missing = await find_lacking(as_worker, keeps_history=True)
+        assert "(EXECUTE on pattern_metrics_supersedes)" in missing.rights
+        assert await migrate_up(url) == ()
+        assert await find_lacking(as_worker, keeps_history=True) == Lacking("", "")
 
 
 async def test_a_worker_finds_the_functions_beside_tables_of_a_later_schema(database_url: str) -> None:
@@ -121,7 +124,7 @@ async def test_a_database_without_the_law_is_refused_before_anything_is_written(
     await migrate_up(database_url, "019")
     store = Store(database_url)
 
-    with pytest.raises(asyncpg.UndefinedFunctionError):
+    with pytest.raises(UnfitDatabaseError, match=r"missing .pattern_metrics_supersedes.: run .*migrate up"):
         await write(store, a_batch([an_event(1)]))
 
     assert await fetch(database_url, "SELECT FROM pattern_quality_metrics") == []
@@ -130,7 +133,7 @@ async def test_a_database_without_the_law_is_refused_before_anything_is_written(
     await store.close()
 
 
-async def test_the_roles_of_018_are_mended_by_hand_without_the_old_view(
+async def test_018_repeated_by_hand_does_not_bring_the_old_view_back(
     any_migrated_database_url: str,
 ) -> None:
     before = await catalog(any_migrated_database_url)

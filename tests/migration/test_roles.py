@@ -9,10 +9,16 @@ import pytest
 from structlog.testing import capture_logs
 
 from pattern_metrics.consumer.demo.embedded import PostgresServer
-from pattern_metrics.consumer.operations.migration import HEAD_REVISION, migrate_up, migration_status
-from tests.migration.databases import apply_by_hand, execute, fetch
+from pattern_metrics.consumer.operations.migration import (
+    HEAD_REVISION,
+    migrate_up,
+    migration_sql,
+    migration_status,
+)
+from pattern_metrics.migrations.revisions import VERSION_TABLE
+from tests.migration.databases import MIGRATIONS, execute, fetch, psql
 from tests.support.command import CommandLine
-from tests.support.postgres import NO_DURABILITY, new_database
+from tests.support.postgres import NO_DURABILITY, new_database, wheel_program
 
 TABLES = (
     "pattern_quality_metrics",
@@ -20,7 +26,7 @@ TABLES = (
     "ingest_progress",
     "ingest_gaps",
     "dead_letters",
-    "alembic_version",
+    VERSION_TABLE,
 )
 VIEWS = ("pattern_quality_current", "pattern_quality_changes")
 WRITTEN = TABLES[:-1]
@@ -40,15 +46,24 @@ async def rights(url: str, role: str) -> set[tuple[str, str]]:
 
 READS = {(relation, "SELECT") for relation in (*TABLES, *VIEWS)}
 WRITES = {(table, privilege) for table in WRITTEN for privilege in ("INSERT", "UPDATE")}
+WORKER_RIGHTS = READS | WRITES | {(table, "DELETE") for table in PRUNED}
+ROLES = ("pattern_metrics_reader", "pattern_metrics_worker")
+
+
+async def schema_usage(url: str, role: str) -> bool:
+    query = """
+        SELECT has_schema_privilege($1, relnamespace, 'USAGE') AS may
+        FROM pg_class WHERE oid = 'pattern_quality_metrics'::regclass
+    """
+    [row] = await fetch(url, query, role)
+    return bool(row["may"])
 
 
 async def test_a_reader_may_select_and_a_worker_write_and_neither_alter(
     any_migrated_database_url: str,
 ) -> None:
     assert await rights(any_migrated_database_url, "pattern_metrics_reader") == READS
-    assert await rights(any_migrated_database_url, "pattern_metrics_worker") == (
-        READS | WRITES | {(table, "DELETE") for table in PRUNED}
-    )
+    assert await rights(any_migrated_database_url, "pattern_metrics_worker") == WORKER_RIGHTS
     owners = await fetch(
         any_migrated_database_url,
         "SELECT 1 FROM pg_class WHERE relowner IN (to_regrole('pattern_metrics_reader'), "
@@ -82,7 +97,8 @@ async def test_who_may_not_create_roles_is_told_and_gets_the_tables(
     told = [log["message"] for log in logs if log["log_level"] == "warning"]
     assert [role in message for role, message in zip(("reader", "worker"), told, strict=True)] == [True, True]
     assert all(
-        "CREATE ROLE" in message and "018_add_reader_view_and_roles.sql" in message for message in told
+        "CREATE ROLE" in message and "migrate up" in message and "grant_rights.sql" in message
+        for message in told
     )
     assert (await migration_status(owner_url)).current == HEAD_REVISION
 
@@ -90,13 +106,10 @@ async def test_who_may_not_create_roles_is_told_and_gets_the_tables(
     await execute(
         fresh_server.dsn(), "CREATE ROLE pattern_metrics_reader NOLOGIN; CREATE ROLE pattern_metrics_worker"
     )
-    await apply_by_hand(owner_url, "018")
+    assert await migrate_up(owner_url) == ()
 
     assert await rights(owner_url, "pattern_metrics_reader") == READS
-    [usage] = await fetch(
-        owner_url, "SELECT has_schema_privilege('pattern_metrics_reader', 'metrics', 'USAGE') AS may"
-    )
-    assert usage["may"]
+    assert await schema_usage(owner_url, "pattern_metrics_reader")
 
 
 async def test_two_databases_of_a_server_may_be_migrated_at_the_same_moment(
@@ -127,3 +140,69 @@ async def test_a_worker_gets_the_right_to_its_stage_where_it_was_taken_from_ever
     query = "SELECT has_database_privilege($1, current_database(), 'TEMPORARY') AS may"
     assert await fetch(database_url, query, "pattern_metrics_worker") == [{"may": True}]
     assert await fetch(database_url, query, "pattern_metrics_reader") == [{"may": False}]
+
+
+EXECUTES = """
+    SELECT bool_and(has_function_privilege(role, $2, 'EXECUTE')) AS may FROM unnest($1::text[]) AS role
+"""
+BAND = "pattern_quality_band(double precision)"
+
+LOSSES = [f"REVOKE ALL ON {relation} FROM {role}" for relation in (*TABLES, *VIEWS) for role in ROLES] + [
+    "REVOKE UPDATE ON ingest_progress FROM pattern_metrics_worker",
+    "REVOKE USAGE ON SCHEMA public FROM PUBLIC",
+    f"REVOKE EXECUTE ON FUNCTION {BAND} FROM PUBLIC",
+    "REVOKE USAGE ON SCHEMA public FROM PUBLIC; REVOKE SELECT ON dead_letters FROM pattern_metrics_reader",
+]
+
+
+@pytest.mark.parametrize("by", ["migrate up", "file", "script"])
+async def test_every_right_that_was_lost_is_granted_again(
+    migrated_database_url: str, tmp_path: Path, by: str
+) -> None:
+    files = {"file": MIGRATIONS / "grant_rights.sql", "script": tmp_path / "script.sql"}
+    (tmp_path / "script.sql").write_text(migration_sql(), encoding="utf-8")
+    for loss in LOSSES:
+        await execute(migrated_database_url, loss)
+        if by == "migrate up":
+            assert await migrate_up(migrated_database_url) == ()
+        else:
+            status, output = await psql(migrated_database_url, files[by], "-v", "ON_ERROR_STOP=1")
+            assert status == 0, output
+        assert await rights(migrated_database_url, "pattern_metrics_reader") == READS, loss
+        assert await rights(migrated_database_url, "pattern_metrics_worker") == WORKER_RIGHTS, loss
+        may = [await schema_usage(migrated_database_url, role) for role in ROLES]
+        assert may == [True, True], loss
+        assert await fetch(migrated_database_url, EXECUTES, ROLES, BAND) == [{"may": True}], loss
+
+
+async def test_who_owns_nothing_may_migrate_what_lacks_nothing(
+    migrated_database_url: str,
+) -> None:
+    login = f"stranger_{uuid4().hex}"
+    await execute(migrated_database_url, f"CREATE ROLE {login} LOGIN IN ROLE pattern_metrics_worker")
+    try:
+        assert await migrate_up(migrated_database_url.replace("postgres@", f"{login}@")) == ()
+    finally:
+        await execute(migrated_database_url, f"DROP ROLE {login}")
+
+
+@pytest.mark.parametrize("options", [[], ["--no-privileges"]], ids=["with rights", "without rights"])
+async def test_a_dump_restored_on_another_server_gets_roles_and_rights(
+    fresh_server: PostgresServer, migrated_database_url: str, tmp_path: Path, options: list[str]
+) -> None:
+    dump = tmp_path / "dump.sql"
+    command = CommandLine(tmp_path)
+    program = wheel_program("pg_dump")
+    (await command.run_program(program, *options, "--file", dump, migrated_database_url)).succeeded()
+
+    async with new_database(fresh_server) as restored:
+        await psql(restored, dump)  # without the roles its GRANTs fail, and psql goes on
+        with capture_logs() as logs:
+            applied = await migrate_up(restored)
+
+        assert applied == ()
+        assert await rights(restored, "pattern_metrics_reader") == READS
+        assert await rights(restored, "pattern_metrics_worker") == WORKER_RIGHTS
+    told = " ".join(log["message"] for log in logs if log["event"] == "migration_notice")
+    assert "created the role pattern_metrics_worker" in told
+    assert "granted pattern_metrics_reader and pattern_metrics_worker" in told

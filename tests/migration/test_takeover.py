@@ -12,7 +12,7 @@ from pattern_metrics.consumer.operations.migration import (
     migration_sql,
     migration_status,
 )
-from pattern_metrics.migrations.revisions import REVISIONS
+from pattern_metrics.migrations.revisions import REVISIONS, VERSION_TABLE
 from tests.migration.databases import (
     MADE_ELSEWHERE,
     TWO_MEASUREMENTS,
@@ -104,7 +104,7 @@ async def test_a_table_that_does_not_fit_is_refused_and_left_as_it_is(
     assert told in str(refused.value)
     assert "Alter these columns" in (refused.value.hint or "")
     assert await catalog(any_database_url) == before
-    assert await fetch(any_database_url, "SELECT to_regclass('alembic_version') AS t") == [{"t": None}]
+    assert await fetch(any_database_url, f"SELECT to_regclass('{VERSION_TABLE}') AS t") == [{"t": None}]
 
 
 @pytest.mark.parametrize(
@@ -148,7 +148,7 @@ async def test_a_column_that_nothing_would_fill_is_refused_before_anything_is_wr
     database_url: str, change: str, told: str
 ) -> None:
     await migrate_up(database_url)
-    await execute(database_url, f"DROP TABLE alembic_version; ALTER TABLE dead_letters {change}")
+    await execute(database_url, f"DROP TABLE {VERSION_TABLE}; ALTER TABLE dead_letters {change}")
 
     with pytest.raises(asyncpg.InvalidTableDefinitionError, match=told):
         await migrate_up(database_url)
@@ -198,6 +198,6 @@ async def test_a_table_in_a_later_schema_of_the_search_path_is_taken_over_where_
     assert await migrate_up(url) == ()
     assert await measurements(url) == before
     schemas = "SELECT DISTINCT relnamespace::regnamespace::text AS s FROM pg_class WHERE relname = ANY ($1)"
-    tables = ["pattern_quality_metrics", "dead_letters", "ingest_progress", "ingest_gaps", "alembic_version"]
+    tables = ["pattern_quality_metrics", "dead_letters", "ingest_progress", "ingest_gaps", VERSION_TABLE]
     assert await fetch(database_url, schemas, tables) == [{"s": "public"}]
     assert await migrate_down(url, "012") == REVISIONS[:0:-1]

@@ -18,7 +18,7 @@ from pattern_metrics.consumer.operations.migration import (
 )
 from pattern_metrics.consumer.postgres.store import Store
 from pattern_metrics.migrations import revisions
-from pattern_metrics.migrations.revisions import REVISIONS
+from pattern_metrics.migrations.revisions import REVISIONS, VERSION_TABLE
 from tests.migration.databases import (
     NO_SCHEMA,
     TWO_MEASUREMENTS,
@@ -110,19 +110,19 @@ async def test_an_unknown_revision_is_named_together_with_those_that_there_are(
 
 
 @pytest.mark.parametrize("stamps", [["ae1027a6acf"], ["014", "ae1027a6acf"], ["013", "014"]])
-async def test_the_stamp_of_other_software_is_refused_and_left_alone(
+async def test_the_stamp_of_another_release_is_refused_and_left_alone(
     database_url: str, stamps: list[str]
 ) -> None:
-    await execute(database_url, "CREATE TABLE alembic_version (version_num varchar(32) PRIMARY KEY)")
+    await execute(database_url, f"CREATE TABLE {VERSION_TABLE} (version_num varchar(32) PRIMARY KEY)")
     for one in stamps:
-        await execute(database_url, f"INSERT INTO alembic_version VALUES ('{one}')")
+        await execute(database_url, f"INSERT INTO {VERSION_TABLE} VALUES ('{one}')")
 
     for work in (
         migrate_up(database_url),
         migrate_down(database_url, "base"),
         migration_status(database_url),
     ):
-        with pytest.raises(MigrationError, match=f"alembic_version holds .*{stamps[-1]}"):
+        with pytest.raises(MigrationError, match=f"{VERSION_TABLE} holds .*{stamps[-1]}"):
             await work
     assert sorted(await stamp(database_url)) == stamps
     assert await catalog(database_url) == NO_SCHEMA

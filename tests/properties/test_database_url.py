@@ -138,7 +138,8 @@ def assert_driver_agrees(url: DatabaseUrl) -> None:
 
     assert given_to_driver["dsn"].isascii()
     assert (driver.user, driver.password, driver.database) == (user, url.password, url.database or user)
-    assert (driver.server_settings or {}) == settings
+    assert (driver.server_settings or {}) | url.settings == settings
+    assert (driver.server_settings or {}).keys() <= {"options"}, "a pooler refuses others in the login"
     assert driver.target_session_attrs.value == url.parameters.get("target_session_attrs", "any")
     if url.hosts:
         ports = url.ports or (5432,)

@@ -8,6 +8,7 @@ import pytest
 
 from pattern_metrics.consumer.settings import WorkerSettings
 from tests.security.conftest import (
+    PASSWORD,
     USER,
     WRONG_PASSWORD,
     Authorities,
@@ -17,6 +18,7 @@ from tests.security.conftest import (
     publish,
     wait_until_written,
 )
+from tests.support.certificates import encrypted
 from tests.support.command import CommandLine, WorkerProcess, environment_of
 from tests.support.pipeline import an_event, expected_table, table
 
@@ -223,3 +225,22 @@ async def test_a_refused_login_is_no_storm(scene: Scene) -> None:
         await worker.wait_for_event("not_ready", count=2)  # the reminder, after half a minute
         assert 2 <= scene.kafka.refused_logins() - before <= LOGINS_MAX
         assert len(worker.events()) <= LINES_MAX
+
+
+@pytest.mark.parametrize("is_apart", [True, False], ids=["key file", "one file"])
+async def test_an_encrypted_key_is_refused_and_nothing_is_read_for_it(
+    is_apart: bool, scene: Scene, tmp_path: Path
+) -> None:
+    certificate = scene.authorities.known.sign(USER)
+    key, both = encrypted(certificate.key, PASSWORD), tmp_path / "both.pem"
+    both.write_text(key.read_text() + certificate.certificate.read_text())
+    files = {"KAFKA_SSL_CERTFILE": certificate.certificate, "KAFKA_SSL_KEYFILE": key}
+    used = files if is_apart else {"KAFKA_SSL_CERTFILE": both}
+    environment = {**scene.command("TLS").environment, **{name: str(path) for name, path in used.items()}}
+    command = CommandLine(tmp_path, environment)
+    name = "KAFKA_SSL_KEYFILE" if is_apart else "KAFKA_SSL_CERTFILE"
+
+    for arguments in (["publish", "-"], ["consume", "--check"], ["consume"], ["topic", "create"]):
+        refused = await command.run(*arguments, stdin=PASSWORD.encode() + b"\n")
+        assert refused.stderr == f"error: {name}: the key is encrypted: decrypt it with openssl pkey\n"
+        assert (refused.code, refused.stdout) == (2, b"")

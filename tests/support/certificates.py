@@ -114,3 +114,22 @@ class Authority:
         subprocess.run(
             [program, command, "-config", self._configuration, *arguments], check=True, capture_output=True
         )
+
+
+def encrypted(key: Path, passphrase: str) -> Path:
+    """Make a copy of a private key that needs a passphrase."""
+    target = key.with_suffix(".encrypted")
+    program = shutil.which("openssl") or "openssl"
+    command: list[str | Path] = [
+        program,
+        "pkey",
+        "-in",
+        key,
+        "-aes256",
+        "-passout",
+        f"pass:{passphrase}",
+        "-out",
+        target,
+    ]
+    subprocess.run(command, check=True, capture_output=True)
+    return target

@@ -1,9 +1,23 @@
 -- A second table in the connection's own temporary schema, under the first one's name: the statements of the law
 -- then work on it unchanged. The views, made before, still mean the tables that everybody sees.
-CREATE TEMPORARY VIEW recorded_patterns AS SELECT * FROM pattern_quality_metrics;
 CREATE TEMPORARY VIEW recorded_dead_letters AS SELECT * FROM dead_letters;
 CREATE TEMPORARY TABLE dead_letters (LIKE dead_letters INCLUDING ALL);
-CREATE TEMPORARY TABLE pattern_quality_metrics (LIKE pattern_quality_metrics INCLUDING ALL);
+
+-- Somebody may have added generated columns, which PostgreSQL alone writes: rows are copied without them, from one view
+-- into another.
+DO $$
+DECLARE
+    written text;
+BEGIN
+    SELECT string_agg(quote_ident(attname), ', ' ORDER BY attnum) INTO written
+    FROM pg_attribute
+    WHERE attrelid = 'pattern_quality_metrics'::regclass
+        AND attnum > 0 AND NOT attisdropped AND attgenerated = '';
+    EXECUTE format('CREATE TEMPORARY VIEW recorded_patterns AS SELECT %s FROM pattern_quality_metrics', written);
+    CREATE TEMPORARY TABLE pattern_quality_metrics (LIKE pattern_quality_metrics INCLUDING ALL);
+    EXECUTE format('CREATE TEMPORARY VIEW shadow_patterns AS SELECT %s FROM pattern_quality_metrics', written);
+END
+$$;
 
 -- What differs between the fold of the topic (the shadow) and the table.
 CREATE TEMPORARY VIEW differences AS

@@ -136,8 +136,8 @@ def test_a_url_is_refused_with_the_remedy_and_without_its_text(text: str) -> Non
     ],
 )
 def test_the_user_is_hidden_in_what_a_server_said(user: str, said: str, hidden: str) -> None:
-    assert parse_database_url(f"postgresql://{user}@h").without_user(said) == hidden
+    assert parse_database_url(f"postgresql://{user}@h").without_login(said) == hidden
 
 
 def test_what_is_said_to_nobody_in_particular_stays() -> None:
-    assert URL.without_user("any text") == "any text"
+    assert URL.without_login("any text") == "any text"

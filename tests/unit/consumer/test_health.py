@@ -9,6 +9,7 @@ import pattern_metrics.consumer.faults.health
 from pattern_metrics.consumer.faults.diagnosis import Diagnosis, Fault, diagnose, diagnose_beyond_rows
 from pattern_metrics.consumer.faults.health import REMINDER_SECONDS, Health
 from pattern_metrics.consumer.timing import Clock
+from pattern_metrics.schemas.settings.kafka import SettingFileError
 
 
 class Scene:
@@ -147,12 +148,25 @@ def test_the_conditions_that_are_handed_out_are_a_copy() -> None:
     assert health.conditions == {}
 
 
-def test_a_report_names_the_class_and_the_sqlstate_and_never_the_text(scene: Scene) -> None:
+def test_a_report_names_the_class_and_the_sqlstate_and_what_was_said(scene: Scene) -> None:
     health = Health(clock=scene.clock)
-    error = asyncpg.UndefinedTableError("hunter2")
+    error = asyncpg.UndefinedTableError('relation "x"\ndoes not exist')
+    error.detail = "hunter2"
+    away = TimeoutError()
+    away.add_note("db.example:5432")
     health.report("postgresql", error, diagnose(error))
-    health.report("kafka", OSError("hunter2"), Diagnosis(Fault.WEATHER, "waiting"))
+    health.report("kafka", away, Diagnosis(Fault.WEATHER, "waiting"))
+    health.report("file", SettingFileError("x.pem: no"), diagnose(SettingFileError("x.pem: no")))
     lines = scene.lines
 
-    assert [line["error"] for line in lines] == ["UndefinedTableError (42P01)", "OSError"]
+    assert [line["error"] for line in lines] == [
+        "UndefinedTableError (42P01)",
+        "TimeoutError",
+        "SettingFileError",
+    ]
+    assert [line.get("said") for line in lines] == [
+        'relation "x" does not exist',
+        "TimeoutError; db.example:5432",
+        None,
+    ]
     assert "hunter2" not in str(lines)

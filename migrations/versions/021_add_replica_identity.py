@@ -1,0 +1,16 @@
+"""Let each table be part of a publication."""
+
+from pattern_metrics.migrations.sql_files import run_sql
+
+revision = "021"
+down_revision = "020"
+
+
+def upgrade() -> None:
+    """Run the SQL file of the same name."""
+    run_sql(__file__, ".sql")
+
+
+def downgrade() -> None:
+    """Run its way back."""
+    run_sql(__file__, ".down.sql")

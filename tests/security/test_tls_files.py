@@ -1,0 +1,227 @@
+"""A file of a certificate, key or password that cannot be used is named; TLS is never left out silently."""
+
+import os
+import ssl
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from pattern_metrics.consumer.database_url import InvalidDatabaseUrlError
+from pattern_metrics.consumer.demo.embedded import HOST, PostgresServer
+from pattern_metrics.consumer.faults.diagnosis import Fault, diagnose
+from pattern_metrics.consumer.postgres.connection import connect
+from pattern_metrics.schemas.settings.kafka import SettingFileError
+from tests.security.conftest import PASSWORD, USER, Authorities, SecuredPostgres
+from tests.support.certificates import encrypted
+from tests.support.command import CommandLine
+
+VARIABLES = {
+    "sslrootcert": "PGSSLROOTCERT",
+    "sslcert": "PGSSLCERT",
+    "sslkey": "PGSSLKEY",
+    "sslcrl": "PGSSLCRL",
+    "passfile": "PGPASSFILE",
+}
+
+DEFAULTS = {
+    "sslrootcert": "root.crt",
+    "sslcert": "postgresql.crt",
+    "sslkey": "postgresql.key",
+    "sslcrl": "root.crl",
+}
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The home of this process, which holds nothing."""
+    home = tmp_path / "home"
+    home.mkdir()
+    monkeypatch.setenv("HOME", str(home))
+    for name in [name for name in os.environ if name.startswith(("PG", "SSL_CERT"))]:
+        monkeypatch.delenv(name)
+    return home
+
+
+@pytest.fixture
+async def address(secured_postgres: SecuredPostgres) -> str:
+    await secured_postgres.change()
+    return f"{HOST}:{secured_postgres.server.port}"
+
+
+def spoil(path: Path, state: str) -> Path:
+    """Make that no program, not even of root, can read a file."""
+    if state == "a folder":
+        path.mkdir()
+    elif state == "a loop":
+        path.symlink_to(path)
+    elif state == "below a file":
+        path.write_text("")
+        return path / "file"
+    return path
+
+
+STATES = ("missing", "a folder", "a loop", "below a file")
+
+
+@pytest.mark.parametrize("state", STATES)
+@pytest.mark.parametrize("by", ["parameter", "variable"])
+@pytest.mark.parametrize("name", VARIABLES)
+async def test_a_file_that_cannot_be_read_is_named(
+    name: str, by: str, state: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = spoil(tmp_path / "named", state)
+    parameters = "sslmode=verify-full" + (f"&{name}={path}" if by == "parameter" else "")
+    if by == "variable":
+        monkeypatch.setenv(VARIABLES[name], str(path))
+    if name == "sslkey":
+        (tmp_path / "home" / ".postgresql").mkdir()
+        (tmp_path / "home" / ".postgresql" / "postgresql.crt").write_text("")
+    if name != "sslrootcert":
+        parameters += f"&sslrootcert={ssl.get_default_verify_paths().openssl_cafile}"
+        monkeypatch.setenv("PGSSLROOTCERT", "")
+
+    with pytest.raises(SettingFileError) as caught:
+        await connect(f"postgresql://worker@{HOST}:1/m?{parameters}")
+
+    assert str(path) in str(caught.value)
+    assert (f"{name} of DATABASE_URL" if by == "parameter" else VARIABLES[name]) in str(caught.value)
+    assert diagnose(caught.value).fault is Fault.SETUP
+
+
+@pytest.mark.parametrize("state", ["a folder", "a loop"])
+@pytest.mark.parametrize("name", DEFAULTS)
+async def test_a_default_file_that_cannot_be_read_is_named(name: str, state: str, home: Path) -> None:
+    (home / ".postgresql").mkdir()
+    path = spoil(home / ".postgresql" / DEFAULTS[name], state)
+
+    with pytest.raises(SettingFileError) as caught:
+        await connect(f"postgresql://worker:{PASSWORD}@{HOST}:1/m?sslmode=require")
+
+    assert str(path) in str(caught.value)
+    assert f"the default of {name}" in str(caught.value)
+
+
+async def test_default_files_need_not_be_there(address: str) -> None:
+    connection = await connect(f"postgresql://{USER}:{PASSWORD}@{address}/postgres?sslmode=require")
+    await connection.close()
+
+
+# The interpreter itself may stand where only root can read.
+AS_NOBODY = """
+import os, sys, uvloop
+import pattern_metrics.consumer.cli.app, pattern_metrics.consumer.operations.migration
+
+os.setuid(54321)
+sys.argv[1:] = ["migrate", "status"]
+pattern_metrics.consumer.cli.app.main()
+"""
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may become another user")
+@pytest.mark.parametrize("closed", ["", ".postgresql"], ids=["home", "folder"])
+def test_a_home_that_may_not_be_entered_is_named(closed: str, home: Path) -> None:
+    for folder in (*home.parents, home):
+        folder.chmod(folder.stat().st_mode | 0o111)
+    (home / closed).mkdir(exist_ok=True)
+    (home / closed).chmod(0o700)
+    url = f"postgresql://worker:{PASSWORD}@{HOST}:1/m?sslmode=require"
+    finished = subprocess.run(
+        [sys.executable, "-c", AS_NOBODY],
+        env={"PATH": os.defpath, "DATABASE_URL": url, "HOME": str(home)},
+        cwd="/",
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert (finished.returncode, finished.stdout, len(finished.stderr.splitlines())) == (2, "", 1)
+    assert f"{home}/.postgresql/" in finished.stderr
+    assert "Permission denied; let HOME name a folder that may be entered" in finished.stderr
+
+
+# What the files hold
+
+
+async def test_a_file_that_holds_something_else_is_named(address: str, tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.write_text("nothing of the kind")
+    for name in ("sslrootcert", "sslcrl", "sslcert"):
+        with pytest.raises(SettingFileError, match=f"{file} .{name} of DATABASE_URL.: holds no"):
+            await connect(f"postgresql://{USER}@{address}/postgres?sslmode=require&{name}={file}")
+
+
+@pytest.mark.parametrize("is_apart", [True, False], ids=["key file", "one file"])
+async def test_an_encrypted_key_needs_its_passphrase(
+    is_apart: bool, address: str, authorities: Authorities, tmp_path: Path
+) -> None:
+    certificate = authorities.known.sign(USER)
+    key, both = encrypted(certificate.key, "hunter2%"), tmp_path / "both.pem"
+    both.write_text(key.read_text() + certificate.certificate.read_text())
+    files = f"sslcert={certificate.certificate}&sslkey={key}" if is_apart else f"sslcert={both}"
+    url = f"postgresql://{USER}:{PASSWORD}@{address}/postgres?sslmode=require&{files}"
+    holder = key if is_apart else both
+
+    with pytest.raises(SettingFileError, match=f"{holder} .* is encrypted: set sslpassword"):
+        await connect(url)
+    with pytest.raises(SettingFileError, match=f"{holder} .*: holds no key") as caught:
+        await connect(f"{url}&sslpassword=wrong-hunter2")
+    assert "hunter2" not in str(caught.value)
+    await (await connect(f"{url}&sslpassword=hunter2%25")).close()
+
+
+# The certificates that the system trusts
+
+
+@pytest.mark.parametrize("parameters", ["sslrootcert=system", "sslrootcert=system&sslmode=verify-full"])
+async def test_the_certificates_of_the_system_prove_the_server(
+    parameters: str, address: str, authorities: Authorities, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = f"postgresql://{USER}:{PASSWORD}@{address}/postgres?{parameters}"
+    monkeypatch.setenv("SSL_CERT_FILE", str(authorities.known.certificate))
+    connection = await connect(url)
+    uses_tls = await connection.fetchval("SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()")
+    await connection.close()
+    monkeypatch.setenv("SSL_CERT_FILE", str(authorities.unknown.certificate))
+
+    assert uses_tls
+    with pytest.raises(ssl.SSLCertVerificationError):
+        await connect(url)
+
+
+async def test_a_server_without_tls_is_refused_where_it_has_to_prove_itself(
+    postgres_server: PostgresServer,
+) -> None:
+    with pytest.raises(ConnectionError, match="SSL"):
+        await connect(f"{postgres_server.dsn()}?sslrootcert=system")
+
+
+@pytest.mark.parametrize(
+    "parameters",
+    [
+        "sslrootcert=system&sslmode=require",
+        "sslrootcert=system&sslmode=disable",
+        "sslrootcert=/ca.pem",
+        "sslrootcert=/ca.pem&sslmode=prefer",
+        "sslrootcert=/ca.pem&sslmode=allow",
+    ],
+)
+async def test_a_ca_that_would_prove_nothing_is_refused(
+    parameters: str, postgres_server: PostgresServer
+) -> None:
+    with pytest.raises(InvalidDatabaseUrlError, match="sslmode=verify-full") as caught:
+        await connect(f"{postgres_server.dsn()}?{parameters}")
+
+    assert diagnose(caught.value).fault is Fault.SETUP
+
+
+async def test_a_command_tells_the_file_in_one_line(tmp_path: Path) -> None:
+    url = f"postgresql://worker:{PASSWORD}@{HOST}:1/m?sslmode=verify-full&sslrootcert={tmp_path / 'ca.pem'}"
+    refused = await CommandLine(tmp_path, {"DATABASE_URL": url}).run("migrate", "status")
+
+    assert refused.code == 2
+    assert refused.stderr == (
+        f"error: PostgreSQL (DATABASE_URL): {tmp_path / 'ca.pem'} (sslrootcert of DATABASE_URL): "
+        "No such file or directory\n"
+    )
