@@ -1,10 +1,13 @@
 """The agents' commands: score, publish, schema, topic create."""
 
 import json
+import re
 import sys
+import unicodedata
+from collections import Counter
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -23,38 +26,89 @@ from pattern_metrics.consumer.cli.common import (
 from pattern_metrics.consumer.cli.output import fail, tell
 from pattern_metrics.consumer.cli.progress import progress_bar
 
+if TYPE_CHECKING:
+    from pattern_metrics.publisher.scoring.sources import Found
+
 agents_app = typer.Typer()
 topic_app = typer.Typer(cls=Commands, no_args_is_help=True, help="The topic of the events.")
 agents_app.add_typer(topic_app, name="topic")
 
 
+def _project(name: str) -> str:
+    if not re.fullmatch(r"[\w./-]+", name):
+        raise typer.BadParameter("takes letters, digits and . _ - / only")
+    return unicodedata.normalize("NFC", name)
+
+
 @agents_app.command()
 def score(
     paths: Annotated[list[Path], typer.Argument(help="Python files, or directories to search for them.")],
+    root: Annotated[
+        Path | None,
+        typer.Option(
+            exists=True,
+            file_okay=False,
+            help="Where names begin; by default the nearest directory above that has pyproject.toml or .git.",
+        ),
+    ] = None,
+    project: Annotated[
+        str | None,
+        typer.Option(parser=_project, metavar="NAME", help="Begin each name with NAME/, and so its id."),
+    ] = None,
 ) -> None:
     """Score Python code and write one event per function and class as JSON Lines to stdout.
 
-    Nothing is executed. A file that does not parse is reported and skipped; the exit code is then 1.
+    Nothing is executed. A file that does not parse is reported and skipped, and so is a definition whose name
+    another file has already. The exit code is then 1.
     """
-    from pattern_metrics.publisher.scoring.scorer import UnreadableFile, find_sources, score_file
+    from pattern_metrics.publisher.scoring.sources import find_sources
 
     try:
-        sources = find_sources(paths)
+        found = find_sources(paths, root=root, project=project)
     except FileNotFoundError as error:
         fail(f"error: {error}", 2)
-    measured_at, skipped = datetime.now(UTC), 0
-    watched = not sys.stdout.isatty()
-    with progress_bar("scoring", total=len(sources), visible=watched) as bar:
-        for source in sources:
-            for result in score_file(source, measured_at=measured_at):
-                if isinstance(result, UnreadableFile):
-                    skipped += 1
-                    tell(f"skipped {result.path}: {result.reason}")
+    _tell_unscored(found)
+    _write_scores(found)
+
+
+def _write_scores(found: "Found") -> None:
+    from pattern_metrics.publisher.scoring.scorer import DuplicateDefinition, score_sources
+    from pattern_metrics.publisher.scoring.sources import UnreadableFile
+
+    counts, watched = Counter[type](), not sys.stdout.isatty()
+    with progress_bar("scoring", total=len(found.sources), visible=watched) as bar:
+        for results in score_sources(found.sources, measured_at=datetime.now(UTC)):
+            for result in results:
+                counts[type(result)] += 1
+                if isinstance(result, (UnreadableFile, DuplicateDefinition)):
+                    tell(f"skipped {result}")
                 else:
                     sys.stdout.buffer.write(result.to_json() + b"\n")
             bar.advance(1)
-    if skipped:
-        fail(f"{skipped} of {len(sources)} files could not be read", 1)
+    unreadable, duplicates = counts[UnreadableFile] + len(found.unreadable), counts[DuplicateDefinition]
+    if unreadable:
+        tell(f"{unreadable} of {len(found.sources) + len(found.unreadable)} files could not be read")
+    if duplicates:
+        tell(f"skipped {duplicates} definitions, whose names another file has: rename a file, or give --root")
+    if unreadable or duplicates:
+        raise typer.Exit(1)
+    if not counts:
+        tell(f"no function or class in {len(found.sources)} files")
+
+
+def _tell_unscored(found: "Found") -> None:
+    """Report what the search found and nobody scores."""
+    for unreadable in found.unreadable:
+        tell(f"skipped {unreadable}")
+    suffixes = Counter(path.suffix for path in found.passed_over)
+    if suffixes:
+        counted = ", ".join(f"{count} {suffix}" for suffix, count in sorted(suffixes.items()))
+        tell(f"not scored: {counted}")
+    if found.without_root:
+        tell(
+            f"{found.without_root} files have no pyproject.toml or .git above them: give --root, or their "
+            "names begin at their own folder or package"
+        )
 
 
 @agents_app.command()

@@ -29,7 +29,8 @@ from pattern_metrics.consumer.operations.migration import migrate_up
 from pattern_metrics.consumer.settings import HttpSettings, WorkerSettings, load
 from pattern_metrics.consumer.worker.worker import Worker
 from pattern_metrics.publisher.client import ScorePublisher
-from pattern_metrics.publisher.scoring.scorer import find_sources, score_file
+from pattern_metrics.publisher.scoring.scorer import score_sources
+from pattern_metrics.publisher.scoring.sources import find_sources
 from pattern_metrics.schemas.bands import BANDS, band_of
 from pattern_metrics.schemas.pattern_scored import PatternScored
 
@@ -146,13 +147,14 @@ async def _connected(postgres: PostgresServer) -> AsyncIterator[Connection]:
 async def _publish_standard_library(stage: _Stage) -> list[PatternScored]:
     stage.console.print("[bold]2. Score[/] the standard library of this Python, and publish each score")
     library = Path(sysconfig.get_path("stdlib"))
-    sources = [
-        source for source in find_sources([library]) if not _LEFT_OUT & set(Path(source.location).parts)
-    ]
+    found = find_sources([library], root=library)
+    sources = [source for source in found.sources if not _LEFT_OUT & set(Path(source.location).parts)]
     measured_at, events = datetime.now(UTC), list[PatternScored]()
     async with ScorePublisher(stage.settings, source="/demo") as publisher:
-        for source in track(sources, "   scoring", console=stage.console, transient=True):
-            results = score_file(source, measured_at=measured_at)
+        scoring = score_sources(sources, measured_at=measured_at)
+        for results in track(
+            scoring, "   scoring", total=len(sources), console=stage.console, transient=True
+        ):
             scored = [result for result in results if isinstance(result, PatternScored)]
             await publisher.publish_many(scored)
             events += scored

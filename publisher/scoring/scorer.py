@@ -5,16 +5,15 @@ It reads; nothing is imported or executed. The rule of each dimension stands in 
 
 import ast
 import io
-import os
 import tokenize
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
-from itertools import takewhile
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeAlias
+from uuid import UUID
 
 from pattern_metrics.publisher.scoring import rules as scoring_rules
 from pattern_metrics.publisher.scoring.facts import (
@@ -24,12 +23,13 @@ from pattern_metrics.publisher.scoring.facts import (
     SourceLines,
     read_definitions,
 )
+from pattern_metrics.publisher.scoring.sources import Source, UnreadableFile, storable
 from pattern_metrics.schemas.bands import band_of
 from pattern_metrics.schemas.pattern_id import pattern_id_of
 from pattern_metrics.schemas.pattern_scored import Measurement, PatternScored
 
-SCORER_VERSION: Final = "1.0.0"
-"""Of the rules: a change of what they give is a new version."""
+SCORER_VERSION: Final = "1.1.0"
+"""The version of the rules, those of the names included. A change of what the rules give is a new version."""
 
 WEIGHTS: Final = {
     "completeness": 0.30,
@@ -40,10 +40,6 @@ WEIGHTS: Final = {
 }
 """The dimensions, and each one's part of the score."""
 
-SKIPPED_DIRECTORIES: Final = frozenset(
-    {"__pycache__", "node_modules", "site-packages", "dist-packages", "venv"}
-)
-"""Other people's code or no source: not searched unless given as a path. Nor are hidden directories."""
 
 NAME_CHARACTERS_MAX: Final = 1024
 """Longest name in the metadata; generated code may have any. `pattern_id` comes from the whole name."""
@@ -60,58 +56,48 @@ _DIGITS: Final = 4
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
-    """A file to score.
+class DuplicateDefinition:
+    """A definition that was left out, because a file before it defines the same name, which has the same id.
 
     Attributes:
-        path: how to open it.
-        module: its dotted name: from the outermost directory with an `__init__.py`, else from the given path.
-        location: its path from that same starting point, with slashes; never absolute.
+        name: the name of both definitions.
+        path: the file whose definition was left out.
+        scored: the file whose definition was scored.
     """
 
+    name: str
     path: Path
-    module: str
-    location: str
+    scored: Path
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.name} is defined in {self.scored} already"
 
 
-@dataclass(frozen=True, slots=True)
-class UnreadableFile:
-    """A file that could not be scored, and why, for a person."""
-
-    path: Path
-    reason: str
+Result: TypeAlias = PatternScored | UnreadableFile | DuplicateDefinition
 
 
-def find_sources(paths: Iterable[Path]) -> list[Source]:
-    """The Python files below the paths, each once, sorted by path.
+def score_sources(sources: Iterable[Source], *, measured_at: datetime) -> Iterator[list[Result]]:
+    """Score files as the result is consumed: one list of results for each file.
 
-    A directory is searched for `*.py`, without following links to directories; a file given by itself is
-    taken whatever its name.
-
-    Raises:
-        FileNotFoundError: one of the paths does not exist.
-    """
-    sources: dict[Path, Source] = {}
-    for root in paths:
-        if not root.exists():
-            raise FileNotFoundError(f"no such file or directory: {root}")
-        for path in _files_below(root) if root.is_dir() else [root]:
-            sources.setdefault(_real(path), _source(path, root))
-    return sorted(sources.values(), key=lambda source: source.path)
-
-
-def score_paths(paths: Iterable[Path], *, measured_at: datetime) -> Iterator[PatternScored | UnreadableFile]:
-    """Score what `find_sources` finds, file by file, as the result is consumed.
+    No two events have one id: if two files define one name, the definition of the first file is scored, and
+    the other definition is a `DuplicateDefinition`.
 
     Args:
-        paths: directories and files.
+        sources: the files, as `find_sources` returns them.
         measured_at: the measurement's time, with an offset.
-
-    Raises:
-        FileNotFoundError: one of the paths does not exist; at once, not when the result is consumed.
     """
-    sources = find_sources(paths)
-    return (result for source in sources for result in score_file(source, measured_at=measured_at))
+    scored = dict[UUID, Path]()
+    for source in sources:
+        results = list[Result]()
+        for result in score_file(source, measured_at=measured_at):
+            if isinstance(result, UnreadableFile):
+                results.append(result)
+                continue
+            first = scored.setdefault(result.pattern_id, source.path)
+            is_first = first == source.path
+            name = str(result.metadata["name"])
+            results.append(result if is_first else DuplicateDefinition(name, source.path, first))
+        yield results
 
 
 def score_file(source: Source, *, measured_at: datetime) -> list[PatternScored | UnreadableFile]:
@@ -134,50 +120,6 @@ def score_file(source: Source, *, measured_at: datetime) -> list[PatternScored |
     return events
 
 
-def _files_below(root: Path) -> Iterator[Path]:
-    unreadable: list[OSError] = []
-    for directory, children, names in os.walk(root, onerror=unreadable.append):
-        is_environment = "pyvenv.cfg" in names and Path(directory) != root
-        children[:] = [] if is_environment else filter(_is_searched, children)
-        paths = [] if is_environment else [Path(directory, name) for name in names if name.endswith(".py")]
-        yield from filter(_is_file, paths)
-    # To open such a directory fails as to list it did: so it is reported and not passed over in silence.
-    yield from (Path(error.filename) for error in unreadable)
-
-
-def _is_searched(directory_name: str) -> bool:
-    return not directory_name.startswith(".") and directory_name not in SKIPPED_DIRECTORIES
-
-
-def _is_file(path: Path) -> bool:
-    try:
-        return path.is_file()
-    except OSError:
-        return True  # to open it will tell why not
-
-
-def _real(path: Path) -> Path:
-    """The path without links on the way to it; a link to a file is a file of its own."""
-    return path.parent.resolve() / path.name
-
-
-def _source(path: Path, root: Path) -> Source:
-    real = _real(path)
-    packages = list(takewhile(lambda directory: (directory / "__init__.py").exists(), real.parents))
-    start = root.resolve() if root.is_dir() else real.parent
-    if packages:
-        start = packages[-1].parent
-    inside = real.relative_to(start)
-    names = inside.with_suffix("").parts
-    module = ".".join(names[:-1] if names[-1] == "__init__" else names)
-    return Source(path, _storable(module), _storable(inside.as_posix()))
-
-
-def _storable(text: str) -> str:
-    """A file's name may hold bytes that are no UTF-8, as lone surrogates, which no database stores."""
-    return text.encode("utf-8", "backslashreplace").decode()
-
-
 def _read(path: Path) -> list[Definition]:
     """Read what a file defines, in the encoding it declares (PEP 263)."""
     content = path.read_bytes()
@@ -198,7 +140,7 @@ def _explain(error: Exception) -> str:
         case RecursionError() | MemoryError():
             return "nested too deeply, or too large"
         case _:
-            return _storable(str(error))
+            return storable(str(error))
 
 
 def _score(definition: Definition, name: str, location: str, measured_at: datetime) -> PatternScored:

@@ -1,23 +1,36 @@
 """How the tests of the scorer score code."""
 
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
+from itertools import chain
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from textwrap import dedent
 
 import pytest
 
-from pattern_metrics.publisher.scoring.scorer import WEIGHTS, UnreadableFile, score_paths
+from pattern_metrics.publisher.scoring.scorer import WEIGHTS, Result, score_sources
+from pattern_metrics.publisher.scoring.sources import find_sources
 from pattern_metrics.schemas.bands import band_of
 from pattern_metrics.schemas.pattern_scored import PatternScored, parse_event
 
 MEASURED_AT = datetime(2025, 1, 2, 3, 4, 5, tzinfo=UTC)
 
 
-def events_of(*paths: Path) -> list[PatternScored]:
-    results = list(score_paths(paths, measured_at=MEASURED_AT))
-    assert not [result for result in results if isinstance(result, UnreadableFile)]
-    return [result for result in results if isinstance(result, PatternScored)]
+def score_paths(
+    paths: Iterable[Path], *, root: Path | None = None, project: str | None = None
+) -> Iterator[Result]:
+    """What the search and the scorer give, in this order."""
+    found = find_sources(paths, root=root, project=project)
+    scored = score_sources(found.sources, measured_at=MEASURED_AT)
+    return chain(found.unreadable, chain.from_iterable(scored))
+
+
+def events_of(*paths: Path, root: Path | None = None, project: str | None = None) -> list[PatternScored]:
+    results = list(score_paths(paths, root=root, project=project))
+    events = [result for result in results if isinstance(result, PatternScored)]
+    assert events == results
+    return events
 
 
 def score_text(text: str) -> dict[str, PatternScored]:

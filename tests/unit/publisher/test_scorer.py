@@ -7,15 +7,17 @@ from pathlib import Path
 
 import pytest
 
-from pattern_metrics.publisher.scoring.scorer import (
-    NAME_CHARACTERS_MAX,
-    UnreadableFile,
-    find_sources,
-    score_file,
-    score_paths,
-)
+from pattern_metrics.publisher.scoring.scorer import NAME_CHARACTERS_MAX, score_file
+from pattern_metrics.publisher.scoring.sources import UnreadableFile, find_sources
 from pattern_metrics.schemas.pattern_scored import PatternScored
-from tests.unit.publisher.scoring import MEASURED_AT, assert_consistent, dimensions_of, events_of, score_text
+from tests.unit.publisher.scoring import (
+    MEASURED_AT,
+    assert_consistent,
+    dimensions_of,
+    events_of,
+    score_paths,
+    score_text,
+)
 
 STANDARD_LIBRARY = Path(sysconfig.get_paths()["stdlib"])
 STANDARD_LIBRARY_FILES = 150
@@ -72,11 +74,12 @@ def test_definitions_of_one_name_keep_their_own_ids_in_the_order_of_the_source()
 
 @pytest.fixture
 def tree(tmp_path: Path) -> Path:
-    """Two packages, one in the other, and a script outside of them."""
+    """A project of two packages, one in the other, and a script outside of them."""
     for name in ("pkg/__init__.py", "pkg/sub/__init__.py", "pkg/sub/mod.py", "scripts/run.py"):
         path = tmp_path / "tree" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(f"def {path.parent.name}(value):\n    return value + 1\n")
+    (tmp_path / "tree" / "pyproject.toml").touch()
     return tmp_path / "tree"
 
 
@@ -121,7 +124,7 @@ def test_other_peoples_code_and_what_is_no_source_are_not_searched_unless_given(
 
 def test_a_path_that_does_not_exist_is_an_error_before_anything_is_scored(tree: Path) -> None:
     with pytest.raises(FileNotFoundError, match="missing"):
-        score_paths([tree, tree / "missing"], measured_at=MEASURED_AT)
+        score_paths([tree, tree / "missing"])
 
 
 @pytest.mark.parametrize(
@@ -154,7 +157,7 @@ def test_a_file_that_does_not_parse_is_reported_and_the_others_are_scored(
     broken = tree / "pkg" / "broken.py"
     broken.write_bytes(content)
 
-    results = list(score_paths([tree], measured_at=MEASURED_AT))
+    results = list(score_paths([tree]))
 
     assert [result for result in results if isinstance(result, PatternScored)] == expected
     (report,) = [result for result in results if isinstance(result, UnreadableFile)]
@@ -163,7 +166,7 @@ def test_a_file_that_does_not_parse_is_reported_and_the_others_are_scored(
 
 
 def test_files_are_read_only_as_the_result_is_consumed(tree: Path) -> None:
-    results = score_paths([tree], measured_at=MEASURED_AT)
+    results = score_paths([tree])
     next(results)
     (tree / "scripts" / "run.py").unlink()
     *_, last = results
@@ -213,7 +216,7 @@ def test_an_elif_chain_of_any_length_is_scored(tmp_path: Path) -> None:
 
 
 def test_every_file_of_the_standard_library_is_scored_or_reported() -> None:
-    sources = find_sources([STANDARD_LIBRARY])
+    sources = find_sources([STANDARD_LIBRARY], root=STANDARD_LIBRARY).sources
     sample = sources[:: max(1, len(sources) // STANDARD_LIBRARY_FILES)]
     seen = set()
     for source in sample:
