@@ -6,14 +6,13 @@ import socket
 from collections.abc import Callable
 from contextlib import suppress
 
-import asyncpg
 import structlog
 from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
 from pattern_metrics.consumer.dashboard.page import Page
-from pattern_metrics.consumer.faults.diagnosis import Fault, diagnose
+from pattern_metrics.consumer.faults.diagnosis import Fault, diagnose_beyond_rows
 from pattern_metrics.consumer.http.listening import address_of
 from pattern_metrics.consumer.http.server import serving_routes
 from pattern_metrics.consumer.settings import DashboardSettings
@@ -24,7 +23,7 @@ logger = structlog.get_logger()
 async def serve_alone(
     settings: DashboardSettings, listener: socket.socket, started: Callable[[str], None]
 ) -> None:
-    """Serve until SIGTERM or SIGINT. An outage of the database is shown by the page, and no reason to end.
+    """Serve until SIGTERM or SIGINT. The page shows what is wrong with the database, until it is mended.
 
     Args:
         settings: where the database is.
@@ -32,7 +31,7 @@ async def serve_alone(
         started: told the address.
 
     Raises:
-        asyncpg.PostgresError: the database is not as the page needs it.
+        Exception: the database fails in a way that is neither an outage nor the operator's to mend.
     """
     page = Page(settings)
     await _check(page)
@@ -53,8 +52,8 @@ async def serve_alone(
 async def _check(page: Page) -> None:
     try:
         await page.check()
-    except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as error:
-        diagnosis = diagnose(error)
-        if diagnosis.fault is not Fault.WEATHER:
+    except Exception as error:
+        diagnosis = diagnose_beyond_rows(error)
+        if diagnosis.fault not in {Fault.WEATHER, Fault.SETUP}:
             raise
         logger.warning("not_ready", component="postgresql", error=type(error).__name__, hint=diagnosis.hint)

@@ -92,14 +92,44 @@ async def test_no_port_at_all_is_told_in_one_line(database_command: CommandLine)
     assert refused.stderr.startswith("error: HTTP_PORT: ")
 
 
-async def test_a_database_without_the_tables_is_told_with_the_remedy(
+async def test_a_database_without_the_tables_is_waited_for_and_the_page_says_so(
     database_command: CommandLine, database_url: str
 ) -> None:
-    refused = await database_command.run("dashboard", http_port=free_port(), database_url=database_url)
+    scraper = Scraper(free_port())
 
-    assert refused.code == 2
-    assert len(refused.stderr.splitlines()) == 1
-    assert "pattern-metrics migrate up" in refused.stderr
+    async with database_command.watched(
+        "dashboard", http_port=scraper.port, database_url=database_url
+    ) as dashboard:
+        await dashboard.wait_for("not_ready.*pattern-metrics migrate up(.|\n)*the page is at")
+        empty = await scraper.ask("/api/patterns")
+        (await database_command.run("migrate", "up", database_url=database_url)).succeeded()
+
+        async def is_there() -> bool:
+            return (await scraper.ask("/api/patterns")).status == 200
+
+        await eventually(is_there, deadline_seconds=SECONDS_MAX)
+
+    assert (empty.status, empty.json["error"]) == (503, "database")
+    assert "a table is missing: run `pattern-metrics migrate up`" in empty.json["hint"]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "hint"),
+    [("-absent", "create it"), ("?foo=bar", "check the parameters")],
+    ids=["database", "parameter"],
+)
+async def test_a_database_that_an_operator_has_to_mend_is_waited_for(
+    database_command: CommandLine, migrated_database_url: str, wrong: str, hint: str
+) -> None:
+    scraper = Scraper(free_port())
+    url = f"{migrated_database_url}{wrong}"
+
+    async with database_command.watched("dashboard", http_port=scraper.port, database_url=url) as dashboard:
+        await dashboard.wait_for("the page is at")
+        answer = await scraper.ask("/api/patterns")
+
+    assert (answer.status, answer.json["error"]) == (503, "database")
+    assert hint in answer.json["hint"]
 
 
 async def test_a_database_that_is_away_is_waited_for(
