@@ -5,7 +5,7 @@ import os
 from collections.abc import Mapping
 from typing import Annotated, Any, Final, Literal, TypeVar
 
-from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsError
 
 from pattern_metrics.consumer.database_url import parse_database_url
@@ -32,6 +32,13 @@ class LogSettings(BaseSettings):
     log_format: Literal["console", "json"] | None = Field(
         default=None, description="console or json; without it, console on a terminal, else json."
     )
+
+    @field_validator("log_level", "log_format", mode="before")
+    @classmethod
+    def _take_any_case(cls, value: object, field: ValidationInfo) -> object:
+        if not isinstance(value, str):
+            return value
+        return value.upper() if field.field_name == "log_level" else value.lower()
 
 
 class DatabaseSettings(BaseSettings):

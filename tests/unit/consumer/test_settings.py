@@ -1,6 +1,7 @@
 """The settings of DESIGN.md: their defaults, where they come from, and how a wrong one is told."""
 
 import traceback
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -70,6 +71,19 @@ def test_a_setting_has_its_default(field: str, default: Any, monkeypatch: pytest
 
 def test_the_log_level_has_its_default() -> None:
     assert load(LogSettings) == LogSettings(log_level="INFO", log_format=None)
+
+
+@pytest.mark.parametrize("spell", [str.lower, str.upper, str.title, str.swapcase])
+@pytest.mark.parametrize("level", ["DEBUG", "INFO", "WARNING", "ERROR"])
+@pytest.mark.parametrize("form", ["console", "json"])
+def test_level_and_form_of_the_log_are_taken_in_any_case(
+    level: str, form: str, spell: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    set_environment(monkeypatch, LOG_LEVEL=spell(level), LOG_FORMAT=spell(form))
+
+    settings = load(LogSettings)
+
+    assert (settings.log_level, settings.log_format) == (level, form)
 
 
 def test_each_setting_is_described() -> None:
@@ -182,7 +196,7 @@ def test_a_wrong_setting_is_told_in_one_line_that_names_it_and_not_its_value(
 
 
 @pytest.mark.parametrize(
-    ("name", "wrong"), [("LOG_LEVEL", SECRET), ("LOG_LEVEL", "info"), ("LOG_FORMAT", "xml")]
+    ("name", "wrong"), [("LOG_LEVEL", SECRET), ("LOG_LEVEL", "loud"), ("LOG_FORMAT", "xml")]
 )
 def test_a_wrong_setting_of_the_log_is_named(name: str, wrong: str, monkeypatch: pytest.MonkeyPatch) -> None:
     set_environment(monkeypatch, **{name: wrong})
