@@ -25,6 +25,7 @@ class PartitionStatus:
         next_offset: the next offset to be written; None where the group has not begun.
         end: the log's end; the last stable offset, which is what a reader can reach.
         lag: offsets between the two; they may have holes.
+        beyond_end: offsets by which `next_offset` lies beyond the end: the log was truncated or recreated.
     """
 
     topic: str
@@ -32,6 +33,7 @@ class PartitionStatus:
     next_offset: int | None
     end: int
     lag: int
+    beyond_end: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +66,7 @@ class Status:
         """For a program."""
         return {
             "lag": self.lag,
+            "beyond_end": sum(partition.beyond_end for partition in self.partitions),
             "patterns": self.patterns,
             "dead_letters": sum(self.dead_letters.values()),
             "dead_letters_by_reason": self.dead_letters,
@@ -94,7 +97,6 @@ async def read_status(settings: WorkerSettings) -> Status:
     """
     database_url = settings.database_url.get_secret_value()
     revision = await migration_status(database_url)
-    beginnings, ends = await read_bounds(settings)
     identities, group = await topic_ids(settings), settings.kafka_group_id
     progress = dict[Partition, int]()
     # A reader may lack the right to what a store prepares.
@@ -103,11 +105,13 @@ async def read_status(settings: WorkerSettings) -> Status:
         for topic, topic_id in identities.items():
             progress |= await reading.progress(group, topic, topic_id)
         [row] = await connection.fetch(statement("select_status"), group, list(identities))
+    beginnings, ends = await read_bounds(settings)  # after the progress, which a worker moves on meanwhile
     partitions = []
     for tp, end in sorted(ends.items()):
         next_offset = progress.get(tp)
-        lag = max(0, end - (beginnings[tp] if next_offset is None else next_offset))
-        partitions.append(PartitionStatus(tp.topic, tp.partition, next_offset, end, lag))
+        behind = end - (beginnings[tp] if next_offset is None else next_offset)
+        lag, beyond_end = max(0, behind), max(0, -behind)
+        partitions.append(PartitionStatus(tp.topic, tp.partition, next_offset, end, lag, beyond_end))
     return Status(
         partitions=partitions,
         patterns=row["patterns"],

@@ -199,3 +199,20 @@ async def test_status_that_is_watched_by_a_program_comes_as_lines(real_command: 
 
     assert [json.loads(line)["lag"] for line in watched.succeeded().stdout.splitlines()] == [0, 0]
     assert watched.stderr == ""
+
+
+async def test_status_reports_a_position_beyond_the_end_of_the_log(
+    real_command: CommandLine, real_settings: WorkerSettings
+) -> None:
+    await send(real_settings, [an_event(number).to_json() for number in range(5)])
+    (await real_command.run("consume", "--until-caught-up")).succeeded()
+    sound = (await real_command.run("status")).succeeded().stdout.decode()
+    await fetch(real_settings, "UPDATE ingest_progress SET next_offset = 12 WHERE partition = 0 RETURNING 1")
+
+    found = (await real_command.run("status", "--json")).succeeded().json
+    shown = (await real_command.run("status", columns=120)).succeeded().stdout.decode()
+
+    assert (found["lag"], found["beyond_end"]) == (0, 7)
+    assert "beyond" not in sound
+    assert "the position lies beyond the log's end in partition 0" in shown
+    assert "7 beyond the end" in shown
