@@ -60,7 +60,7 @@ def _opened(before: Any, mode: str) -> Any:
     """A standard stream as Python opens it, for what its descriptor is now."""
     number = before.fileno()
     is_buffered_by_line = number == 2 or os.isatty(number)
-    return open(
+    stream: Any = open(  # noqa: SIM115 - as long as the process lives
         number,
         mode,
         buffering=1 if is_buffered_by_line else -1,
@@ -68,6 +68,8 @@ def _opened(before: Any, mode: str) -> Any:
         errors=before.errors,
         closefd=False,
     )
+    stream.buffer.raw.name = before.name
+    return stream
 
 
 def import_all() -> None:
