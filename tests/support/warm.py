@@ -65,8 +65,8 @@ async def create_process(
         ours, connection = socket.socketpair()
         its.enter_context(connection)
         socket.send_fds(_orders(str(command[0])), [b"."], [*streams, connection.fileno()])
+        ours.sendall(json.dumps(order).encode() + b"\n")
     reader, writer = await asyncio.open_connection(sock=ours)
-    writer.write(json.dumps(order).encode() + b"\n")
     pid = int(await reader.readline())
     return _WarmProcess(pid, reader, writer, pipes)
 
