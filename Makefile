@@ -40,8 +40,12 @@ format: install ## Format the code and mend what ruff can
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-test: check ## Check, then every test on both brokers (PYTEST_ARGS="-k name" for some)
-	$(BIN)/pytest --numprocesses 4 --dist worksteal $(PYTEST_ARGS)
+test: install ## Every test on both brokers, and `check` beside them (PYTEST_ARGS="-k name" for some)
+	@checked=$$(mktemp); trap 'kill $$! 2>/dev/null || true; rm -f "$$checked"' EXIT; \
+	$(MAKE) --no-print-directory check >"$$checked" 2>&1 & \
+	$(BIN)/pytest --numprocesses 6 --dist worksteal $(PYTEST_ARGS) && tests=0 || tests=$$?; \
+	if wait $$!; then exit $$tests; fi; \
+	cat "$$checked" >&2; exit 1
 
 torture: install ## Faults drawn from a seed, several at a time: does the table stay the fold? (SECONDS=… SEED=…)
 	$(BIN)/python -m tests.adversity --seconds $(SECONDS) $(if $(SEED),--seed $(SEED))

@@ -4,6 +4,7 @@ pytest_plugins = [
     "tests.support.hypothesis_profiles",
     "tests.support.memory",
     "tests.support.order",
+    "tests.support.shared",
     "tests.support.installation",
     "tests.support.postgres",
     "tests.support.kafka",

@@ -36,7 +36,8 @@ def real_broker(request: pytest.FixtureRequest) -> Broker:
         case "embedded":
             pytest.skip("needs Apache Kafka: --kafka=apache")
         case "auto" | "apache":
-            return Broker("apache", request.getfixturevalue("apache_kafka").bootstrap_servers)
+            broker: Broker = request.getfixturevalue("apache_kafka")
+            return broker
         case address:
             return Broker("external", address)
 

@@ -13,10 +13,11 @@ from uuid import UUID, uuid4
 import pytest
 
 from pattern_metrics import pattern_id_of
-from pattern_metrics.consumer.demo.embedded import EmbeddedBroker, free_port
+from pattern_metrics.consumer.demo.embedded import free_port
 from pattern_metrics.consumer.settings import WorkerSettings
 from tests.support.command import SECONDS_MAX, CommandLine, Finished, environment_of
 from tests.support.installation import ROOT, Built, build, link, required, unprivileged
+from tests.support.kafka import Broker
 from tests.support.pipeline import an_event, expected_table, table, worker_settings
 from tests.support.scraping import Scraper
 from tests.support.waiting import eventually
@@ -126,7 +127,7 @@ def test_the_wheel_from_the_sdist_is_the_wheel_from_the_checkout(built: Built, t
 
 
 async def test_the_installed_worker_needs_no_rights_no_home_and_no_place_to_write(
-    installed: Path, database_url: str, embedded_broker: EmbeddedBroker, open_directory: Path
+    installed: Path, database_url: str, embedded_broker: Broker, open_directory: Path
 ) -> None:
     settings = worker_settings(embedded_broker.bootstrap_servers, f"test-{uuid4().hex}", database_url)
     program: list[str | Path] = [*unprivileged(), installed / "pattern-metrics"]
@@ -182,7 +183,7 @@ async def test_an_agent_publishes_from_a_project_with_folders_of_our_names(
 
 
 async def test_the_commands_run_in_a_folder_that_holds_folders_of_our_names(
-    worker_only: Path, project: Path, database_url: str, embedded_broker: EmbeddedBroker
+    worker_only: Path, project: Path, database_url: str, embedded_broker: Broker
 ) -> None:
     """`python -m` puts the working directory before everything else, Alembic's imports included."""
     settings = worker_settings(embedded_broker.bootstrap_servers, f"test-{uuid4().hex}", database_url)

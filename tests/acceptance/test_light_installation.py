@@ -11,8 +11,8 @@ import pytest
 import typer
 
 from pattern_metrics.consumer.cli.app import app
-from pattern_metrics.consumer.demo.embedded import EmbeddedBroker
 from tests.support.command import PROGRAM, CommandLine, Finished, environment_of
+from tests.support.kafka import Broker
 from tests.support.pipeline import an_event, catch_up, expected_table, table, worker_settings
 
 LIGHT = {"score", "publish", "schema", "topic create"}
@@ -135,7 +135,7 @@ async def test_the_help_of_each_command_needs_no_extra(light_command: CommandLin
 
 
 async def test_the_light_commands_score_publish_and_create_a_topic(
-    light: Path, tmp_path: Path, migrated_database_url: str, embedded_broker: EmbeddedBroker
+    light: Path, tmp_path: Path, migrated_database_url: str, embedded_broker: Broker
 ) -> None:
     topic = f"test-{uuid4().hex}"
     settings = worker_settings(embedded_broker.bootstrap_servers, topic, migrated_database_url)

@@ -4,11 +4,10 @@ import json
 import random
 from pathlib import Path
 
-from pattern_metrics.consumer.demo.embedded import EmbeddedBroker
 from pattern_metrics.consumer.settings import WorkerSettings
 from pattern_metrics.schemas.pattern_scored import PatternScored
 from tests.support.command import PROGRAM, CommandLine
-from tests.support.kafka import create_topic
+from tests.support.kafka import Broker, create_topic
 from tests.support.pipeline import an_event, dead_letters, expected_table, fetch, send, table
 from tests.support.topics import configure
 
@@ -62,7 +61,7 @@ async def test_a_file_published_twice_adds_no_measurement_and_writes_no_row(
 
 
 async def test_a_broker_without_idempotence_is_told_in_one_line(
-    tmp_path: Path, embedded_broker: EmbeddedBroker
+    tmp_path: Path, embedded_broker: Broker
 ) -> None:
     servers = embedded_broker.bootstrap_servers
     topic = await create_topic(servers)

@@ -2,10 +2,9 @@
 
 import asyncpg
 
-from pattern_metrics.consumer.demo.embedded import EmbeddedBroker
 from pattern_metrics.consumer.operations.migration import migrate_up
 from pattern_metrics.migrations.revisions import REVISIONS
-from tests.support.kafka import create_topic
+from tests.support.kafka import Broker, create_topic
 from tests.support.pipeline import (
     an_event,
     dead_letters,
@@ -43,7 +42,7 @@ async def add_what_a_later_revision_may(database_url: str) -> None:
 
 
 async def test_a_worker_that_runs_writes_on_while_the_schema_grows(
-    embedded_broker: EmbeddedBroker, database_url: str
+    embedded_broker: Broker, database_url: str
 ) -> None:
     topic = await create_topic(embedded_broker.bootstrap_servers)
     settings = worker_settings(embedded_broker.bootstrap_servers, topic, database_url)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pattern_metrics.consumer.demo.embedded import HOST, EmbeddedBroker
+from pattern_metrics.consumer.demo.embedded import HOST
 from pattern_metrics.consumer.settings import WorkerSettings
 from tests.security.conftest import (
     PASSWORD,
@@ -20,7 +20,7 @@ from tests.security.conftest import (
     wait_until_written,
 )
 from tests.support.command import CommandLine, environment_of
-from tests.support.kafka import create_topic
+from tests.support.kafka import Broker, create_topic
 from tests.support.pipeline import expected_table, table, worker_settings
 from tests.support.postgres import new_database
 
@@ -66,7 +66,7 @@ async def scene(
     secured_postgres: SecuredPostgres,
     secured_template: str,
     authorities: Authorities,
-    embedded_broker: EmbeddedBroker,
+    embedded_broker: Broker,
     tmp_path: Path,
 ) -> AsyncIterator[Scene]:
     async with new_database(secured_postgres.server, secured_template) as database_url:

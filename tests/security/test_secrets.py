@@ -210,14 +210,8 @@ async def run(command: CommandLine, arguments: list[str], stdin: bytes) -> tuple
     (command.directory / "stdin").write_bytes(stdin)
     printed = command.directory / "printed"
     with printed.open("wb") as output, (command.directory / "stdin").open("rb") as source:
-        process = await asyncio.create_subprocess_exec(
-            PROGRAM,
-            *arguments,
-            cwd=command.directory,
-            env=command._environment({}),
-            stdin=source,
-            stdout=output,
-            stderr=output,
+        process = await command.create_process(
+            PROGRAM, *arguments, settings={}, stdin=source, stdout=output, stderr=output
         )
     ending = asyncio.ensure_future(process.wait())
     await eventually(

@@ -6,6 +6,7 @@ import os
 import re
 import signal
 import sys
+from asyncio.subprocess import DEVNULL, PIPE
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
@@ -14,13 +15,19 @@ from typing import Any
 
 from pydantic import SecretStr
 
-from pattern_metrics.consumer.settings import WorkerSettings
+from pattern_metrics.consumer.settings import LogSettings, WorkerSettings
+from tests.support import warm
 from tests.support.waiting import eventually
 
 PROGRAM = Path(sys.executable).with_name("pattern-metrics")
 
 SECONDS_MAX = 120.0
 """How long anything may take that a test waits for; generous, as the machine may be busy."""
+
+READ_AT_RUN = {"TERM", "COLUMNS", "LINES"} | {
+    name.upper() for settings in (LogSettings, WorkerSettings) for name in settings.model_fields
+}
+"""The variables of a run's environment that no import looks at."""
 
 _COLOURS = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
@@ -62,11 +69,13 @@ class CommandLine:
         directory: where.
         environment: that.
         program: what `worker` runs.
+        is_warm: whether the program may have been imported before: see `warm`.
     """
 
     directory: Path
     environment: Mapping[str, str] = field(default_factory=dict)
     program: Sequence[str | Path] = (PROGRAM,)
+    is_warm: bool = True
 
     async def run(self, *arguments: str | Path, stdin: bytes = b"", **settings: object) -> Finished:
         """Run a command to its end; `settings` by their names in lower case."""
@@ -92,26 +101,34 @@ class CommandLine:
         finally:
             await _reap(process)
 
-    async def _start(self, *command: str | Path, **settings: object) -> asyncio.subprocess.Process:
-        return await asyncio.create_subprocess_exec(
-            *command,
-            cwd=self.directory,
-            env=self._environment(settings),
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-        )
+    async def _start(self, *command: str | Path, **settings: object) -> warm.Process:
+        return await self.create_process(*command, settings=settings, stdin=PIPE, stdout=PIPE, stderr=PIPE)
+
+    async def create_process(
+        self, *command: str | Path, settings: Mapping[str, object], **options: Any
+    ) -> warm.Process:
+        """Start a process; the warm program does for a run whose imports could see nothing of their own.
+
+        Args:
+            command: the program, and what it is told.
+            settings: by their names in lower case.
+            options: its streams, as `asyncio.create_subprocess_exec` takes them.
+        """
+        base = {"PATH": f"{PROGRAM.parent}:{os.defpath}", "HOME": str(self.directory), "LC_ALL": "C.UTF-8"}
+        own = dict(self.environment) | {name.upper(): _text(value) for name, value in settings.items()}
+        is_warm = self.is_warm and command[0] == PROGRAM and own.keys() <= READ_AT_RUN
+        create = warm.create_process if is_warm else asyncio.create_subprocess_exec
+        return await create(*command, cwd=self.directory, env=base | own, **options)
 
     @asynccontextmanager
     async def watched(self, *arguments: str | Path, **settings: object) -> AsyncIterator["Watched"]:
         """Run a command in a terminal; killed at the end of the block, if it still runs."""
         ours, its = os.openpty()
         try:
-            process = await asyncio.create_subprocess_exec(
+            process = await self.create_process(
                 PROGRAM,
                 *arguments,
-                cwd=self.directory,
-                env=self._environment({"term": "xterm", "columns": 200, "lines": 50, **settings}),
+                settings={"term": "xterm", "columns": 200, "lines": 50, **settings},
                 stdin=its,
                 stdout=its,
                 stderr=its,
@@ -130,14 +147,13 @@ class CommandLine:
         """`pattern-metrics consume` in the background; killed at the end of the block, if it still runs."""
         log = self.directory / f"worker-{len(list(self.directory.glob('worker-*')))}.log"
         with log.open("wb") as stderr:
-            process = await asyncio.create_subprocess_exec(
+            process = await self.create_process(
                 *self.program,
                 "consume",
                 *arguments,
-                cwd=self.directory,
-                env=self._environment({"log_format": "json", **settings}),
-                stdin=asyncio.subprocess.DEVNULL,
-                stdout=asyncio.subprocess.DEVNULL,
+                settings={"log_format": "json", **settings},
+                stdin=DEVNULL,
+                stdout=DEVNULL,
                 stderr=stderr,
             )
         try:
@@ -145,14 +161,8 @@ class CommandLine:
         finally:
             await _reap(process)
 
-    def _environment(self, settings: Mapping[str, object]) -> dict[str, str]:
-        base = {"PATH": f"{PROGRAM.parent}:{os.defpath}", "HOME": str(self.directory), "LC_ALL": "C.UTF-8"}
-        return (
-            base | dict(self.environment) | {name.upper(): _text(value) for name, value in settings.items()}
-        )
 
-
-async def _finish(process: asyncio.subprocess.Process, stdin: bytes = b"") -> Finished:
+async def _finish(process: warm.Process, stdin: bytes = b"") -> Finished:
     try:
         async with asyncio.timeout(SECONDS_MAX):
             stdout, stderr = await process.communicate(stdin)
@@ -162,7 +172,7 @@ async def _finish(process: asyncio.subprocess.Process, stdin: bytes = b"") -> Fi
     return Finished(process.returncode, stdout, stderr.decode())
 
 
-async def _reap(process: asyncio.subprocess.Process) -> None:
+async def _reap(process: warm.Process) -> None:
     if process.returncode is None:
         process.kill()
         await process.wait()
@@ -172,7 +182,7 @@ async def _reap(process: asyncio.subprocess.Process) -> None:
 class Watched:
     """A command that runs in a terminal, and what the terminal was given."""
 
-    process: asyncio.subprocess.Process
+    process: warm.Process
     terminal: int
     screen: str = ""
 
@@ -199,7 +209,7 @@ class Watched:
 class WorkerProcess:
     """A worker that runs meanwhile."""
 
-    process: asyncio.subprocess.Process
+    process: warm.Process
     log: Path
 
     @property

@@ -7,12 +7,15 @@ import sys
 import tempfile
 import venv
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import Distribution, distribution
 from pathlib import Path
 
 import pytest
 from packaging.requirements import Requirement
+
+from tests.support.shared import shared
 
 ROOT = Path(__file__).parents[2]
 PROJECT = "pattern-metrics"
@@ -96,12 +99,19 @@ def unprivileged() -> list[str]:
     ]
 
 
+@contextmanager
+def _distribution() -> Iterator[str]:
+    """The directory of what was built."""
+    with tempfile.TemporaryDirectory() as name:
+        build(Path(name))
+        yield name
+
+
 @pytest.fixture(scope="session")
-def built(tmp_path_factory: pytest.TempPathFactory) -> Built:
-    directory = tmp_path_factory.mktemp("dist")
-    build(directory)
-    [sdist], [wheel] = directory.glob("*.tar.gz"), directory.glob("*.whl")
-    return Built(sdist, wheel)
+def built(pytestconfig: pytest.Config) -> Iterator[Built]:
+    with shared(pytestconfig, _distribution) as name:
+        [sdist], [wheel] = Path(name).glob("*.tar.gz"), Path(name).glob("*.whl")
+        yield Built(sdist, wheel)
 
 
 @pytest.fixture(scope="session")

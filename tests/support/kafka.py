@@ -24,6 +24,7 @@ from pattern_metrics.consumer.demo.embedded import (
     free_port,
     kafka_answers,
 )
+from tests.support.shared import shared
 from tests.support.waiting import eventually
 
 NODES: Final = (1, 2, 3)
@@ -316,29 +317,39 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         metafunc.parametrize("broker", brokers, indirect=True, scope="session")
 
 
-@pytest.fixture(scope="session")
-def embedded_broker() -> Iterator[EmbeddedBroker]:
+@contextmanager
+def _embedded_broker() -> Iterator[str]:
     with EmbeddedBroker() as server:
-        yield server
+        yield server.bootstrap_servers
+
+
+@contextmanager
+def _apache_kafka() -> Iterator[str]:
+    with ApacheKafka() as server:
+        yield server.bootstrap_servers
 
 
 @pytest.fixture(scope="session")
-def apache_kafka() -> Iterator[ApacheKafka]:
+def embedded_broker(pytestconfig: pytest.Config) -> Iterator[Broker]:
+    with shared(pytestconfig, _embedded_broker) as bootstrap_servers:
+        yield Broker("embedded", bootstrap_servers)
+
+
+@pytest.fixture(scope="session")
+def apache_kafka(pytestconfig: pytest.Config) -> Iterator[Broker]:
     _skip_without_java()
-    with ApacheKafka() as server:
-        yield server
+    with shared(pytestconfig, _apache_kafka) as bootstrap_servers:
+        yield Broker("apache", bootstrap_servers)
 
 
 @pytest.fixture(scope="session")
 def broker(request: pytest.FixtureRequest) -> Broker:
     """Each broker that `--kafka` names, one after the other."""
-    match request.param:
-        case "embedded":
-            return Broker("embedded", request.getfixturevalue("embedded_broker").bootstrap_servers)
-        case "apache":
-            return Broker("apache", request.getfixturevalue("apache_kafka").bootstrap_servers)
-        case address:
-            return Broker("external", address)
+    fixtures = {"embedded": "embedded_broker", "apache": "apache_kafka"}
+    if request.param not in fixtures:
+        return Broker("external", request.param)
+    broker: Broker = request.getfixturevalue(fixtures[request.param])
+    return broker
 
 
 @pytest.fixture(scope="module")

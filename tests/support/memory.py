@@ -4,6 +4,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -22,11 +23,18 @@ def _is_usable() -> bool:
     )
 
 
+@contextmanager
+def files_in_memory() -> Iterator[None]:
+    """Let temporary files be made there, for as long as a block."""
+    with pytest.MonkeyPatch.context() as patch:
+        if "TMPDIR" not in os.environ and _is_usable():
+            patch.setattr(tempfile, "tempdir", str(_MEMORY))
+        yield
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _temporary_files_in_memory(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """What a run removes at its end; `tmp_path`, which it keeps, is chosen before and stays on the disk."""
     tmp_path_factory.getbasetemp()
-    with pytest.MonkeyPatch.context() as patch:
-        if "TMPDIR" not in os.environ and _is_usable():
-            patch.setattr(tempfile, "tempdir", str(_MEMORY))
+    with files_in_memory():
         yield
