@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pattern_metrics import PatternScored, pattern_id_of
-from pattern_metrics.publisher.scoring.scorer import find_sources, score_file
+from pattern_metrics.publisher.scoring.scorer import score_file
+from pattern_metrics.publisher.scoring.sources import find_sources
 from tests.support.events import NOW
 
 NAMES = st.text(st.characters(exclude_categories=["Cs"]), min_size=1)
@@ -54,7 +55,7 @@ def test_an_empty_name_is_refused() -> None:
 def test_the_scorer_gives_each_definition_the_identity_of_its_name(tmp_path: Path) -> None:
     source = "class Invoice:\n    def total(self): ...\n\nasync def send(): ...\n"
     tmp_path.joinpath("billing.py").write_text(source, encoding="utf-8")
-    [found] = find_sources([tmp_path])
+    [found] = find_sources([tmp_path]).sources
     events = [event for event in score_file(found, measured_at=NOW) if isinstance(event, PatternScored)]
 
     assert {event.pattern_id: event.metadata["name"] for event in events} == {
