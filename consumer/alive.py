@@ -11,7 +11,7 @@ from typing import Final
 
 from dotenv import dotenv_values
 
-HOST: Final = "127.0.0.1"
+DEFAULT_HOST: Final = "127.0.0.1"
 PORT: Final = 8080
 SECONDS_MAX: Final = 5.0
 """How long it may take to connect, and to answer."""
@@ -30,7 +30,7 @@ def address() -> tuple[str, int]:
         for name, value in source.items()
         if value
     }
-    return given.get("HTTP_HOST", HOST), int(given.get("HTTP_PORT", PORT))
+    return given.get("HTTP_HOST", DEFAULT_HOST), int(given.get("HTTP_PORT", PORT))
 
 
 def is_alive(host: str, port: int) -> bool:

@@ -163,7 +163,7 @@ def backfill(
     """
     from pattern_metrics.consumer.operations.backfill import BackfillRules
     from pattern_metrics.consumer.operations.backfill import backfill as backfill_source
-    from pattern_metrics.consumer.operations.measurement_files import Source
+    from pattern_metrics.consumer.operations.measurement_files import MeasurementSource
     from pattern_metrics.consumer.postgres.shadow import open_store
     from pattern_metrics.consumer.settings import DatabaseSettings
     from pattern_metrics.schemas.settings.clock import ClockSettings
@@ -172,7 +172,7 @@ def backfill(
     settings, clock = load_settings(DatabaseSettings, database_url), load_settings(ClockSettings)
     start_logging()
     total, measurements = input_size(file), read_file(file)
-    source = Source.of(Path(file.name), measurements)
+    source = MeasurementSource.of(Path(file.name), measurements)
     rules = BackfillRules(clock.accepted_until(), limit, min_confidence, batch_size, delay)
     store = open_store(settings, dry_run=dry_run)
     with progress_bar("backfilling", total=total) as bar:

@@ -7,7 +7,7 @@ import asyncpg
 
 from pattern_metrics.consumer.postgres.connection import Connection, connect_to_any
 
-CONNECTIONS_MAX: Final = 2
+READER_CONNECTIONS_MAX: Final = 2
 IDLE_SECONDS_MAX: Final = 60.0
 """How long a connection is kept that nobody needs: a page that nobody looks at costs nothing."""
 
@@ -36,7 +36,7 @@ class Database:
     def __init__(self, database_url: str) -> None:
         self._database_url = database_url
         self._idle: list[tuple[Connection, asyncio.TimerHandle]] = []
-        self._slots = asyncio.Semaphore(CONNECTIONS_MAX)
+        self._slots = asyncio.Semaphore(READER_CONNECTIONS_MAX)
 
     async def fetch(self, statement: str, *arguments: object) -> list[asyncpg.Record]:
         """Run a statement.

@@ -10,7 +10,7 @@ from contextlib import AbstractContextManager, asynccontextmanager, nullcontext,
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, Final, TypeAlias
+from typing import Final
 
 import asyncpg
 from aiokafka import AIOKafkaProducer
@@ -26,6 +26,7 @@ from pattern_metrics.consumer.http.listening import address_of, take_port
 from pattern_metrics.consumer.http.probes import serving
 from pattern_metrics.consumer.kafka.broker import create_topic
 from pattern_metrics.consumer.operations.migration import migrate_up
+from pattern_metrics.consumer.postgres.connection import Connection
 from pattern_metrics.consumer.settings import HttpSettings, WorkerSettings, load
 from pattern_metrics.consumer.worker.worker import Worker
 from pattern_metrics.publisher.client import ScorePublisher
@@ -41,8 +42,6 @@ READ_SECONDS_MAX: Final = 60.0
 _LEFT_OUT: Final = frozenset({"test", "tests", "idlelib", "lib2to3"})
 _BAR_WIDTH: Final = 40
 _SHOWN: Final = 5
-
-Connection: TypeAlias = "asyncpg.Connection[Any]"
 
 
 class DemoError(Exception):

@@ -11,7 +11,7 @@ from pattern_metrics.consumer.faults.health import Health
 T = TypeVar("T")
 
 BACKOFF_SECONDS_INITIAL = 0.2
-BACKOFF_SECONDS_MAX = 10.0
+RETRY_SECONDS_MAX = 10.0
 
 
 WEATHER: Final = frozenset({Fault.WEATHER})
@@ -52,7 +52,7 @@ async def persevere(
 
     retrying = AsyncRetrying(
         retry=retry_if_exception(is_passing),
-        wait=wait_random_exponential(multiplier=BACKOFF_SECONDS_INITIAL, max=BACKOFF_SECONDS_MAX),
+        wait=wait_random_exponential(multiplier=BACKOFF_SECONDS_INITIAL, max=RETRY_SECONDS_MAX),
         before_sleep=report,
         reraise=True,
     )

@@ -14,7 +14,7 @@ from starlette.routing import BaseRoute, Route
 from pattern_metrics.consumer.http.server import Site, serving_routes
 from pattern_metrics.consumer.records.offsets import Partition
 from pattern_metrics.consumer.stopping import cancel
-from pattern_metrics.consumer.telemetry.metric_table import CONTENT_TYPE
+from pattern_metrics.consumer.telemetry.metric_table import METRICS_CONTENT_TYPE
 from pattern_metrics.consumer.telemetry.metrics import Lag
 from pattern_metrics.consumer.timing import TIMING, Timing
 
@@ -102,6 +102,6 @@ def _probes(is_alive: Callable[[], bool], health: Readiness, metrics: MetricsRep
         return JSONResponse({"ready": not obstacles, "obstacles": obstacles}, 503 if obstacles else 200)
 
     async def scrape(_: Request) -> Response:
-        return Response(metrics.render(health.obstacles), media_type=CONTENT_TYPE)
+        return Response(metrics.render(health.obstacles), media_type=METRICS_CONTENT_TYPE)
 
     return [Route("/livez", livez), Route("/readyz", readyz), Route("/metrics", scrape)]

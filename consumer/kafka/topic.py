@@ -22,7 +22,7 @@ from pattern_metrics.consumer.stopping import end_within
 logger = structlog.get_logger()
 
 POLL_MS: Final = 500
-STOP_SECONDS_MAX: Final = 10
+READER_STOP_SECONDS_MAX: Final = 10
 
 Advance = Callable[[int, int], None]
 """Told how many offsets are done with, and of how many."""
@@ -88,7 +88,7 @@ async def read_bounds(
         await consumer.start()
         return await consumer.beginning_offsets(partitions), await consumer.end_offsets(partitions)
     finally:
-        await end_within(STOP_SECONDS_MAX, consumer.stop())
+        await end_within(READER_STOP_SECONDS_MAX, consumer.stop())
 
 
 async def read_topic(
@@ -149,7 +149,7 @@ async def read_topic(
             done += await consumer.position(tp) - starts[tp]
             consumer.pause(tp)
     finally:
-        await end_within(STOP_SECONDS_MAX, consumer.stop())
+        await end_within(READER_STOP_SECONDS_MAX, consumer.stop())
 
 
 async def _partitions(settings: WorkerSettings, which: Slice) -> list[TopicPartition]:

@@ -13,14 +13,14 @@ from pattern_metrics.consumer.faults.retrying import WEATHER, persevere
 from pattern_metrics.consumer.ingestion import store_batch
 from pattern_metrics.consumer.operations.files.refusals import Refusals
 from pattern_metrics.consumer.operations.files.source import BrokenSourceError
-from pattern_metrics.consumer.operations.measurement_files import Source
+from pattern_metrics.consumer.operations.measurement_files import MeasurementSource
 from pattern_metrics.consumer.postgres.store import Store
 from pattern_metrics.consumer.records.accounting import Accounting
 from pattern_metrics.consumer.records.batch import BATCH_BYTES_MAX, Batch, batch_of, decode_batch, size_of
 from pattern_metrics.consumer.records.record import Accepted, Rejected, StoredRecord
 from pattern_metrics.schemas.pattern_scored import Measurement, PatternScored
 
-BATCH_RECORDS: Final = 1000
+BACKFILL_RECORDS: Final = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +38,7 @@ class BackfillRules:
     accepted_until: datetime
     limit: int | None = None
     min_confidence: float = 0.0
-    batch_records: int = BATCH_RECORDS
+    batch_records: int = BACKFILL_RECORDS
     delay_seconds: float = 0.0
 
 
@@ -74,7 +74,7 @@ class BackfillReport:
 
 async def backfill(
     store: Store,
-    source: Source,
+    source: MeasurementSource,
     rules: BackfillRules,
     on_refused: Callable[[int, str], None],
     advance: Callable[[float], None] = lambda _: None,

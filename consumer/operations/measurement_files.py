@@ -12,7 +12,7 @@ from pattern_metrics.consumer.records.text import storable_text
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class MeasurementSource:
     """Measurements of a file, as records: topic `file:NAME`, partition 0, the line's number as offset.
 
     Attributes:

@@ -25,7 +25,7 @@ from pattern_metrics.consumer.records.offsets import OffsetRange, Partition, Sta
 from pattern_metrics.consumer.records.record import Rejected
 from pattern_metrics.consumer.records.text import storable_text
 
-CLOSE_SECONDS_MAX: Final = 2
+DISCONNECT_SECONDS_MAX: Final = 2
 
 STAGE_SECONDS_MAX: Final = 600.0
 """How long the stage keeps its file, and an unused connection its stage.
@@ -154,7 +154,7 @@ class Store:
         if self._connection is not None:
             connection, self._connection = self._connection, None
             try:
-                await connection.close(timeout=CLOSE_SECONDS_MAX)
+                await connection.close(timeout=DISCONNECT_SECONDS_MAX)
             except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
                 connection.terminate()
 

@@ -22,7 +22,7 @@ REPEAT_SECONDS: Final = 30.0
 LINES_MAX: Final = 1000
 """How many lines wait for whoever reads the log; the next ones are dropped."""
 
-FLUSH_SECONDS_MAX: Final = 2.0
+LOG_FLUSH_SECONDS_MAX: Final = 2.0
 """How long the end of the process waits for whoever reads the log."""
 
 logger = structlog.get_logger()
@@ -42,7 +42,7 @@ class PatientStream:
         self._lines = queue.Queue[bytes](LINES_MAX)
         self._dropped = 0
         threading.Thread(target=self._write_all, name="log", daemon=True).start()
-        atexit.register(self.flush_within, FLUSH_SECONDS_MAX)
+        atexit.register(self.flush_within, LOG_FLUSH_SECONDS_MAX)
 
     def write(self, text: str) -> None:
         """Take a line; called by one thread at a time, as the handler holds its lock."""

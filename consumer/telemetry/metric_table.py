@@ -11,7 +11,7 @@ import prometheus_client
 
 from pattern_metrics.schemas.dead_letter import RejectReason
 
-CONTENT_TYPE: Final = prometheus_client.exposition.CONTENT_TYPE_PLAIN_0_0_4
+METRICS_CONTENT_TYPE: Final = prometheus_client.exposition.CONTENT_TYPE_PLAIN_0_0_4
 
 
 COMPONENTS: Final = ("kafka", "commit", "postgresql", "breaker", "assignment", "process")

@@ -45,7 +45,7 @@ NAME: Final = "pattern-metrics"
 LINKS_MAX: Final = 128
 """Publishers that a batch is linked to; also what the SDK keeps by default."""
 
-FLUSH_SECONDS_MAX: Final = 2.0
+SPAN_FLUSH_SECONDS_MAX: Final = 2.0
 """How long the end of the process waits for the collector to take the last spans."""
 
 COMPLAINT_SECONDS: Final = 60.0
@@ -73,7 +73,7 @@ _MESSAGING_TYPES: Final = {"process": "process", "poll": "receive", "commit": "s
 
 @contextmanager
 def exporting() -> Iterator[None]:
-    """Record what is begun in this block, and export it; leaving it takes FLUSH_SECONDS_MAX at most.
+    """Record what is begun in this block, and export it; leaving it takes SPAN_FLUSH_SECONDS_MAX at most.
 
     Raises:
         InvalidSettingError: a variable asks for what is not supported.
@@ -96,7 +96,7 @@ def exporting() -> Iterator[None]:
             # The SDK's own bound is half a minute; a thread of its own is left behind.
             ending = threading.Thread(target=provider.shutdown, name="spans", daemon=True)
             ending.start()
-            ending.join(FLUSH_SECONDS_MAX)
+            ending.join(SPAN_FLUSH_SECONDS_MAX)
 
 
 def _provider() -> TracerProvider:

@@ -25,7 +25,7 @@ from pattern_metrics.consumer.worker.session import Session
 
 logger = structlog.get_logger()
 
-WRITERS: Final = 2
+CONNECTIONS: Final = 2
 """Connections to PostgreSQL that write at once; a backend is busy for longer than a batch takes to decode."""
 
 REBUILDS_MAX: Final = 3
@@ -71,7 +71,7 @@ class Worker:
         """
         logger.info("worker_started", topic=self._settings.kafka_topic, group=self._settings.kafka_group_id)
         url, keeps_history = self._settings.database_url.get_secret_value(), self._settings.history_enabled
-        stores = [Store(url, keeps_history=keeps_history) for _ in range(WRITERS)]
+        stores = [Store(url, keeps_history=keeps_history) for _ in range(CONNECTIONS)]
         try:
             await self._run_sessions(stores, until_caught_up=until_caught_up)
         except GraceExpiredError:

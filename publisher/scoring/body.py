@@ -14,7 +14,7 @@ MANY_BRANCHES: Final = 15
 """Each so many branches are a fault; pylint's too-many-branches begins above 12."""
 
 
-class Fault(Enum):
+class BodyFault(Enum):
     """What PEP 8 and common sense forbid; `scoring_rules.PENALTIES` says how grave each is."""
 
     NAME = auto()
@@ -61,7 +61,7 @@ class Body:
     falls_through: bool = True
     not_implemented: int = 0
     exceptions: set[str] = field(default_factory=set)
-    faults: Counter[Fault] = field(default_factory=Counter)
+    faults: Counter[BodyFault] = field(default_factory=Counter)
 
     @property
     def gives_a_value(self) -> bool:
@@ -94,8 +94,8 @@ def read_body(statements: Sequence[ast.stmt]) -> Body:
             _note_outcome(body, node)
         is_own = is_own and kind not in _SCOPES
         pending += ((child, level, is_own) for child, level in _children(node, depth))
-    body.faults[Fault.LONG_BODY] = body.statements // LONG_BODY_STATEMENTS
-    body.faults[Fault.MANY_BRANCHES] = body.branches // MANY_BRANCHES
+    body.faults[BodyFault.LONG_BODY] = body.statements // LONG_BODY_STATEMENTS
+    body.faults[BodyFault.MANY_BRANCHES] = body.branches // MANY_BRANCHES
     return body
 
 
@@ -156,9 +156,9 @@ def _note_decision(body: Body, node: ast.AST) -> None:
             body.branches += 1 + len(node.ifs)
         case ast.ExceptHandler():
             body.branches += 1
-            body.faults[Fault.BARE_EXCEPT] += node.type is None
+            body.faults[BodyFault.BARE_EXCEPT] += node.type is None
             is_broad = last_name(node.type) in {"Exception", "BaseException"}
-            body.faults[Fault.SILENT_EXCEPT] += is_broad and isinstance(node.body[0], ast.Pass)
+            body.faults[BodyFault.SILENT_EXCEPT] += is_broad and isinstance(node.body[0], ast.Pass)
         case _:
             body.branches += 1
 
@@ -166,11 +166,11 @@ def _note_decision(body: Body, node: ast.AST) -> None:
 def _note_suspect(body: Body, node: ast.AST) -> None:
     match node:
         case ast.Call(func=ast.Name(id="eval" | "exec")):
-            body.faults[Fault.DYNAMIC_CODE] += 1
+            body.faults[BodyFault.DYNAMIC_CODE] += 1
         case ast.Global():
-            body.faults[Fault.GLOBAL] += 1
+            body.faults[BodyFault.GLOBAL] += 1
         case ast.Compare(ops=[ast.Eq() | ast.NotEq()], comparators=[ast.Constant(value=None)]):
-            body.faults[Fault.NONE_EQUALITY] += 1
+            body.faults[BodyFault.NONE_EQUALITY] += 1
         case _:
             pass
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import Final, NamedTuple
 
-from pattern_metrics.publisher.scoring.body import Body, Fault, last_name, read_body
+from pattern_metrics.publisher.scoring.body import Body, BodyFault, last_name, read_body
 
 LINE_CHARACTERS_MAX: Final = 100
 """Longest line that is no fault. PEP 8 lets a team agree on up to 99 characters; we are generous by one."""
@@ -211,8 +211,8 @@ def _class_facts(
     fields = [child for child in own if isinstance(child, ast.Assign | ast.AnnAssign)]
     span, spans = Span.of(node), [Span.of(child) for child in children]
     body = read_body(own)
-    body.faults[Fault.NAME] += not _is_cap_words(node.name)
-    body.faults[Fault.LONG_LINE] += span.count_outside(spans, lines.long)
+    body.faults[BodyFault.NAME] += not _is_cap_words(node.name)
+    body.faults[BodyFault.LONG_LINE] += span.count_outside(spans, lines.long)
     return ClassFacts(
         name=node.name,
         docstring=ast.get_docstring(node) or "",
@@ -243,11 +243,11 @@ def _function_facts(node: FunctionNode, lines: SourceLines, *, owner: ast.ClassD
     span = Span.of(node)
     comments = span.count(lines.comments) + _comments_above(span.first, lines.comments)
     body = read_body(node.body)
-    body.faults[Fault.NAME] += not _is_snake_case(node.name)
-    body.faults[Fault.PARAMETER_NAME] += sum(each.arg != each.arg.lower() for each in parameters)
-    body.faults[Fault.SHADOWED_BUILTIN] += sum(each.arg in _BUILTINS for each in parameters)
-    body.faults[Fault.MUTABLE_DEFAULT] += sum(map(_is_mutable, defaults))
-    body.faults[Fault.LONG_LINE] += span.count(lines.long)
+    body.faults[BodyFault.NAME] += not _is_snake_case(node.name)
+    body.faults[BodyFault.PARAMETER_NAME] += sum(each.arg != each.arg.lower() for each in parameters)
+    body.faults[BodyFault.SHADOWED_BUILTIN] += sum(each.arg in _BUILTINS for each in parameters)
+    body.faults[BodyFault.MUTABLE_DEFAULT] += sum(map(_is_mutable, defaults))
+    body.faults[BodyFault.LONG_LINE] += span.count(lines.long)
     return FunctionFacts(
         name=node.name,
         docstring=docstring,

@@ -8,7 +8,7 @@ from math import prod
 from statistics import fmean
 from typing import Final
 
-from pattern_metrics.publisher.scoring.body import Body, Fault
+from pattern_metrics.publisher.scoring.body import Body, BodyFault
 from pattern_metrics.publisher.scoring.facts import ClassFacts, FunctionFacts
 
 HALF_EVIDENCE_OPERATIONS: Final = 5
@@ -156,18 +156,18 @@ def _signature(facts: FunctionFacts, *, default: float) -> float:
 
 
 PENALTIES: Final = {
-    Fault.BARE_EXCEPT: 0.4,
-    Fault.DYNAMIC_CODE: 0.3,
-    Fault.MUTABLE_DEFAULT: 0.3,
-    Fault.SILENT_EXCEPT: 0.3,
-    Fault.GLOBAL: 0.2,
-    Fault.LONG_BODY: 0.2,
-    Fault.MANY_BRANCHES: 0.2,
-    Fault.NAME: 0.2,
-    Fault.NONE_EQUALITY: 0.1,
-    Fault.PARAMETER_NAME: 0.1,
-    Fault.SHADOWED_BUILTIN: 0.05,
-    Fault.LONG_LINE: 0.05,
+    BodyFault.BARE_EXCEPT: 0.4,
+    BodyFault.DYNAMIC_CODE: 0.3,
+    BodyFault.MUTABLE_DEFAULT: 0.3,
+    BodyFault.SILENT_EXCEPT: 0.3,
+    BodyFault.GLOBAL: 0.2,
+    BodyFault.LONG_BODY: 0.2,
+    BodyFault.MANY_BRANCHES: 0.2,
+    BodyFault.NAME: 0.2,
+    BodyFault.NONE_EQUALITY: 0.1,
+    BodyFault.PARAMETER_NAME: 0.1,
+    BodyFault.SHADOWED_BUILTIN: 0.05,
+    BodyFault.LONG_LINE: 0.05,
 }
 
 

@@ -12,7 +12,7 @@ import pytest
 from pattern_metrics.consumer.cli.common import OPEN_FILES_MIN
 from pattern_metrics.consumer.demo.embedded import free_port
 from pattern_metrics.consumer.settings import WorkerSettings
-from pattern_metrics.consumer.telemetry.logs import FLUSH_SECONDS_MAX
+from pattern_metrics.consumer.telemetry.logs import LOG_FLUSH_SECONDS_MAX
 from pattern_metrics.consumer.timing import TIMING
 from pattern_metrics.publisher.client import ScorePublisher
 from tests.support.command import PROGRAM, SECONDS_MAX, CommandLine, environment_of
@@ -54,7 +54,7 @@ async def test_a_worker_whose_log_nobody_reads_goes_on_and_hears_sigterm(
         with pytest.raises(BlockingIOError):
             os.write(pipe, bytes(PIPE_BYTES))
         process.terminate()
-        async with asyncio.timeout(GRACE_SECONDS + TIMING.leave + FLUSH_SECONDS_MAX + SLACK_SECONDS):
+        async with asyncio.timeout(GRACE_SECONDS + TIMING.leave + LOG_FLUSH_SECONDS_MAX + SLACK_SECONDS):
             assert await process.wait() == 0
     finally:
         if process.returncode is None:

@@ -7,7 +7,7 @@ import pytest
 
 from pattern_metrics.consumer.records.batch import WORTH_SPLITTING
 from pattern_metrics.consumer.settings import WorkerSettings
-from pattern_metrics.consumer.worker.worker import WRITERS
+from pattern_metrics.consumer.worker.worker import CONNECTIONS
 from tests.support.collector import CollectedSpan, Collector, Mood, collecting
 from tests.support.command import SECONDS_MAX, CommandLine
 from tests.support.pipeline import an_event, execute, expected_table, producing, send, table
@@ -160,7 +160,7 @@ async def test_a_batch_links_to_the_agents_own_span_and_has_one_for_each_writer(
     }
     assert batch.links == [(sent.trace_id, sent.span_id)]
     assert batch.trace_id != sent.trace_id
-    assert [write.parent_id for write in writes] == [batch.span_id] * WRITERS
+    assert [write.parent_id for write in writes] == [batch.span_id] * CONNECTIONS
     assert sum(write.attributes["messaging.batch.message_count"] for write in writes) == len(events)
 
 

@@ -21,7 +21,7 @@ from pattern_metrics.consumer.operations.backfill import BackfillRules, backfill
 from pattern_metrics.consumer.operations.export import ROWS_IN_MEMORY, export_rows
 from pattern_metrics.consumer.operations.files.recognition import read_measurements
 from pattern_metrics.consumer.operations.formats import Format
-from pattern_metrics.consumer.operations.measurement_files import Source
+from pattern_metrics.consumer.operations.measurement_files import MeasurementSource
 from pattern_metrics.consumer.operations.row_formats import WRITERS
 from pattern_metrics.consumer.postgres.store import Store
 from pattern_metrics.publisher.scoring.scorer import WEIGHTS
@@ -179,7 +179,7 @@ async def test_what_was_exported_can_be_backfilled_into_an_equal_table(
     async with new_database(postgres_server, template_name) as other:
         report = await backfill(
             Store(other),
-            Source("export", 1, read_measurements(io.BytesIO(exported))),
+            MeasurementSource("export", 1, read_measurements(io.BytesIO(exported))),
             BackfillRules(accepted_until=BASE_TIME.replace(year=2100)),
             lambda line, why: pytest.fail(f"line {line}: {why}"),
         )

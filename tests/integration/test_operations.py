@@ -12,7 +12,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from pattern_metrics.consumer.kafka.topic import WHOLE_TOPIC, Slice
 from pattern_metrics.consumer.operations.backfill import BackfillRules, backfill, store_quality_metrics
 from pattern_metrics.consumer.operations.files.recognition import read_measurements
-from pattern_metrics.consumer.operations.measurement_files import Source
+from pattern_metrics.consumer.operations.measurement_files import MeasurementSource
 from pattern_metrics.consumer.operations.replay import replay
 from pattern_metrics.consumer.operations.status import read_status
 from pattern_metrics.consumer.operations.verification import check_table, compare_with_topic
@@ -339,8 +339,8 @@ async def test_a_column_that_nothing_fills_is_named_by_the_check(settings_for: S
     assert "migrate up" not in str(failed)
 
 
-def source(text: str) -> Source:
-    return Source("m.jsonl", 1, read_measurements(io.BytesIO(text.encode())))
+def source(text: str) -> MeasurementSource:
+    return MeasurementSource("m.jsonl", 1, read_measurements(io.BytesIO(text.encode())))
 
 
 def rules(**changes: object) -> BackfillRules:
@@ -348,7 +348,7 @@ def rules(**changes: object) -> BackfillRules:
 
 
 async def run_backfill(
-    database_url: str, of: Source, by: BackfillRules, *, dry_run: bool = False
+    database_url: str, of: MeasurementSource, by: BackfillRules, *, dry_run: bool = False
 ) -> Accounting:
     refused: list[int] = []
     store = ShadowStore(database_url, loads_rows=True) if dry_run else Store(database_url)

@@ -17,7 +17,7 @@ from typing_extensions import override
 from pattern_metrics.consumer.dashboard import database as database_module
 from pattern_metrics.consumer.dashboard import page as page_module
 from pattern_metrics.consumer.dashboard import reader as reading_module
-from pattern_metrics.consumer.dashboard.database import CONNECTIONS_MAX, Database
+from pattern_metrics.consumer.dashboard.database import READER_CONNECTIONS_MAX, Database
 from pattern_metrics.consumer.dashboard.page import ORDERS, Page, Watched
 from pattern_metrics.consumer.dashboard.reader import Reader
 from pattern_metrics.consumer.dashboard.sql import statement
@@ -247,7 +247,7 @@ async def test_however_many_ask_there_are_two_connections_and_none_for_those_who
     await eventually(are_gone)
     await watcher.close()
 
-    assert 1 <= most <= CONNECTIONS_MAX
+    assert 1 <= most <= READER_CONNECTIONS_MAX
     assert statuses <= {200, 503}
 
 

@@ -11,7 +11,7 @@ import yaml
 from pattern_metrics.consumer.cli.app import app
 from pattern_metrics.consumer.postgres.connection import CONNECT_SECONDS_MAX
 from pattern_metrics.consumer.settings import LogSettings, WorkerSettings
-from pattern_metrics.consumer.telemetry.spans import FLUSH_SECONDS_MAX
+from pattern_metrics.consumer.telemetry.spans import SPAN_FLUSH_SECONDS_MAX
 from pattern_metrics.consumer.timing import TIMING
 from pattern_metrics.schemas.settings.kafka import KafkaSettings
 
@@ -234,7 +234,8 @@ def test_the_worker_has_the_time_to_stop_cleanly() -> None:
     grace = cast("int", worker["environment"]["SHUTDOWN_GRACE_SECONDS"])
 
     assert (
-        seconds(worker["stop_grace_period"]) > grace + TIMING.leave + CONNECT_SECONDS_MAX + FLUSH_SECONDS_MAX
+        seconds(worker["stop_grace_period"])
+        > grace + TIMING.leave + CONNECT_SECONDS_MAX + SPAN_FLUSH_SECONDS_MAX
     )
 
 

@@ -2,6 +2,7 @@
 
 import ast
 import re
+from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -50,6 +51,21 @@ def test_each_error_says_what_it_means() -> None:
 
     assert errors
     assert not [f"{name_of(path)}: {node.name}" for path, node in errors if not ast.get_docstring(node)]
+
+
+def test_no_public_class_and_no_constant_has_a_name_twice() -> None:
+    homes = defaultdict[str, set[str]](set)
+    for path in sources(*(ROOT / package for package in PACKAGES)):
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                homes[node.name].add(name_of(path))
+            elif isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
+                name = node.target.id
+                if name.isupper() and not name.startswith("_"):
+                    homes[name].add(name_of(path))
+
+    assert homes
+    assert not {name: places for name, places in homes.items() if len(places) > 1}
 
 
 def test_tests_wait_for_conditions_and_never_sleep() -> None:

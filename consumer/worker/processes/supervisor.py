@@ -37,7 +37,7 @@ ENDS_MAX: Final = 5
 ENDS_SECONDS: Final = 600.0
 """A process may end so often within so long; once more, and to start it again is no help."""
 
-BACKOFF_SECONDS_MAX: Final = 30.0
+RESTART_SECONDS_MAX: Final = 30.0
 
 KILL_SECONDS: Final = TIMING.leave + 2.0
 """How long a process may take to end after its grace time, or after it was told to end at once."""
@@ -80,7 +80,7 @@ class Restarts:
             self._ends.popleft()
         if len(self._ends) > ENDS_MAX:
             return None
-        seconds = min(BACKOFF_SECONDS_MAX, 2.0 ** len(self._ends))
+        seconds = min(RESTART_SECONDS_MAX, 2.0 ** len(self._ends))
         return seconds * random.uniform(0.5, 1)  # noqa: S311 - jitter
 
 

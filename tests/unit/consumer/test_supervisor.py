@@ -3,9 +3,9 @@
 import pytest
 
 from pattern_metrics.consumer.worker.processes.supervisor import (
-    BACKOFF_SECONDS_MAX,
     ENDS_MAX,
     ENDS_SECONDS,
+    RESTART_SECONDS_MAX,
     Restarts,
 )
 
@@ -17,7 +17,7 @@ def test_a_process_that_ends_again_and_again_is_started_ever_later_and_then_give
 
     assert waits.pop() is None
     for number, seconds in enumerate(waits, start=1):
-        longest = min(BACKOFF_SECONDS_MAX, 2**number)
+        longest = min(RESTART_SECONDS_MAX, 2**number)
         assert seconds == pytest.approx(longest * 0.75, abs=longest * 0.25)
 
 
