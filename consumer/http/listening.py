@@ -57,5 +57,5 @@ def listen(settings: WorkerSettings) -> socket.socket | None:
 def address_of(listener: socket.socket) -> str:
     """Where a browser on this machine finds it."""
     host, port, *_ = listener.getsockname()
-    host = loopback_of(host)
+    host = "127.0.0.1" if host == "::" and socket.has_dualstack_ipv6() else loopback_of(host)
     return f"http://[{host}]:{port}/" if ":" in host else f"http://{host}:{port}/"

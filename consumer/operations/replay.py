@@ -55,7 +55,7 @@ async def replay(
                 batch = decode_batch(
                     records, accepted_until=settings.accepted_until(), envelope=settings.envelope
                 )
-                release_values(records)
+                release_values(one.record for one in batch.accepted)
                 if pattern_id is not None:
                     batch = _of_pattern(batch, pattern_id)
                 write = partial(_write, store, batch, dry_run=dry_run)

@@ -14,7 +14,7 @@ from pattern_metrics.consumer.kafka.clients import release_values
 from pattern_metrics.consumer.records.batch import room_for, size_of
 from pattern_metrics.consumer.records.decoding import decode_all
 from pattern_metrics.consumer.records.offsets import Partition
-from pattern_metrics.consumer.records.record import Fate
+from pattern_metrics.consumer.records.record import Accepted, Fate
 from pattern_metrics.consumer.settings import WorkerSettings
 from pattern_metrics.consumer.timing import Clock, Timing
 
@@ -51,7 +51,7 @@ async def fill(
         for partition, some in more.items():  # at once: a value takes more memory than what is kept of it
             decoded = decode_all(some, accepted_until=settings.accepted_until(), envelope=settings.envelope)
             fates.setdefault(partition, []).extend(decoded)
-            release_values(some)
+            release_values(fate.record for fate in decoded if isinstance(fate, Accepted))
         records += taken
         now = clock.monotonic()
         decode_seconds += now - began_at

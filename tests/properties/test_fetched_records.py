@@ -8,6 +8,7 @@ from aiokafka.structs import TopicPartition
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pattern_metrics.consumer.kafka.clients import release_values
 from pattern_metrics.consumer.kafka.fetched_records import (
     _OWN_HEADERS,
     FetchedRecord,
@@ -122,6 +123,7 @@ def test_the_value_of_an_accepted_record_takes_no_memory() -> None:
     records = unpack(packed(LZ4, sent))
 
     batch = decode_batch(records, accepted_until=ACCEPTED_UNTIL)
+    release_values(one.record for one in batch.accepted)
 
     assert [one.record for one in batch.accepted] == [records[0], records[2]]
     assert [one.unpacked_value for one in records] == [msgspec.UNSET, b"{", msgspec.UNSET]

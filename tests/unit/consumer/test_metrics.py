@@ -37,7 +37,7 @@ def a_batch(valid: int, *reasons: RejectReason) -> Batch:
 def a_batch_of_times(partition: TopicPartition, first: float, last: float) -> Batch:
     """Two records with these timestamps."""
     records = [
-        TopicRecord(topic=partition.topic, partition=partition.partition, timestamp=round(1000 * seconds))
+        TopicRecord(topic=partition.topic, partition=partition.partition, timestamp=int(1000 * seconds))
         for seconds in (first, last)
     ]
     return batch_of([Accepted(record, event()) for record in records])
