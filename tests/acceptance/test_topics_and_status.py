@@ -166,10 +166,11 @@ async def test_status_tells_lag_rows_dead_letters_gaps_and_where_each_partition_
     assert (after["lag"], after["patterns"], after["dead_letters"]) == (4, 8, 2)
     assert (after["gaps"], after["gap_offsets"], after["revision"]) == (1, 4, HEAD_REVISION)
     assert after["dead_letters_by_reason"] == {"invalid_json": 1, "invalid_utf8": 1}
+    topic = settings.kafka_topic
     assert after["partitions"] == [
-        {"partition": 0, "next_offset": 13, "end": 13, "lag": 0},
-        {"partition": 1, "next_offset": 0, "end": 0, "lag": 0},
-        {"partition": 2, "next_offset": 1, "end": 5, "lag": 4},
+        {"topic": topic, "partition": 0, "next_offset": 13, "end": 13, "lag": 0},
+        {"topic": topic, "partition": 1, "next_offset": 0, "end": 0, "lag": 0},
+        {"topic": topic, "partition": 2, "next_offset": 1, "end": 5, "lag": 4},
     ]
     for line in (
         "lag           4",
