@@ -89,7 +89,7 @@ class DatabaseUrl:
         ports = self.ports or (_DEFAULT_PORT,)
         ports = ports if len(ports) > 1 else ports * len(self.hosts)
         return ", ".join(f"{host}:{port}" for host, port in zip(self.hosts, ports, strict=False)) or (
-            "no host is named: PGHOST, a service, or this machine"
+            "the host of PGHOST, of a service, or this machine"
         )
 
     @property

@@ -68,24 +68,37 @@ def score(
     except FileNotFoundError as error:
         fail(f"error: {error}", 2)
     _tell_unscored(found)
-    _write_scores(found)
+    counts = _write_scores(found)
+    sys.stdout.flush()  # nothing more is said if nobody reads on
+    _tell_totals(found, counts)
 
 
-def _write_scores(found: "Found") -> None:
+def _write_scores(found: "Found") -> Counter[str]:
+    """Write the events, report what is left out, and return how often each kind of result came."""
     from pattern_metrics.publisher.scoring.scorer import DuplicateDefinition, score_sources
     from pattern_metrics.publisher.scoring.sources import UnreadableFile
 
-    counts, watched = Counter[type](), not sys.stdout.isatty()
+    counts, watched = Counter[str](), not sys.stdout.isatty()
     with progress_bar("scoring", total=len(found.sources), visible=watched) as bar:
         for results in score_sources(found.sources, measured_at=datetime.now(UTC)):
             for result in results:
-                counts[type(result)] += 1
                 if isinstance(result, (UnreadableFile, DuplicateDefinition)):
+                    counts["unreadable" if isinstance(result, UnreadableFile) else "duplicate"] += 1
                     tell(f"skipped {result}")
                 else:
+                    counts["scored"] += 1
                     sys.stdout.buffer.write(result.to_json() + b"\n")
             bar.advance(1)
-    unreadable, duplicates = counts[UnreadableFile] + len(found.unreadable), counts[DuplicateDefinition]
+    return counts
+
+
+def _tell_totals(found: "Found", counts: Counter[str]) -> None:
+    if found.without_root:
+        tell(
+            f"{found.without_root} files have no pyproject.toml or .git above them: give --root, or their "
+            "names begin at their own folder or package"
+        )
+    unreadable, duplicates = counts["unreadable"] + len(found.unreadable), counts["duplicate"]
     if unreadable:
         tell(f"{unreadable} of {len(found.sources) + len(found.unreadable)} files could not be read")
     if duplicates:
@@ -104,11 +117,6 @@ def _tell_unscored(found: "Found") -> None:
     if suffixes:
         counted = ", ".join(f"{count} {suffix}" for suffix, count in sorted(suffixes.items()))
         tell(f"not scored: {counted}")
-    if found.without_root:
-        tell(
-            f"{found.without_root} files have no pyproject.toml or .git above them: give --root, or their "
-            "names begin at their own folder or package"
-        )
 
 
 @agents_app.command()
@@ -136,7 +144,7 @@ def publish(
     report, total = PublishReport(), input_size(file)
     try:
         measurements = read_file(file)
-        with progress_bar("publishing", total=total, visible=True) as bar:
+        with progress_bar("publishing", total=total, in_bytes=True) as bar:
             run(
                 publish_file(
                     settings,
@@ -175,6 +183,7 @@ def topic_create(
         int | None,
         typer.Option(min=1, help="Copies; by default three, or one a broker where there are fewer."),
     ] = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Create each topic of KAFKA_TOPIC that is not there."""
     from pattern_metrics.consumer.kafka.broker import create_topic
@@ -182,7 +191,12 @@ def topic_create(
 
     settings = load_settings(KafkaSettings)
     start_logging()
+    created: dict[str, bool] = {}
     for topic in settings.each_topic():
         creating = create_topic(topic, partitions=partitions, replication_factor=replication_factor)
-        created = run(creating, KAFKA)
-        typer.echo(f"topic {topic.kafka_topic} {'created' if created else 'is there already'}")
+        created[topic.kafka_topic] = run(creating, KAFKA)
+        if not as_json:
+            was = "created" if created[topic.kafka_topic] else "is there already"
+            typer.echo(f"topic {topic.kafka_topic} {was}")
+    if as_json:
+        typer.echo(json.dumps({"created": created}))

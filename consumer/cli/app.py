@@ -5,6 +5,7 @@ extra that is not installed.
 """
 
 import sys
+from importlib import metadata
 from typing import Annotated
 
 import typer
@@ -22,7 +23,7 @@ from pattern_metrics.consumer.cli.readers import readers_app
 app = typer.Typer(
     cls=Commands,
     no_args_is_help=True,
-    add_completion=False,
+    rich_markup_mode=None,  # Rich's help breaks lines twice, and shows <bool> beside each flag
     pretty_exceptions_enable=False,
     pretty_exceptions_show_locals=False,
     help="Kafka to PostgreSQL, one current row per pattern. Settings: the environment, or a .env file.",
@@ -33,6 +34,22 @@ app.add_typer(migrate_app, name="migrate")
 app.add_typer(operations_app)
 app.add_typer(readers_app)
 app.add_typer(dead_letters_app, name="dead-letters")
+
+
+def _show_version(is_asked: bool) -> None:
+    if is_asked:
+        typer.echo(f"pattern-metrics {metadata.version('pattern-metrics')}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    _version: Annotated[
+        bool,
+        typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit."),
+    ] = False,
+) -> None:
+    """Take the options that come before a command."""
 
 
 def main() -> None:

@@ -1,5 +1,6 @@
 """The command `consume --check`: tells all that a worker would lack, by the connections that it would use."""
 
+import json
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
@@ -23,8 +24,12 @@ from pattern_metrics.consumer.settings import WorkerSettings
 T = TypeVar("T")
 
 
-def check(settings: WorkerSettings) -> None:
+def check(settings: WorkerSettings, *, as_json: bool = False) -> None:
     """Tell what is missing, each in a line of its own.
+
+    Args:
+        settings: the worker's.
+        as_json: whether success is told to a program as well.
 
     Raises:
         typer.Exit: something is missing: 2, or 1 where a server is away.
@@ -39,6 +44,8 @@ def check(settings: WorkerSettings) -> None:
         tell(failed.line)
     if checks.failures:
         raise typer.Exit(max(failed.code for failed in checks.failures))
+    if as_json:
+        typer.echo(json.dumps({"ok": True}))
     tell("ok: Kafka, topic, database and revision are as the worker needs them")
 
 

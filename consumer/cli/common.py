@@ -8,6 +8,7 @@ import os
 import re
 import resource
 import stat
+import sys
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime, timedelta
@@ -33,6 +34,9 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+DatabaseUrlOption = Annotated[
+    str | None, typer.Option("--database-url", metavar="URL", help="Instead of DATABASE_URL.")
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="One JSON object on the last line of stdout.")]
 
 TIME_FORMS: Final = "RFC 3339, or 90d, 12h, 30m ago"
@@ -43,14 +47,14 @@ OPEN_FILES_MIN: Final = 128
 _UNITS: Final = {"d": "days", "h": "hours", "m": "minutes"}
 
 KAFKA = "Kafka (KAFKA_BOOTSTRAP_SERVERS)"
-POSTGRESQL = "PostgreSQL (DATABASE_URL)"
+POSTGRESQL = "PostgreSQL (DATABASE_URL or --database-url)"
 
 COLLECT_AFTER: Final = 100_000
 """Containers made and not freed, after which the garbage collector looks at them: more than a batch holds."""
 
 
 class Commands(TyperGroup):
-    """Commands that name the extra which an installation lacks to run one of them."""
+    """Commands whose help shows their first sentence whole, and that name an extra which they lack."""
 
     @override
     def invoke(self, ctx: Any) -> Any:
@@ -61,6 +65,12 @@ class Commands(TyperGroup):
             if advice := extras.advice(error, " ".join(words)):
                 fail(f"error: {advice}", 2)
             raise
+
+    @override
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        shown = [(name, command) for name, command in self.commands.items() if not command.hidden]
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, command.get_short_help_str(sys.maxsize)) for name, command in shown])
 
 
 def parse_time(text: str) -> datetime:
@@ -117,11 +127,15 @@ def log() -> "structlog.stdlib.BoundLogger":
     return logger
 
 
-def load_database_url() -> str:
-    """For commands that need the database alone: begins the logging as well."""
+def load_database_url(option: str | None) -> str:
+    """For commands that need the database alone: begins the logging as well.
+
+    Args:
+        option: the value of the option --database-url.
+    """
     from pattern_metrics.consumer.settings import DatabaseSettings
 
-    settings = load_settings(DatabaseSettings)
+    settings = load_settings(DatabaseSettings, option)
     start_logging()
     return settings.database_url.get_secret_value()
 
@@ -178,7 +192,12 @@ class CommandFailedError(Exception):
 
 
 def run(work: Coroutine[Any, Any, T], about: str) -> T:
-    """Run a command's work; an error that is not a bug ends it with one line that says what it is about."""
+    """Run a command's work; an error that is not a bug ends the command with one line that names the server.
+
+    Args:
+        work: what to run.
+        about: the server of an error that does not name one, KAFKA or POSTGRESQL.
+    """
     try:
         return attempt(work, about)
     except CommandFailedError as failed:
@@ -211,11 +230,22 @@ def attempt(work: Coroutine[Any, Any, T], about: str) -> T:
 
 
 def _line(error: Exception, diagnosis: "Diagnosis", about: str) -> str:
-    from pattern_metrics.consumer.faults.diagnosis import Fault, detail_and_hint, is_of_postgresql
+    from pattern_metrics.consumer.faults.diagnosis import (
+        Fault,
+        detail_and_hint,
+        is_of_postgresql,
+        server_of,
+    )
 
-    if is_of_postgresql(error) and not about.startswith("PostgreSQL"):
-        about = POSTGRESQL
     detail, hint = detail_and_hint(error)
+    server = server_of(error)
+    if is_of_postgresql(error) or (server and server.startswith("PostgreSQL")):
+        about = POSTGRESQL
+    elif server:
+        about = KAFKA
+    if server:
+        detail = detail.replace(f"; {server}", "", 1)
+        about = f"{server} {about[about.index('(') :]}"
     if diagnosis.fault is Fault.SETUP and not (hint and diagnosis.is_general):
         hint = diagnosis.hint
     return f"error: {about}: {detail}" + (f"; {hint}" if hint and not detail.startswith(hint) else "")

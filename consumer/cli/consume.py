@@ -8,6 +8,7 @@ import typer
 from pattern_metrics.consumer import extras
 from pattern_metrics.consumer.cli.common import (
     KAFKA,
+    DatabaseUrlOption,
     JsonOption,
     load_settings,
     require_open_files,
@@ -41,6 +42,7 @@ def consume(
         int,
         typer.Option(min=1, max=PROCESSES_MAX, help="How many share the work, each with a core of its own."),
     ] = 1,
+    database_url: DatabaseUrlOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Read the topic and keep one current row per pattern: the worker to deploy.
@@ -55,11 +57,11 @@ def consume(
     from pattern_metrics.consumer.telemetry.logs import configure_logging
     from pattern_metrics.consumer.worker.processes.fork_server import Forked, ForkServer
 
-    settings = load_settings(WorkerSettings)
+    settings = load_settings(WorkerSettings, database_url)
     if check:
         from pattern_metrics.consumer.cli.check import check as check_all
 
-        check_all(settings)
+        check_all(settings, as_json=as_json)
         return
     server = _start_fork_server() if processes > 1 else None
     member = server if isinstance(server, Forked) else None

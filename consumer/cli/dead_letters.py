@@ -14,6 +14,7 @@ from pattern_metrics.consumer.cli.common import (
     POSTGRESQL,
     TIME_FORMS,
     Commands,
+    DatabaseUrlOption,
     JsonOption,
     load_database_url,
     load_settings,
@@ -67,7 +68,10 @@ CoordinatesArgument = Annotated[
     list[Coordinates] | None,
     typer.Argument(parser=_coordinates, metavar=_COORDINATES, help="Exactly these records."),
 ]
-ReasonOption = Annotated[RejectReason | None, typer.Option(help="Refused for this reason.")]
+ReasonOption = Annotated[
+    RejectReason | None,
+    typer.Option(metavar="REASON", help=f"Refused for this reason: {', '.join(RejectReason)}."),
+]
 TopicOption = Annotated[str | None, typer.Option(help="From this topic; file:NAME for lines of a backfill.")]
 SinceOption = Annotated[
     datetime | None,
@@ -117,6 +121,7 @@ def list_command(
     limit: Annotated[
         int | None, typer.Option(min=1, help=f"So many; without it, {LIST_ROWS}, or all with --json.")
     ] = None,
+    database_url: DatabaseUrlOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
 ) -> None:
     """List dead letters, the newest first."""
@@ -127,7 +132,7 @@ def list_command(
             f"{status!r} is none of {OPEN}, {REDRIVEN}, {DISCARDED}, all", param_hint="--status"
         )
     selection = Selection(None if status == "all" else status, reason, topic, since)
-    url = load_database_url()
+    url = load_database_url(database_url)
     if as_json:
         with _writing_lines(STANDARD_OUTPUT) as write:
             _run(list_letters(url, selection, limit, lambda row: write(_json(row))))
@@ -169,6 +174,7 @@ def _table(rows: list[dict[str, Any]], *, with_status: bool) -> "Table":
 @dead_letters_app.command()
 def show(
     coordinates: Annotated[Coordinates, typer.Argument(parser=_coordinates, metavar=_COORDINATES)],
+    database_url: DatabaseUrlOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
 ) -> None:
     """Show a dead letter whole, why it was refused, and how to mend it.
@@ -180,7 +186,7 @@ def show(
 
     found: list[DeadLetter] = []
     selection = Selection(status=None, coordinates=[coordinates])
-    _run(read_letters(load_database_url(), selection, found.append, lambda _done, _total: None))
+    _run(read_letters(load_database_url(database_url), selection, found.append, lambda _done, _total: None))
     for letter in found:
         typer.echo(_json(letter_fields(letter)) if as_json else "\n".join(letter_text(letter)))
     if not found:
@@ -200,6 +206,7 @@ def redrive(
     topic: TopicOption = None,
     since: SinceOption = None,
     everything: AllOption = False,
+    database_url: DatabaseUrlOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Decode open letters again by today's rules, and store them; exit 1 where some are refused again.
@@ -212,10 +219,10 @@ def redrive(
     from pattern_metrics.consumer.settings import DatabaseSettings
     from pattern_metrics.schemas.settings.clock import ClockSettings
 
-    url, clock, envelope = load_database_url(), load_settings(ClockSettings), _envelope()
+    url, clock, envelope = load_database_url(database_url), load_settings(ClockSettings), _envelope()
     selection = Selection(OPEN, reason, topic, since, coordinates or ())
     _require_selection(url, selection, everything=everything)
-    store = open_store(load_settings(DatabaseSettings), dry_run=False)
+    store = open_store(load_settings(DatabaseSettings, database_url), dry_run=False)
     with progress_bar("redriving") as bar:
         accounting = _run(
             redrive_letters(
@@ -232,13 +239,14 @@ def redrive(
 
 
 @dead_letters_app.command()
-def discard(  # noqa: PLR0913, PLR0917 - a command has as many parameters as it has options
+def discard(
     because: Annotated[str, typer.Option(help="Why; it is kept with the letters.")],
     coordinates: CoordinatesArgument = None,
     reason: ReasonOption = None,
     topic: TopicOption = None,
     since: SinceOption = None,
     everything: AllOption = False,
+    database_url: DatabaseUrlOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Mark open letters as discarded: nobody has to look at them any more. All or none."""
@@ -246,7 +254,7 @@ def discard(  # noqa: PLR0913, PLR0917 - a command has as many parameters as it 
 
     if not because.strip():
         raise typer.BadParameter("say why", param_hint="--because")
-    url = load_database_url()
+    url = load_database_url(database_url)
     selection = Selection(OPEN, reason, topic, since, coordinates or ())
     _require_selection(url, selection, everything=everything)
     count = _run(discard_letters(url, selection, because))
@@ -259,6 +267,7 @@ def prune(
         datetime,
         typer.Option(parser=parse_time, metavar="TIME", help=f"Resolved before: {TIME_FORMS}."),
     ],
+    database_url: DatabaseUrlOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Delete letters that were redriven or discarded long ago; never open ones.
@@ -267,7 +276,7 @@ def prune(
     """
     from pattern_metrics.consumer.dead_letters.letters import prune as prune_letters
 
-    count = _run(prune_letters(load_database_url(), older_than))
+    count = _run(prune_letters(load_database_url(database_url), older_than))
     typer.echo(json.dumps({"pruned": count}) if as_json else f"pruned {count:,} dead letters")
 
 
@@ -278,6 +287,7 @@ def export(
     reason: ReasonOption = None,
     topic: TopicOption = None,
     since: SinceOption = None,
+    database_url: DatabaseUrlOption = None,
 ) -> None:
     """Export open letters as JSON Lines that publish takes after an edit.
 
@@ -290,7 +300,7 @@ def export(
     """
     from pattern_metrics.consumer.dead_letters.letters import export_line, read_letters
 
-    url, counts, envelope = load_database_url(), [0, 0], _envelope()
+    url, counts, envelope = load_database_url(database_url), [0, 0], _envelope()
     selection = Selection(OPEN, reason, topic, since, coordinates or ())
     visible = file != STANDARD_OUTPUT or not sys.stdout.isatty()
     with _writing_lines(file) as write, progress_bar("exporting", visible=visible) as bar:

@@ -7,7 +7,14 @@ from typing import Annotated, Any, TypeVar
 
 import typer
 
-from pattern_metrics.consumer.cli.common import POSTGRESQL, Commands, JsonOption, load_database_url, run
+from pattern_metrics.consumer.cli.common import (
+    POSTGRESQL,
+    Commands,
+    DatabaseUrlOption,
+    JsonOption,
+    load_database_url,
+    run,
+)
 
 T = TypeVar("T")
 
@@ -18,31 +25,39 @@ migrate_app = typer.Typer(
 
 
 @migrate_app.command("up")
-def migrate_up_command() -> None:
+def migrate_up_command(database_url: DatabaseUrlOption = None, as_json: JsonOption = False) -> None:
     """Bring the database to this release's revision. Safe to run twice, and by two processes at once."""
     from pattern_metrics.consumer.operations.migration import HEAD_REVISION, migrate_up
 
-    applied = run_on_schema(migrate_up)
-    typer.echo(f"applied {', '.join(applied)}" if applied else f"already at {HEAD_REVISION}")
+    applied = run_on_schema(migrate_up, database_url)
+    if as_json:
+        typer.echo(json.dumps({"applied": applied}))
+    else:
+        typer.echo(f"applied {', '.join(applied)}" if applied else f"already at {HEAD_REVISION}")
 
 
 @migrate_app.command("down")
 def migrate_down_command(
     revision: Annotated[str, typer.Argument(help="The revision to go back to, or base for none.")],
+    database_url: DatabaseUrlOption = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Take the database back. To go below 015 deletes progress, gaps and dead letters."""
     from pattern_metrics.consumer.operations.migration import migrate_down
 
-    undone = run_on_schema(lambda database_url: migrate_down(database_url, revision))
-    typer.echo(f"undone {', '.join(undone)}" if undone else f"already at {revision}")
+    undone = run_on_schema(lambda url: migrate_down(url, revision), database_url)
+    if as_json:
+        typer.echo(json.dumps({"undone": undone}))
+    else:
+        typer.echo(f"undone {', '.join(undone)}" if undone else f"already at {revision}")
 
 
 @migrate_app.command("status")
-def migrate_status(as_json: JsonOption = False) -> None:
+def migrate_status(database_url: DatabaseUrlOption = None, as_json: JsonOption = False) -> None:
     """Say where the database stands; exit 1 where revisions are pending."""
     from pattern_metrics.consumer.operations.migration import migration_status
 
-    status = run_on_schema(migration_status)
+    status = run_on_schema(migration_status, database_url)
     if as_json:
         typer.echo(json.dumps(dataclasses.asdict(status) | {"up_to_date": status.up_to_date}))
     else:
@@ -59,6 +74,11 @@ def migrate_sql() -> None:
     typer.echo(migration_sql())
 
 
-def run_on_schema(operation: Callable[[str], Coroutine[Any, Any, T]]) -> T:
-    """Run an operation on the database of DATABASE_URL; a failure ends the command."""
-    return run(operation(load_database_url()), POSTGRESQL)
+def run_on_schema(operation: Callable[[str], Coroutine[Any, Any, T]], database_url: str | None) -> T:
+    """Run an operation on the database; a failure ends the command.
+
+    Args:
+        operation: it takes the database's URL.
+        database_url: the value of the option --database-url.
+    """
+    return run(operation(load_database_url(database_url)), POSTGRESQL)

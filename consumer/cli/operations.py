@@ -16,6 +16,7 @@ from pattern_metrics.consumer.cli.common import (
     KAFKA,
     POSTGRESQL,
     TIME_FORMS,
+    DatabaseUrlOption,
     JsonOption,
     input_size,
     load_settings,
@@ -35,8 +36,6 @@ if TYPE_CHECKING:
     from pattern_metrics.consumer.operations.status import Status
 
 operations_app = typer.Typer()
-
-_BOTH = "Kafka or PostgreSQL (KAFKA_BOOTSTRAP_SERVERS, DATABASE_URL)"
 
 DryRunOption = Annotated[
     bool, typer.Option("--dry-run", help="Tell exactly what would be applied, and write nothing.")
@@ -67,6 +66,7 @@ def replay(
         UUID | None, typer.Option(metavar="ID", help="Records of this pattern, whatever their keys.")
     ] = None,
     dry_run: DryRunOption = False,
+    database_url: DatabaseUrlOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Bring the topic, or a slice of it, into the table again; touches no group's offsets.
@@ -81,7 +81,7 @@ def replay(
     if since is not None and until is not None and since >= until:
         raise typer.BadParameter("is not before --to", param_hint="--from")
 
-    settings = load_settings(WorkerSettings)
+    settings = load_settings(WorkerSettings, database_url)
     start_logging()
     which = Slice(partition=partition, from_offset=from_offset, since=since, until=until)
     with progress_bar("replaying") as bar:
@@ -106,6 +106,7 @@ def verify(
         bool,
         typer.Option("--strict", help="Fail also for rows the topic does not explain; stop workers first."),
     ] = False,
+    database_url: DatabaseUrlOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Check the table by itself and, if asked to, against the topic; exit 1 when something is wrong.
@@ -117,7 +118,7 @@ def verify(
     from pattern_metrics.consumer.operations.verification import Check, check_table, compare_with_topic
     from pattern_metrics.consumer.settings import WorkerSettings
 
-    settings = load_settings(WorkerSettings)
+    settings = load_settings(WorkerSettings, database_url)
     start_logging()
     checks = run(check_table(settings), POSTGRESQL)
     report: dict[str, object] = {}
@@ -143,9 +144,7 @@ def verify(
 @operations_app.command()
 def backfill(
     file: Annotated[typer.FileBinaryRead, typer.Argument(metavar="FILE|-", help=FILES_HELP)],
-    database_url: Annotated[
-        str | None, typer.Option(help="Instead of DATABASE_URL.", show_default=False)
-    ] = None,
+    database_url: DatabaseUrlOption = None,
     limit: Annotated[int | None, typer.Option(min=1, help="The first so many measurements.")] = None,
     min_confidence: Annotated[
         float, typer.Option(min=0, max=1, help="Pass over measurements below it.")
@@ -168,18 +167,17 @@ def backfill(
     from pattern_metrics.consumer.settings import DatabaseSettings
     from pattern_metrics.schemas.settings.clock import ClockSettings
 
-    about = POSTGRESQL if database_url is None else "PostgreSQL (--database-url)"
     settings, clock = load_settings(DatabaseSettings, database_url), load_settings(ClockSettings)
     start_logging()
     total, measurements = input_size(file), read_file(file)
     source = MeasurementSource.of(Path(file.name), measurements)
     rules = BackfillRules(clock.accepted_until(), limit, min_confidence, batch_size, delay)
     store = open_store(settings, dry_run=dry_run)
-    with progress_bar("backfilling", total=total) as bar:
+    with progress_bar("backfilling", total=total, in_bytes=True) as bar:
         work = backfill_source(
             store, source, rules, lambda line, why: tell(f"{measurements.unit} {line}: {why}"), bar.advance
         )
-        report = run(work, about)
+        report = run(work, POSTGRESQL)
     hint = "Try --dry-run, which writes nothing"
     if not dry_run:
         hint += f"; `dead-letters discard --topic {source.topic}` closes these letters"
@@ -194,6 +192,7 @@ def backfill(
 @operations_app.command()
 def status(
     watch: Annotated[bool, typer.Option("--watch", help="Refresh until Ctrl-C.")] = False,
+    database_url: DatabaseUrlOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Where the worker is, in the topic and in the table, on one screen."""
@@ -203,12 +202,12 @@ def status(
     from pattern_metrics.consumer.operations.status import read_status
     from pattern_metrics.consumer.settings import WorkerSettings
 
-    settings = load_settings(WorkerSettings)
+    settings = load_settings(WorkerSettings, database_url)
     start_logging()
     console = Console()
 
     def show(live: "Live | None") -> None:
-        found = run(read_status(settings), _BOTH)
+        found = run(read_status(settings), KAFKA)
         if as_json:
             typer.echo(json.dumps(found.as_dict()))
         elif live is not None:
@@ -237,19 +236,31 @@ def _screen(status: "Status") -> "Group":
     for column in partitions.columns:
         column.justify = "right"
     has_several = len({partition.topic for partition in status.partitions}) > 1
+    beyond = list[str]()
     for partition in status.partitions:
         name = f"{partition.topic} {partition.partition}" if has_several else str(partition.partition)
         next_offset = "-" if partition.next_offset is None else f"{partition.next_offset:,}"
-        partitions.add_row(name, next_offset, f"{partition.end:,}", f"{partition.lag:,}")
+        lag = f"{partition.beyond_end:,} beyond the end" if partition.beyond_end else f"{partition.lag:,}"
+        partitions.add_row(name, next_offset, f"{partition.end:,}", lag)
+        if partition.beyond_end:
+            beyond.append(name)
     letters = ", ".join(f"{count:,} {reason}" for reason, count in sorted(status.dead_letters.items()))
     last_write = status.last_write.isoformat(timespec="seconds") if status.last_write else "never"
     revision = status.revision.current or "none"
     behind = "" if status.revision.up_to_date else f" (needed: {status.revision.head}; run migrate up)"
     return Group(
+        *([f"warning       {_beyond_the_end(beyond)}"] if beyond else []),
         f"lag           {status.lag:,}",
         f"patterns      {status.patterns:,} (last write {last_write})",
         f"dead letters  {sum(status.dead_letters.values()):,}" + (f": {letters}" if letters else ""),
         f"gaps          {status.gaps:,} ({status.gap_offsets:,} offsets)",
         f"revision      {revision}{behind}",
         partitions,
+    )
+
+
+def _beyond_the_end(partitions: list[str]) -> str:
+    return (
+        f"the position lies beyond the log's end in partition {', '.join(partitions)}: the topic was "
+        "recreated or truncated, and a worker reads it from its beginning"
     )

@@ -13,6 +13,7 @@ from pattern_metrics.consumer.cli.common import (
     POSTGRESQL,
     TIME_FORMS,
     Commands,
+    DatabaseUrlOption,
     JsonOption,
     load_database_url,
     load_settings,
@@ -56,6 +57,7 @@ def export(
         float | None, typer.Option(min=0, max=1, help="Patterns with this score or a greater one.")
     ] = None,
     band: Annotated[Band | None, typer.Option(help="Patterns of this band alone.")] = None,
+    database_url: DatabaseUrlOption = None,
 ) -> None:
     """Export the current rows with band and dimensions, ordered by pattern, as of one instant.
 
@@ -69,7 +71,7 @@ def export(
     from pattern_metrics.consumer.operations.export import export_rows
     from pattern_metrics.consumer.operations.row_formats import WRITERS
 
-    url = load_database_url()
+    url = load_database_url(database_url)
     is_terminal = file == STANDARD_OUTPUT and sys.stdout.isatty()
     if output_format is Format.PARQUET and is_terminal:
         fail("error: Parquet is not for a terminal: give a FILE", 2)
@@ -95,7 +97,7 @@ def _format_of(file: Path, wanted: Format | None) -> Format:
 
 
 @readers_app.command()
-def dashboard() -> None:
+def dashboard(database_url: DatabaseUrlOption = None) -> None:
     """Serve the page alone at HTTP_HOST and HTTP_PORT, against the database only; a worker serves it as well.
 
     It only reads: a login with the rights of pattern_metrics_reader is enough, and so is a replica. Ctrl-C or
@@ -105,7 +107,7 @@ def dashboard() -> None:
     from pattern_metrics.consumer.http.listening import take_port
     from pattern_metrics.consumer.settings import DashboardSettings, InvalidSettingError
 
-    settings = load_settings(DashboardSettings)
+    settings = load_settings(DashboardSettings, database_url)
     start_logging()
     if settings.http_port == 0:
         fail("error: HTTP_PORT: 0 turns HTTP off, and nothing else is served here", 2)
@@ -127,6 +129,7 @@ def prune(
         datetime,
         typer.Option(parser=parse_time, metavar="TIME", help=f"Measured before: {TIME_FORMS}."),
     ],
+    database_url: DatabaseUrlOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Delete measurements from the history that were made long ago; the current rows stay.
@@ -136,6 +139,7 @@ def prune(
     """
     from pattern_metrics.consumer.operations.history import prune_history
 
+    url = load_database_url(database_url)
     with progress_bar("pruning") as bar:
-        count = run(prune_history(load_database_url(), older_than, bar.reach), POSTGRESQL)
+        count = run(prune_history(url, older_than, bar.reach), POSTGRESQL)
     typer.echo(json.dumps({"pruned": count}) if as_json else f"pruned {count:,} measurements")

@@ -1,5 +1,9 @@
 """The progress bar that a person sees."""
 
+import time
+from collections.abc import Callable
+from typing import Final
+
 from rich.console import Console
 from rich.progress import (
     BarColumn,
@@ -10,9 +14,16 @@ from rich.progress import (
     TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
+    TransferSpeedColumn,
 )
 from rich.text import Text
 from typing_extensions import override
+
+MEANINGFUL_SECONDS: Final = 3.0
+"""Before that, the time left is not shown: the first batches are slower or faster than the others."""
+
+SPEED_SECONDS: Final = 60.0
+"""The speed is that of the last minute."""
 
 
 class _RateColumn(ProgressColumn):
@@ -23,15 +34,39 @@ class _RateColumn(ProgressColumn):
         return TaskProgressColumn.render_speed(task.finished_speed or task.speed)
 
 
-def rich_progress(description: str) -> Progress:
-    """A bar on standard error, with rate and time left; shown within a `with` block."""
+class _TimeLeftColumn(TimeRemainingColumn):
+    """The time left, once it can be estimated."""
+
+    @override
+    def render(self, task: Task) -> Text:
+        if not task.finished and (task.elapsed or 0.0) < MEANINGFUL_SECONDS:
+            return Text("-:--:--", style="progress.remaining")
+        return super().render(task)
+
+
+def rich_progress(
+    description: str, *, in_bytes: bool, clock: Callable[[], float] = time.monotonic
+) -> Progress:
+    """Return a bar on standard error, with rate and time left; shown within a `with` block.
+
+    Args:
+        description: what is done.
+        in_bytes: whether a step is a byte.
+        clock: seconds that go up.
+    """
     console = Console(stderr=True)
     columns = (
         TextColumn(description),
         BarColumn(),
         TaskProgressColumn(),
-        _RateColumn(),
+        TransferSpeedColumn() if in_bytes else _RateColumn(),
         TimeElapsedColumn(),
-        TimeRemainingColumn(),
+        _TimeLeftColumn(),
     )
-    return Progress(*columns, console=console, disable=not console.is_terminal)
+    return Progress(
+        *columns,
+        console=console,
+        disable=not console.is_terminal,
+        speed_estimate_period=SPEED_SECONDS,
+        get_time=clock,
+    )

@@ -234,6 +234,12 @@ def said_by(error: BaseException, *, has_reader: bool = False) -> str:
     return "; ".join(told) if texts[0] else "; ".join([type(error).__name__, *told])
 
 
+def server_of(error: BaseException) -> str | None:
+    """Return the server that an error came from, such as "Kafka at broker:9092"; None if no note names it."""
+    notes: list[str] = getattr(error, "__notes__", [])
+    return next((note for note in notes if note.startswith(("Kafka at ", "PostgreSQL at "))), None)
+
+
 def detail_and_hint(error: BaseException) -> tuple[str, str]:
     """Return what is wrong, and the server's own advice, if there is any; each in one line."""
     said = _server_error(error)

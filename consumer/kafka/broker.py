@@ -131,13 +131,13 @@ async def _ask(
         try:
             connection = await create_conn(host, port, request_timeout_ms=10_000, **options)
         except (OSError, KafkaError, TimeoutError) as error:
-            error.add_note(f"{host}:{port}")
+            error.add_note(f"Kafka at {host}:{port}")
             failures.append(error)
             continue
         try:
             answer = await connection.send(request)
         except (KafkaError, TimeoutError) as error:
-            error.add_note(f"{host}:{port}")
+            error.add_note(f"Kafka at {host}:{port}")
             failures.append(error)
         else:
             return answer

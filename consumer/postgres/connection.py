@@ -115,7 +115,7 @@ async def connect_to_any(
     except asyncpg.PostgresError as error:
         raise _refusal(error, url) from None  # the cause may be the server's answer to a first attempt
     except (OSError, asyncpg.InterfaceError) as error:
-        error.add_note(url.places)
+        error.add_note(f"PostgreSQL at {url.places}")
         raise
     except (ValueError, LookupError, TypeError, AttributeError, configparser.Error) as error:
         raise UnusableOptionsError(f"the driver failed with {type(error).__name__}") from None
@@ -154,5 +154,5 @@ def _refusal(error: asyncpg.PostgresError, url: DatabaseUrl) -> asyncpg.Postgres
         text = getattr(error, name, None)
         if text is not None:
             setattr(error, name, url.without_login(text))
-    error.add_note(url.places)
+    error.add_note(f"PostgreSQL at {url.places}")
     return error

@@ -104,4 +104,4 @@ async def test_a_person_who_watches_sees_rate_and_time_left_of_what_takes_more_t
     write(file, [an_event(number) for number in range(1, 9)])
 
     async with database_command.watched("backfill", file, "--batch-size", "1", "--delay", "1") as backfill:
-        await backfill.wait_for(r"backfilling .+\d+% +[0-9.]+\S* it/s +0:00:0[1-9] +(-:--:--|0:00:0\d)")
+        await backfill.wait_for(r"backfilling .+\d+% +[0-9.]+ (bytes|kB)/s +0:00:0[1-9] +(-:--:--|0:00:0\d)")

@@ -3,6 +3,8 @@
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
+from importlib.metadata import version
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +37,131 @@ async def test_each_command_has_a_help(command: CommandLine, path: tuple[str, ..
 
     assert " ".join(["pattern-metrics", *path]) in shown.stdout.decode()
     assert shown.stderr == ""
+
+
+@pytest.mark.parametrize("path", list(paths(typer.main.get_command(app))), ids=" ".join)
+async def test_help_wraps_once_and_shows_no_type_of_a_flag(
+    command: CommandLine, path: tuple[str, ...]
+) -> None:
+    """A line is filled as far as the next word goes; only a paragraph ends before."""
+    narrow = (await command.run(*path, "--help", columns=80)).succeeded().stdout.decode()
+
+    assert "<bool>" not in narrow
+    prose = narrow.split("\nArguments:")[0].split("\nOptions:")[0].splitlines()
+    for line, following in pairwise(prose):
+        if line.startswith("  ") and following.startswith("  "):
+            assert len(line) + 1 + len(following.split()[0]) > 78, line
+
+
+async def test_the_version_is_that_of_the_installation(command: CommandLine) -> None:
+    shown = (await command.run("--version")).succeeded()
+
+    assert shown.stdout.decode() == f"pattern-metrics {version('pattern-metrics')}\n"
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+async def test_a_shell_can_complete_the_commands(command: CommandLine, shell: str) -> None:
+    detected: dict[str, Any] = (
+        {} if shell == "bash" else {"_typer_complete_test_disable_shell_detection": "1"}
+    )
+    named = "" if shell == "bash" else shell
+    asked = f"{PROGRAM} --show-completion {named} && {PROGRAM} --install-completion {named}"
+    shown = (await command.run_program("/bin/bash", "-c", f"{asked} && true", **detected)).succeeded()
+    words: dict[str, Any] = {
+        "comp_words": "pattern-metrics dead-letters re",
+        "comp_cword": 2,
+        "_typer_complete_args": "pattern-metrics dead-letters re",
+        "_typer_complete_fish_action": "get-args",
+    }
+    completed = await command.run(_pattern_metrics_complete=f"complete_{shell}", **words)
+
+    assert b"_PATTERN_METRICS_COMPLETE" in shown.stdout
+    assert f"{shell} completion installed" in shown.stdout.decode()
+    assert "redrive" in completed.stdout.decode()
+
+
+AGENTS = {("demo",), ("score",), ("publish",), ("schema",), ("topic", "create"), ("migrate", "sql")}
+"""They use no database of the user's."""
+
+WITHOUT_REPORT = {
+    *(("demo",), ("dashboard",), ("score",), ("schema",)),
+    *(("migrate", "sql"), ("export",), ("dead-letters", "export")),
+}
+"""They print no result, or the output is data for a program already."""
+
+
+def commands() -> dict[tuple[str, ...], Any]:
+    """Each command that does something, without the groups."""
+    found = {}
+    for path in paths(typer.main.get_command(app)):
+        one = typer.main.get_command(app)
+        for word in path:
+            one = one.commands[word]  # type: ignore[attr-defined]
+        if not hasattr(one, "commands"):
+            found[path] = one
+    return found
+
+
+def options_of(one: Any) -> set[str]:
+    return {option for parameter in one.params for option in parameter.opts}
+
+
+def test_a_program_may_read_what_every_command_reports() -> None:
+    without = {path for path, one in commands().items() if "--json" not in options_of(one)}
+
+    assert without == WITHOUT_REPORT
+
+
+@pytest.mark.parametrize("path", sorted(commands().keys() - AGENTS), ids=" ".join)
+async def test_the_option_goes_before_the_variable_of_the_database(
+    command: CommandLine, path: tuple[str, ...]
+) -> None:
+    needed = {
+        ("migrate", "down"): ["base"],
+        ("backfill",): ["-"],
+        ("dead-letters", "show"): ["t/0/0"],
+        ("dead-letters", "redrive"): ["--all"],
+        ("dead-letters", "discard"): ["--all", "--because", "x"],
+        ("dead-letters", "export"): ["-"],
+        ("dead-letters", "prune"): ["--older-than", "1d"],
+        ("history", "prune"): ["--older-than", "1d"],
+    }.get(path, [])
+    refused = await command.run(
+        *path, *needed, "--database-url", "mysql://there", database_url="postgresql://x@127.0.0.1:1/x"
+    )
+
+    assert refused.code == 2
+    assert refused.stderr.startswith("error: --database-url: ")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["status"],
+        ["replay"],
+        ["verify"],
+        ["migrate", "up"],
+        ["export"],
+        ["history", "prune", "--older-than", "1d"],
+    ],
+    ids=" ".join,
+)
+async def test_an_error_names_the_server_that_does_not_answer(
+    command: CommandLine, database_url: str, arguments: list[str]
+) -> None:
+    """Both servers are away, and then Kafka alone."""
+    both = await command.run(
+        *arguments, "--database-url", "postgresql://x@127.0.0.1:1/x", kafka_bootstrap_servers="127.0.0.1:2"
+    )
+    (await command.run("migrate", "up", "--json", database_url=database_url)).succeeded()
+    kafka = await command.run(*arguments, database_url=database_url, kafka_bootstrap_servers="127.0.0.1:2")
+
+    postgresql = "PostgreSQL at 127.0.0.1:1 (DATABASE_URL or --database-url): "
+    broker = "Kafka at 127.0.0.1:2 (KAFKA_BOOTSTRAP_SERVERS): "
+    assert both.stderr.startswith(f"error: {broker}" if arguments == ["replay"] else f"error: {postgresql}")
+    assert len(both.stderr.splitlines()) == 1
+    if arguments in (["status"], ["replay"]):
+        assert kafka.stderr.startswith(f"error: {broker}")
 
 
 @pytest.mark.parametrize("path", [(), ("migrate",), ("topic",)], ids=" ".join)

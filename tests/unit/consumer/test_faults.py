@@ -8,7 +8,7 @@ import pytest
 from aiokafka import errors as kafka_errors
 from asyncpg.exceptions._base import DataError as EncodingError
 
-from pattern_metrics.consumer.faults.diagnosis import Fault, diagnose, diagnose_beyond_rows
+from pattern_metrics.consumer.faults.diagnosis import Fault, diagnose, diagnose_beyond_rows, server_of
 from pattern_metrics.schemas.settings.kafka import SettingFileError
 
 SECRET = "hunter2"
@@ -233,3 +233,15 @@ def test_a_file_that_a_setting_names_is_the_operators_to_mend() -> None:
 
     assert diagnosis.fault is Fault.SETUP
     assert "KAFKA_SSL_CAFILE" in diagnosis.hint
+
+
+@pytest.mark.parametrize(
+    "error", [ConnectionRefusedError(111, "refused"), TimeoutError(), kafka_errors.KafkaError("x")], ids=repr
+)
+def test_an_error_names_the_server_that_its_note_tells(error: Exception) -> None:
+    assert server_of(error) is None
+
+    error.add_note("2 replicas")
+    error.add_note("Kafka at broker:9092")
+
+    assert server_of(error) == "Kafka at broker:9092"
