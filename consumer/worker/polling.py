@@ -4,8 +4,9 @@ Between two slices the event loop goes on with the write.
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import chain
+from typing import Final
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import NoOffsetForPartitionError, OffsetOutOfRangeError
@@ -14,9 +15,12 @@ from pattern_metrics.consumer.kafka.clients import release_values
 from pattern_metrics.consumer.records.batch import room_for, size_of
 from pattern_metrics.consumer.records.decoding import decode_all
 from pattern_metrics.consumer.records.offsets import Partition
-from pattern_metrics.consumer.records.record import Accepted, Fate
+from pattern_metrics.consumer.records.record import Accepted, Fate, Record
 from pattern_metrics.consumer.settings import WorkerSettings
 from pattern_metrics.consumer.timing import Clock, Timing
+
+DECODED_AT_ONCE: Final = 64
+"""Records whose values are in memory besides what is kept of them."""
 
 
 async def fill(
@@ -48,10 +52,8 @@ async def fill(
         began_at = clock.monotonic()
         taken = sum(map(len, more.values()))
         size += sum(map(size_of, chain.from_iterable(more.values())))
-        for partition, some in more.items():  # at once: a value takes more memory than what is kept of it
-            decoded = decode_all(some, accepted_until=settings.accepted_until(), envelope=settings.envelope)
-            fates.setdefault(partition, []).extend(decoded)
-            release_values(fate.record for fate in decoded if isinstance(fate, Accepted))
+        for partition, some in more.items():
+            fates.setdefault(partition, []).extend(_decode(some, settings))
         records += taken
         now = clock.monotonic()
         decode_seconds += now - began_at
@@ -63,3 +65,12 @@ async def fill(
         await asyncio.sleep(0)
         await asyncio.sleep(0)
     return fates, decode_seconds
+
+
+def _decode(records: Sequence[Record], settings: WorkerSettings) -> Iterator[Fate]:
+    """Decode a few records at a time and free their values: what is kept of them takes less memory."""
+    for start in range(0, len(records), DECODED_AT_ONCE):
+        some = records[start : start + DECODED_AT_ONCE]
+        decoded = decode_all(some, accepted_until=settings.accepted_until(), envelope=settings.envelope)
+        release_values(fate.record for fate in decoded if isinstance(fate, Accepted))
+        yield from decoded

@@ -222,6 +222,6 @@ async def test_a_command_tells_the_file_in_one_line(tmp_path: Path) -> None:
 
     assert refused.code == 2
     assert refused.stderr == (
-        f"error: PostgreSQL (DATABASE_URL): {tmp_path / 'ca.pem'} (sslrootcert of DATABASE_URL): "
-        "No such file or directory\n"
+        f"error: PostgreSQL (DATABASE_URL or --database-url): {tmp_path / 'ca.pem'} "
+        "(sslrootcert of DATABASE_URL): No such file or directory\n"
     )
