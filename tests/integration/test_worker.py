@@ -16,6 +16,7 @@ from pattern_metrics.consumer.settings import WorkerSettings
 from pattern_metrics.consumer.timing import Timing
 from pattern_metrics.consumer.worker.worker import Worker
 from pattern_metrics.publisher.client import ScorePublisher
+from pattern_metrics.schemas.pattern_scored import EVENT_TYPE
 from tests.support.pipeline import (
     SettingsFactory,
     an_event,
@@ -106,7 +107,7 @@ async def test_structured_mode_and_the_schema_registry_prefix_are_read(settings_
         "specversion": "1.0",
         "id": "x",
         "source": "/x",
-        "type": "x",
+        "type": EVENT_TYPE,
         "data": json.loads(structured.to_json()),
     }
     async with producing(settings) as producer:
