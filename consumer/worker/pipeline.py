@@ -63,14 +63,7 @@ class Pipeline:
         self._topic_ids = topic_ids
         self._verified_at = equipment.clock.monotonic()
         self._commits = Commits(consumer, equipment)
-        self._writers = Writers(
-            equipment.stores,
-            equipment.settings.kafka_group_id,
-            equipment.health,
-            equipment.breaker,
-            equipment.metrics,
-            equipment.timing,
-        )
+        self._writers = Writers(equipment)
 
     # What the group says
 

@@ -1,23 +1,22 @@
 """Decoded records → the table, through as many connections at once as there are stores."""
 
 import asyncio
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from typing import TypeAlias
 
 import asyncpg
 
-from pattern_metrics.consumer.faults.health import Health
 from pattern_metrics.consumer.faults.retrying import persevere
 from pattern_metrics.consumer.ingestion import store_batch
 from pattern_metrics.consumer.postgres.store import Store
-from pattern_metrics.consumer.records.accounting import Accounting, Breaker
+from pattern_metrics.consumer.records.accounting import Accounting
 from pattern_metrics.consumer.records.batch import Batch
 from pattern_metrics.consumer.stopping import cancel
-from pattern_metrics.consumer.telemetry.metrics import Metrics
 from pattern_metrics.consumer.telemetry.tracing import BatchTrace
 from pattern_metrics.consumer.timing import CLOCK, TIMING, Clock, Timing
+from pattern_metrics.consumer.worker.equipment import Equipment
 
 Landed: TypeAlias = Callable[[Batch, Accounting], None]
 """Called with each batch whose transaction has committed, and what became of its records."""
@@ -61,29 +60,13 @@ class Writers:
     """The worker's connections to PostgreSQL, one for each part of a batch.
 
     Args:
-        stores: written to at once; no two parts have a partition in common.
-        group: the consumer group whose progress is written with each part.
-        health: told of every failure, after which the same is tried again.
-        breaker: told of what the database alone refuses.
-        metrics: told of all that is written.
-        timing: see `BatchLimit`.
+        equipment: its stores are written to at once, each with a part of its own. Its health is told of every
+            failure, its breaker of what the database alone refuses, its metrics of what is written.
     """
 
-    def __init__(
-        self,
-        stores: Sequence[Store],
-        group: str,
-        health: Health,
-        breaker: Breaker,
-        metrics: Metrics,
-        timing: Timing = TIMING,
-    ) -> None:
-        self._stores = stores
-        self._group = group
-        self._health = health
-        self._breaker = breaker
-        self._metrics = metrics
-        self._limit = BatchLimit(timing)
+    def __init__(self, equipment: Equipment) -> None:
+        self._equipment = equipment
+        self._limit = BatchLimit(equipment.timing, equipment.clock)
 
     async def write(self, batch: Batch, landed: Landed, trace: BatchTrace) -> Accounting:
         """Write a batch, for as long as it takes.
@@ -91,9 +74,10 @@ class Writers:
         Raises:
             ProgressLostError: the database went back in time; other parts may be written nevertheless.
         """
+        stores = self._equipment.stores
         writing = [
             asyncio.create_task(self._write(store, part, landed, trace))
-            for store, part in zip(self._stores, batch.split(len(self._stores)), strict=False)
+            for store, part in zip(stores, batch.split(len(stores)), strict=False)
         ]
         try:
             return sum(await asyncio.gather(*writing), Accounting())
@@ -107,7 +91,7 @@ class Writers:
         rest: Batch | None = whole
         while rest is not None:
             attempt = partial(self._attempt, store, rest, trace)
-            batch, rest, accounting = await persevere("postgresql", attempt, self._health)
+            batch, rest, accounting = await persevere("postgresql", attempt, self._equipment.health)
             landed(batch, accounting)
             total += accounting
         return total
@@ -115,13 +99,14 @@ class Writers:
     async def _attempt(
         self, store: Store, whole: Batch, trace: BatchTrace
     ) -> tuple[Batch, Batch | None, Accounting]:
-        began_at = CLOCK.monotonic()
+        equipment = self._equipment
+        began_at = equipment.clock.monotonic()
         batch, rest = self._limit.take(whole)
         with trace.span("write", batch.size), self._limit.learn(batch):
             async with store.transaction() as transaction:
                 accounting, dead = await store_batch(transaction, batch)
                 await transaction.insert_dead_letters(dead)
-                await transaction.advance_progress(self._group, batch.ranges)
-        self._breaker.observe_written(accounting)
-        self._metrics.batch_written(batch, accounting, CLOCK.monotonic() - began_at)
+                await transaction.advance_progress(equipment.settings.kafka_group_id, batch.ranges)
+        equipment.breaker.observe_written(accounting)
+        equipment.metrics.batch_written(batch, accounting, equipment.clock.monotonic() - began_at)
         return batch, rest, accounting
