@@ -151,7 +151,7 @@ async def test_a_worker_whose_log_is_on_a_full_disk_runs_and_ends_cleanly(comman
     full = replace(command, program=("sh", "-c", 'exec "$0" "$@" 2>/dev/full', PROGRAM))
     port = free_port()
     async with full.worker(http_port=port) as worker:
-        await Scraper(port).wait_for_obstacles("kafka", "assignment")
+        await Scraper(port).wait_for_obstacles("kafka", "postgresql", "assignment")
 
         assert await worker.terminate() == 0
 

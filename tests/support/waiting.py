@@ -28,16 +28,16 @@ async def eventually(
         AssertionError: nothing true within the deadline; shows the last answer or exception.
     """
     deadline = time.monotonic() + deadline_seconds
+    last: object = None
+    failure: Exception | None = None
     while True:
-        failure: Exception | None = None
-        last: object = None
         try:
-            async with asyncio.timeout(deadline - time.monotonic()):
-                last = condition()
-                if inspect.isawaitable(last):
-                    last = await last
+            async with asyncio.timeout(deadline - time.monotonic()) as remaining:
+                answer = condition()
+                last, failure = await answer if inspect.isawaitable(answer) else answer, None
         except Exception as error:  # noqa: BLE001 - whatever it is, it is shown at the deadline
-            last = failure = error
+            if not remaining.expired() or last is None:
+                last = failure = error
         if last and failure is None:
             return last
         if time.monotonic() > deadline:

@@ -25,6 +25,8 @@ from pattern_metrics.consumer.operations.files.source import (
     Line,
 )
 
+csv.field_size_limit(2**31 - 1)  # Python keeps one limit for the process; `require_short` limits the lines
+
 _DELIMITERS: Final = (",", ";", "\t", "|")
 
 _PARQUET_ROWS: Final = 1000
@@ -94,7 +96,6 @@ def csv_rows(source: ByteSource, delimiter: str) -> Iterator[list[Line]]:
         InvalidSourceError: as `columns_of`.
         BrokenSourceError: the file cannot be read, or a row is too long.
     """
-    csv.field_size_limit(2**31 - 1)  # the lines are limited
     lines = _TextLines(source)
     rows = csv.reader(lines, delimiter=delimiter)
     columns = columns_of(next(filter(_is_filled, rows), []))
