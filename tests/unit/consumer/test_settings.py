@@ -173,7 +173,7 @@ HUGE = "9" * 400
 
 WRONG = {
     "KAFKA_TOPIC": ("a b", "ü", "a/b", "a" * 250, "a\n"),
-    "KAFKA_SECURITY_PROTOCOL": (SECRET, "sasl", "plaintext"),
+    "KAFKA_SECURITY_PROTOCOL": (SECRET, "sasl", "plain text"),
     "KAFKA_SASL_MECHANISM": (SECRET, "GSSAPI"),
     "KAFKA_ENABLE_IDEMPOTENCE": (SECRET, "2"),
     "DATABASE_URL": (
