@@ -11,7 +11,7 @@ from pattern_metrics.consumer.operations.migration import MigrationStatus, migra
 from pattern_metrics.consumer.operations.sql import statement
 from pattern_metrics.consumer.postgres.connection import connected
 from pattern_metrics.consumer.postgres.store import StoreTransaction
-from pattern_metrics.consumer.records.offsets import Partition
+from pattern_metrics.consumer.records.offsets import Partition, Progress
 from pattern_metrics.consumer.settings import WorkerSettings
 
 
@@ -45,7 +45,8 @@ class Status:
         patterns: rows in the table.
         last_write: when a row was last written.
         dead_letters: reason → how many.
-        gaps: recorded gaps of the group, and how many offsets they hold.
+        gaps: reason → how many recorded gaps of the group have it.
+        gap_offsets: how many offsets these gaps hold.
         revision: where the schema stands.
     """
 
@@ -53,7 +54,7 @@ class Status:
     patterns: int
     last_write: datetime | None
     dead_letters: dict[str, int]
-    gaps: int
+    gaps: dict[str, int]
     gap_offsets: int
     revision: MigrationStatus
 
@@ -70,7 +71,8 @@ class Status:
             "patterns": self.patterns,
             "dead_letters": sum(self.dead_letters.values()),
             "dead_letters_by_reason": self.dead_letters,
-            "gaps": self.gaps,
+            "gaps": sum(self.gaps.values()),
+            "gaps_by_reason": self.gaps,
             "gap_offsets": self.gap_offsets,
             "last_write": self.last_write.isoformat() if self.last_write else None,
             "revision": self.revision.current,
@@ -98,7 +100,7 @@ async def read_status(settings: WorkerSettings) -> Status:
     database_url = settings.database_url.get_secret_value()
     revision = await migration_status(database_url)
     identities, group = await topic_ids(settings), settings.kafka_group_id
-    progress = dict[Partition, int]()
+    progress = dict[Partition, Progress]()
     # A reader may lack the right to what a store prepares.
     async with connected(database_url) as connection:
         reading = StoreTransaction(connection, keeps_history=False)
@@ -108,7 +110,7 @@ async def read_status(settings: WorkerSettings) -> Status:
     beginnings, ends = await read_bounds(settings)  # after the progress, which a worker moves on meanwhile
     partitions = []
     for tp, end in sorted(ends.items()):
-        next_offset = progress.get(tp)
+        next_offset = progress[tp].next_offset if tp in progress else None
         behind = end - (beginnings[tp] if next_offset is None else next_offset)
         lag, beyond_end = max(0, behind), max(0, -behind)
         partitions.append(PartitionStatus(tp.topic, tp.partition, next_offset, end, lag, beyond_end))
@@ -117,7 +119,7 @@ async def read_status(settings: WorkerSettings) -> Status:
         patterns=row["patterns"],
         last_write=row["last_write"],
         dead_letters=json.loads(row["dead_letters"]),
-        gaps=row["gaps"],
+        gaps=json.loads(row["gaps"]),
         gap_offsets=int(row["gap_offsets"]),
         revision=revision,
     )

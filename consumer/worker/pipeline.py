@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
+from typing import Protocol
 from uuid import UUID
 
 import structlog
@@ -14,18 +15,33 @@ from pattern_metrics.consumer.faults.retrying import persevere
 from pattern_metrics.consumer.kafka.watch import StalledError
 from pattern_metrics.consumer.records.accounting import Accounting
 from pattern_metrics.consumer.records.batch import Batch
+from pattern_metrics.consumer.records.offsets import NO_TOPIC_ID, EpochEnd, Partition, Progress
 from pattern_metrics.consumer.telemetry.tracing import OFF, BatchTrace, begin_batch
 from pattern_metrics.consumer.worker.assignment import Assignment
 from pattern_metrics.consumer.worker.commits import Commits
 from pattern_metrics.consumer.worker.equipment import Equipment
 from pattern_metrics.consumer.worker.polling import fill
-from pattern_metrics.consumer.worker.progress import ask_broker, has_lost, settle
+from pattern_metrics.consumer.worker.progress import Written, ask_broker, has_lost, read_progress, settle
 from pattern_metrics.consumer.worker.writers import Writers
 
 logger = structlog.get_logger()
 
-TopicIds = Callable[[], Awaitable[Mapping[str, UUID | None]]]
+TopicIds = Callable[[], Awaitable[Mapping[str, UUID]]]
 """Asks a broker for the ID of each topic (see `kafka.broker.topic_id`)."""
+
+
+class Epochs(Protocol):
+    """The leader epochs of what is read (see `kafka.leader_epochs`)."""
+
+    def taken(self, partition: TopicPartition, /) -> Mapping[int, int]:
+        """Return what was read of a partition since the last call: leader epoch → the position behind it."""
+
+    async def ends(self, epochs: Mapping[TopicPartition, int], /) -> Mapping[TopicPartition, EpochEnd]:
+        """Ask the leader of each partition for the end of a leader epoch.
+
+        Raises:
+            KafkaError: a partition has no leader, or its leader refused.
+        """
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +60,7 @@ class Pipeline:
         equipment: what it works with.
         consumer: the member.
         topic_ids: asks for the IDs of the topics.
+        epochs: knows the leader epochs of what the member reads.
 
     Attributes:
         assignment: what the group has assigned. Each rebalance replaces it.
@@ -52,7 +69,9 @@ class Pipeline:
         settled: set while that is 0.
     """
 
-    def __init__(self, equipment: Equipment, consumer: AIOKafkaConsumer, topic_ids: TopicIds) -> None:
+    def __init__(
+        self, equipment: Equipment, consumer: AIOKafkaConsumer, topic_ids: TopicIds, epochs: Epochs
+    ) -> None:
         self.assignment = Assignment()
         self.accounting = Accounting()
         self.in_flight = 0
@@ -61,6 +80,7 @@ class Pipeline:
         self._equipment = equipment
         self._consumer = consumer
         self._topic_ids = topic_ids
+        self._epochs = epochs
         self._verified_at = equipment.clock.monotonic()
         self._commits = Commits(consumer, equipment)
         self._writers = Writers(equipment)
@@ -87,8 +107,10 @@ class Pipeline:
     async def position(self) -> bool:
         """Find out where to read the partitions of which that is not known, and seek there.
 
+        The caller has nothing in flight: what is written afterwards would pass for a part of the log.
+
         Returns:
-            Whether it was found out now: not where nothing was missing or a rebalance came in between.
+            Whether it was found out now: not if nothing was missing or a rebalance came in between.
 
         Raises:
             StalledError: the broker does not answer in time.
@@ -98,26 +120,39 @@ class Pipeline:
         assignment, equipment = self.assignment, self._equipment
         if not assignment.missing:
             return False
+        store, group = equipment.stores[0], equipment.settings.kafka_group_id
         try:
             async with asyncio.timeout(equipment.timing.answer):
                 known = await ask_broker(self._consumer, self._topic_ids, assignment.missing)
         except TimeoutError:
-            raise StalledError("the broker does not tell the group's offsets") from None
-        group, lost = equipment.settings.kafka_group_id, assignment.positions_out_of_range
-        choose = partial(settle, equipment.stores[0], group, known, lost)
+            raise StalledError("the broker does not return the group's offsets") from None
+        read = partial(read_progress, store, group, known.topic_ids)
+        progress = await persevere("postgresql", read, equipment.health)
+        progress = {one: progress[one] for one in known.beginnings if one in progress}
+        try:
+            async with asyncio.timeout(equipment.timing.answer):
+                ends = await self._ends(progress)
+        except TimeoutError:
+            raise StalledError("the broker does not return the ends of the leader epochs") from None
+        choose = partial(
+            settle, store, group, known, Written(progress, ends), assignment.positions_out_of_range
+        )
         starts = await persevere("postgresql", choose, equipment.health)
         if assignment is not self.assignment:
             return False
         assignment.start(starts, known.topic_ids)
         for partition, start in starts.items():
             self._consumer.seek(partition, start.offset)
+            self._epochs.taken(partition)  # of the position before
         equipment.metrics.reading_started(starts)
-        return True
+        return bool(starts)
 
     async def poll(self) -> Flight | None:
         """Take and decode what is there; None where nothing is, or a rebalance came in between.
 
-        Between the poll's return and the batch's counting as in flight nothing yields.
+        If the leader changed meanwhile, and its log is not the log that was read, what was taken is dropped:
+        `position` finds out where the logs part. Between the last look at the assignment and the batch's
+        counting as in flight nothing yields.
 
         Raises:
             KafkaError: the client could not fetch.
@@ -137,11 +172,15 @@ class Pipeline:
         except OffsetOutOfRangeError as error:
             assignment.out_of_range(error.args[0])
             return None
-        if assignment is not self.assignment:
-            return None
         # In the order of the records; then the partitions of which only markers or holes were passed.
         order = dict.fromkeys([*fates, *positions])
-        ranges = assignment.read({one: await self._consumer.position(one) for one in order})
+        taken = {one: self._epochs.taken(one) for one in order}
+        is_of_one_log = await self._is_of_one_log(assignment.epochs_left(taken))
+        if not is_of_one_log:
+            assignment.unsettle()
+        if not is_of_one_log or assignment is not self.assignment:
+            return None
+        ranges = assignment.read({one: await self._consumer.position(one) for one in order}, taken)
         if not ranges:
             return None
         batch = Batch(fates, ranges)
@@ -178,7 +217,7 @@ class Pipeline:
         of it before this was noticed is no loss: it is read again.
         """
         assignment = self.assignment
-        if not any(assignment.topic_ids.values()):
+        if set(assignment.topic_ids.values()) <= {NO_TOPIC_ID}:
             return
         try:
             async with asyncio.timeout(self._equipment.timing.silence):
@@ -186,9 +225,25 @@ class Pipeline:
         except (KafkaError, OSError, TimeoutError):
             return
         if assignment is self.assignment and any(
-            known and now.get(topic) not in (None, known) for topic, known in assignment.topic_ids.items()
+            now.get(topic, known) not in (NO_TOPIC_ID, known)
+            for topic, known in assignment.topic_ids.items()
+            if known != NO_TOPIC_ID
         ):
             self.assignment = Assignment(assignment.partitions)
+
+    async def look_for_a_parted_log(self) -> None:
+        """Ask again where to read partitions whose log was cut back; nothing if the broker does not answer.
+
+        No record shows this if the log was cut back and has just grown to the worker's position again.
+        """
+        assignment = self.assignment
+        read = assignment.epochs_read
+        try:
+            async with asyncio.timeout(self._equipment.timing.silence):
+                ends = await self._ends(read)
+        except (KafkaError, OSError, TimeoutError):
+            return
+        assignment.unsettle(one for one, end in ends.items() if read[one].has_parted(end))
 
     async def look_for_lost_progress(self) -> None:
         """Now and then, ask whether the database went back: no batch notices that while nothing is read."""
@@ -202,6 +257,25 @@ class Pipeline:
     async def close(self) -> None:
         """End what still goes on, once the client is stopped."""
         await self._commits.close()
+
+    async def _is_of_one_log(self, left: Iterable[tuple[Partition, Progress]]) -> bool:
+        """Return whether the leaders have all that was read under earlier leader epochs."""
+        try:
+            for partition, read in left:
+                ends = await self._ends({partition: read})
+                if any(read.has_parted(end) for end in ends.values()):
+                    return False
+        except (KafkaError, OSError, TimeoutError):
+            return False  # who asks next reports it
+        return True
+
+    async def _ends(self, read: Mapping[Partition, Progress]) -> Mapping[TopicPartition, EpochEnd]:
+        epochs = {
+            TopicPartition(*partition): progress.leader_epoch
+            for partition, progress in read.items()
+            if progress.leader_epoch is not None
+        }
+        return await self._epochs.ends(epochs) if epochs else {}
 
     def _landed(self, assignment: Assignment, batch: Batch, accounting: Accounting) -> None:
         self.accounting += accounting

@@ -19,7 +19,7 @@ from pattern_metrics.consumer.operations.verification import check_table, compar
 from pattern_metrics.consumer.postgres.shadow import ShadowLostError, ShadowStore
 from pattern_metrics.consumer.postgres.store import Store, StoreTransaction
 from pattern_metrics.consumer.records.accounting import Accounting
-from pattern_metrics.consumer.records.offsets import Partition
+from pattern_metrics.consumer.records.offsets import Partition, Progress
 from pattern_metrics.consumer.settings import WorkerSettings
 from pattern_metrics.publisher.client import ScorePublisher
 from pattern_metrics.schemas.pattern_scored import Measurement
@@ -230,8 +230,8 @@ async def test_progress_that_moves_on_while_it_is_read_is_compared_all_the_same(
     read = StoreTransaction.progress
 
     async def read_before_it_moves_on(
-        transaction: StoreTransaction, group: str, topic: str, topic_id: UUID | None = None
-    ) -> dict[Partition, int]:
+        transaction: StoreTransaction, group: str, topic: str, topic_id: UUID
+    ) -> dict[Partition, Progress]:
         known = await read(transaction, group, topic, topic_id)
         await execute(settings, "UPDATE ingest_progress SET next_offset = 2 WHERE partition = 0")
         return known
@@ -433,7 +433,7 @@ async def test_status_counts_what_is_there(settings_for: SettingsFactory, broker
     assert all(partition.next_offset is None for partition in before.partitions)
     if broker.name != "embedded":  # which tells the last batch's beginning for the log's end
         assert before.lag == 3
-    assert (after.patterns, after.lag, after.gaps) == (1, 0, 0)
+    assert (after.patterns, after.lag, after.gaps) == (1, 0, {})
     assert after.dead_letters == {"invalid_json": 1, "invalid_utf8": 1}
     assert after.revision.up_to_date
     numbers = after.as_dict()

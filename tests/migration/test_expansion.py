@@ -16,7 +16,7 @@ from tests.support.pipeline import (
 )
 from tests.support.waiting import eventually
 
-OLDEST = "020"
+OLDEST = "022"
 """The worker of this release writes to a database of this revision or later."""
 
 TABLES = (
