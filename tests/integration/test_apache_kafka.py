@@ -14,7 +14,6 @@ import structlog
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import NewPartitions
 from aiokafka.coordinator.assignors.sticky.sticky_assignor import StickyPartitionAssignor
-from aiokafka.structs import OffsetAndMetadata
 
 from pattern_metrics.consumer.faults.health import Health
 from pattern_metrics.consumer.kafka.broker import require_topic
@@ -50,6 +49,7 @@ from tests.support.pipeline import (
 from tests.support.topics import (
     COMPACTED,
     KEPT,
+    commit_group,
     configure,
     delete_records_before,
     make_topic_anew,
@@ -62,19 +62,6 @@ from tests.support.waiting import eventually, hold
 async def settings(own_apache_kafka: ApacheKafka, migrated_database_url: str) -> WorkerSettings:
     topic = await create_topic(own_apache_kafka.bootstrap_servers, partitions=1)
     return worker_settings(own_apache_kafka.bootstrap_servers, topic, migrated_database_url)
-
-
-async def commit(settings: WorkerSettings, offset: int) -> None:
-    """What `kafka-consumer-groups --reset-offsets` does."""
-    consumer = AIOKafkaConsumer(
-        bootstrap_servers=settings.kafka_bootstrap_servers,
-        group_id=settings.kafka_group_id,
-        enable_auto_commit=False,
-    )
-    async with consumer:
-        partition = TopicPartition(settings.kafka_topic, 0)
-        consumer.assign([partition])
-        await consumer.commit({partition: OffsetAndMetadata(offset, "")})
 
 
 async def publish(settings: WorkerSettings, numbers: range) -> None:
@@ -162,7 +149,7 @@ async def _progress_is(settings: WorkerSettings, offset: int) -> bool:
 async def test_a_group_reset_to_an_earlier_offset_reads_again_from_there(settings: WorkerSettings) -> None:
     await publish(settings, range(10))
     await catch_up(settings)
-    await commit(settings, 4)
+    await commit_group(settings, 4)
 
     assert await catch_up(settings) == Accounting(superseded=6)
 
@@ -173,7 +160,7 @@ async def test_an_offset_beyond_the_end_means_another_log_which_is_read_from_its
     """As it is with a broker that gives no leader epoch."""
     await publish(settings, range(10))
     await catch_up(settings)
-    await commit(settings, 500)
+    await commit_group(settings, 500)
     await execute(settings, "UPDATE ingest_progress SET next_offset = 500, leader_epoch = NULL")
 
     assert await catch_up(settings) == Accounting(superseded=10)
