@@ -107,14 +107,13 @@ async def settle(
     async with store.transaction() as transaction:
         for topic, topic_id in known.topic_ids.items():
             progress = await transaction.progress(group, topic, topic_id)
-            others = await transaction.known_by_another_id(group, topic, topic_id)
+            others = await transaction.known_by_another_id(group, topic, topic_id) - progress.keys()
             chosen = [
                 _Case(
                     partition,
                     known.beginnings[partition],
                     known.committed[partition],
                     progress.get(partition, Progress(0) if partition in others else None),
-                    partition in others - progress.keys(),
                     written.ends.get(partition),
                     out_of_range.get(partition),
                 )
@@ -123,6 +122,8 @@ async def settle(
             ]
             await transaction.begin_at(group, {case.partition: case.start for case in chosen}, topic_id)
             cases += chosen
+            if new := sorted(case.partition[1] for case in chosen if case.partition in others):
+                logger.warning("new_topic_id", topic=topic, partitions=new, hint=_NEW)
     for case in cases:
         case.log()
     return {case.partition: case.start for case in cases}
@@ -136,7 +137,6 @@ class _Case:
     beginning: int
     committed: int | None
     progress: Progress | None
-    is_new: bool
     end: EpochEnd | None
     out_of_range: int | None
 
@@ -156,12 +156,6 @@ class _Case:
         topic, partition = self.partition
         log = logger.bind(topic=topic, partition=partition)
         has_parted = self.progress and self.end and self.progress.has_parted(self.end)
-        if self.is_new:
-            log.warning(
-                "new_topic_id",
-                hint="the database knows a topic of this name with another ID (recreated, or of another "
-                "cluster); reading this one from its beginning",
-            )
         if has_parted:
             log.warning("log_parted", **self._gap, hint=_PARTED)
         elif self._gap:
@@ -185,6 +179,10 @@ class _Case:
         return {"first_offset": gap.start, "last_offset": gap.last} if gap else {}
 
 
+_NEW: Final = (
+    "the database knows a topic of this name with another ID (recreated, or of another cluster); reading "
+    "this topic from its beginning"
+)
 _PARTED: Final = (
     "the log was cut back (an unclean election, a restored volume) and is no longer the log that was read; "
     "reading on from where the two part; what is gone is in table ingest_gaps"

@@ -101,16 +101,22 @@ async def test_a_worker_reads_on_from_where_the_log_parts_from_the_log_that_it_r
     assert await catch_up(settings) == Accounting()
 
 
-@pytest.mark.parametrize("grown", [pytest.param(7, id="beyond it"), pytest.param(5, id="just to it")])
+@pytest.mark.parametrize(
+    ("grown", "silence"),
+    [
+        pytest.param(7, 60, id="beyond it, by the next record"),
+        pytest.param(5, 1, id="just to it, by asking now and then"),
+    ],
+)
 async def test_a_running_worker_notices_a_log_that_grew_to_its_position_again(
-    server: ApacheKafka, settings: WorkerSettings, volume: Volume, grown: int
+    server: ApacheKafka, settings: WorkerSettings, volume: Volume, grown: int, silence: float
 ) -> None:
     way = server.listeners["PROXIED"].advertised_port or 0
     behind = settings.model_copy(update={"kafka_bootstrap_servers": f"127.0.0.1:{way}"})
     await publish(settings, range(5))
     volume.save()
     await publish(settings, range(5, 10))
-    async with Proxy(server.port_of("PROXIED"), way) as proxy, running(behind, Timing(silence=1)):
+    async with Proxy(server.port_of("PROXIED"), way) as proxy, running(behind, Timing(silence=silence)):
         await eventually(partial(_are_stored, settings, 10))
         proxy.cut()
         await volume.restore()

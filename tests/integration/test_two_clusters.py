@@ -1,5 +1,6 @@
 """Two clusters with one topic name, one group name and one database, as while a cluster is replaced."""
 
+import asyncio
 import re
 from functools import partial
 from pathlib import Path
@@ -54,13 +55,17 @@ async def test_the_workers_of_both_finish_and_none_throws_the_other_back(
     after = [an_event(number, seconds=2) for number in range(150, 400)]
     with structlog.testing.capture_logs() as logs:
         async with running(old), running(new):
-            await send(old, [event.to_json() for event in before])
-            await send(new, [event.to_json() for event in after])
+            for settings in (old, new):
+                await eventually(partial(_has_written, settings, 0))
+            await asyncio.gather(
+                send(old, [event.to_json() for event in before]),
+                send(new, [event.to_json() for event in after]),
+            )
             for settings, events in ((old, before), (new, after)):
                 await eventually(partial(_has_written, settings, len(events)))
 
     warnings = [log["event"] for log in logs if log["log_level"] == "warning"]
-    assert warnings in ([], ["new_topic_id"])  # by the worker that was the second to begin
+    assert warnings == ["new_topic_id"]  # by the worker that was the second to begin
     assert await table(old) == expected_table(before + after)
     assert await fetch(old, "SELECT FROM ingest_gaps") == []
     for settings, events in ((old, before), (new, after)):
