@@ -1,4 +1,4 @@
-"""How far agents' clocks may be ahead: one setting for those who publish and for those who read."""
+"""The limit for agents' clocks that are ahead: one setting for publishers and consumers."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Annotated
@@ -10,7 +10,7 @@ from pattern_metrics.schemas.settings.kafka import KafkaSettings
 
 
 class ClockSettings(BaseSettings):
-    """How far agents' clocks may be ahead."""
+    """The limit for agents' clocks that are ahead."""
 
     model_config = KafkaSettings.model_config
 
@@ -19,5 +19,5 @@ class ClockSettings(BaseSettings):
     )
 
     def accepted_until(self) -> datetime:
-        """The latest acceptable measurement time, as of now."""
+        """Return the latest acceptable measurement time, as of now."""
         return datetime.now(UTC) + timedelta(seconds=self.max_clock_skew_seconds)
