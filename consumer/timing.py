@@ -25,7 +25,7 @@ CLOCK: Final = Clock()
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Timing:
-    """How long a worker waits, in seconds.
+    """How long a worker and its page wait, in seconds.
 
     Attributes:
         poll: for the first record of a batch.
@@ -46,6 +46,11 @@ class Timing:
         connection: of HTTP, for its one request and answer.
         pulse: without a turn of the event loop before it counts as stuck; no batch takes as long to decode.
         fork: for the fork server's answer.
+        stage: before a connection's temporary table is renewed, and before an unused connection is closed.
+            PostgreSQL freezes no temporary table of another session, so an old one holds back the age of the
+            database.
+        page: for the database, before the page answers that it is slow; less than `connection`.
+        page_idle: before an unused connection of the page is closed.
     """
 
     poll: float = 0.5
@@ -65,6 +70,9 @@ class Timing:
     connection: float = 10.0
     pulse: float = 60.0
     fork: float = 3.0
+    stage: float = 600.0
+    page: float = 8.0
+    page_idle: float = 60.0
 
 
 TIMING: Final = Timing()

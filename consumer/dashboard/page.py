@@ -2,7 +2,6 @@
 
 import asyncio
 import re
-import time
 from collections.abc import Awaitable, Callable, Hashable
 from dataclasses import dataclass, replace
 from functools import wraps
@@ -24,6 +23,7 @@ from pattern_metrics.consumer.dashboard.reader import Filter, Reader
 from pattern_metrics.consumer.faults.diagnosis import Fault, diagnose
 from pattern_metrics.consumer.http.probes import MetricsReport, Readiness
 from pattern_metrics.consumer.settings import DatabaseSettings
+from pattern_metrics.consumer.timing import CLOCK, TIMING, Clock, Timing
 from pattern_metrics.schemas.bands import BANDS, Band
 
 Answer: TypeAlias = Callable[[Request], Awaitable[Response]]
@@ -36,9 +36,6 @@ BOUNDS: Final[dict[str, tuple[float | None, float | None]]] = {
 """Of each band the least score, and the least score that is too great; None for no bound."""
 
 SHORT_LIST: Final = 8
-
-PATIENCE_SECONDS: Final = 8.0
-"""How long an answer is waited for: less than a connection lasts."""
 
 MEASURE_SECONDS: Final = 2.0
 """How often it is noted how far the worker is."""
@@ -108,15 +105,25 @@ class Page:
     Args:
         settings: where the database is.
         watched: the worker, if one serves it.
+        timing: how long it waits for the database.
+        clock: of the time that each answer shows.
 
     Attributes:
         routes: what is served.
     """
 
-    def __init__(self, settings: DatabaseSettings, watched: Watched | None = None) -> None:
+    def __init__(
+        self,
+        settings: DatabaseSettings,
+        watched: Watched | None = None,
+        timing: Timing = TIMING,
+        clock: Clock = CLOCK,
+    ) -> None:
         self._settings = settings
+        self._timing = timing
+        self._clock = clock
         self._watched = watched
-        self._database = Database(settings.database_url.get_secret_value())
+        self._database = Database(settings.database_url.get_secret_value(), timing)
         self._reader = Reader(self._database)
         self._cache = Cache()
         self._pace = Pace()  # of the worker
@@ -165,10 +172,10 @@ class Page:
 
     async def _cached(self, request: Request, compute: Callable[[], Awaitable[dict[str, Any]]]) -> Response:
         async def answer() -> bytes:
-            return orjson.dumps({**await compute(), "computed_at": time.time()})
+            return orjson.dumps({**await compute(), "computed_at": self._clock.wall()})
 
         name = f"{request.url.path}?{request.url.query}"
-        patience = asyncio.timeout(PATIENCE_SECONDS)
+        patience = asyncio.timeout(self._timing.page)
         try:
             async with patience:
                 content = await self._cache.get(name, answer)
@@ -244,14 +251,14 @@ class Page:
                 row = {"consumer_group": watched.group, "topic": topic, "partition": partition}
                 rows.append({**row, "next_offset": None, "updated_at": None})
         self._pace_written.look(
-            time.monotonic(),
+            self._clock.monotonic(),
             {_of(row): row["next_offset"] for row in rows if row["next_offset"] is not None},
         )
         rows = [self._with_pace(row) for row in rows]
         return _json(
             {
                 "version": version("pattern-metrics"),
-                "now": time.time(),
+                "now": self._clock.wall(),
                 "worker": None
                 if watched is None
                 else {
@@ -274,7 +281,7 @@ class Page:
             if lags:
                 values["lag"] = sum(values.values())
             values["records"] = sum(metrics.outcomes().values())
-            self._pace.look(time.monotonic(), values)
+            self._pace.look(self._clock.monotonic(), values)
             await asyncio.sleep(MEASURE_SECONDS)
 
     def _with_pace(self, row: dict[str, Any]) -> dict[str, Any]:

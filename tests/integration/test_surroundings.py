@@ -8,11 +8,11 @@ import pytest
 
 from pattern_metrics.consumer.database_url import InvalidDatabaseUrlError, parse_database_url
 from pattern_metrics.consumer.faults.diagnosis import Fault, diagnose, diagnose_beyond_rows
-from pattern_metrics.consumer.postgres import store as store_module
 from pattern_metrics.consumer.postgres.connection import connect
 from pattern_metrics.consumer.postgres.shadow import ShadowStore
 from pattern_metrics.consumer.postgres.store import Store
 from pattern_metrics.consumer.records.accounting import Accounting
+from pattern_metrics.consumer.timing import TIMING, Timing
 from pattern_metrics.schemas.pattern_scored import PatternScored
 from tests.support.batches import a_batch, write
 from tests.support.pipeline import an_event
@@ -197,7 +197,7 @@ async def test_the_stage_does_not_age_with_its_connection(
     await use_up_transactions(database, 200)
     assert await database.fetchval(AGES) >= 200
     backend = await backend_of(store)
-    monkeypatch.setattr(store, "_stage_renewed_at", -store_module.STAGE_SECONDS_MAX)
+    monkeypatch.setattr(store, "_stage_renewed_at", -TIMING.stage)
 
     assert await backend_of(store) == backend
     assert 0 <= await database.fetchval(AGES) < 100
@@ -212,10 +212,9 @@ async def backend_of(store: Store) -> int:
 
 
 async def test_a_connection_that_nobody_uses_is_closed_with_its_stage(
-    any_migrated_database_url: str, database: Any, monkeypatch: pytest.MonkeyPatch
+    any_migrated_database_url: str, database: Any
 ) -> None:
-    monkeypatch.setattr(store_module, "STAGE_SECONDS_MAX", 0.1)
-    store = Store(any_migrated_database_url)
+    store = Store(any_migrated_database_url, timing=Timing(stage=0.1))
     await write(store, a_batch([an_event(1)]))
 
     async def is_gone() -> bool:
@@ -226,12 +225,9 @@ async def test_a_connection_that_nobody_uses_is_closed_with_its_stage(
     await store.close()
 
 
-async def test_a_shadow_outlives_any_pause(
-    any_migrated_database_url: str, database: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(store_module, "STAGE_SECONDS_MAX", 0.1)
-    shadow = ShadowStore(any_migrated_database_url, loads_rows=True)
-    store = Store(any_migrated_database_url)
+async def test_a_shadow_outlives_any_pause(any_migrated_database_url: str, database: Any) -> None:
+    shadow = ShadowStore(any_migrated_database_url, loads_rows=True, timing=Timing(stage=0.1))
+    store = Store(any_migrated_database_url, timing=Timing(stage=0.1))
     await write(shadow, a_batch([an_event(1, event=1)]))
     await write(store, a_batch([an_event(2)]))
 

@@ -17,6 +17,7 @@ from pattern_metrics.consumer.demo.embedded import HOST
 from pattern_metrics.consumer.http.listening import address_of
 from pattern_metrics.consumer.http.server import serving_routes
 from pattern_metrics.consumer.settings import DatabaseSettings
+from pattern_metrics.consumer.timing import CLOCK, Clock
 from tests.support.kafka import missing
 from tests.support.waiting import eventually
 
@@ -93,12 +94,12 @@ async def browser() -> AsyncIterator[Browser]:
 
 @asynccontextmanager
 async def served(
-    database_url: str, watched: Watched | None = None, *, history_enabled: bool = False
+    database_url: str, watched: Watched | None = None, *, history_enabled: bool = False, clock: Clock = CLOCK
 ) -> AsyncIterator[str]:
     """Serve the page in this process, and say where."""
     settings = DatabaseSettings(database_url=SecretStr(database_url), history_enabled=history_enabled)
     with socket.create_server((HOST, 0)) as listener:
-        async with serving_routes(listener, [], ServedPage(settings, watched)):
+        async with serving_routes(listener, [], ServedPage(settings, watched, clock=clock)):
             yield address_of(listener)
 
 

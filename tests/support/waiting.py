@@ -31,8 +31,9 @@ async def eventually(
     last: object = None
     failure: Exception | None = None
     while True:
+        remaining = asyncio.timeout(deadline - time.monotonic())
         try:
-            async with asyncio.timeout(deadline - time.monotonic()) as remaining:
+            async with remaining:
                 answer = condition()
                 last, failure = await answer if inspect.isawaitable(answer) else answer, None
         except Exception as error:  # noqa: BLE001 - whatever it is, it is shown at the deadline
