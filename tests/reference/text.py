@@ -12,7 +12,7 @@ _CODE: Final = re.compile(
     | (?<![\w./"-])(?:
         --[a-z][a-z-]*[a-z]                    # an option
         | [A-Z0-9]+(?:_[A-Z0-9]+)+             # a variable
-        | [a-z0-9]+(?:_[a-z0-9]+)+             # a column, a metric
+        | [a-z0-9]+(?:_[a-z0-9]+)+(?:=\w+)?     # a column, a metric, a parameter
         | /[a-z]+                              # a path of HTTP
         | -(?=[\s,.;])                         # standard input
     )(?![\w/"])
