@@ -9,7 +9,7 @@ from itertools import islice
 from typing import Final
 
 from pattern_metrics.consumer.faults.health import Health
-from pattern_metrics.consumer.faults.retrying import WEATHER, persevere
+from pattern_metrics.consumer.faults.retrying import TRANSIENT, persevere
 from pattern_metrics.consumer.ingestion import store_batch
 from pattern_metrics.consumer.operations.files.refusals import Refusals
 from pattern_metrics.consumer.operations.files.source import BrokenSourceError
@@ -152,7 +152,7 @@ async def _write(store: Store, batch: Batch, health: Health) -> Accounting:
             await transaction.insert_dead_letters(dead)
         return accounting
 
-    return await persevere("postgresql", write, health, waits_out=WEATHER)
+    return await persevere("postgresql", write, health, waits_out=TRANSIENT)
 
 
 async def store_quality_metrics(

@@ -6,7 +6,7 @@ from functools import partial
 from uuid import UUID
 
 from pattern_metrics.consumer.faults.health import Health
-from pattern_metrics.consumer.faults.retrying import WEATHER, persevere
+from pattern_metrics.consumer.faults.retrying import TRANSIENT, persevere
 from pattern_metrics.consumer.ingestion import store_batch, without
 from pattern_metrics.consumer.kafka.clients import release_values
 from pattern_metrics.consumer.kafka.topic import Advance, Slice, read_topic
@@ -59,7 +59,7 @@ async def replay(
                 if pattern_id is not None:
                     batch = _of_pattern(batch, pattern_id)
                 write = partial(_write, store, batch, dry_run=dry_run)
-                total += await persevere("postgresql", write, health, waits_out=WEATHER)
+                total += await persevere("postgresql", write, health, waits_out=TRANSIENT)
     finally:
         await store.close()
     return total
