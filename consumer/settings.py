@@ -5,14 +5,15 @@ import os
 from collections.abc import Mapping
 from typing import Annotated, Any, Final, Literal, TypeVar
 
-from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
-from pydantic_settings import BaseSettings, SettingsError
+from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import SettingsError
 
 from pattern_metrics.consumer.database_url import parse_database_url
+from pattern_metrics.schemas.settings.base import Settings
 from pattern_metrics.schemas.settings.clock import ClockSettings
 from pattern_metrics.schemas.settings.kafka import KafkaSettings
 
-SettingsT = TypeVar("SettingsT", bound=BaseSettings)
+SettingsT = TypeVar("SettingsT", bound=Settings)
 
 _NO_OPTIONS: Final[Mapping[str, Any]] = {}
 
@@ -21,38 +22,38 @@ class InvalidSettingError(Exception):
     """A setting is missing or wrong; the message is one line that names it and holds no value."""
 
 
-class LogSettings(BaseSettings):
+class LogSettings(Settings):
     """What is logged, and how; always to standard error."""
 
-    model_config = KafkaSettings.model_config
-
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
-        default="INFO", description="Least severity that is logged."
+        default="INFO",
+        description="The least severe log line that is written to standard error: DEBUG, INFO, WARNING or "
+        "ERROR, in any case.",
     )
     log_format: Literal["console", "json"] | None = Field(
-        default=None, description="console or json; without it, console on a terminal, else json."
+        default=None,
+        description="The form of the log lines: console (for people) or json (one object a line), in any "
+        "case. Without it, console on a terminal and json elsewhere.",
     )
 
-    @field_validator("log_level", "log_format", mode="before")
-    @classmethod
-    def _take_any_case(cls, value: object, field: ValidationInfo) -> object:
-        if not isinstance(value, str):
-            return value
-        return value.upper() if field.field_name == "log_level" else value.lower()
 
-
-class DatabaseSettings(BaseSettings):
+class DatabaseSettings(Settings):
     """Where the table is."""
 
-    model_config = KafkaSettings.model_config
-
     database_url: SecretStr = Field(
-        description="postgresql://USER:PASSWORD@HOST:PORT/DATABASE, with any libpq parameter asyncpg knows; "
-        "@ / ? # % in user and password as %40 %2F %3F %23 %25; "
-        "several hosts with target_session_attrs=primary follow a failover."
+        description="The PostgreSQL database: postgresql://USER:PASSWORD@HOST:PORT/DATABASE, with libpq's "
+        "parameters after a ?. Required by all commands that use the database; its login is never printed. "
+        "In all parts write @ / ? # % as %40 %2F %3F %23 %25: a URL that can be read in two ways is "
+        "refused. With several hosts and target_session_attrs=primary, connections follow a failover. "
+        "sslrootcert=system verifies the server by the system's CA certificates. client_encoding, "
+        "standard_conforming_strings and session_replication_role are refused, because they would change "
+        "what is stored. Files that it names (passfile, sslrootcert, sslcert, sslkey) are read again at "
+        "each connection.",
     )
     history_enabled: bool = Field(
-        default=False, description="Whether every measurement is kept as well, in pattern_quality_history."
+        default=False,
+        description="Keep every measurement as well, in the table pattern_quality_history. With false, only "
+        "each pattern's current row is kept.",
     )
 
     @field_validator("database_url", mode="before")
@@ -74,15 +75,14 @@ def _require_default_user() -> None:
         ) from None
 
 
-class EnvelopeSettings(BaseSettings):
+class EnvelopeSettings(Settings):
     """Where in a record's value the event lies."""
-
-    model_config = KafkaSettings.model_config
 
     kafka_envelope_field: Annotated[str, Field(pattern=r"^[^.]+(\.[^.]+){0,9}$")] | None = Field(
         default=None,
-        description="The field of an envelope of your own that holds the event, such as payload, or a dotted "
-        "path; without it, the record's value is the event.",
+        description="The field that holds the event, if your producers wrap events in an envelope of their "
+        "own: a name such as payload, or a dotted path of at most ten names. Without it, the record's value "
+        "is the event.",
     )
 
     @property
@@ -91,17 +91,17 @@ class EnvelopeSettings(BaseSettings):
         return tuple(self.kafka_envelope_field.split(".")) if self.kafka_envelope_field else ()
 
 
-class HttpSettings(BaseSettings):
+class HttpSettings(Settings):
     """Where HTTP is served."""
-
-    model_config = KafkaSettings.model_config
 
     http_host: Annotated[str, Field(min_length=1)] = Field(
         default="127.0.0.1",
-        description="Where the page, /livez, /readyz and /metrics are served; 0.0.0.0 is everywhere.",
+        description="The address at which consume and dashboard serve the page, /livez, /readyz and "
+        "/metrics. 0.0.0.0 is every address of the machine. On a loopback address, only requests to "
+        "localhost or a loopback address are answered; others get status 421.",
     )
     http_port: Annotated[int, Field(ge=0, le=65535)] = Field(
-        default=8080, description="Their port; 0 turns HTTP off."
+        default=8080, description="The TCP port of the page, /livez, /readyz and /metrics. 0 turns HTTP off."
     )
 
 
@@ -109,24 +109,37 @@ class WorkerSettings(KafkaSettings, EnvelopeSettings, DatabaseSettings, ClockSet
     """All that `consume` needs."""
 
     kafka_group_id: Annotated[str, Field(min_length=1)] = Field(
-        default="pattern-metrics", description="The consumer group; its workers share the partitions."
+        default="pattern-metrics",
+        description="The consumer group. Workers with the same group share the topic's partitions. Progress "
+        "in the database is kept per group.",
     )
     kafka_group_instance_id: str | None = Field(
         default=None,
-        description="Static membership (KIP-345): a name of this worker that outlives a restart.",
+        description="A name of this worker that outlives a restart (static membership, KIP-345): the group "
+        "then keeps the worker's partitions for it while it restarts. Each worker of a group needs a name "
+        "of its own; with --processes, each process appends -0, -1 and so on.",
     )
     batch_max_records: Annotated[int, Field(ge=1, le=100_000)] = Field(
         default=10_000,
-        description="Most records written in one transaction, which 16 MiB of values fill too.",
+        description="The most records that are written in one transaction. A batch also ends at 16 MiB of "
+        "values. Larger batches are faster and take more memory.",
     )
     batch_max_wait_ms: Annotated[int, Field(ge=0, le=60_000)] = Field(
-        default=0, description="Milliseconds to wait for a batch to fill; 0 writes at once what is there."
+        default=0,
+        description="How long an incomplete batch waits for more records, in milliseconds. 0 writes at "
+        "once. A longer wait saves transactions and delays each row by up to this time.",
     )
     dead_letter_max_consecutive: Annotated[int, Field(ge=1)] = Field(
-        default=10_000, description="Invalid records in a row, without one valid, at which the worker pauses."
+        default=10_000,
+        description="The number of invalid records in a row, without a valid one between them, at which the "
+        "worker pauses and is not ready: a producer is most likely wrong. With --processes, each process "
+        "counts its own records.",
     )
     shutdown_grace_seconds: Annotated[int, Field(ge=1, le=3600)] = Field(
-        default=25, description="Seconds a stop may take to write and commit what is in hand."
+        default=25,
+        description="How long a worker that is stopped may take to write and commit its last batch, in "
+        "seconds. It then takes up to 5 s more to leave the group. Give the supervisor a longer time-out "
+        "than both.",
     )
 
 

@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 from aiokafka.abc import AbstractTokenProvider
-from pydantic_settings import BaseSettings
 
 from pattern_metrics.consumer.faults.diagnosis import Fault, diagnose
 from pattern_metrics.consumer.settings import (
@@ -18,6 +17,7 @@ from pattern_metrics.consumer.settings import (
     WorkerSettings,
     load,
 )
+from pattern_metrics.schemas.settings.base import Settings
 from pattern_metrics.schemas.settings.clock import ClockSettings
 from pattern_metrics.schemas.settings.kafka import KafkaSettings
 from pattern_metrics.schemas.settings.token_provider import TokenProviderError
@@ -40,7 +40,7 @@ def set_environment(monkeypatch: pytest.MonkeyPatch, **variables: str) -> None:
         monkeypatch.setenv(name, text)
 
 
-def refusal(settings_class: type[BaseSettings] = WorkerSettings) -> InvalidSettingError:
+def refusal(settings_class: type[Settings] = WorkerSettings) -> InvalidSettingError:
     with pytest.raises(InvalidSettingError) as caught:
         load(settings_class)
     return caught.value
@@ -74,16 +74,32 @@ def test_the_log_level_has_its_default() -> None:
 
 
 @pytest.mark.parametrize("spell", [str.lower, str.upper, str.title, str.swapcase])
-@pytest.mark.parametrize("level", ["DEBUG", "INFO", "WARNING", "ERROR"])
-@pytest.mark.parametrize("form", ["console", "json"])
-def test_level_and_form_of_the_log_are_taken_in_any_case(
-    level: str, form: str, spell: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("settings_class", "field", "word"),
+    [
+        *((LogSettings, "log_level", level) for level in ("DEBUG", "INFO", "WARNING", "ERROR")),
+        *((LogSettings, "log_format", form) for form in ("console", "json")),
+        *(
+            (KafkaSettings, "kafka_security_protocol", protocol)
+            for protocol in ("PLAINTEXT", "SSL", "SASL_SSL")
+        ),
+        *(
+            (KafkaSettings, "kafka_sasl_mechanism", name)
+            for name in ("PLAIN", "SCRAM-SHA-256", "OAUTHBEARER")
+        ),
+    ],
+)
+def test_a_setting_of_few_words_accepts_them_in_any_case(
+    settings_class: type[Settings],
+    field: str,
+    word: str,
+    spell: Callable[[str], str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    set_environment(monkeypatch, LOG_LEVEL=spell(level), LOG_FORMAT=spell(form))
+    set_environment(monkeypatch, KAFKA_SASL_MECHANISM="PLAIN", KAFKA_SASL_USERNAME="worker")
+    set_environment(monkeypatch, KAFKA_SASL_PASSWORD="hunter2", **{field.upper(): spell(word)})
 
-    settings = load(LogSettings)
-
-    assert (settings.log_level, settings.log_format) == (level, form)
+    assert getattr(load(settings_class), field) == word
 
 
 def test_each_setting_is_described() -> None:
@@ -157,7 +173,7 @@ HUGE = "9" * 400
 
 WRONG = {
     "KAFKA_TOPIC": ("a b", "ü", "a/b", "a" * 250, "a\n"),
-    "KAFKA_SECURITY_PROTOCOL": (SECRET, "sasl", "plaintext"),
+    "KAFKA_SECURITY_PROTOCOL": (SECRET, "sasl", "plain text"),
     "KAFKA_SASL_MECHANISM": (SECRET, "GSSAPI"),
     "KAFKA_ENABLE_IDEMPOTENCE": (SECRET, "2"),
     "DATABASE_URL": (
