@@ -43,6 +43,7 @@ class Timing:
         letters: interval of asking for the oldest open dead letter, which reads all open dead letters.
         letters_statement: wait for the answer to that question, on a connection that batches need.
         backoff: longest wait between a failed session and the next one.
+        batch_line: least time between two log lines of written batches.
         quick: a write that takes less lets the next transaction be twice as large.
         connection: time of an HTTP connection for its one request and answer.
         pulse: time without a turn of the event loop before it counts as stuck; no batch decodes as long.
@@ -67,6 +68,7 @@ class Timing:
     letters: float = 60.0
     letters_statement: float = 2.0
     backoff: float = 30.0
+    batch_line: float = 1.0
     quick: float = 11.25
     connection: float = 10.0
     pulse: float = 60.0

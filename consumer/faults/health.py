@@ -51,7 +51,7 @@ class Health:
         unassigned = {} if self.is_assigned else {"assignment": "the group has assigned no partitions yet"}
         return self.conditions | unassigned
 
-    def fail(self, component: str, error: BaseException | str, hint: str, **details: str) -> None:
+    def fail(self, component: str, error: BaseException | str, hint: str, **details: object) -> None:
         """Record that a component does not work. Logged at once, then every `REMINDER_SECONDS`.
 
         Args:
