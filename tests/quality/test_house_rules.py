@@ -21,16 +21,8 @@ OFFSET_ARITHMETIC = re.compile(r"\boffsets?\b\)?\s*[+-]=?\s*1\b|\b(end|start)\b\
 PROSE_FOLDERS = (*PACKAGES, "benchmarks", "deploy", "tests")
 PROSE_SUFFIXES = {".py", ".sql"}
 UNREAD = (
-    *(
-        "consumer/cli",
-        "consumer/dashboard",
-        "consumer/dead_letters",
-        "consumer/demo",
-        "consumer/http",
-        "consumer/kafka",
-    ),
-    *("consumer/operations", "consumer/postgres", "consumer/telemetry", "consumer/worker"),
-    *("benchmarks", "deploy", "tests"),
+    *("consumer/cli", "consumer/dashboard", "consumer/kafka", "consumer/operations", "consumer/postgres"),
+    *("consumer/worker", "benchmarks", "deploy", "tests"),
 )
 
 HEADLESS = re.compile(
