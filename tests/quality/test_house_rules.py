@@ -21,7 +21,8 @@ OFFSET_ARITHMETIC = re.compile(r"\boffsets?\b\)?\s*[+-]=?\s*1\b|\b(end|start)\b\
 PROSE_FOLDERS = (*PACKAGES, "benchmarks", "deploy", "tests")
 PROSE_SUFFIXES = {".py", ".sql"}
 UNREAD = (
-    *("consumer/cli", "consumer/dashboard", "consumer/kafka", "consumer/operations", "consumer/postgres"),
+    "consumer/operations/migration.py",
+    *("consumer/cli", "consumer/dashboard", "consumer/kafka", "consumer/postgres"),
     *("consumer/worker", "benchmarks", "deploy", "tests"),
 )
 

@@ -56,11 +56,11 @@ def test_a_server_that_answers_is_not_called_unreachable(sqlstate: str) -> None:
     diagnosis = diagnose(error_of(sqlstate))
 
     assert "not reachable" not in diagnosis.hint
-    assert diagnosis.is_general  # so that what the server said is told
+    assert diagnosis.is_general  # so that the server's own message is shown
 
 
-def test_a_lock_that_could_not_be_had_in_time_is_told() -> None:
-    assert "a lock that somebody holds" in diagnose(error_of("55P03")).hint
+def test_a_lock_that_was_not_granted_in_time_is_named() -> None:
+    assert "another session holds a lock" in diagnose(error_of("55P03")).hint
 
 
 def error_of(sqlstate: str) -> asyncpg.PostgresError:
