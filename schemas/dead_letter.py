@@ -1,10 +1,10 @@
-"""The reasons for which a record is refused: one closed set, for everybody who reads or writes events."""
+"""The reasons for refusing a record: one closed set for everything that reads or writes events."""
 
 from enum import StrEnum
 
 
 class RejectReason(StrEnum):
-    """The reasons for which a record can be refused; `explanation` describes each."""
+    """The reasons for refusing a record. `explanation` says what to do about each."""
 
     TOMBSTONE = "tombstone"
     INVALID_UTF8 = "invalid_utf8"
@@ -47,11 +47,11 @@ _EXPLANATIONS = {
 
 
 class InvalidEventError(ValueError):
-    """A value that is no valid event.
+    """A value is no valid event.
 
     Attributes:
-        reason: the rule that it breaks.
-        detail: the exact fault, for a person; it holds field names, never the event's values.
+        reason: the rule that the value breaks.
+        detail: the exact fault, for a person. Holds field names, never the event's values.
         field: the top-level field at fault, if there is one.
     """
 

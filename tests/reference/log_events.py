@@ -14,9 +14,9 @@ ROOT: Final = Path(__file__).parents[2]
 
 MEANINGS: Final = {
     "batch_written": """
-        A batch was written to PostgreSQL, and its offsets were committed to Kafka; if the commit failed, a
-        line before this one says so. `lag` counts the records that wait in the assigned partitions.
-        `write_ms` and `commit_ms` are milliseconds.""",
+        Batches were written to PostgreSQL since the last such line; at most one line a second. The first four
+        numbers are sums over these `batches`. `lag` counts the records that wait in the assigned partitions.
+        `write_ms_max` and `commit_ms_max` are the milliseconds of the slowest write and commit.""",
     "client_rebuilt": """
         The Kafka client stalled and was replaced. Look at the brokers if it repeats. After three
         replacements without progress the worker exits with 1.""",
@@ -181,7 +181,7 @@ def _fields(call: ast.Call) -> Iterator[str]:
     for keyword in call.keywords:
         if keyword.arg is not None:
             yield keyword.arg
-        elif ast.unparse(keyword.value).endswith("accounting.as_dict()"):
+        elif ast.unparse(keyword.value).endswith(".as_dict()"):  # of an `Accounting`
             yield from Accounting().as_dict()
 
 
