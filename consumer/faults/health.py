@@ -68,8 +68,9 @@ class Health:
         if is_news or now - self._logged[component] >= REMINDER_SECONDS:
             self._logged[component] = now
             seconds = round(now - self._since[component], 1)
-            fields = {"component": component, "error": name, "hint": hint, "seconds": seconds}
-            logger.warning("not_ready", **fields, **details)
+            logger.warning(
+                "not_ready", component=component, error=name, hint=hint, seconds=seconds, **details
+            )
 
     def report(self, component: str, error: BaseException, diagnosis: Diagnosis) -> None:
         """Record a diagnosed error, after which the operation is tried again; see `fail`."""
