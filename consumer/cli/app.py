@@ -12,7 +12,7 @@ import typer
 
 from pattern_metrics.consumer import extras
 from pattern_metrics.consumer.cli.agents import agents_app
-from pattern_metrics.consumer.cli.common import Commands, log, run
+from pattern_metrics.consumer.cli.common import ENV_FILE_OPTION, Commands, log, run, use_env_file
 from pattern_metrics.consumer.cli.consume import consume_app
 from pattern_metrics.consumer.cli.dead_letters import dead_letters_app
 from pattern_metrics.consumer.cli.migrate import migrate_app
@@ -26,7 +26,7 @@ app = typer.Typer(
     rich_markup_mode=None,  # Rich's help breaks lines twice, and shows <bool> beside each flag
     pretty_exceptions_enable=False,
     pretty_exceptions_show_locals=False,
-    help="Kafka to PostgreSQL, one current row per pattern. Settings: the environment, or a .env file.",
+    help="Kafka to PostgreSQL, one current row per pattern. `pattern-metrics settings` shows the settings.",
 )
 app.add_typer(consume_app)
 app.add_typer(agents_app)
@@ -48,6 +48,16 @@ def options(
         bool,
         typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit."),
     ] = False,
+    _env_file: Annotated[
+        str | None,
+        typer.Option(
+            ENV_FILE_OPTION,
+            metavar="FILE",
+            callback=use_env_file,
+            expose_value=False,
+            help="Also read settings from FILE (NAME=VALUE lines); the environment wins.",
+        ),
+    ] = None,
 ) -> None:
     """Take the options that come before a command."""
 
