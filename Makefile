@@ -13,7 +13,7 @@ SYSTEMS ?=
 RESUME ?=
 UPGRADE ?=
 
-.PHONY: help install demo check format test torture bench lock schemas metrics alerts dist check-deploy screenshots
+.PHONY: help install demo check format test torture bench lock schemas reference alerts dist check-deploy screenshots
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "make %-12s %s\n", $$1, $$2 }'
@@ -64,8 +64,8 @@ lock: install ## Write requirements.lock from pyproject.toml; what is pinned sta
 schemas: install ## Generate the JSON Schema and the AsyncAPI document from the model
 	$(BIN)/python -m pattern_metrics.schemas.generate
 
-metrics: install ## Write the table of metrics into the README
-	$(BIN)/python -m pattern_metrics.consumer.telemetry.metric_table
+reference: install ## Write docs/reference/ from the code
+	$(BIN)/python -m tests.reference
 
 alerts: install ## Write the Prometheus operator's copy of the alerts
 	$(BIN)/python deploy/kubernetes/prometheus_rule.py >deploy/kubernetes/monitoring/prometheus_rule.yaml

@@ -42,6 +42,7 @@ class Timing:
         letters: between two questions for the oldest open dead letter, which reads all open dead letters.
         letters_statement: for the answer to that question, on a connection that batches wait for.
         backoff: at most, between a session that failed and the next one.
+        batch_line: at least, between two log lines of written batches.
         quick: for a write; a quicker one lets the next transaction be twice as large.
         connection: of HTTP, for its one request and answer.
         pulse: without a turn of the event loop before it counts as stuck; no batch takes as long to decode.
@@ -66,6 +67,7 @@ class Timing:
     letters: float = 60.0
     letters_statement: float = 2.0
     backoff: float = 30.0
+    batch_line: float = 1.0
     quick: float = 11.25
     connection: float = 10.0
     pulse: float = 60.0

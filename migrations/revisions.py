@@ -1,4 +1,4 @@
-"""The revisions, and what Alembic does with them."""
+"""The list of revisions, and the functions that run Alembic on them."""
 
 from io import StringIO
 from pathlib import Path
@@ -11,20 +11,20 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, inspect
 
 FIRST_STATEMENTS: Final = (
-    # Whoever migrates next waits here until we are done, and then finds nothing to do.
+    # The next migration waits here until this one is done, and then finds nothing to do.
     "SELECT pg_advisory_xact_lock(hashtextextended('pattern-metrics migration', 0))",
-    # The table may be here already, in a schema that is not the first of search_path: all that belongs to it
-    # then goes beside it, and no second one is made.
+    # The table may exist already, in a schema that is not the first of search_path. Our other tables then
+    # belong into its schema, and no second table is created.
     "SELECT set_config("
     "'search_path', concat_ws(', ', relnamespace::regnamespace, current_setting('search_path')), true) "
     "FROM pg_class WHERE oid = to_regclass('pattern_quality_metrics')",
-    # A migration that waits for a busy table makes everybody behind it wait too: give up instead.
+    # A migration that waits for a busy table makes all later queries wait too: give up instead.
     "SET LOCAL lock_timeout = '60s'",
 )
-"""What a migration's transaction begins with."""
+"""The first statements of a migration's transaction."""
 
 VERSION_TABLE: Final = "pattern_metrics_alembic_version"
-"""Holds the revision of the database, beside our tables; no other software has a table of that name."""
+"""Table that holds the revision of the database, beside our tables. No other software uses this name."""
 
 _DIRECTORY: Final = Path(__file__).parent
 
@@ -35,7 +35,7 @@ _SCHEMA: Final = """
         current_schema())
 """
 
-# Releases before 021 noted the revision in Alembic's usual table, which other software may share.
+# Releases before 021 stored the revision in Alembic's usual table, which other software may share.
 _HAS_FORMER_STAMPS: Final = """
     SELECT EXISTS (
         SELECT FROM pg_attribute JOIN pg_class ON pg_class.oid = attrelid
@@ -60,9 +60,10 @@ REVISIONS: Final = tuple(
 
 
 def begin(connection: Connection) -> None:
-    """Begin the transaction of a migration: from here on it is the only one.
+    """Begin the transaction of a migration, which is the only one from here on.
 
-    SQLAlchemy tells the server to begin at the first statement; the SQL files, which go past it, come later.
+    SQLAlchemy sends BEGIN with its first statement. The SQL files go to the driver directly, so they come
+    later.
     """
     for statement in FIRST_STATEMENTS:
         connection.exec_driver_sql(statement)
@@ -77,7 +78,7 @@ def place_of_stamp(connection: Connection) -> dict[str, Any]:
 
 
 def stamps(connection: Connection) -> tuple[str, ...]:
-    """Return the revisions that the database says it is at: none where it was never migrated."""
+    """Return the revisions that the database is stamped with; empty if it was never migrated."""
     if not _has_place_of_stamp(connection):
         return _former_stamps(connection)
     return MigrationContext.configure(connection, opts=place_of_stamp(connection)).get_current_heads()
@@ -89,7 +90,7 @@ def _has_place_of_stamp(connection: Connection) -> bool:
 
 
 def _former_stamps(connection: Connection) -> tuple[str, ...]:
-    """Return what an earlier release noted in `alembic_version`; nothing if that is another program's."""
+    """Return the revision in `alembic_version` of an earlier release; empty if another program's is there."""
     if not connection.exec_driver_sql(_HAS_FORMER_STAMPS).scalar():
         return ()
     found = tuple(connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalars())
@@ -97,24 +98,32 @@ def _former_stamps(connection: Connection) -> tuple[str, ...]:
 
 
 def recognise(connection: Connection) -> str | None:
-    """Return the last revision whose work, and that of all before it, is done, whatever the stamp says."""
+    """Return the last revision that is fully applied with all before it, whatever the stamp says."""
     query = (_DIRECTORY / "recognise_revision.sql").read_text(encoding="utf-8")
     revision: str | None = connection.exec_driver_sql(query).scalar()
     return revision
 
 
 def upgrade(connection: Connection, revision: str) -> None:
-    """Run the revisions up to this one, in the connection's transaction."""
+    """Run the revisions up to this one, in the connection's transaction.
+
+    Raises:
+        asyncpg.PostgresError: PostgreSQL refused a statement.
+    """
     command.upgrade(_config(connection), revision)
 
 
 def stamp(connection: Connection, revision: str) -> None:
-    """Note at which revision the database is; `base` for none."""
+    """Record the revision of the database; `base` for no revision."""
     command.stamp(_config(connection), revision)
 
 
 def downgrade(connection: Connection, revision: str) -> None:
-    """Undo the revisions after this one, in the connection's transaction."""
+    """Undo the revisions after this one, in the connection's transaction.
+
+    Raises:
+        asyncpg.PostgresError: PostgreSQL refused a statement.
+    """
     command.downgrade(_config(connection), revision)
 
 

@@ -1,4 +1,4 @@
-"""Runs the SQL file that lies beside a revision."""
+"""Runs the SQL file beside a revision."""
 
 from pathlib import Path
 
@@ -7,14 +7,14 @@ from sqlalchemy import Connection
 
 
 def run_sql(revision_file: str, suffix: str) -> None:
-    """Run the file of the revision's own name, or print it in offline mode.
+    """Run the SQL file named like the revision, or print it in offline mode.
 
     Args:
         revision_file: the `__file__` of the revision.
-        suffix: `.sql` on the way up, `.down.sql` on the way down.
+        suffix: `.sql` for an upgrade, `.down.sql` for a downgrade.
 
     Raises:
-        asyncpg.PostgresError: PostgreSQL refused a statement; nothing of the file remains.
+        asyncpg.PostgresError: PostgreSQL refused a statement; none of the file's statements took effect.
     """
     sql = Path(revision_file).with_suffix(suffix).read_text(encoding="utf-8")
     context = op.get_context()
@@ -27,7 +27,7 @@ def run_sql(revision_file: str, suffix: str) -> None:
 def run_driver_sql(connection: Connection, sql: str) -> None:
     """Run several statements at once.
 
-    SQLAlchemy would prepare them, which works for one statement only; the driver takes several.
+    SQLAlchemy would prepare the text, which works for a single statement only. The driver takes several.
 
     Raises:
         asyncpg.PostgresError: PostgreSQL refused a statement.

@@ -1,10 +1,10 @@
-"""Why a record was refused: one closed set, shared by everybody who reads or writes events."""
+"""The reasons for refusing a record: one closed set for everything that reads or writes events."""
 
 from enum import StrEnum
 
 
 class RejectReason(StrEnum):
-    """The reasons a record can be refused; `explanation` says what to do about each."""
+    """The reasons for refusing a record. `explanation` says what to do about each."""
 
     TOMBSTONE = "tombstone"
     INVALID_UTF8 = "invalid_utf8"
@@ -22,7 +22,7 @@ class RejectReason(StrEnum):
 
     @property
     def explanation(self) -> str:
-        """One sentence for the person who has to mend it."""
+        """One sentence for the person who has to fix the record."""
         return _EXPLANATIONS[self]
 
 
@@ -46,12 +46,12 @@ _EXPLANATIONS = {
 
 
 class InvalidEventError(ValueError):
-    """A value that is no valid event.
+    """A value is no valid event.
 
     Attributes:
-        reason: which rule it breaks.
-        detail: what exactly, for a person; holds field names, never the event's values.
-        field: the top-level field at fault, where there is one.
+        reason: the rule that the value breaks.
+        detail: the exact fault, for a person. Holds field names, never the event's values.
+        field: the top-level field at fault, if there is one.
     """
 
     def __init__(self, reason: RejectReason, detail: str, field: str | None = None) -> None:

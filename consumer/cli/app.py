@@ -26,7 +26,14 @@ app = typer.Typer(
     rich_markup_mode=None,  # Rich's help breaks lines twice, and shows <bool> beside each flag
     pretty_exceptions_enable=False,
     pretty_exceptions_show_locals=False,
-    help="Kafka to PostgreSQL, one current row per pattern. `pattern-metrics settings` shows the settings.",
+    help="""Read measurements of patterns from Kafka and keep one current row per pattern in PostgreSQL.
+
+    Settings are environment variables. `pattern-metrics settings` shows each with its source.
+
+    Exit code 0: the command succeeded. Exit code 1: a check failed, a part of the input was refused, a server
+    is not reachable, or the command was stopped before its end. Exit code 2: the usage or a setting is wrong,
+    a server lacks something that the command needs, or an extra is not installed. Every error is one line on
+    standard error, which names the setting or the server.""",
 )
 app.add_typer(consume_app)
 app.add_typer(agents_app)
@@ -84,9 +91,20 @@ def _run_command() -> int:
 
 @app.command()
 def demo(
-    keep: Annotated[bool, typer.Option("--keep", help="Stay up, and print how to connect.")] = False,
+    keep: Annotated[
+        bool,
+        typer.Option(
+            "--keep",
+            help="Keep the services running after the demo, serve the page, and print how to connect.",
+        ),
+    ] = False,
 ) -> None:
-    """See the main job done in under a minute, on an embedded broker and PostgreSQL (extra `embedded`)."""
+    """Show the whole pipeline in one minute, on an embedded Kafka broker and PostgreSQL.
+
+    The demo needs no running service. It scores Python's standard library, publishes the scores, consumes
+    them and replays the topic. With --keep, the page is served at HTTP_HOST and HTTP_PORT if one of them is
+    set, and at a free port otherwise. It needs the extra `embedded`.
+    """
     extras.require("embedded")
     from pattern_metrics.consumer.demo.demo import run_demo
     from pattern_metrics.consumer.demo.embedded import EmbeddedServerError

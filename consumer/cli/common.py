@@ -35,13 +35,20 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 DatabaseUrlOption = Annotated[
-    str | None, typer.Option("--database-url", metavar="URL", help="Instead of DATABASE_URL.")
+    str | None,
+    typer.Option(
+        "--database-url",
+        metavar="URL",
+        help="The PostgreSQL database. Takes precedence over the setting DATABASE_URL.",
+    ),
 ]
-JsonOption = Annotated[bool, typer.Option("--json", help="One JSON object on the last line of stdout.")]
+JsonOption = Annotated[
+    bool, typer.Option("--json", help="Print the result as one JSON object, on the last line of stdout.")
+]
 
 ENV_FILE_OPTION: Final = "--env-file"
 
-TIME_FORMS: Final = "RFC 3339, or 90d, 12h, 30m ago"
+TIME_FORMS: Final = "an RFC 3339 time with an offset, or an age such as 90d, 12h or 30m"
 
 OPEN_FILES_MIN: Final = 128
 """So many HTTP connections as are served, and as many again for brokers, database and modules."""
@@ -315,8 +322,8 @@ def input_size(file: IO[bytes]) -> int | None:
 
 
 FILES_HELP: Final = (
-    "JSON Lines, a JSON array, CSV with a header, or Parquet, also packed by gzip or zstd; "
-    "- for standard input."
+    "The file to read: JSON Lines, a JSON array, CSV with a header, or Parquet, also compressed by gzip or "
+    "zstd. With - it is standard input."
 )
 
 

@@ -20,13 +20,23 @@ T = TypeVar("T")
 
 
 migrate_app = typer.Typer(
-    cls=Commands, no_args_is_help=True, help="Bring the database's schema up, down, or say where it is."
+    cls=Commands,
+    no_args_is_help=True,
+    help="Migrate the database's schema up or down, or report its revision.",
 )
 
 
 @migrate_app.command("up")
 def migrate_up_command(database_url: DatabaseUrlOption = None, as_json: JsonOption = False) -> None:
-    """Bring the database to this release's revision. Safe to run twice, and by two processes at once."""
+    """Migrate the database to this release's revision.
+
+    It is safe to run twice, and by two processes at once. All revisions are one transaction. A database that
+    has the table from another program, with duplicates, or half migrated, is migrated too. The command also
+    creates the roles and grants the rights that are missing; without the right to create roles it prints a
+    warning and does the rest.
+
+    Exit code 1: a table was locked for 60 s, and nothing was changed; run it again.
+    """
     from pattern_metrics.consumer.operations.migration import HEAD_REVISION, migrate_up
 
     applied = run_on_schema(migrate_up, database_url)
@@ -38,11 +48,20 @@ def migrate_up_command(database_url: DatabaseUrlOption = None, as_json: JsonOpti
 
 @migrate_app.command("down")
 def migrate_down_command(
-    revision: Annotated[str, typer.Argument(help="The revision to go back to, or base for none.")],
+    revision: Annotated[
+        str,
+        typer.Argument(
+            metavar="REVISION", help="The revision to go back to, such as 019; base removes all of them."
+        ),
+    ],
     database_url: DatabaseUrlOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Take the database back. To go below 015 deletes progress, gaps and dead letters."""
+    """Migrate the database back to a revision. For development: it deletes data.
+
+    Going below 017 needs an empty history. Going below 016 deletes the status of dead letters. Going below
+    015 deletes dead letters, progress and gaps.
+    """
     from pattern_metrics.consumer.operations.migration import migrate_down
 
     undone = run_on_schema(lambda url: migrate_down(url, revision), database_url)
@@ -54,7 +73,10 @@ def migrate_down_command(
 
 @migrate_app.command("status")
 def migrate_status(database_url: DatabaseUrlOption = None, as_json: JsonOption = False) -> None:
-    """Say where the database stands; exit 1 where revisions are pending."""
+    """Print the database's revision and the revisions that are pending.
+
+    Exit code 1: revisions are pending.
+    """
     from pattern_metrics.consumer.operations.migration import migration_status
 
     status = run_on_schema(migration_status, database_url)
@@ -68,7 +90,10 @@ def migrate_status(database_url: DatabaseUrlOption = None, as_json: JsonOption =
 
 @migrate_app.command("sql")
 def migrate_sql() -> None:
-    """Print the whole script, for a DBA to review and run with psql on any database, empty or not."""
+    """Print the migration as an SQL script, for a database administrator to review and run with psql.
+
+    The script may be run on any database, empty or not. Each revision is also a file in migrations/versions.
+    """
     from pattern_metrics.consumer.operations.migration import migration_sql
 
     typer.echo(migration_sql())

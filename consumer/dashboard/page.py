@@ -6,7 +6,6 @@ from collections.abc import Awaitable, Callable, Hashable
 from dataclasses import dataclass, replace
 from functools import wraps
 from importlib.metadata import version
-from importlib.resources import files
 from typing import Any, Final, TypeAlias
 from uuid import UUID
 
@@ -14,7 +13,8 @@ import asyncpg
 import orjson
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
+from starlette.routing import BaseRoute, Mount, Route
+from starlette.staticfiles import StaticFiles
 
 from pattern_metrics.consumer.dashboard.cache import BusyError, Cache
 from pattern_metrics.consumer.dashboard.database import Database
@@ -41,14 +41,6 @@ MEASURE_SECONDS: Final = 2.0
 """How often it is noted how far the worker is."""
 
 _ID_PREFIX: Final = re.compile(r"[0-9a-f]{8,32}")
-_TYPES: Final = {
-    "html": "text/html",
-    "css": "text/css",
-    "js": "text/javascript",
-    "svg": "image/svg+xml",
-    "woff2": "font/woff2",
-    "txt": "text/plain",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,14 +121,9 @@ class Page:
         self._pace = Pace()  # of the worker
         self._pace_written = Pace()  # of what the database tells, whoever writes it
         self._measuring: asyncio.Task[None] | None = None
-        self._assets = {
-            file.name: (file.read_bytes(), _TYPES[file.name.rpartition(".")[2]])
-            for file in (files(__package__) / "static").iterdir()
-            if file.name.rpartition(".")[2] in _TYPES
-        }
+        self._files = StaticFiles(packages=[(__package__, "static")])
         answers: dict[str, Answer] = {
-            "/": self._asset,
-            "/static/{name}": self._asset,
+            "/": self._index,
             "/api/distribution": self._distribution,
             "/api/extremes": self._extremes,
             "/api/patterns": self._patterns,
@@ -146,7 +133,10 @@ class Page:
             "/api/dead-letters": self._letters,
             "/api/dead-letter": self._letter,
         }
-        self.routes = [Route(path, _told(answer)) for path, answer in answers.items()]
+        self.routes: list[BaseRoute] = [
+            Mount("/static", self._files),
+            *(Route(path, _told(answer)) for path, answer in answers.items()),
+        ]
 
     def open(self) -> None:
         """Measure the worker's pace from now on, whether somebody looks or not."""
@@ -185,12 +175,8 @@ class Page:
             return _json({"error": "slow"}, 503)  # it is still being computed, for whoever asks next
         return Response(content, media_type="application/json")
 
-    async def _asset(self, request: Request) -> Response:
-        name = request.path_params.get("name", "index.html")
-        if name not in self._assets:
-            return _json({"error": "request"}, 404)
-        content, media_type = self._assets[name]
-        return Response(content, media_type=media_type)
+    async def _index(self, request: Request) -> Response:
+        return await self._files.get_response("index.html", request.scope)
 
     # Patterns
 

@@ -50,14 +50,14 @@ class Health:
         unassigned = {} if self.is_assigned else {"assignment": "the group has assigned no partitions yet"}
         return self.conditions | unassigned
 
-    def fail(self, component: str, error: BaseException | str, hint: str, **details: str) -> None:
+    def fail(self, component: str, error: BaseException | str, hint: str, **details: object) -> None:
         """Say that a component keeps the worker from working; logged at once, then as a reminder.
 
         Args:
             component: which one.
             error: what failed, or its name.
             hint: what to do; the condition lasts as long as it is the same.
-            details: what the log alone tells.
+            details: fields that only the log has.
         """
         now = self._clock.monotonic()
         name = error if isinstance(error, str) else type(error).__name__

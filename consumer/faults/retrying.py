@@ -1,5 +1,6 @@
 """An outage is not a crash: try again, with back-off and jitter, for as long as it takes."""
 
+import random
 from collections.abc import Awaitable, Callable
 from typing import Final, TypeVar
 
@@ -19,6 +20,17 @@ WEATHER: Final = frozenset({Fault.WEATHER})
 
 WEATHER_AND_SETUP: Final = frozenset({Fault.WEATHER, Fault.SETUP})
 """What a worker waits out: it goes on by itself once the set-up is mended."""
+
+
+def backoff_seconds(failures: int, seconds_max: float) -> float:
+    """Return how long to wait after so many failures in a row: twice as long each time, with jitter.
+
+    Args:
+        failures: at least 1.
+        seconds_max: the longest wait.
+    """
+    doubled: int = 2**failures
+    return min(seconds_max, doubled) * random.uniform(0.5, 1)  # noqa: S311 - jitter
 
 
 async def persevere(

@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 import structlog
 import uvicorn
 from starlette.datastructures import Headers
+from starlette.middleware.exceptions import ExceptionMiddleware
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Router
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -70,7 +71,8 @@ async def serving_routes(
     listener: socket.socket, routes: Sequence[BaseRoute], page: Site | None, timing: Timing = TIMING
 ) -> AsyncIterator[None]:
     """Serve these and the page until the end of the block; on loopback, to whoever asks by such a name."""
-    router = Router([*routes, *(page.routes if page else ())], redirect_slashes=False)
+    all_routes = [*routes, *(page.routes if page else ())]
+    router = ExceptionMiddleware(Router(all_routes, redirect_slashes=False))
     host, *_ = listener.getsockname()
     server = _Server(
         uvicorn.Config(

@@ -1,6 +1,6 @@
 """What the worker counts and measures: one closed table, and the only place that knows Prometheus.
 
-`make metrics` writes the table into the README; a test keeps them in step. The names are a public contract.
+The names are a public contract. docs/reference/metrics.md lists them.
 Everything is observed by the batch, never by the record.
 """
 

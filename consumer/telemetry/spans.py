@@ -6,7 +6,6 @@ waited for: spans queue up, up to a bound, and those that the collector does not
 
 import logging
 import os
-import re
 import threading
 import time
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -28,10 +27,11 @@ from opentelemetry.trace import (
     SpanContext,
     SpanKind,
     StatusCode,
-    TraceFlags,
     Tracer,
+    get_current_span,
     set_span_in_context,
 )
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 from typing_extensions import override
 
 from pattern_metrics.consumer.records.record import Fate
@@ -59,7 +59,7 @@ _SUPPORTED: Final = {
     "OTEL_EXPORTER_OTLP_PROTOCOL": ("http/protobuf",),
 }
 
-_TRACEPARENT: Final = re.compile(rb"00-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-([0-9a-f]{2})")
+_PROPAGATOR: Final = TraceContextTextMapPropagator()
 
 _KINDS: Final[Mapping[str, SpanKind]] = {
     "process": SpanKind.CONSUMER,
@@ -220,13 +220,17 @@ def _fail(span: Span, kind: type[BaseException]) -> None:
 
 
 def _publishers(parts: Iterable[Sequence[Fate]]) -> Iterator[SpanContext]:
-    """The distinct spans that the records' `traceparent` headers name; one that is not exact is none."""
-    seen = set[bytes | None]()
+    """Return the distinct spans that the records' `traceparent` headers name; skip invalid headers."""
+    seen = set[object]()
     for fates in parts:
         for fate in fates:
             for name, value in fate.record.headers:
-                if name == "traceparent" and value not in seen:
-                    seen.add(value)
-                    if value is not None and (match := _TRACEPARENT.fullmatch(value)):
-                        trace_id, span_id, flags = (int(part, 16) for part in match.groups())
-                        yield SpanContext(trace_id, span_id, is_remote=True, trace_flags=TraceFlags(flags))
+                if name != "traceparent" or value in seen:
+                    continue
+                seen.add(value)
+                carrier = {name: (value or b"").decode("latin-1")}
+                publisher = get_current_span(_PROPAGATOR.extract(carrier, Context())).get_span_context()
+                span = publisher.trace_id, publisher.span_id
+                if publisher.is_valid and span not in seen:
+                    seen.add(span)
+                    yield publisher

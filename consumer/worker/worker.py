@@ -1,7 +1,6 @@
 """The long-running worker: one session after another, until it is stopped or caught up."""
 
 import asyncio
-import random
 from collections.abc import Sequence
 from functools import partial
 from typing import Final
@@ -11,7 +10,7 @@ from aiokafka.errors import KafkaError
 
 from pattern_metrics.consumer.faults.diagnosis import Fault, diagnose, said_by
 from pattern_metrics.consumer.faults.health import Health
-from pattern_metrics.consumer.faults.retrying import WEATHER_AND_SETUP, persevere
+from pattern_metrics.consumer.faults.retrying import WEATHER_AND_SETUP, backoff_seconds, persevere
 from pattern_metrics.consumer.kafka.broker import require_rights, require_topic
 from pattern_metrics.consumer.kafka.watch import StalledError
 from pattern_metrics.consumer.postgres.store import Store, require_all
@@ -96,7 +95,7 @@ class Worker:
                     failures = rebuilds = 0
                 failures += 1
                 rebuilds += self._judge(error, rebuilds)
-                seconds = min(self._timing.backoff, 2**failures) * random.uniform(0.5, 1)  # noqa: S311 - jitter
+                seconds = backoff_seconds(failures, self._timing.backoff)
                 await self._stop.interrupt(asyncio.sleep(seconds))
             else:
                 return

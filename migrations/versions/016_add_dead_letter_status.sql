@@ -1,10 +1,10 @@
--- 016: what became of each dead letter.
+-- 016: the status of each dead letter: open, redriven or discarded.
 -- Apply by hand, after 015: psql -v ON_ERROR_STOP=1 -f 016_add_dead_letter_status.sql
--- Safe to repeat: it changes nothing where its work is done. A worker of an earlier release goes on: what it
--- sets aside is open. The default is a constant, so the table is not rewritten.
+-- Safe to repeat: it changes nothing if its work is done. A worker of an earlier release still runs: its dead letters
+-- are open. The default is a constant, so the table is not rewritten.
 --
--- No index of the open letters: redrive goes through the primary key, and the list is read by a person now and
--- then (measured: 0.4 s with a million letters), while to build an index would keep the worker waiting.
+-- There is no index of the open letters: redrive uses the primary key, and only people read the list (0.4 s with a
+-- million letters, measured). Building an index would make the worker wait.
 
 ALTER TABLE dead_letters
     ADD COLUMN IF NOT EXISTS status text NOT NULL DEFAULT 'open'

@@ -1,6 +1,6 @@
--- 017: every measurement of a pattern, where HISTORY_ENABLED asks for it, and what changed between two of them.
+-- 017: every measurement of a pattern (if HISTORY_ENABLED is true), and the changes from one to the next.
 -- Apply by hand, after 016: psql -v ON_ERROR_STOP=1 -f 017_add_pattern_quality_history.sql
--- Safe to repeat: it changes nothing where its work is done.
+-- Safe to repeat: it changes nothing if its work is done.
 
 CREATE TABLE IF NOT EXISTS pattern_quality_history (
     pattern_id uuid NOT NULL,
@@ -16,7 +16,7 @@ CREATE TABLE IF NOT EXISTS pattern_quality_history (
     CONSTRAINT pattern_quality_history_measurement_unique UNIQUE (pattern_id, measurement_timestamp)
 );
 
--- A table of that name from elsewhere is left as it is, and refused where it does not fit.
+-- An existing table of that name from elsewhere is left unchanged, and refused if it does not fit.
 DO $$
 DECLARE
     problems text;

@@ -1,4 +1,4 @@
-"""What all settings have in common: how they are read from the environment."""
+"""The base class of all settings: it reads them from the environment."""
 
 from typing import Literal, get_args, get_origin
 
