@@ -124,7 +124,7 @@ def _setting(setting: Mapping[str, Any], size: Size) -> str:
         f"{configuration['compression']}. PostgreSQL: {_named(configuration['postgresql'])}. Kafka: "
         f"{_named(configuration['kafka'])}. Debezium but for `debezium-defaults`: "
         f"{_named(configuration['debezium'])}. How it is measured: "
-        "[docs/performance.md](../../docs/performance.md).\n"
+        "[docs/how-to/benchmark.md](../../docs/how-to/benchmark.md).\n"
     )
 
 

@@ -30,8 +30,9 @@ _TYPES: Final = {"boolean": "`true` or `false`", "integer": "an integer", "strin
 
 _INTRODUCTION: Final = """
 A setting such as `KAFKA_TOPIC` is the first of these variables that is set and not empty:
-`PATTERN_METRICS_KAFKA_TOPIC` in the environment, `KAFKA_TOPIC` in the environment, `PATTERN_METRICS_KAFKA_TOPIC`
-in the file, `KAFKA_TOPIC` in the file. The file is the one of `--env-file FILE` or `PATTERN_METRICS_ENV_FILE`.
+`PATTERN_METRICS_KAFKA_TOPIC` in the environment, `KAFKA_TOPIC` in the environment,
+`PATTERN_METRICS_KAFKA_TOPIC` in the file, `KAFKA_TOPIC` in the file. The file is the one of `--env-file FILE`
+or `PATTERN_METRICS_ENV_FILE`.
 
 An option of a command, such as `--database-url`, wins over all of them. No other file is read, also no `.env`
 in the working directory. The file has lines of the form `NAME=VALUE`. It is read once, when the command
