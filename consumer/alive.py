@@ -4,12 +4,11 @@ Run `python -m pattern_metrics.consumer.alive`. Exit 0: the worker is alive, or 
 not alive. The check uses no proxy and imports next to nothing, because it runs every few seconds.
 """
 
-import os
 import socket
 import sys
 from typing import Final
 
-from dotenv import dotenv_values
+from pattern_metrics.schemas.settings.variables import find_variables
 
 DEFAULT_HOST: Final = "127.0.0.1"
 PORT: Final = 8080
@@ -23,14 +22,15 @@ def loopback_of(host: str) -> str:
 
 
 def address() -> tuple[str, int]:
-    """Return HTTP_HOST and HTTP_PORT. The settings' model checks more, but is slow to import."""
-    given = {
-        name.upper(): value
-        for source in (dotenv_values(".env"), os.environ)
-        for name, value in source.items()
-        if value
-    }
-    return given.get("HTTP_HOST", DEFAULT_HOST), int(given.get("HTTP_PORT", PORT))
+    """Return HTTP_HOST and HTTP_PORT. The settings' model checks more, but is slow to import.
+
+    Raises:
+        EnvFileError: the file of PATTERN_METRICS_ENV_FILE cannot be used.
+        ValueError: HTTP_PORT is no number.
+    """
+    found = find_variables(("http_host", "http_port"))
+    given = {setting: variable.text for setting, variable in found.items()}
+    return given.get("http_host", DEFAULT_HOST), int(given.get("http_port", PORT))
 
 
 def is_alive(host: str, port: int) -> bool:
@@ -47,10 +47,10 @@ def is_alive(host: str, port: int) -> bool:
 
 def main() -> None:
     """Exit 0 if the worker is alive, else 1."""
-    host, port = address()
     try:
+        host, port = address()
         sys.exit(0 if port == 0 or is_alive(host, port) else 1)
-    except OSError as error:
+    except (OSError, ValueError) as error:
         sys.exit(str(error))
 
 
