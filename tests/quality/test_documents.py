@@ -34,7 +34,6 @@ def anchors(document: Path) -> frozenset[str]:
 _TO_COME: Final = {
     ROOT / "docs" / name
     for name in (
-        "tutorial.md",
         "reference/limits.md",
         "reference/log-events.md",
         "reference/reject-reasons.md",
