@@ -67,8 +67,9 @@ class Health:
         if is_news or now - self._logged[component] >= REMINDER_SECONDS:
             self._logged[component] = now
             seconds = round(now - self._since[component], 1)
-            told = {"component": component, "error": name, "hint": hint, "seconds": seconds}
-            logger.warning("not_ready", **told, **details)
+            logger.warning(
+                "not_ready", component=component, error=name, hint=hint, seconds=seconds, **details
+            )
 
     def report(self, component: str, error: BaseException, diagnosis: Diagnosis) -> None:
         """As `fail`, for an error that was diagnosed, and after which it is tried again."""

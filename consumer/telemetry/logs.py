@@ -67,7 +67,7 @@ class PatientStream:
                     line = line[os.write(self._descriptor, line) :]
             if self._dropped and self._lines.empty():
                 dropped, self._dropped = self._dropped, 0
-                logger.warning("log_lines_dropped", lines=dropped, hint="whoever reads the log was too slow")
+                logger.warning("log_lines_dropped", lines=dropped, hint="the reader of the log was too slow")
             self._lines.task_done()
 
 

@@ -218,7 +218,7 @@ async def test_scrapers_that_mean_no_good_keep_the_worker_neither_from_writing_n
     assert alive.status == 200
     assert descriptors < CONNECTIONS_MAX + 50
     assert code == 0
-    assert not worker.events("stopped_with_a_batch_in_hand")
+    assert not worker.events("stopped_with_a_batch_in_flight")
     assert not [error for error in worker.events(level="error") if not is_of_the_broker(error)]
     assert await table(real_settings) == expected_table(events)
 

@@ -113,7 +113,7 @@ async def test_a_database_from_before_the_topic_was_made_anew_is_caught_up_from_
         b"partition 0 has records, and this group (KAFKA_GROUP_ID) no progress in this topic" in before.stdout
     )
     assert caught_up.json["read"] == 20
-    assert "topic_made_anew" in caught_up.stderr
+    assert "topic_recreated" in caught_up.stderr
     assert await table(settings) == expected_table([*EARLY, *LATE[:20]])
     (await command.run("verify", "--against-topic")).succeeded()
 

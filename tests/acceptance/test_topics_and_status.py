@@ -97,7 +97,7 @@ async def test_a_topic_made_anew_is_noticed_and_read_from_its_beginning(
     assert "no progress in this topic); mend it with: pattern-metrics consume" in before.stdout.decode()
     assert consumed.succeeded().json == {"read": 5, "applied": 4, "superseded": 0, "dead_letters": 1}
     warnings = [line for line in map(json.loads, consumed.stderr.splitlines()) if line["level"] == "warning"]
-    assert [line["event"] for line in warnings] == ["topic_made_anew"]
+    assert [line["event"] for line in warnings] == ["topic_recreated"]
     assert await table(settings) == expected_table([*OLD, *NEW])
     assert [value for value, _ in await dead_letters(settings)] == [b"other poison", b"poison"]
     assert after.json["differences"] == {"absent_in_topic": len(OLD)}
@@ -116,7 +116,7 @@ async def test_a_topic_that_is_made_anew_under_a_running_worker_is_noticed_too(
         code = await worker.terminate()
 
     assert code == 0
-    assert "topic_made_anew" in warnings
+    assert "topic_recreated" in warnings
     assert await table(real_settings) == expected_table([*OLD, *NEW])
 
 
