@@ -100,6 +100,19 @@ async def run_demo(*, keep: bool) -> None:
                 await _stay(stage, listener)
 
 
+async def run_servers() -> None:
+    """Start both servers, empty, and keep them until interrupted.
+
+    Raises:
+        EmbeddedServerError: a server could not be started.
+    """
+    console = Console()
+    with PostgresServer() as postgres, EmbeddedBroker() as broker:
+        _print_how_to_connect(console, _settings(postgres, broker))
+        with suppress(asyncio.CancelledError):
+            await asyncio.Event().wait()
+
+
 def _settings(postgres: PostgresServer, broker: EmbeddedBroker) -> WorkerSettings:
     """Return the settings, with each one set that the environment could point at another server."""
     own = {
@@ -238,13 +251,8 @@ async def _replay(stage: _Stage) -> None:
 
 async def _stay(stage: _Stage, listener: socket.socket | None) -> None:
     settings = stage.settings
-    stage.console.print("\nStill up; Ctrl-C ends it. To connect from another terminal:")
-    for name, value in (
-        ("KAFKA_BOOTSTRAP_SERVERS", settings.kafka_bootstrap_servers),
-        ("KAFKA_ENABLE_IDEMPOTENCE", "false"),
-        ("DATABASE_URL", settings.database_url.get_secret_value()),
-    ):
-        stage.console.print(f"   export {name}={value}", highlight=False, soft_wrap=True)
+    stage.console.print()
+    _print_how_to_connect(stage.console, settings)
     stage.console.print('   psql "$DATABASE_URL" -c "SELECT count(*) FROM pattern_quality_metrics"')
     worker = stage.worker
     watched = Watched(worker.health, worker.metrics, settings.kafka_group_id, settings.kafka_topic)
@@ -253,6 +261,16 @@ async def _stay(stage: _Stage, listener: socket.socket | None) -> None:
             stage.console.print(f"To look at it: {address_of(listener)}", highlight=False)
         with suppress(asyncio.CancelledError):
             await asyncio.Event().wait()
+
+
+def _print_how_to_connect(console: Console, settings: WorkerSettings) -> None:
+    console.print("Running until Ctrl-C. To connect from another terminal:")
+    for name, value in (
+        ("KAFKA_BOOTSTRAP_SERVERS", settings.kafka_bootstrap_servers),
+        ("KAFKA_ENABLE_IDEMPOTENCE", "false"),
+        ("DATABASE_URL", settings.database_url.get_secret_value()),
+    ):
+        console.print(f"   export {name}={value}", highlight=False, soft_wrap=True)
 
 
 def _require(holds: bool, claim: str) -> None:

@@ -190,17 +190,19 @@ class Watched:
     terminal: int
     screen: str = ""
 
-    async def wait_for(self, pattern: str) -> None:
-        """Wait until the terminal was given this, since the last time."""
+    async def wait_for(self, pattern: str) -> re.Match[str]:
+        """Wait until the terminal was given this, since the last time, and return what it was given."""
 
-        def is_shown() -> bool:
+        def found() -> re.Match[str] | None:
             os.set_blocking(self.terminal, False)
             with suppress(BlockingIOError):
                 self.screen += os.read(self.terminal, 1_000_000).decode(errors="replace")
-            return re.search(pattern, _COLOURS.sub("", self.screen)) is not None
+            return re.search(pattern, _COLOURS.sub("", self.screen))
 
-        await eventually(is_shown, deadline_seconds=SECONDS_MAX)
+        match = await eventually(found, deadline_seconds=SECONDS_MAX)
+        assert match is not None
         self.screen = ""
+        return match
 
     async def press_ctrl_c(self) -> int:
         """Send SIGINT, and return the exit code."""
