@@ -1,4 +1,4 @@
-"""`pattern-metrics backfill`: a file into the table, without Kafka."""
+"""`pattern-metrics backfill`: stores a file in the table, without Kafka."""
 
 from datetime import timedelta
 from pathlib import Path

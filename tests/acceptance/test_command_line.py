@@ -1,4 +1,4 @@
-"""What can be seen without any server."""
+"""Behaviour of the command line that needs no server."""
 
 import sys
 from collections.abc import Iterator
@@ -20,7 +20,7 @@ from tests.support.letters import run_sql
 
 
 def paths(command: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
-    """Each command and group of commands, as the words that lead to it."""
+    """Yield the words of each command and group of commands."""
     yield path
     for name, child in getattr(command, "commands", {}).items():
         yield from paths(child, (*path, name))
@@ -43,7 +43,7 @@ async def test_each_command_has_a_help(command: CommandLine, path: tuple[str, ..
 async def test_help_wraps_once_and_shows_no_type_of_a_flag(
     command: CommandLine, path: tuple[str, ...]
 ) -> None:
-    """A line is filled as far as the next word goes; only a paragraph ends before."""
+    """A line is filled until the next word does not fit. Only a paragraph ends earlier."""
     narrow = (await command.run(*path, "--help", columns=80)).succeeded().stdout.decode()
 
     assert "<bool>" not in narrow
@@ -81,17 +81,17 @@ async def test_a_shell_can_complete_the_commands(command: CommandLine, shell: st
 
 
 AGENTS = {("demo",), ("score",), ("publish",), ("schema",), ("topic", "create"), ("migrate", "sql")}
-"""They use no database of the user's."""
+"""Commands that use no database of the user."""
 
 WITHOUT_REPORT = {
     *(("demo",), ("dashboard",), ("score",), ("schema",)),
     *(("migrate", "sql"), ("export",), ("dead-letters", "export")),
 }
-"""They print no result, or the output is data for a program already."""
+"""Commands that print no result, or whose output is data for a program already."""
 
 
 def commands() -> dict[tuple[str, ...], Any]:
-    """Each command that does something, without the groups."""
+    """Return each command without the groups."""
     found = {}
     for path in paths(typer.main.get_command(app)):
         one = typer.main.get_command(app)
@@ -149,7 +149,7 @@ async def test_the_option_goes_before_the_variable_of_the_database(
 async def test_an_error_names_the_server_that_does_not_answer(
     command: CommandLine, database_url: str, arguments: list[str]
 ) -> None:
-    """Both servers are away, and then Kafka alone."""
+    """First both servers are down, then Kafka alone."""
     both = await command.run(
         *arguments, "--database-url", "postgresql://x@127.0.0.1:1/x", kafka_bootstrap_servers="127.0.0.1:2"
     )

@@ -1,4 +1,4 @@
-"""`pattern-metrics dead-letters`: which letters are meant, and what becomes of them."""
+"""`pattern-metrics dead-letters`: the selection of letters, and their outcome."""
 
 import json
 from datetime import UTC, datetime, timedelta

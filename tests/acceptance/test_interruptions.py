@@ -1,4 +1,4 @@
-"""Ctrl-C in the middle of an operation: what is there is right, and to run it again completes it."""
+"""Ctrl-C in the middle of an operation: the data is correct, and a second run completes it."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -17,7 +17,7 @@ EVENTS = [an_event(number) for number in range(1, 31)]
 LINES = b"\n".join(event.to_json() for event in EVENTS)
 ROWS = "SELECT *, xmin::text FROM pattern_quality_metrics ORDER BY pattern_id"
 
-# This row waits for the test.
+# A trigger that makes this row wait for the test.
 HOLD_PATTERN_17 = """
 CREATE FUNCTION wait_for_the_test() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
@@ -28,7 +28,7 @@ CREATE TRIGGER hold BEFORE INSERT ON pattern_quality_metrics FOR EACH ROW
 WHEN (NEW.pattern_id = '00000000-0000-0000-0000-000000000011') EXECUTE FUNCTION wait_for_the_test();
 CREATE TABLE held ();
 """
-# Whoever looks through all dead letters looks here too.
+# Each query of all dead letters waits here too.
 HOLD_LETTERS = """
 CREATE TABLE held () INHERITS (dead_letters);
 """
@@ -38,7 +38,7 @@ Condition = Callable[[], Awaitable[object]]
 
 @asynccontextmanager
 async def held(database_url: str, script: str) -> AsyncIterator[Condition]:
-    """Yields whether somebody waits for the test; nobody does any more after the block."""
+    """Yield a condition: whether somebody waits for the test. After the block nobody waits any more."""
     async with connected(database_url) as connection:
         await connection.execute(script)
         await connection.execute("BEGIN; LOCK TABLE held IN ACCESS EXCLUSIVE MODE")
@@ -46,7 +46,7 @@ async def held(database_url: str, script: str) -> AsyncIterator[Condition]:
 
 
 def was_interrupted(finished: Finished) -> bool:
-    """By Ctrl-C, without a report of what was not done, and without a traceback."""
+    """Return whether Ctrl-C ended it, without a report of work that was not done, and without a traceback."""
     return (finished.code, finished.stdout) == (INTERRUPTED, b"") and "Traceback" not in finished.stderr
 
 

@@ -12,7 +12,7 @@ from tests.support.kafka import create_topic
 from tests.support.pipeline import an_event, dead_letters, expected_table, producing, table
 
 MEGABYTE = 1_000_000
-"""What a broker takes by default, with key and headers (message.max.bytes, 1,048,588)."""
+"""The default limit of a broker, with key and headers (message.max.bytes, 1,048,588)."""
 
 BATCH = 10_000
 
@@ -126,7 +126,7 @@ async def peak_memory(
     compression_type: str | None = None,
     **overrides: Any,
 ) -> int:
-    """What a worker takes in KiB to read a topic of these."""
+    """Return the peak memory in KiB of a worker that reads a topic of these values."""
     topic = await create_topic(settings.kafka_bootstrap_servers)
     settings = settings.model_copy(update={"kafka_topic": topic})
     await send_many(settings, values, partitions=3, compression_type=compression_type)
@@ -151,4 +151,4 @@ MEASURED = (
     "import resource, subprocess, sys; code = subprocess.call(sys.argv[1:]); "
     "print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss, file=sys.stderr); sys.exit(code)",
 )
-"""Runs a command, and then tells its peak memory in KiB on stderr."""
+"""Runs a command, then prints its peak memory in KiB on stderr."""

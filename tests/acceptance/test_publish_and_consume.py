@@ -1,4 +1,4 @@
-"""From a file, or a pipe, to the table."""
+"""From a file or a pipe to the table."""
 
 import json
 import random
@@ -13,7 +13,7 @@ from tests.support.topics import configure
 
 
 def unnamed(event: PatternScored) -> bytes:
-    """The event as an agent writes it that gives no event_id."""
+    """Return the event without event_id, as some agents write it."""
     return json.dumps(event.model_dump(mode="json", exclude={"event_id"})).encode()
 
 

@@ -179,7 +179,7 @@ BAD_SETTINGS: list[tuple[list[str], str, dict[str, str]]] = [
     (MIGRATE, "DATABASE_URL", {"DATABASE_URL": ""}),
     (WORKER, "DATABASE_URL", {"DATABASE_URL": "mysql://u:s3cret@127.0.0.1/d"}),
     (MIGRATE, "DATABASE_URL", {"DATABASE_URL": "postgresql://u:s3cret@[::1/d"}),
-    # A password that was not percent-encoded: what follows its slash is taken for the port.
+    # A password that was not percent-encoded: the part after its slash is taken for the port.
     (MIGRATE, "DATABASE_URL", {"DATABASE_URL": "postgresql://u:s3cret/s3cret@127.0.0.1/d"}),
     (WORKER, "DATABASE_URL", {"DATABASE_URL": "postgresql://u:s3cret@127.0.0.1:s3cret/d"}),
     (MIGRATE, "DATABASE_URL", {"DATABASE_URL": "postgresql://u:s3cret@127.0.0.1/d?sslmode=s3cret"}),
@@ -227,7 +227,7 @@ async def test_a_bad_setting_is_named_in_one_line_without_its_value(
 async def test_a_command_that_does_one_thing_tells_of_a_missing_table_and_does_not_wait_for_it(
     real_command: CommandLine, database_url: str, arguments: tuple[str, ...]
 ) -> None:
-    """A worker would wait; whoever started a command is there to be told."""
+    """A worker would wait. A command reports it to the person who started it."""
     line = an_event(1).to_json()
     (await real_command.run("publish", "-", stdin=line)).succeeded()
 

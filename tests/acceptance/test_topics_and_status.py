@@ -1,4 +1,4 @@
-"""Topics that are not whole, on Apache Kafka: no count is confused, nothing is silent, status tells."""
+"""Topics with holes, on Apache Kafka: counts stay correct, losses are logged, and status shows them."""
 
 import itertools
 import json
@@ -31,7 +31,7 @@ NEW = [an_event(number) for number in range(20, 24)]
 async def test_aborted_transactions_and_compaction_confuse_no_count(
     real_command: CommandLine, real_settings: WorkerSettings
 ) -> None:
-    """Offsets with holes: of transaction markers, of what was aborted, of what was compacted away."""
+    """The offsets have holes: transaction markers, aborted records, compacted records."""
     command, settings = real_command, real_settings
     await recreate_topic(settings, partitions=1, configs=COMPACTED)
     latest: dict[int, PatternScored] = {}

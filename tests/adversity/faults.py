@@ -1,4 +1,4 @@
-"""The closed table of faults: what each breaks, and for how long; each is undone at its end."""
+"""The closed table of faults: the target of each and its duration. Each is undone at its end."""
 
 import asyncio
 import os
@@ -26,7 +26,7 @@ from tests.support.proxy import Proxy
 from tests.support.waiting import eventually, hold
 
 STOP_SECONDS_MAX: Final = GRACE_SECONDS + TIMING.leave + 15
-"""How long a SIGTERM may take: its grace, to leave the group, and what a busy machine takes to close down."""
+"""Longest time for a SIGTERM: the grace time, leaving the group, and closing down on a busy machine."""
 
 PARTITIONS_MAX: Final = 12
 
@@ -34,7 +34,7 @@ _SESSION_SECONDS: Final = SESSION_TIMEOUT_MS / 1000
 
 
 class Kind(StrEnum):
-    """What can happen."""
+    """The kinds of faults."""
 
     WORKER_KILLED = auto()
     WORKER_TERMINATED = auto()
@@ -56,7 +56,7 @@ class Kind(StrEnum):
 
 
 class Target(StrEnum):
-    """What a fault breaks: of one target one at a time."""
+    """The target of a fault. One target has one fault at a time."""
 
     WORKERS = auto()
     POSTGRES = auto()
@@ -66,7 +66,7 @@ class Target(StrEnum):
 
 
 Act = Callable[[World, random.Random, float], Awaitable[None]]
-"""Lasts for so many seconds, from its beginning until it is undone."""
+"""Begins a fault, lasts for `seconds`, and undoes it."""
 
 
 class Fault(NamedTuple):
@@ -222,7 +222,7 @@ async def _freeze_kafka(world: World, _: random.Random, seconds: float) -> None:
 
 
 async def _add_partitions(world: World, chance: random.Random, seconds: float) -> None:
-    """The one fault that nobody can undo; patterns move to other partitions."""
+    """Add partitions, the one fault that cannot be undone. Patterns move to other partitions."""
     topic = world.settings.kafka_topic
     before = await require_topic(world.settings)
     count = min(before + chance.randint(1, 3), PARTITIONS_MAX)
@@ -234,7 +234,7 @@ async def _add_partitions(world: World, chance: random.Random, seconds: float) -
 
 
 async def _make_topic_anew(world: World, chance: random.Random, seconds: float) -> None:
-    """What was not read before the topic was deleted would be lost, whoever reads: so all is."""
+    """Recreate the topic after everything was read, because unread records would be lost with it."""
     await world.load.pause()
     await require_settled(world)
     before = await require_topic(world.settings)
@@ -260,7 +260,7 @@ async def _topic_is_gone(world: World) -> bool:
 
 
 def _some_proxies(world: World, chance: random.Random) -> tuple[str, list[Proxy]]:
-    """One connection's, one party's, or all."""
+    """Return the proxies of one connection, of one party, or of all."""
 
     def ways_of(member: Member) -> list[Proxy]:
         return [member.to_kafka, member.to_postgres]
@@ -304,7 +304,7 @@ async def _slow_connections(world: World, chance: random.Random, seconds: float)
 
 
 async def _set_clock(world: World, chance: random.Random, seconds: float) -> None:
-    """Behind by minutes, ahead by as much as is allowed, or so far ahead that the measurement is refused."""
+    """Set the agents' clock minutes behind, as far ahead as is allowed, or so far that events are refused."""
     minutes = chance.choice((-30, -5, 4, 120, 600))
     world.tell(Kind.CLOCKS_OFF, f"{minutes:+} min for {seconds:.1f} s")
     world.load.clock = timedelta(minutes=minutes)

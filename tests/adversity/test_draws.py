@@ -1,4 +1,4 @@
-"""How faults are drawn: a seed tells all, and no two faults of a round undo each other's work."""
+"""Drawing of faults: the seed determines everything, and no two faults of a round undo each other."""
 
 import random
 

@@ -1,4 +1,4 @@
-"""A short fixed set of faults, each kind once, several at a time; `make torture` draws them, for hours."""
+"""A short fixed set of faults: each kind once, several at a time. `make torture` draws faults for hours."""
 
 from itertools import chain
 
@@ -19,7 +19,7 @@ ROUNDS: tuple[tuple[Kind, ...], ...] = (
 )
 
 QUIET_ROUNDS = {2}
-"""In these nothing is published from the first fault on."""
+"""Rounds in which nothing is published from the first fault on."""
 
 SECONDS_BETWEEN = 0.5
 
@@ -43,7 +43,7 @@ async def test_no_fault_costs_a_record_or_lets_a_row_go_backwards(world: World) 
             if kind is not Kind.POSTGRES_DISK_FULL or world.small_disk
         ]
         told = await live_through(world, drawn, figures, is_quiet=number in QUIET_ROUNDS)
-        print(told)  # noqa: T201 - shown where the test fails
+        print(told)  # noqa: T201 - pytest shows it if the test fails
     await end(world)
 
     assert figures.faults.total() == len({happening.kind for happening in world.history} - {"quiet"})

@@ -1,4 +1,4 @@
-"""What the proxy does to connections, seen from the client."""
+"""The proxy's faults, as the client sees them."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -14,7 +14,7 @@ SILENCE_SECONDS = 0.3
 
 @pytest.fixture
 async def echo_port() -> AsyncIterator[int]:
-    """A server that answers each line with itself."""
+    """Run a server that echoes each line, and yield its port."""
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while line := await reader.readline():
@@ -44,7 +44,7 @@ class Client:
         return await self.reader.readline()
 
     async def is_silent(self) -> bool:
-        """Neither an answer nor an end comes, although a line was sent."""
+        """Return whether neither an answer nor an end arrives after a line was sent."""
         self.writer.write(b"anybody?\n")
         try:
             async with asyncio.timeout(SILENCE_SECONDS):
