@@ -31,7 +31,7 @@ def database_command(tmp_path: Path, migrated_database_url: str) -> CommandLine:
 
 @pytest.fixture
 def real_broker(request: pytest.FixtureRequest) -> Broker:
-    """For tests that would take too long on the embedded broker: it notices late that a member has left."""
+    """A real broker, for tests that take long on the embedded one: it notices late that members left."""
     match request.config.getoption("--kafka"):
         case "embedded":
             pytest.skip("needs Apache Kafka: --kafka=apache")

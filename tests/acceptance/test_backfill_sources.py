@@ -1,4 +1,4 @@
-"""Files as people have them: what is no CSV is told at once, and a bad row costs that row alone."""
+"""Files in the forms that people have: no CSV is refused at once, and a bad row costs only itself."""
 
 import gzip
 import random
@@ -71,7 +71,7 @@ async def test_a_bad_row_costs_that_row_alone(
     ],
     ids=["another column", "a column twice", "utf-16", "xlsx", "no header"],
 )
-async def test_what_is_no_such_csv_is_told_in_one_line_before_anything_is_written(
+async def test_what_is_no_such_csv_is_reported_in_one_line_before_anything_is_written(
     database_command: CommandLine, settings_of_database: WorkerSettings, content: bytes, told: str
 ) -> None:
     path = database_command.directory / "measurements.csv"

@@ -256,7 +256,7 @@ async def test_the_script_for_a_dba_needs_no_database(command: CommandLine) -> N
 
 @pytest.mark.parametrize("redirection", [">/dev/full", ">&-"])
 @pytest.mark.parametrize("arguments", ["schema", "--help", "migrate status", "migrate sql", "score ."])
-async def test_output_that_cannot_be_written_is_told_in_one_line(
+async def test_output_that_cannot_be_written_is_reported_in_one_line(
     command: CommandLine, migrated_database_url: str, tmp_path: Path, arguments: str, redirection: str
 ) -> None:
     (tmp_path / "module.py").write_text("def function(): ...\n")
@@ -270,7 +270,7 @@ async def test_output_that_cannot_be_written_is_told_in_one_line(
 
 
 @pytest.mark.parametrize("reader", ["publish", "backfill"])
-async def test_a_closed_standard_input_is_told_in_one_line(command: CommandLine, reader: str) -> None:
+async def test_a_closed_standard_input_is_reported_in_one_line(command: CommandLine, reader: str) -> None:
     shell = ("/bin/sh", "-c", f"{PROGRAM} {reader} - <&-")
 
     failed = await command.run_program(*shell, database_url="postgresql://127.0.0.1:1/none")
@@ -300,7 +300,7 @@ async def test_a_reader_that_has_seen_enough_ends_the_command_without_a_word(
     ],
     ids=["a column missing", "a column too many"],
 )
-async def test_a_table_that_does_not_fit_is_told_with_what_to_do_in_one_line(
+async def test_a_table_that_does_not_fit_is_reported_with_what_to_do_in_one_line(
     command: CommandLine, database_url: str, change: str, code: int, told: str, advice: str
 ) -> None:
     (await command.run("migrate", "up", database_url=database_url)).succeeded()

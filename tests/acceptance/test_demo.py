@@ -62,7 +62,7 @@ async def test_the_demo_proves_its_claims_and_leaves_nothing_behind(
 
 
 @pytest.mark.long
-async def test_one_that_stays_serves_the_page_where_it_was_told_to(
+async def test_a_demo_that_stays_serves_the_page_at_the_configured_address(
     tmp_path: Path, open_directory: Path
 ) -> None:
     scraper = Scraper(free_port())
@@ -77,7 +77,7 @@ async def test_one_that_stays_serves_the_page_where_it_was_told_to(
     assert code == 0
 
 
-async def test_a_port_that_is_taken_is_told_before_anything_is_started(tmp_path: Path) -> None:
+async def test_a_port_that_is_taken_is_reported_before_anything_is_started(tmp_path: Path) -> None:
     with socket.create_server((HOST, 0)) as taken:
         port = taken.getsockname()[1]
         refused = await CommandLine(tmp_path).run("demo", "--keep", http_port=port)

@@ -191,7 +191,7 @@ def suffixes(name: str) -> list[str]:
     return [part for part in ("_bucket", "_sum", "_count") if name.endswith(part)] or [""]
 
 
-async def test_scrapers_that_mean_no_good_keep_the_worker_neither_from_writing_nor_from_ending(
+async def test_malicious_scrapers_stop_the_worker_neither_from_writing_nor_ending(
     real_command: CommandLine, real_settings: WorkerSettings, scraper: Scraper
 ) -> None:
     events = [an_event(pattern) for pattern in range(500)]
@@ -272,7 +272,7 @@ async def test_a_worker_serves_the_page_with_what_only_it_knows(
     assert code == 0
 
 
-async def test_a_port_that_is_taken_is_told_in_one_line(
+async def test_a_port_that_is_taken_is_reported_in_one_line(
     database_command: CommandLine, scraper: Scraper
 ) -> None:
     with socket.create_server((HOST, scraper.port)):

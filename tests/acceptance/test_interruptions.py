@@ -55,7 +55,7 @@ def database_url(settings: WorkerSettings) -> str:
     return settings.database_url.get_secret_value()
 
 
-async def test_a_replay_that_is_interrupted_has_done_whole_batches_and_again_completes_them(
+async def test_an_interrupted_replay_leaves_whole_batches_and_a_second_run_completes_it(
     command: CommandLine, settings: WorkerSettings, database_url: str
 ) -> None:
     await send(settings, [event.to_json() for event in EVENTS])
@@ -71,7 +71,7 @@ async def test_a_replay_that_is_interrupted_has_done_whole_batches_and_again_com
     assert await table(settings) == expected_table(EVENTS)
 
 
-async def test_a_run_to_the_end_that_is_stopped_before_it_does_not_end_as_if_it_were_there(
+async def test_a_run_to_the_end_that_is_stopped_earlier_does_not_succeed(
     real_command: CommandLine, real_settings: WorkerSettings
 ) -> None:
     await send(real_settings, [event.to_json() for event in EVENTS])
@@ -107,7 +107,7 @@ async def test_a_verification_that_is_interrupted_leaves_nothing_behind(
     assert await fetch(settings, shadows) == []
 
 
-async def test_a_backfill_that_is_interrupted_has_done_whole_batches_and_again_completes_them(
+async def test_an_interrupted_backfill_leaves_whole_batches_and_a_second_run_completes_it(
     database_command: CommandLine, migrated_database_url: str, tmp_path: Path
 ) -> None:
     file = tmp_path / "measurements.jsonl"

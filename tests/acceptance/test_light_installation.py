@@ -116,7 +116,7 @@ async def test_the_worker_alone_names_the_extra_for_tracing(worker_only: Path, t
     assert (ended.code, ended.stderr) == (2, advice("OTEL_TRACES_EXPORTER:", "otel"))
 
 
-async def test_an_agent_that_stores_without_kafka_is_told_the_extra(light: Path, tmp_path: Path) -> None:
+async def test_an_agent_that_stores_without_kafka_is_reported_the_extra(light: Path, tmp_path: Path) -> None:
     for statement in ("from pattern_metrics import store_quality_metrics", "from pattern_metrics import *"):
         ended = await CommandLine(tmp_path).run_program(light / "python", "-c", statement)
 
@@ -182,7 +182,7 @@ WRONG: list[dict[str, str]] = [
     ],
     ids=lambda given: " ".join(given.values() if isinstance(given, dict) else given),
 )
-async def test_kafkas_errors_are_told_as_by_the_full_installation(
+async def test_kafkas_errors_are_reported_as_by_the_full_installation(
     light: Path, real_command: CommandLine, wrong: dict[str, str], arguments: list[str]
 ) -> None:
     programs = (light / "pattern-metrics", PROGRAM)

@@ -83,7 +83,7 @@ def partitions_with_lag(samples: Samples) -> set[int]:
     return {int(labels[0]) for name, labels in samples if name == "pattern_metrics_consumer_lag"}
 
 
-async def test_two_processes_share_the_work_and_are_one_to_whoever_asks_or_stops_them(
+async def test_two_processes_share_the_work_and_act_as_one_for_probes_and_stops(
     settings: WorkerSettings, tmp_path: Path, scraper: Scraper
 ) -> None:
     events = some_events(400)
@@ -176,7 +176,7 @@ def no_more_files(pid: int) -> Iterator[None]:
 
 
 @pytest.mark.parametrize("arguments", [(), TWO], ids=["alone", "two"])
-async def test_a_second_signal_does_not_wait_for_the_batch_in_hand(
+async def test_a_second_signal_does_not_wait_for_the_batch_in_flight(
     settings: WorkerSettings, tmp_path: Path, arguments: tuple[str, ...]
 ) -> None:
     command = CommandLine(tmp_path, environment_of(settings))
@@ -225,7 +225,7 @@ def parent_of(pid: int) -> int:
     return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
 
 
-async def test_without_the_fork_server_the_processes_go_on_and_a_stop_says_that_nobody_knows_their_end(
+async def test_without_the_fork_server_processes_run_on_and_a_stop_reports_no_end(
     settings: WorkerSettings, tmp_path: Path
 ) -> None:
     events = some_events(200)
@@ -304,7 +304,7 @@ async def test_an_order_to_a_process_that_is_gone_does_not_end_the_supervisor(
     assert "Traceback" not in worker.log.read_text()
 
 
-async def test_readyz_tells_of_which_processes_and_a_stop_does_not_wait_for_one_that_is_frozen(
+async def test_readyz_names_the_processes_and_a_stop_does_not_wait_for_a_frozen_one(
     settings: WorkerSettings, tmp_path: Path, scraper: Scraper
 ) -> None:
     away = {"DATABASE_URL": f"postgresql://someone@{HOST}:{free_port()}/scores"}

@@ -45,7 +45,7 @@ def four(report: dict[str, Any]) -> list[int]:
     return found
 
 
-async def test_damage_is_seen_counted_mended_and_then_verified(
+async def test_damage_is_seen_counted_fixed_and_then_verified(
     command: CommandLine, settings: WorkerSettings
 ) -> None:
     """The damage: deleted rows, and a row in which somebody wrote an older value."""
@@ -80,7 +80,7 @@ async def test_damage_is_seen_counted_mended_and_then_verified(
     (await command.run("verify", "--against-topic", "--strict")).succeeded()
 
 
-async def test_what_the_topic_does_not_explain_is_told_and_what_is_not_read_yet_is_not_missing(
+async def test_unexplained_rows_are_reported_and_unread_records_are_not_missing(
     command: CommandLine, settings: WorkerSettings
 ) -> None:
     await send(settings, [an_event(1).to_json(), an_event(2).to_json()])
@@ -223,7 +223,7 @@ BREAK = {
 
 
 @pytest.mark.parametrize("check", BREAK)
-async def test_each_check_of_the_table_fails_where_it_does_not_hold_and_leaves_nothing_behind(
+async def test_each_check_of_the_table_can_fail_and_leaves_nothing_behind(
     database_command: CommandLine, migrated_database_url: str, check: str
 ) -> None:
     (await database_command.run("verify")).succeeded()

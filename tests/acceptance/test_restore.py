@@ -55,7 +55,7 @@ async def test_what_a_backup_lacks_is_read_again_although_the_offsets_are_ahead_
     (await command.run("verify", "--against-topic", "--strict")).succeeded()
 
 
-async def test_a_database_that_is_restored_under_an_idle_worker_is_caught_up_without_a_restart(
+async def test_a_database_restored_under_an_idle_worker_is_caught_up_without_a_restart(
     command: CommandLine, settings: WorkerSettings, tmp_path: Path
 ) -> None:
     """Nothing is published after the restore, so no batch reveals it to the worker."""
@@ -78,7 +78,7 @@ async def test_a_database_that_is_restored_under_an_idle_worker_is_caught_up_wit
         assert await worker.terminate() == 0
 
 
-async def test_a_database_made_anew_is_filled_from_the_topic(
+async def test_a_recreated_database_is_filled_from_the_topic(
     command: CommandLine, settings: WorkerSettings
 ) -> None:
     await publish(command, [*EARLY, *LATE])
@@ -91,7 +91,7 @@ async def test_a_database_made_anew_is_filled_from_the_topic(
     assert await table(settings) == expected_table([*EARLY, *LATE])
 
 
-async def test_a_database_from_before_the_topic_was_made_anew_is_caught_up_from_the_new_ones_beginning(
+async def test_a_database_from_before_the_topic_was_recreated_is_caught_up(
     real_command: CommandLine, real_settings: WorkerSettings, tmp_path: Path
 ) -> None:
     """Its progress is ahead of the group's committed offsets, and belongs to another log."""

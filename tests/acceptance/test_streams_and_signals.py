@@ -28,7 +28,7 @@ EVENTS = [an_event(pattern) for pattern in range(2 * PIPE_BYTES // 200)]
 """Written one by one, these produce more log lines than the pipe holds."""
 
 
-async def test_a_worker_whose_log_nobody_reads_goes_on_and_hears_sigterm(
+async def test_a_worker_whose_log_nobody_reads_continues_and_obeys_sigterm(
     real_command: CommandLine, real_settings: WorkerSettings
 ) -> None:
     unread, pipe = os.pipe()

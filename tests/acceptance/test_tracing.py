@@ -247,7 +247,7 @@ async def test_where_tracing_is_off_opentelemetry_is_not_even_imported(
 
 
 @pytest.mark.parametrize("arguments", [["consume"], ["consume", "--check"]], ids=str)
-async def test_without_the_extra_it_is_told_what_to_install(
+async def test_without_the_extra_it_is_reported_what_to_install(
     command: CommandLine, arguments: list[str]
 ) -> None:
     code = WITHOUT_THE_EXTRA
@@ -268,7 +268,7 @@ async def test_without_the_extra_it_is_told_what_to_install(
         ("OTEL_BSP_MAX_QUEUE_SIZE", "17"),  # smaller than one export
     ],
 )
-async def test_what_cannot_be_had_is_told_in_one_line(
+async def test_what_cannot_be_had_is_reported_in_one_line(
     command: CommandLine, variable: str, value: str
 ) -> None:
     run = await command.run("consume", **{**Collector().environment, variable: value})

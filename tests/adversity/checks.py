@@ -18,7 +18,7 @@ from tests.support.pipeline import fetch, table
 from tests.support.waiting import eventually
 
 RECOVERY_SECONDS_MAX: Final = 180.0
-"""A call that does not return is given up after two minutes; the next client comes within thirty seconds."""
+"""A call that does not return is given up after two minutes, and the next client follows within 30 s."""
 
 RESIDENT_BYTES_MAX: Final = 256 * 1024 * 1024
 """Most memory of a worker with batches of this size, after any number of rounds."""
@@ -45,7 +45,7 @@ async def check(world: World) -> None:
 
 
 async def require_settled(world: World) -> None:
-    """The table comes to be the fold of all that was acknowledged, and progress to be at the log's end."""
+    """Check that the table becomes the fold of all acknowledged events and progress reaches the log's end."""
 
     await _require_eventually(world, lambda: is_settled(world.settings, world.load))
 

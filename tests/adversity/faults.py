@@ -52,7 +52,7 @@ class Kind(StrEnum):
     CONNECTIONS_FORGOTTEN = auto()
     CLOCKS_OFF = auto()
     PARTITIONS_ADDED = auto()
-    TOPIC_MADE_ANEW = auto()
+    TOPIC_RECREATED = auto()
 
 
 class Target(StrEnum):
@@ -124,7 +124,7 @@ async def terminate(members: list[Member]) -> None:
 
 
 async def _freeze_workers(world: World, chance: random.Random, seconds: float) -> None:
-    """Longer than its session: it wakes up and believes that its partitions are still its own."""
+    """Freeze workers for longer than their session. They wake up and believe that they own partitions."""
     members = _one_or_all(world, chance)
     world.tell(Kind.WORKER_FROZEN, f"{_names(members)} for {seconds:.1f} s")
     await asyncio.gather(*(_freeze(member.worker.process.pid, seconds) for member in members))
@@ -233,13 +233,13 @@ async def _add_partitions(world: World, chance: random.Random, seconds: float) -
     await hold(seconds)
 
 
-async def _make_topic_anew(world: World, chance: random.Random, seconds: float) -> None:
+async def _recreate_topic(world: World, chance: random.Random, seconds: float) -> None:
     """Recreate the topic after everything was read, because unread records would be lost with it."""
     await world.load.pause()
     await require_settled(world)
     before = await require_topic(world.settings)
     count = chance.choice((before, PARTITIONS))
-    world.tell(Kind.TOPIC_MADE_ANEW, f"{before} → {count} partitions, after {seconds:.1f} s")
+    world.tell(Kind.TOPIC_RECREATED, f"{before} → {count} partitions, after {seconds:.1f} s")
     async with administering(world.settings.kafka_bootstrap_servers) as admin:
         await admin.delete_topics([world.settings.kafka_topic])
     await eventually(lambda: _topic_is_gone(world), deadline_seconds=SECONDS_MAX)
@@ -335,5 +335,5 @@ FAULTS: Final[Mapping[Kind, Fault]] = {
     ),
     Kind.CLOCKS_OFF: Fault(Target.AGENTS, 3, 20, _set_clock),
     Kind.PARTITIONS_ADDED: Fault(Target.KAFKA, 0, 5, _add_partitions),
-    Kind.TOPIC_MADE_ANEW: Fault(Target.KAFKA, 0, 10, _make_topic_anew),
+    Kind.TOPIC_RECREATED: Fault(Target.KAFKA, 0, 10, _recreate_topic),
 }

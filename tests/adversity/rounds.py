@@ -24,7 +24,7 @@ PARTS_AFTER: Final = 5
 
 QUIET_SHARE: Final = 0.3
 
-_NOT_QUIET: Final = {Kind.CLOCKS_OFF, Kind.TOPIC_MADE_ANEW}
+_NOT_QUIET: Final = {Kind.CLOCKS_OFF, Kind.TOPIC_RECREATED}
 """Faults that need a running producer."""
 
 
@@ -64,7 +64,7 @@ def draw(chance: random.Random, kinds: Collection[Kind]) -> list[Drawn]:
     targets = set[str]()
     for kind in chance.sample(sorted(kinds), len(kinds)):
         fault = FAULTS[kind]
-        is_alone = Kind.TOPIC_MADE_ANEW in {kind, *(other.kind for other in drawn)}
+        is_alone = Kind.TOPIC_RECREATED in {kind, *(other.kind for other in drawn)}
         if len(drawn) < count and fault.target not in targets and not (is_alone and drawn):
             targets.add(fault.target)
             seconds = chance.uniform(fault.seconds_min, fault.seconds_max)

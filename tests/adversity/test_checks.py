@@ -39,9 +39,7 @@ async def test_what_must_not_be_is_noticed(world: World, monkeypatch: pytest.Mon
     async with noticed(world, r"1 differ, 1 are missing or older"):
         world.load.fold[pattern] = (row[0].replace(year=2999), row[1], row[2])
     world.load.fold[pattern] = row
-    async with noticed(
-        world, "not within"
-    ):  # progress ahead of the log; workers repair progress that is behind
+    async with noticed(world, "not within"):  # ahead of the log; workers repair what is behind
         await world.execute("UPDATE ingest_progress SET next_offset = next_offset + 1 WHERE partition = 0")
     await world.execute("UPDATE ingest_progress SET next_offset = next_offset - 1 WHERE partition = 0")
     await check(world)

@@ -15,7 +15,7 @@ ROUNDS: tuple[tuple[Kind, ...], ...] = (
     (Kind.KAFKA_FROZEN, Kind.POSTGRES_READ_ONLY, Kind.CONNECTIONS_CUT),
     (Kind.POSTGRES_DISK_FULL, Kind.CONNECTIONS_FORGOTTEN),
     (Kind.CONNECTIONS_HALF_OPEN,),
-    (Kind.TOPIC_MADE_ANEW,),
+    (Kind.TOPIC_RECREATED,),
 )
 
 QUIET_ROUNDS = {2}
@@ -24,7 +24,7 @@ QUIET_ROUNDS = {2}
 SECONDS_BETWEEN = 0.5
 
 SEED = 33
-"""With it, it is a worker's way to Kafka that breaks, and a clock is so far ahead that it is refused."""
+"""With this seed, a worker's connection to Kafka breaks, and a clock is too far ahead to be accepted."""
 
 
 def test_each_kind_of_fault_happens_once() -> None:

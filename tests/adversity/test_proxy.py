@@ -80,7 +80,7 @@ async def test_connections_are_forwarded_both_ways_to_their_end(proxy: Proxy, co
     assert await client.reader.read() == b""
 
 
-async def test_a_cut_resets_each_connection_and_each_new_one_until_it_is_mended(
+async def test_a_cut_resets_each_connection_and_each_new_one_until_it_is_fixed(
     proxy: Proxy, connect: Connect
 ) -> None:
     client = await connect(proxy)
@@ -96,7 +96,9 @@ async def test_a_cut_resets_each_connection_and_each_new_one_until_it_is_mended(
     assert await (await connect(proxy)).says(b"hello\n") == b"hello\n"
 
 
-async def test_a_frozen_connection_is_silent_and_goes_on_where_it_was(proxy: Proxy, connect: Connect) -> None:
+async def test_a_frozen_connection_is_silent_and_continues_where_it_was(
+    proxy: Proxy, connect: Connect
+) -> None:
     client = await connect(proxy)
     await client.says(b"hello\n")
 

@@ -167,7 +167,7 @@ def forget_once(way: Proxy, is_unwanted: Callable[[bytes], bool]) -> list[float]
 
 
 def forget_each(way: Proxy, kind: int) -> list[float]:
-    """Forget each connection of the group's client on which this kind of request comes; the moments."""
+    """Forget each connection of the group's client with this kind of request. List the moments."""
     moments = list[float]()
 
     def censor(chunk: bytes) -> bytes | None:
@@ -189,7 +189,7 @@ def requests_of(chunk: bytes) -> Iterator[bytes]:
 
 
 def is_of_the_group(request: bytes, kind: int) -> bool:
-    """Whether it is of this kind, and from the worker's client, not from one that only looks for a broker."""
+    """Return whether a request is of this kind, and from the worker's client (others look for a broker)."""
     _, key, _, _, client_length = _HEADER.unpack_from(request)
     client = request[_HEADER.size : _HEADER.size + client_length]
     return key == kind and client == b"pattern-metrics"
@@ -362,7 +362,7 @@ async def test_only_a_client_that_stalls_again_and_again_ends_the_process_and_no
 
 
 async def require_writing_without_commits(way: Way) -> None:
-    """Commits without an answer hold no batch up for longer than their bound; told until one has it."""
+    """Check that unanswered commits delay no batch beyond their limit, and are logged until an answer."""
     way.to_kafka.censor(without_commits)
     async with impatient(way).worker() as worker:
         await way.publish(measured(0))
