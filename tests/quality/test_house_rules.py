@@ -23,7 +23,23 @@ PROSE_SUFFIXES = {".py", ".sql"}
 UNREAD = (
     "consumer/operations/migration.py",
     *("consumer/cli", "consumer/dashboard", "consumer/kafka", "consumer/postgres"),
-    *("consumer/worker", "tests"),
+    *(
+        "consumer/worker",
+        "tests/acceptance",
+        "tests/adversity",
+        "tests/fuzz",
+        "tests/integration",
+        "tests/migration",
+    ),
+    *(
+        "tests/page",
+        "tests/properties",
+        "tests/quality",
+        "tests/reference",
+        "tests/security",
+        "tests/typing",
+        "tests/unit",
+    ),
 )
 
 HEADLESS = re.compile(
