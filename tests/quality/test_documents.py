@@ -66,3 +66,14 @@ def test_the_readme_can_be_read_in_five_minutes() -> None:
 
     assert len(readme.splitlines()) <= 180
     assert len(readme.split()) <= 1400
+
+
+def test_the_readme_states_only_figures_that_the_performance_page_states() -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    performance = (ROOT / "docs" / "explanation" / "performance.md").read_text(encoding="utf-8")
+    section = readme.partition("## How fast it is")[2].partition("\n## ")[0]
+
+    figures = re.findall(r"\d[\d.,]*\d", section)
+
+    assert figures
+    assert [figure for figure in figures if figure not in performance] == []
