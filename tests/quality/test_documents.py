@@ -55,6 +55,15 @@ def test_a_link_that_leads_nowhere_would_be_noticed(link: str) -> None:
     assert list(broken_links(ROOT / "README.md", text)) == [link]
 
 
+def test_the_list_of_documents_names_each_document() -> None:
+    listed = (ROOT / "docs" / "README.md").read_text(encoding="utf-8")
+    documents = [path.relative_to(ROOT / "docs") for path in DOCUMENTS if (ROOT / "docs") in path.parents]
+
+    assert documents
+    missing = [name for name in map(str, documents) if name != "README.md" and f"]({name})" not in listed]
+    assert missing == [], "list it in docs/README.md"
+
+
 def test_the_readme_shows_the_agent_that_a_test_runs() -> None:
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
 
