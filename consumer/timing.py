@@ -41,6 +41,8 @@ class Timing:
         lag_answer: for the answer to that question.
         letters: between two questions for the oldest open dead letter, which reads all open dead letters.
         letters_statement: for the answer to that question, on a connection that batches wait for.
+        leader: for the answer of a partition's leader; a partition without it is unavailable for now.
+        leader_again: before a leader that did not answer is asked again; batches wait for its answer.
         backoff: at most, between a session that failed and the next one.
         batch_line: at least, between two log lines of written batches.
         quick: for a write; a quicker one lets the next transaction be twice as large.
@@ -66,6 +68,8 @@ class Timing:
     lag_answer: float = 10.0
     letters: float = 60.0
     letters_statement: float = 2.0
+    leader: float = 10.0
+    leader_again: float = 60.0
     backoff: float = 30.0
     batch_line: float = 1.0
     quick: float = 11.25

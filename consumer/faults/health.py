@@ -12,6 +12,8 @@ logger = structlog.get_logger()
 
 SAID_CHARACTERS_MAX: Final = 300
 
+_UNASSIGNED: Final = "the group has assigned no partitions yet, or none of them can be read"
+
 REMINDER_SECONDS: Final = 30.0
 """How often a condition that lasts is logged again."""
 
@@ -47,7 +49,7 @@ class Health:
     @property
     def obstacles(self) -> dict[str, str]:
         """Component → why the worker is not ready; empty when it is."""
-        unassigned = {} if self.is_assigned else {"assignment": "the group has assigned no partitions yet"}
+        unassigned = {} if self.is_assigned else {"assignment": _UNASSIGNED}
         return self.conditions | unassigned
 
     def fail(self, component: str, error: BaseException | str, hint: str, **details: object) -> None:

@@ -1,12 +1,13 @@
 """`status`: where the worker is, in the topic and in the table, on one screen."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from pattern_metrics.consumer.kafka.broker import topic_ids
-from pattern_metrics.consumer.kafka.topic import read_bounds
+from pattern_metrics.consumer.kafka.topic import Bounds, read_bounds
 from pattern_metrics.consumer.operations.migration import MigrationStatus, migration_status
 from pattern_metrics.consumer.operations.sql import statement
 from pattern_metrics.consumer.postgres.connection import connected
@@ -23,17 +24,20 @@ class PartitionStatus:
         topic: the topic's name.
         partition: its number.
         next_offset: the next offset to be written; None where the group has not begun.
-        end: the log's end; the last stable offset, which is what a reader can reach.
-        lag: offsets between the two; they may have holes.
+        end: the log's end; the last stable offset, which is what a reader can reach. None if the partition is
+            unavailable.
+        lag: offsets between the two; they may have holes. None if the partition is unavailable.
         beyond_end: offsets by which `next_offset` lies beyond the end: the log was truncated or recreated.
+        unavailable: why the partition cannot be read; None if it can.
     """
 
     topic: str
     partition: int
     next_offset: int | None
-    end: int
-    lag: int
+    end: int | None
+    lag: int | None
     beyond_end: int
+    unavailable: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,13 +63,19 @@ class Status:
 
     @property
     def lag(self) -> int:
-        """Offsets that are not written yet."""
-        return sum(partition.lag for partition in self.partitions)
+        """Offsets that are not written yet, without those of unavailable partitions."""
+        return sum(partition.lag or 0 for partition in self.partitions)
+
+    @property
+    def unavailable(self) -> list[PartitionStatus]:
+        """The partitions that cannot be read."""
+        return [partition for partition in self.partitions if partition.unavailable]
 
     def as_dict(self) -> dict[str, Any]:
         """For a program."""
         return {
             "lag": self.lag,
+            "unavailable": len(self.unavailable),
             "beyond_end": sum(partition.beyond_end for partition in self.partitions),
             "patterns": self.patterns,
             "dead_letters": sum(self.dead_letters.values()),
@@ -81,6 +91,7 @@ class Status:
                     "next_offset": partition.next_offset,
                     "end": partition.end,
                     "lag": partition.lag,
+                    "unavailable": partition.unavailable,
                 }
                 for partition in self.partitions
             ],
@@ -105,15 +116,9 @@ async def read_status(settings: WorkerSettings) -> Status:
         for topic, topic_id in identities.items():
             progress |= await reading.progress(group, topic, topic_id)
         [row] = await connection.fetch(statement("select_status"), group, list(identities))
-    beginnings, ends = await read_bounds(settings)  # after the progress, which a worker moves on meanwhile
-    partitions = []
-    for tp, end in sorted(ends.items()):
-        next_offset = progress.get(tp)
-        behind = end - (beginnings[tp] if next_offset is None else next_offset)
-        lag, beyond_end = max(0, behind), max(0, -behind)
-        partitions.append(PartitionStatus(tp.topic, tp.partition, next_offset, end, lag, beyond_end))
+    bounds = await read_bounds(settings)  # after the progress, which a worker moves on meanwhile
     return Status(
-        partitions=partitions,
+        partitions=_partitions(bounds, progress),
         patterns=row["patterns"],
         last_write=row["last_write"],
         dead_letters=json.loads(row["dead_letters"]),
@@ -121,3 +126,18 @@ async def read_status(settings: WorkerSettings) -> Status:
         gap_offsets=int(row["gap_offsets"]),
         revision=revision,
     )
+
+
+def _partitions(bounds: Bounds, progress: Mapping[Partition, int]) -> list[PartitionStatus]:
+    partitions = []
+    for tp in sorted([*bounds.ends, *bounds.unavailable]):
+        next_offset = progress.get(tp)
+        if why := bounds.unavailable.get(tp):
+            partitions.append(PartitionStatus(tp.topic, tp.partition, next_offset, None, None, 0, why))
+            continue
+        end = bounds.ends[tp]
+        behind = end - (bounds.beginnings[tp] if next_offset is None else next_offset)
+        partitions.append(
+            PartitionStatus(tp.topic, tp.partition, next_offset, end, max(0, behind), max(0, -behind))
+        )
+    return partitions
