@@ -22,26 +22,27 @@ class RejectReason(StrEnum):
 
     @property
     def explanation(self) -> str:
-        """One sentence for the person who has to fix the record."""
+        """The meaning, for a person; docs/reference/reject-reasons.md is generated from it."""
         return _EXPLANATIONS[self]
 
 
 _EXPLANATIONS = {
-    RejectReason.TOMBSTONE: "The record has no value; a pattern's row is never deleted by key.",
+    RejectReason.TOMBSTONE: "The record has no value. A tombstone deletes no row: to delete by key would "
+    "break the law of the table.",
     RejectReason.INVALID_UTF8: "The value is not UTF-8.",
     RejectReason.INVALID_JSON: "The value is not JSON (RFC 8259).",
     RejectReason.NOT_AN_OBJECT: "The value is JSON, but not an object.",
-    RejectReason.MISSING_FIELD: "A required field is missing.",
+    RejectReason.MISSING_FIELD: "A required field, or a field of KAFKA_ENVELOPE_FIELD, is missing or null.",
     RejectReason.INVALID_FIELD: "A field has the wrong type or form.",
-    RejectReason.OUT_OF_RANGE: "A number or a time lies outside what its field, or PostgreSQL, can hold.",
-    RejectReason.TIMESTAMP_IN_FUTURE: "The measurement lies in the future by more than "
-    "MAX_CLOCK_SKEW_SECONDS; mend the agent's clock.",
-    RejectReason.UNSTORABLE_TEXT: "A string holds U+0000 or a lone surrogate, which PostgreSQL cannot store.",
-    RejectReason.TOO_DEEP: "The JSON is nested too deeply.",
+    RejectReason.OUT_OF_RANGE: "A number or a time is outside the range of its field, or of PostgreSQL.",
+    RejectReason.TIMESTAMP_IN_FUTURE: "The measurement is more than MAX_CLOCK_SKEW_SECONDS in the future. "
+    "Correct the agent's clock. Redrive the letter when its time has come.",
+    RejectReason.UNSTORABLE_TEXT: "A text holds U+0000 or a lone surrogate, which PostgreSQL cannot store.",
+    RejectReason.TOO_DEEP: "The metadata is nested more than 100 levels deep, or the value more than 200.",
     RejectReason.TOO_LARGE: "The metadata is larger than 64 KiB as JSON.",
-    RejectReason.OTHER_TYPE: "The CloudEvents type, in ce_type or in the envelope, is another than "
-    "pattern.scored.v1; such events belong to another topic.",
-    RejectReason.REFUSED_BY_DATABASE: "PostgreSQL refused the row: a constraint or a trigger.",
+    RejectReason.OTHER_TYPE: "The CloudEvents type, in the header ce_type or in the envelope's type, is not "
+    "pattern.scored.v1. Events of another type belong in another topic.",
+    RejectReason.REFUSED_BY_DATABASE: "A constraint or a trigger of your database refused the row.",
 }
 
 

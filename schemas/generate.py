@@ -36,7 +36,8 @@ _BY_PATTERN: Final[dict[str, dict[str, Any]]] = {
 
 _LIMITS: Final = (
     f"A JSON object in UTF-8, nested at most {JSON_DEPTH_MAX} levels deep, without a number of more than "
-    "4,300 digits and without a lone surrogate. docs/event.md lists where the consumer decides otherwise."
+    "4,300 digits and without a lone surrogate. docs/reference/event.md lists where the consumer decides "
+    "otherwise."
 )
 
 _JSON_SCHEMA_DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"

@@ -209,7 +209,7 @@ async def _ask(
         )
     except NoAnswerError as error:
         failures = error.failures
-    telling = (failure for failure in failures if diagnose(failure).fault is Fault.SETUP)
+    telling = (failure for failure in failures if diagnose(failure).fault is Fault.CONFIGURATION)
     raise next(telling, failures[-1])
 
 

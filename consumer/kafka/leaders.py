@@ -70,7 +70,7 @@ async def ask_leaders(
     ):
         if not isinstance(answer, BaseException):
             answers |= answer
-        elif isinstance(answer, Exception) and diagnose(answer).fault is Fault.WEATHER:
+        elif isinstance(answer, Exception) and diagnose(answer).fault is Fault.TRANSIENT:
             unavailable |= dict.fromkeys(some, answer)
         else:
             raise answer

@@ -22,7 +22,7 @@ from typing_extensions import override
 T = TypeVar("T")
 
 HEAD_START_SECONDS: Final = 0.3
-"""How long one broker is waited for before the next one is asked as well."""
+"""The time that one broker has before the next one is asked as well."""
 
 _OPTIONS: Final = (
     "ssl_context",

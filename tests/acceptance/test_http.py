@@ -83,7 +83,7 @@ async def test_an_outage_of_postgresql_fails_readyz_by_name_and_livez_never(
     assert "not reachable" in told["postgresql"]
     assert during["pattern_metrics_ready", ()] == 0
     assert by_label(during, "pattern_metrics_not_ready") == {"postgresql": 1}
-    assert during["pattern_metrics_retries_total", ("weather", "postgresql")] > 0
+    assert during["pattern_metrics_retries_total", ("transient", "postgresql")] > 0
     assert total(during, "pattern_metrics_consumer_lag_seconds") > 0
     assert after["pattern_metrics_ready", ()] == 1
     assert total(after, "pattern_metrics_consumer_lag_seconds") == 0
@@ -218,7 +218,7 @@ async def test_scrapers_that_mean_no_good_keep_the_worker_neither_from_writing_n
     assert alive.status == 200
     assert descriptors < CONNECTIONS_MAX + 50
     assert code == 0
-    assert not worker.events("stopped_with_a_batch_in_hand")
+    assert not worker.events("stopped_with_a_batch_in_flight")
     assert not [error for error in worker.events(level="error") if not is_of_the_broker(error)]
     assert await table(real_settings) == expected_table(events)
 

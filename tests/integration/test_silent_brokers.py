@@ -58,7 +58,7 @@ async def test_no_client_waits_for_bootstrap_servers_that_never_answer(settings:
     async with asyncio.timeout(SOON_SECONDS):
         assert not await create_topic(settings, partitions=3, replication_factor=1)
 
-    assert 'pattern_metrics_retries_total{class="weather",component="kafka"} 0.0' in metrics
+    assert 'pattern_metrics_retries_total{class="transient",component="kafka"} 0.0' in metrics
     assert replayed.superseded == len(events)
 
 

@@ -1,10 +1,12 @@
 """The pages of docs/reference are those that the code generates, and each of them is complete."""
 
+import ast
 from collections.abc import Iterator
 
 import pytest
 from pydantic_settings import BaseSettings
 
+from tests.reference.log_events import MEANINGS, ROOT, calls
 from tests.reference.pages import FOLDER, PAGES
 
 
@@ -25,3 +27,19 @@ def test_the_reference_has_each_setting_once() -> None:
 
     fields = {name for settings in settings_classes() for name in settings.model_fields}
     assert sorted(headings) == sorted(f"### `{name.upper()}`" for name in fields)
+
+
+def test_each_log_event_has_a_meaning_and_each_meaning_an_event() -> None:
+    assert sorted({call.event for call in calls()}) == sorted(MEANINGS)
+
+
+def test_each_logger_has_the_name_by_which_the_reference_finds_its_events() -> None:
+    names = [
+        ast.unparse(node.target if isinstance(node, ast.AnnAssign) else node.targets[0])
+        for room in ("consumer", "publisher", "schemas", "migrations")
+        for path in (ROOT / room).rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, (ast.Assign, ast.AnnAssign)) and "get_logger()" in ast.unparse(node)
+    ]
+
+    assert set(names) == {"logger"}

@@ -231,7 +231,7 @@ class Supervisor:
 
     async def _watch_server(self) -> None:
         await self._server.wait()
-        hint = "a process that ends cannot be started again, nor be asked why: restart the worker"
+        hint = "a process that ends cannot be started again: restart the worker"
         logger.error("fork_server_ended", hint=hint)
 
     async def _keep(self, process: _Process) -> bool:
