@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import sys
 from collections.abc import Callable, Coroutine
 from typing import Annotated, Any, TypeVar
 
@@ -15,9 +16,9 @@ from pattern_metrics.consumer.cli.common import (
     load_database_url,
     run,
 )
+from pattern_metrics.consumer.cli.output import fail, tell
 
 T = TypeVar("T")
-
 
 migrate_app = typer.Typer(
     cls=Commands, no_args_is_help=True, help="Bring the database's schema up, down, or say where it is."
@@ -39,12 +40,18 @@ def migrate_up_command(database_url: DatabaseUrlOption = None, as_json: JsonOpti
 @migrate_app.command("down")
 def migrate_down_command(
     revision: Annotated[str, typer.Argument(help="The revision to go back to, or base for none.")],
+    yes: Annotated[bool, typer.Option("--yes", help="Delete without a question.")] = False,
     database_url: DatabaseUrlOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Take the database back. To go below 015 deletes progress, gaps and dead letters."""
-    from pattern_metrics.consumer.operations.migration import migrate_down
+    """Take the database back. If that deletes rows, it counts them, and needs --yes or a terminal to ask."""
+    from pattern_metrics.consumer.operations.migration import losses_of_migrate_down, migrate_down
 
+    losses = run_on_schema(lambda url: losses_of_migrate_down(url, revision), database_url)
+    if losses:
+        tell(f"migrate down {revision} deletes {', '.join(losses)}")
+        if not (yes or (sys.stdin.isatty() and typer.confirm("Delete it?", err=True))):
+            fail("nothing was done: say --yes to delete it", 2)
     undone = run_on_schema(lambda url: migrate_down(url, revision), database_url)
     if as_json:
         typer.echo(json.dumps({"undone": undone}))

@@ -2,6 +2,7 @@
 -- also one that has no lineage.
 -- Apply by hand: psql -v ON_ERROR_STOP=1 -f 013_drop_pattern_lineage_foreign_key.sql
 -- Safe to repeat; changes nothing where there is no such key. Databases name it differently, hence the search.
+\ir ../patiently.sql
 
 DO $$
 DECLARE
@@ -16,8 +17,11 @@ BEGIN
             AND found.contype = 'f'
             AND present.attname = 'pattern_id'
     LOOP
-        EXECUTE format('ALTER TABLE pattern_quality_metrics DROP CONSTRAINT %I', foreign_key.name);
+        CALL pattern_metrics_patiently(
+            format('ALTER TABLE pattern_quality_metrics DROP CONSTRAINT %I', foreign_key.name));
         RAISE NOTICE 'dropped the foreign key % to %', foreign_key.name, foreign_key.referenced_table;
     END LOOP;
 END
 $$;
+
+DROP PROCEDURE pattern_metrics_patiently(text);

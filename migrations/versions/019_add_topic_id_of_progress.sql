@@ -3,7 +3,11 @@
 -- Safe to repeat: it changes nothing where its work is done. A worker of an earlier release goes on; progress
 -- without an ID is taken for that of the topic that is there.
 
-ALTER TABLE ingest_progress ADD COLUMN IF NOT EXISTS topic_id uuid;
+\ir ../patiently.sql
+
+CALL pattern_metrics_patiently('ALTER TABLE ingest_progress ADD COLUMN IF NOT EXISTS topic_id uuid');
 
 COMMENT ON COLUMN ingest_progress.topic_id IS
     'The ID that Kafka gave the topic (KIP-516), null where it is not known: a topic made anew has another one.';
+
+DROP PROCEDURE pattern_metrics_patiently(text);
