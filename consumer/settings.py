@@ -1,64 +1,74 @@
-"""The environment (or a `.env` file) as typed settings. Each field's name in upper case is its variable."""
+"""The settings of the worker and of the commands. Each field's name in upper case is its variable's."""
 
 import getpass
 import os
 from collections.abc import Mapping
 from typing import Annotated, Any, Final, Literal, TypeVar
 
-from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
-from pydantic_settings import BaseSettings, SettingsError
+from pydantic import Field, SecretStr, ValidationError, field_validator
 
 from pattern_metrics.consumer.database_url import parse_database_url
+from pattern_metrics.schemas.settings.base import Settings
 from pattern_metrics.schemas.settings.clock import ClockSettings
 from pattern_metrics.schemas.settings.kafka import KafkaSettings
+from pattern_metrics.schemas.settings.variables import (
+    ENV_FILE,
+    EnvFileError,
+    find_variables,
+    hint_at_unread_file,
+    with_variables,
+)
 
-SettingsT = TypeVar("SettingsT", bound=BaseSettings)
+SettingsT = TypeVar("SettingsT", bound=Settings)
 
 _NO_OPTIONS: Final[Mapping[str, Any]] = {}
 
 
 class InvalidSettingError(Exception):
-    """A setting is missing or wrong; the message is one line that names it and holds no value."""
+    """A setting is missing or wrong; the message is one line that names its variable and holds no value."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(with_variables(message))
 
 
-class LogSettings(BaseSettings):
-    """What is logged, and how; always to standard error."""
-
-    model_config = KafkaSettings.model_config
+class LogSettings(Settings):
+    """The level and the form of the log, which goes to standard error."""
 
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
-        default="INFO", description="Least severity that is logged."
+        default="INFO",
+        description="The least severe log line that is written to standard error: DEBUG, INFO, WARNING or "
+        "ERROR, in any case.",
     )
     log_format: Literal["console", "json"] | None = Field(
-        default=None, description="console or json; without it, console on a terminal, else json."
+        default=None,
+        description="The form of the log lines: console (for people) or json (one object a line), in any "
+        "case. Without it, console on a terminal and json elsewhere.",
     )
 
-    @field_validator("log_level", "log_format", mode="before")
-    @classmethod
-    def _take_any_case(cls, value: object, field: ValidationInfo) -> object:
-        if not isinstance(value, str):
-            return value
-        return value.upper() if field.field_name == "log_level" else value.lower()
 
-
-class DatabaseSettings(BaseSettings):
-    """Where the table is."""
-
-    model_config = KafkaSettings.model_config
+class DatabaseSettings(Settings):
+    """The database, and whether it keeps the history."""
 
     database_url: SecretStr = Field(
-        description="postgresql://USER:PASSWORD@HOST:PORT/DATABASE, with any libpq parameter asyncpg knows; "
-        "@ / ? # % in user and password as %40 %2F %3F %23 %25; "
-        "several hosts with target_session_attrs=primary follow a failover."
+        description="The PostgreSQL database: postgresql://USER:PASSWORD@HOST:PORT/DATABASE, with libpq's "
+        "parameters after a ?. Required by all commands that use the database; its login is never printed. "
+        "In all parts write @ / ? # % as %40 %2F %3F %23 %25: a URL that can be read in two ways is "
+        "refused. With several hosts and target_session_attrs=primary, connections follow a failover. "
+        "sslrootcert=system verifies the server by the system's CA certificates. client_encoding, "
+        "standard_conforming_strings and session_replication_role are refused, because they would change "
+        "what is stored. Files that it names (passfile, sslrootcert, sslcert, sslkey) are read again at "
+        "each connection.",
     )
     history_enabled: bool = Field(
-        default=False, description="Whether every measurement is kept as well, in pattern_quality_history."
+        default=False,
+        description="Keep every measurement as well, in the table pattern_quality_history. With false, only "
+        "each pattern's current row is kept.",
     )
 
     @field_validator("database_url", mode="before")
     @classmethod
     def _require_usable(cls, value: object) -> object:
-        """Before pydantic's own check, whose message for bytes that are not UTF-8 has no remedy."""
+        """Check the URL before pydantic does, whose message for bytes that are not UTF-8 has no remedy."""
         text = value.get_secret_value() if isinstance(value, SecretStr) else value
         if isinstance(text, str) and not parse_database_url(text).names_user:
             _require_default_user()
@@ -74,87 +84,110 @@ def _require_default_user() -> None:
         ) from None
 
 
-class EnvelopeSettings(BaseSettings):
-    """Where in a record's value the event lies."""
-
-    model_config = KafkaSettings.model_config
+class EnvelopeSettings(Settings):
+    """The place of the event in a record's value."""
 
     kafka_envelope_field: Annotated[str, Field(pattern=r"^[^.]+(\.[^.]+){0,9}$")] | None = Field(
         default=None,
-        description="The field of an envelope of your own that holds the event, such as payload, or a dotted "
-        "path; without it, the record's value is the event.",
+        description="The field that holds the event, if your producers wrap events in an envelope of their "
+        "own: a name such as payload, or a dotted path of at most ten names. Without it, the record's value "
+        "is the event.",
     )
 
     @property
     def envelope(self) -> tuple[str, ...]:
-        """The names on the way to the event; none where the value is the event."""
+        """The names of the fields that lead to the event; empty if the value is the event."""
         return tuple(self.kafka_envelope_field.split(".")) if self.kafka_envelope_field else ()
 
 
-class HttpSettings(BaseSettings):
-    """Where HTTP is served."""
-
-    model_config = KafkaSettings.model_config
+class HttpSettings(Settings):
+    """The address of the HTTP server."""
 
     http_host: Annotated[str, Field(min_length=1)] = Field(
         default="127.0.0.1",
-        description="Where the page, /livez, /readyz and /metrics are served; 0.0.0.0 is everywhere.",
+        description="The address at which consume and dashboard serve the page, /livez, /readyz and "
+        "/metrics. 0.0.0.0 is every address of the machine. On a loopback address, only requests to "
+        "localhost or a loopback address are answered; others get status 421.",
     )
     http_port: Annotated[int, Field(ge=0, le=65535)] = Field(
-        default=8080, description="Their port; 0 turns HTTP off."
+        default=8080, description="The TCP port of the page, /livez, /readyz and /metrics. 0 turns HTTP off."
     )
 
 
 class WorkerSettings(KafkaSettings, EnvelopeSettings, DatabaseSettings, ClockSettings, HttpSettings):
-    """All that `consume` needs."""
+    """The settings of `consume`."""
 
     kafka_group_id: Annotated[str, Field(min_length=1)] = Field(
-        default="pattern-metrics", description="The consumer group; its workers share the partitions."
+        default="pattern-metrics",
+        description="The consumer group. Workers with the same group share the topic's partitions. Progress "
+        "in the database is kept per group.",
     )
     kafka_group_instance_id: str | None = Field(
         default=None,
-        description="Static membership (KIP-345): a name of this worker that outlives a restart.",
+        description="A name of this worker that outlives a restart (static membership, KIP-345): the group "
+        "then keeps the worker's partitions for it while it restarts. Each worker of a group needs a name "
+        "of its own; with --processes, each process appends -0, -1 and so on.",
     )
     batch_max_records: Annotated[int, Field(ge=1, le=100_000)] = Field(
         default=10_000,
-        description="Most records written in one transaction, which 16 MiB of values fill too.",
+        description="The most records that are written in one transaction. A batch also ends at 16 MiB of "
+        "values. Larger batches are faster and take more memory.",
     )
     batch_max_wait_ms: Annotated[int, Field(ge=0, le=60_000)] = Field(
-        default=0, description="Milliseconds to wait for a batch to fill; 0 writes at once what is there."
+        default=0,
+        description="How long an incomplete batch waits for more records, in milliseconds. 0 writes at "
+        "once. A longer wait saves transactions and delays each row by up to this time.",
     )
     dead_letter_max_consecutive: Annotated[int, Field(ge=1)] = Field(
-        default=10_000, description="Invalid records in a row, without one valid, at which the worker pauses."
+        default=10_000,
+        description="The number of invalid records in a row, without a valid one between them, at which the "
+        "worker pauses and is not ready: a producer is most likely wrong. With --processes, each process "
+        "counts its own records.",
     )
     shutdown_grace_seconds: Annotated[int, Field(ge=1, le=3600)] = Field(
-        default=25, description="Seconds a stop may take to write and commit what is in hand."
+        default=25,
+        description="How long a worker that is stopped may take to write and commit its last batch, in "
+        "seconds. It then takes up to 5 s more to leave the group. Give the supervisor a longer time-out "
+        "than both.",
     )
 
 
 class DashboardSettings(DatabaseSettings, HttpSettings):
-    """All that `dashboard` needs."""
+    """The settings of `dashboard`."""
 
 
 def load(settings_class: type[SettingsT], options: Mapping[str, Any] = _NO_OPTIONS) -> SettingsT:
-    """Read settings from the environment.
+    """Read settings from their variables.
 
     Args:
         settings_class: the settings to read.
-        options: values from the command line, by field; they win.
+        options: values from the command line, by field; they override the environment.
 
     Raises:
-        InvalidSettingError: names the first setting, or the option, that is missing or wrong.
+        InvalidSettingError: names the first variable, or the option, that is missing or wrong.
     """
     try:
         return settings_class(**options)
     except ValidationError as error:
         first = error.errors(include_url=False, include_context=False, include_input=False)[0]
         field = str(first["loc"][0]) if first["loc"] else ""
-        name = f"--{field.replace('_', '-')}" if field in options else field.upper()
-        message = first["msg"].removeprefix("Value error, ")
-        raise InvalidSettingError(f"{name}: {message}" if name else message) from None
-    except SettingsError as error:
-        raise InvalidSettingError(str(error)) from None
-    except UnicodeDecodeError:
-        raise InvalidSettingError(".env: is not UTF-8") from None
-    except OSError as error:  # of a file in a folder that may not be entered
-        raise InvalidSettingError(f"{error.filename}: {error.strerror}") from None
+        raise InvalidSettingError(_refusal(field, first["type"], first["msg"], options)) from None
+    except EnvFileError as error:
+        raise InvalidSettingError(f"{ENV_FILE}: {error}") from None
+    except OSError as error:  # for a file in a directory that may not be entered
+        names = [
+            str(found)
+            for found in find_variables(settings_class.model_fields).values()
+            if found.text == error.filename
+        ]
+        raise InvalidSettingError(f"{': '.join([*names, str(error.filename)])}: {error.strerror}") from None
+
+
+def _refusal(field: str, kind: str, message: str, options: Mapping[str, Any]) -> str:
+    """Return one line with the name that the user gave the setting, and none of its value."""
+    message = message.removeprefix("Value error, ")
+    if kind == "missing":
+        return f"{field.upper()}: is required{hint_at_unread_file(field)}"
+    if field in options:
+        return f"--{field.replace('_', '-')}: {message}"
+    return f"{find_variables([field]).get(field, field.upper())}: {message}" if field else message

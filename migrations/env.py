@@ -10,8 +10,8 @@ from pattern_metrics.migrations.revisions import (
     rights,
 )
 
-# The script may meet a database that is stamped already: each file is safe to repeat, so it starts over. The
-# stamp of another installation, in a later schema of search_path, stays.
+# The database may be stamped already. Each file is safe to repeat, so the script starts from the beginning.
+# The stamp of another installation, in a later schema of search_path, stays.
 _START_OVER = """\
 DO $$
 BEGIN

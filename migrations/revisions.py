@@ -1,4 +1,4 @@
-"""The revisions, and what Alembic does with them."""
+"""The list of revisions, and the functions that run Alembic on them."""
 
 from collections.abc import Sequence
 from io import StringIO
@@ -18,20 +18,20 @@ FIRST_STATEMENTS: Final = (
     # transactions, because the build of an index waits for every transaction that is older.
     "DO $$ BEGIN WHILE NOT pg_try_advisory_lock(hashtextextended('pattern-metrics migration', 0)) LOOP "
     "COMMIT; PERFORM pg_sleep(0.1); END LOOP; END $$",
-    # The table may be here already, in a schema that is not the first of search_path: all that belongs to it
-    # then goes beside it, and no second one is made.
+    # The table may exist already, in a schema that is not the first of search_path. Our other tables then
+    # belong into its schema, and no second table is created.
     "SELECT set_config("
     "'search_path', concat_ws(', ', relnamespace::regnamespace, current_setting('search_path')), false) "
     "FROM pg_class WHERE oid = to_regclass('pattern_quality_metrics')",
-    # For what waits without making others wait. patiently.sql has a shorter time for the rest.
+    # For waits that make nobody else wait. patiently.sql has a shorter time for the others.
     "SET lock_timeout = '60s'",
     # The build of an index may take longer than the statements of an application.
     "SET statement_timeout = 0",
 )
-"""The statements that a migration's session begins with."""
+"""The first statements of a migration's session."""
 
 VERSION_TABLE: Final = "pattern_metrics_alembic_version"
-"""Holds the revision of the database, beside our tables; no other software has a table of that name."""
+"""Table that holds the revision of the database, beside our tables. No other software uses this name."""
 
 _DIRECTORY: Final = Path(__file__).parent
 
@@ -42,7 +42,7 @@ _SCHEMA: Final = """
         current_schema())
 """
 
-# Releases before 021 noted the revision in Alembic's usual table, which other software may share.
+# Releases before 021 stored the revision in Alembic's usual table, which other software may share.
 _HAS_FORMER_STAMPS: Final = """
     SELECT EXISTS (
         SELECT FROM pg_attribute JOIN pg_class ON pg_class.oid = attrelid
@@ -59,7 +59,7 @@ _HAS_TABLE: Final = "SELECT to_regclass('{}')"
 _LOSSES: Final = (
     (
         "016",
-        "what became of {:,} dead letters, which count as open again",
+        "the status of {:,} dead letters, which count as open again",
         "dead_letters",
         "status <> 'open'",
     ),
@@ -92,7 +92,7 @@ REVISIONS: Final = tuple(
 
 
 def begin(connection: Connection) -> None:
-    """Begin the session of a migration: from here on it is the only one, until the connection ends."""
+    """Begin the session of a migration, which is the only one until the connection ends."""
     for statement in FIRST_STATEMENTS:
         connection.exec_driver_sql(statement)
     if not _has_place_of_stamp(connection) and (former := _former_stamps(connection)):
@@ -106,7 +106,7 @@ def place_of_stamp(connection: Connection) -> dict[str, Any]:
 
 
 def stamps(connection: Connection) -> tuple[str, ...]:
-    """Return the revisions that the database says it is at: none where it was never migrated."""
+    """Return the revisions that the database is stamped with; empty if it was never migrated."""
     if not _has_place_of_stamp(connection):
         return _former_stamps(connection)
     return MigrationContext.configure(connection, opts=place_of_stamp(connection)).get_current_heads()
@@ -118,7 +118,7 @@ def _has_place_of_stamp(connection: Connection) -> bool:
 
 
 def _former_stamps(connection: Connection) -> tuple[str, ...]:
-    """Return what an earlier release noted in `alembic_version`; nothing if that is another program's."""
+    """Return the revision in `alembic_version` of an earlier release; empty if another program's is there."""
     if not connection.exec_driver_sql(_HAS_FORMER_STAMPS).scalar():
         return ()
     found = tuple(connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalars())
@@ -126,24 +126,32 @@ def _former_stamps(connection: Connection) -> tuple[str, ...]:
 
 
 def recognise(connection: Connection) -> str | None:
-    """Return the last revision whose work, and that of all before it, is done, whatever the stamp says."""
+    """Return the last revision that is fully applied with all before it, whatever the stamp says."""
     query = (_DIRECTORY / "recognise_revision.sql").read_text(encoding="utf-8")
     revision: str | None = connection.exec_driver_sql(query).scalar()
     return revision
 
 
 def upgrade(connection: Connection, revision: str) -> None:
-    """Run the revisions up to this one, each statement in a transaction of its own."""
+    """Run the revisions up to this one, each statement in a transaction of its own.
+
+    Raises:
+        asyncpg.PostgresError: PostgreSQL refused a statement. The statements before it took effect.
+    """
     command.upgrade(_config(connection), revision)
 
 
 def stamp(connection: Connection, revision: str) -> None:
-    """Note at which revision the database is; `base` for none."""
+    """Record the revision of the database; `base` for no revision."""
     command.stamp(_config(connection), revision)
 
 
 def downgrade(connection: Connection, revision: str) -> None:
-    """Undo the revisions after this one, in the connection's transaction."""
+    """Undo the revisions after this one, in the connection's transaction.
+
+    Raises:
+        asyncpg.PostgresError: PostgreSQL refused a statement.
+    """
     command.downgrade(_config(connection), revision)
 
 

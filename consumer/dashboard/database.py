@@ -6,11 +6,9 @@ from typing import Final
 import asyncpg
 
 from pattern_metrics.consumer.postgres.connection import Connection, connect_to_any
+from pattern_metrics.consumer.timing import TIMING, Timing
 
 READER_CONNECTIONS_MAX: Final = 2
-IDLE_SECONDS_MAX: Final = 60.0
-"""How long a connection is kept that nobody needs: a page that nobody looks at costs nothing."""
-
 ANSWER_SECONDS_MAX: Final = 4.0
 """How long one statement may take, the wait for a connection included."""
 
@@ -31,10 +29,12 @@ class Database:
 
     Args:
         database_url: any DSN that asyncpg knows.
+        timing: an unused connection is closed after `page_idle`.
     """
 
-    def __init__(self, database_url: str) -> None:
+    def __init__(self, database_url: str, timing: Timing = TIMING) -> None:
         self._database_url = database_url
+        self._idle_seconds_max = timing.page_idle
         self._idle: list[tuple[Connection, asyncio.TimerHandle]] = []
         self._slots = asyncio.Semaphore(READER_CONNECTIONS_MAX)
 
@@ -66,7 +66,7 @@ class Database:
         return await connect_to_any(self._database_url, _SERVER_SETTINGS)
 
     def _keep(self, connection: Connection) -> None:
-        expiry = asyncio.get_running_loop().call_later(IDLE_SECONDS_MAX, self._expire, connection)
+        expiry = asyncio.get_running_loop().call_later(self._idle_seconds_max, self._expire, connection)
         self._idle.append((connection, expiry))
 
     def _expire(self, connection: Connection) -> None:

@@ -2,12 +2,10 @@
 
 import asyncio
 import re
-import time
 from collections.abc import Awaitable, Callable, Hashable
 from dataclasses import dataclass, replace
 from functools import wraps
 from importlib.metadata import version
-from importlib.resources import files
 from typing import Any, Final, TypeAlias
 from uuid import UUID
 
@@ -15,7 +13,8 @@ import asyncpg
 import orjson
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
+from starlette.routing import BaseRoute, Mount, Route
+from starlette.staticfiles import StaticFiles
 
 from pattern_metrics.consumer.dashboard.cache import BusyError, Cache
 from pattern_metrics.consumer.dashboard.database import Database
@@ -24,6 +23,7 @@ from pattern_metrics.consumer.dashboard.reader import Filter, Reader
 from pattern_metrics.consumer.faults.diagnosis import Fault, diagnose
 from pattern_metrics.consumer.http.probes import MetricsReport, Readiness
 from pattern_metrics.consumer.settings import DatabaseSettings
+from pattern_metrics.consumer.timing import CLOCK, TIMING, Clock, Timing
 from pattern_metrics.schemas.bands import BANDS, Band
 
 Answer: TypeAlias = Callable[[Request], Awaitable[Response]]
@@ -37,21 +37,10 @@ BOUNDS: Final[dict[str, tuple[float | None, float | None]]] = {
 
 SHORT_LIST: Final = 8
 
-PATIENCE_SECONDS: Final = 8.0
-"""How long an answer is waited for: less than a connection lasts."""
-
 MEASURE_SECONDS: Final = 2.0
 """How often it is noted how far the worker is."""
 
 _ID_PREFIX: Final = re.compile(r"[0-9a-f]{8,32}")
-_TYPES: Final = {
-    "html": "text/html",
-    "css": "text/css",
-    "js": "text/javascript",
-    "svg": "image/svg+xml",
-    "woff2": "font/woff2",
-    "txt": "text/plain",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,28 +97,33 @@ class Page:
     Args:
         settings: where the database is.
         watched: the worker, if one serves it.
+        timing: how long it waits for the database.
+        clock: of the time that each answer shows.
 
     Attributes:
         routes: what is served.
     """
 
-    def __init__(self, settings: DatabaseSettings, watched: Watched | None = None) -> None:
+    def __init__(
+        self,
+        settings: DatabaseSettings,
+        watched: Watched | None = None,
+        timing: Timing = TIMING,
+        clock: Clock = CLOCK,
+    ) -> None:
         self._settings = settings
+        self._timing = timing
+        self._clock = clock
         self._watched = watched
-        self._database = Database(settings.database_url.get_secret_value())
+        self._database = Database(settings.database_url.get_secret_value(), timing)
         self._reader = Reader(self._database)
         self._cache = Cache()
         self._pace = Pace()  # of the worker
         self._pace_written = Pace()  # of what the database tells, whoever writes it
         self._measuring: asyncio.Task[None] | None = None
-        self._assets = {
-            file.name: (file.read_bytes(), _TYPES[file.name.rpartition(".")[2]])
-            for file in (files(__package__) / "static").iterdir()
-            if file.name.rpartition(".")[2] in _TYPES
-        }
+        self._files = StaticFiles(packages=[(__package__, "static")])
         answers: dict[str, Answer] = {
-            "/": self._asset,
-            "/static/{name}": self._asset,
+            "/": self._index,
             "/api/distribution": self._distribution,
             "/api/extremes": self._extremes,
             "/api/patterns": self._patterns,
@@ -139,7 +133,10 @@ class Page:
             "/api/dead-letters": self._letters,
             "/api/dead-letter": self._letter,
         }
-        self.routes = [Route(path, _told(answer)) for path, answer in answers.items()]
+        self.routes: list[BaseRoute] = [
+            Mount("/static", self._files),
+            *(Route(path, _told(answer)) for path, answer in answers.items()),
+        ]
 
     def open(self) -> None:
         """Measure the worker's pace from now on, whether somebody looks or not."""
@@ -165,10 +162,10 @@ class Page:
 
     async def _cached(self, request: Request, compute: Callable[[], Awaitable[dict[str, Any]]]) -> Response:
         async def answer() -> bytes:
-            return orjson.dumps({**await compute(), "computed_at": time.time()})
+            return orjson.dumps({**await compute(), "computed_at": self._clock.wall()})
 
         name = f"{request.url.path}?{request.url.query}"
-        patience = asyncio.timeout(PATIENCE_SECONDS)
+        patience = asyncio.timeout(self._timing.page)
         try:
             async with patience:
                 content = await self._cache.get(name, answer)
@@ -178,12 +175,8 @@ class Page:
             return _json({"error": "slow"}, 503)  # it is still being computed, for whoever asks next
         return Response(content, media_type="application/json")
 
-    async def _asset(self, request: Request) -> Response:
-        name = request.path_params.get("name", "index.html")
-        if name not in self._assets:
-            return _json({"error": "request"}, 404)
-        content, media_type = self._assets[name]
-        return Response(content, media_type=media_type)
+    async def _index(self, request: Request) -> Response:
+        return await self._files.get_response("index.html", request.scope)
 
     # Patterns
 
@@ -244,14 +237,14 @@ class Page:
                 row = {"consumer_group": watched.group, "topic": topic, "partition": partition}
                 rows.append({**row, "next_offset": None, "updated_at": None})
         self._pace_written.look(
-            time.monotonic(),
+            self._clock.monotonic(),
             {_of(row): row["next_offset"] for row in rows if row["next_offset"] is not None},
         )
         rows = [self._with_pace(row) for row in rows]
         return _json(
             {
                 "version": version("pattern-metrics"),
-                "now": time.time(),
+                "now": self._clock.wall(),
                 "worker": None
                 if watched is None
                 else {
@@ -274,7 +267,7 @@ class Page:
             if lags:
                 values["lag"] = sum(values.values())
             values["records"] = sum(metrics.outcomes().values())
-            self._pace.look(time.monotonic(), values)
+            self._pace.look(self._clock.monotonic(), values)
             await asyncio.sleep(MEASURE_SECONDS)
 
     def _with_pace(self, row: dict[str, Any]) -> dict[str, Any]:

@@ -3,7 +3,6 @@
 from collections.abc import Iterable
 from typing import Final
 
-import structlog
 from aiokafka import AIOKafkaConsumer
 
 from pattern_metrics.consumer.kafka.fetched_records import FetchedRecord, unpack_by_these_rules
@@ -11,8 +10,6 @@ from pattern_metrics.consumer.records.record import Record
 from pattern_metrics.consumer.settings import WorkerSettings
 from pattern_metrics.consumer.timing import TIMING, Timing
 from pattern_metrics.schemas.settings.kafka import KafkaSettings
-
-logger = structlog.get_logger()
 
 SESSION_TIMEOUT_MS: Final = 10_000
 REBALANCE_TIMEOUT_MS: Final = 60_000

@@ -11,6 +11,7 @@ from pattern_metrics.consumer.postgres.sql import statement
 from pattern_metrics.consumer.postgres.store import Store
 from pattern_metrics.consumer.records.record import Record
 from pattern_metrics.consumer.settings import DatabaseSettings
+from pattern_metrics.consumer.timing import TIMING, Timing
 
 COMPARE_SECONDS_MAX: Final = 3600.0
 
@@ -37,10 +38,11 @@ class ShadowStore(Store):
         loads_rows: whether a batch's rows are first brought into the shadow as they are in the table, so that
             merging tells what it would change there; without it, the shadow becomes the fold of what it is
             given.
+        timing: as of `Store`, but the connection is kept.
     """
 
-    def __init__(self, database_url: str, *, loads_rows: bool) -> None:
-        super().__init__(database_url)
+    def __init__(self, database_url: str, *, loads_rows: bool, timing: Timing = TIMING) -> None:
+        super().__init__(database_url, timing=timing)
         self._before_upsert = statement("insert_shadow_rows") if loads_rows else None
         self._is_made = False
 
@@ -63,8 +65,8 @@ class ShadowStore(Store):
     async def _tell_all_that_lacks(self, error: asyncpg.PostgresError) -> None:
         """It needs less than a worker does, so PostgreSQL's own words are the better ones."""
 
-    async def set_aside(self, records: Sequence[Record]) -> set[tuple[int, int]]:
-        """Which of one topic's records are dead letters: (partition, offset)."""
+    async def recorded_dead_letters(self, records: Sequence[Record]) -> set[tuple[int, int]]:
+        """Return the partition and offset of each of one topic's records that is a dead letter."""
         async with self.transaction() as transaction:
             rows = await transaction.connection.fetch(
                 statement("select_recorded_dead_letters"),

@@ -24,14 +24,9 @@ from pattern_metrics.consumer.postgres.sql import statement
 from pattern_metrics.consumer.records.offsets import OffsetRange, Partition, Start
 from pattern_metrics.consumer.records.record import Rejected
 from pattern_metrics.consumer.records.text import storable_text
+from pattern_metrics.consumer.timing import TIMING, Timing
 
 DISCONNECT_SECONDS_MAX: Final = 2
-
-STAGE_SECONDS_MAX: Final = 600.0
-"""How long the stage keeps its file, and an unused connection its stage.
-
-PostgreSQL freezes no temporary table of another session, so an old one holds back the age of the database.
-"""
 
 
 class ProgressLostError(Exception):
@@ -44,14 +39,16 @@ class Store:
     Args:
         database_url: any DSN that asyncpg knows.
         keeps_history: whether every measurement is kept as well (HISTORY_ENABLED).
+        timing: `stage` bounds the age of the stage, and the time that an unused connection is kept.
 
     Attributes:
         updates_first: as of `Merger`, for the next one: what the last one found.
     """
 
-    def __init__(self, database_url: str, *, keeps_history: bool = False) -> None:
+    def __init__(self, database_url: str, *, keeps_history: bool = False, timing: Timing = TIMING) -> None:
         self._database_url = database_url
         self._keeps_history = keeps_history
+        self._stage_seconds_max = timing.stage
         self._connection: Connection | None = None
         self._lock = asyncio.Lock()
         self._before_upsert: str | None = None
@@ -109,14 +106,14 @@ class Store:
             await connection.execute(statement("set_transaction_timeout"))
             await self._prepare(connection)
             self._stage_renewed_at = time.monotonic()
-        elif time.monotonic() - self._stage_renewed_at >= STAGE_SECONDS_MAX:
+        elif time.monotonic() - self._stage_renewed_at >= self._stage_seconds_max:
             await self._connection.execute("TRUNCATE pattern_metrics_stage")
             self._stage_renewed_at = time.monotonic()
         return self._connection
 
     def _expire_later(self) -> None:
         """Close the connection after a while in which nobody needs it."""
-        self._expiry = asyncio.get_running_loop().call_later(STAGE_SECONDS_MAX, self.terminate)
+        self._expiry = asyncio.get_running_loop().call_later(self._stage_seconds_max, self.terminate)
 
     async def _prepare(self, connection: Connection) -> None:
         """Make what the statements need and a new connection lacks.

@@ -97,10 +97,10 @@ def _log(partition: Partition, start: Start, out_of_range: int | None, *, is_ane
     topic, number = partition
     if is_anew:
         logger.warning(
-            "topic_made_anew",
+            "topic_recreated",
             topic=topic,
             partition=number,
-            hint="the database knows a topic of this name with another ID; reading it from its beginning",
+            hint="the topic has another ID than in the database; reading it from its beginning",
         )
     if start.gap is not None:
         logger.warning(
@@ -109,7 +109,7 @@ def _log(partition: Partition, start: Start, out_of_range: int | None, *, is_ane
             partition=number,
             first_offset=start.gap.start,
             last_offset=start.gap.last,
-            hint="retention removed these records before they were read; see table ingest_gaps",
+            hint="retention removed these records before they were read; see the table ingest_gaps",
         )
     elif out_of_range is not None:
         logger.warning(
@@ -117,15 +117,15 @@ def _log(partition: Partition, start: Start, out_of_range: int | None, *, is_ane
             topic=topic,
             partition=number,
             position=out_of_range,
-            hint="the topic is not the one we knew; reading it from its beginning",
+            hint="the topic was recreated or truncated; reading it from its beginning",
         )
     elif start.was_forgotten:
         logger.warning(
             "group_offset_forgotten",
             topic=topic,
             partition=number,
-            hint="the topic was made anew, the offset has expired, or no worker has committed any yet; "
-            "reading it from its beginning",
+            hint="the topic was recreated, the offset has expired, or no worker has committed an offset yet; "
+            "reading the topic from its beginning",
         )
     logger.info("reading_from", topic=topic, partition=number, offset=start.offset)
 

@@ -26,5 +26,5 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Run its way back."""
+    """Run the SQL file that reverts it."""
     run_downwards(__file__)

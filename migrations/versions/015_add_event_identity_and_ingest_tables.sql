@@ -1,10 +1,10 @@
--- 015: which event a row comes from, how far each partition is written, and what could not be.
+-- 015: the event that each row comes from, the progress of each partition, gaps, and dead letters.
 -- Apply by hand, after 014: psql -v ON_ERROR_STOP=1 -f 015_add_event_identity_and_ingest_tables.sql
--- Safe to repeat: each statement changes nothing where its work is done.
+-- Safe to repeat: each statement changes nothing if its work is done.
 \ir ../refuse_unfit.sql
 \ir ../patiently.sql
 
--- A row from before events had ids counts as having the smallest one. The default is a constant, so the
+-- A row written before events had ids counts as having the smallest id. The default is a constant, so the
 -- table is not rewritten.
 CALL pattern_metrics_patiently(
     'ALTER TABLE pattern_quality_metrics
@@ -37,7 +37,7 @@ CREATE TABLE IF NOT EXISTS ingest_gaps (
     CONSTRAINT ingest_gaps_last_offset_check CHECK (last_offset >= first_offset)
 );
 
--- The set of reasons is closed in the code alone, so that an older database takes a newer reason.
+-- Only the code checks the set of reasons, so that an older database accepts a newer reason.
 CREATE TABLE IF NOT EXISTS dead_letters (
     topic text NOT NULL,
     partition integer NOT NULL,

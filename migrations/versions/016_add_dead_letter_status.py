@@ -1,4 +1,4 @@
-"""Add what became of each dead letter."""
+"""Add the status of each dead letter."""
 
 from pattern_metrics.migrations.sql_files import run_downwards, run_upwards
 
@@ -12,5 +12,5 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Run its way back."""
+    """Run the SQL file that reverts it."""
     run_downwards(__file__)

@@ -1,11 +1,11 @@
--- 016: what became of each dead letter.
+-- 016: the status of each dead letter: open, redriven or discarded.
 -- Apply by hand, after 015: psql -v ON_ERROR_STOP=1 -f 016_add_dead_letter_status.sql
--- Safe to repeat, also after an interruption. A worker of an earlier release goes on: what it
--- refuses is open. The default is a constant, so the table is not rewritten, and the constraints are validated beside
--- readers and writers.
+-- Safe to repeat: it changes nothing if its work is done. A worker of an earlier release still runs: its dead letters
+-- are open. The default is a constant, so the table is not rewritten, and the constraints are validated while readers
+-- and writers go on.
 --
--- No index of the open letters: redrive goes through the primary key, and the list is read by a person now and
--- then (measured: 0.4 s with a million letters), while to build an index would keep the worker waiting.
+-- There is no index of the open letters: redrive uses the primary key, and only people read the list (0.4 s with a
+-- million letters, measured). Building an index would make the worker wait.
 
 \ir ../patiently.sql
 

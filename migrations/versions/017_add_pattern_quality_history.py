@@ -1,4 +1,4 @@
-"""Add the history of measurements, and what changed from one to the next."""
+"""Add the history of measurements, and the view of changes from one to the next."""
 
 from pattern_metrics.migrations.sql_files import run_downwards, run_upwards
 
@@ -12,5 +12,5 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Run its way back."""
+    """Run the SQL file that reverts it."""
     run_downwards(__file__)

@@ -1,6 +1,6 @@
--- 017: every measurement of a pattern, where HISTORY_ENABLED asks for it, and what changed between two of them.
+-- 017: every measurement of a pattern (if HISTORY_ENABLED is true), and the changes from one to the next.
 -- Apply by hand, after 016: psql -v ON_ERROR_STOP=1 -f 017_add_pattern_quality_history.sql
--- Safe to repeat: it changes nothing where its work is done.
+-- Safe to repeat: it changes nothing if its work is done.
 \ir ../refuse_unfit.sql
 \ir ../patiently.sql
 

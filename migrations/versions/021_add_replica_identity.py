@@ -12,5 +12,5 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Run its way back."""
+    """Run the SQL file that reverts it."""
     run_downwards(__file__)

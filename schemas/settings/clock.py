@@ -1,23 +1,23 @@
-"""How far agents' clocks may be ahead: one setting for those who publish and for those who read."""
+"""The limit for agents' clocks that are ahead: one setting for publishers and consumers."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Annotated
 
 from pydantic import Field
-from pydantic_settings import BaseSettings
 
-from pattern_metrics.schemas.settings.kafka import KafkaSettings
+from pattern_metrics.schemas.settings.base import Settings
 
 
-class ClockSettings(BaseSettings):
-    """How far agents' clocks may be ahead."""
-
-    model_config = KafkaSettings.model_config
+class ClockSettings(Settings):
+    """The limit for agents' clocks that are ahead."""
 
     max_clock_skew_seconds: Annotated[int, Field(ge=0, le=366 * 24 * 3600)] = Field(
-        default=300, description="Seconds a measurement may lie in the future."
+        default=300,
+        description="How far in the future a measurement's time may lie, in seconds. An event beyond it is "
+        "refused: by the publisher before it is sent, by the worker as a dead letter with the reason "
+        "timestamp_in_future.",
     )
 
     def accepted_until(self) -> datetime:
-        """The latest acceptable measurement time, as of now."""
+        """Return the latest acceptable measurement time, as of now."""
         return datetime.now(UTC) + timedelta(seconds=self.max_clock_skew_seconds)

@@ -1,14 +1,15 @@
-"""How either side reaches the topic: the `KAFKA_*` settings, and what the client makes of them."""
+"""The `KAFKA_*` settings for reaching the topic, and the client options made from them."""
 
 import ssl
 from collections.abc import Callable
 from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import Field, FilePath, SecretStr, field_validator, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from pattern_metrics.schemas.hosts import resolvable_host, split_host
 from pattern_metrics.schemas.settings import token_provider
+from pattern_metrics.schemas.settings.base import Settings
+from pattern_metrics.schemas.settings.variables import with_variables
 
 SecurityProtocol = Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"]
 
@@ -16,7 +17,10 @@ SaslMechanism = Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER"
 
 
 class SettingFileError(OSError):
-    """A file that a setting names cannot be read, or holds something else; the message names the setting."""
+    """A file that a setting names cannot be read or has the wrong content. The message names its variable."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(with_variables(message))
 
 
 _TOPIC: Final = r"[A-Za-z0-9._-]{1,249}"
@@ -24,15 +28,15 @@ _TOPICS: Final = rf"^{_TOPIC}(\s*,\s*{_TOPIC})*$"
 
 
 def _why(error: OSError, content: str) -> str:
-    """Return what is wrong with a file: its content, or why it cannot be read."""
+    """Return what is wrong with a file: its content, or the reason why it cannot be read."""
     return content if isinstance(error, ssl.SSLError) else f"cannot be read: {error.strerror}"
 
 
 def refuse_passphrase(name: str, remedy: str) -> Callable[[], str]:
-    """Return what `ssl` calls for the passphrase of a key, in place of asking on the terminal.
+    """Return a callback for `ssl` that refuses a key's passphrase instead of asking on the terminal.
 
     Raises:
-        SettingFileError: when it is called.
+        SettingFileError: by the callback.
     """
 
     def refuse() -> str:
@@ -47,45 +51,69 @@ _LOGIN_AMONG_BROKERS: Final = (
 )
 
 
-class KafkaSettings(BaseSettings):
-    """Where the topic is, read from the environment or a `.env` file."""
-
-    model_config = SettingsConfigDict(
-        env_file=".env", extra="ignore", frozen=True, env_ignore_empty=True, hide_input_in_errors=True
-    )
+class KafkaSettings(Settings):
+    """The brokers and the topic."""
 
     kafka_bootstrap_servers: Annotated[str, Field(min_length=1)] = Field(
-        default="localhost:9092", description="Brokers to begin with: host:port, comma-separated."
+        default="localhost:9092",
+        description="The brokers to connect to first: HOST or HOST:PORT (default port 9092), "
+        "comma-separated. Each broker advertises the addresses of all others.",
     )
     kafka_topic: Annotated[str, Field(pattern=_TOPICS)] = Field(
         default="pattern-scored.v1",
-        description="The topic of the events. A worker may read several, comma-separated.",
+        description="The topic of the events. A worker reads several topics, comma-separated, into one "
+        "table; a publisher needs one topic.",
     )
     kafka_security_protocol: SecurityProtocol = Field(
-        default="PLAINTEXT", description="How to speak with the brokers."
+        default="PLAINTEXT",
+        description="The protocol of the connection to the brokers: PLAINTEXT, SSL, SASL_PLAINTEXT or "
+        "SASL_SSL, in any case. A protocol with SSL encrypts by TLS; one with SASL logs in and needs "
+        "KAFKA_SASL_MECHANISM.",
     )
-    kafka_sasl_mechanism: SaslMechanism | None = Field(default=None, description="With SASL_*: mechanism.")
-    kafka_sasl_username: str | None = Field(default=None, description="With SASL_*: the user.")
-    kafka_sasl_password: SecretStr | None = Field(default=None, description="With SASL_*: the password.")
+    kafka_sasl_mechanism: SaslMechanism | None = Field(
+        default=None,
+        description="The way to log in, with a SASL protocol: PLAIN, SCRAM-SHA-256, SCRAM-SHA-512 or "
+        "OAUTHBEARER, in any case.",
+    )
+    kafka_sasl_username: str | None = Field(
+        default=None, description="The user to log in as. Required with PLAIN and SCRAM."
+    )
+    kafka_sasl_password: SecretStr | None = Field(
+        default=None,
+        description="The password of this user. Required with PLAIN and SCRAM, unless "
+        "KAFKA_SASL_PASSWORD_FILE is set. It is never printed.",
+    )
     kafka_sasl_password_file: FilePath | None = Field(
         default=None,
-        description="In place of KAFKA_SASL_PASSWORD: a file that holds it, read anew for each new client.",
+        description="A file that holds the password, such as a mounted secret; it replaces "
+        "KAFKA_SASL_PASSWORD. Line breaks at its end are ignored. It is read again for each new Kafka "
+        "client, so that the password can be rotated without a restart.",
     )
     kafka_sasl_oauth_token_provider: Annotated[str, Field(pattern=r"^[\w.]+:\w+$")] | None = Field(
         default=None,
-        description="With OAUTHBEARER: module:factory, which returns an aiokafka.abc.AbstractTokenProvider.",
+        description="Your own source of tokens, as module:factory on the Python path. Required with "
+        "OAUTHBEARER. The factory is called once per process and returns an "
+        "aiokafka.abc.AbstractTokenProvider; each login awaits its token() and needs a valid token.",
     )
     kafka_ssl_cafile: FilePath | None = Field(
-        default=None, description="CA certificates that sign the brokers'; without it, the system's."
+        default=None,
+        description="A PEM file with the CA certificates that the brokers' certificates are verified by. "
+        "Without it, the system's CA certificates are used. It is read again for each new Kafka client.",
     )
     kafka_ssl_certfile: FilePath | None = Field(
-        default=None, description="Mutual TLS: the client's certificate."
+        default=None,
+        description="A PEM file with the client's certificate, for mutual TLS. It is read again for each "
+        "new Kafka client.",
     )
-    kafka_ssl_keyfile: FilePath | None = Field(default=None, description="Mutual TLS: the client's key.")
+    kafka_ssl_keyfile: FilePath | None = Field(
+        default=None,
+        description="A PEM file with the key of the client's certificate, without a passphrase. Without it, "
+        "the key is read from KAFKA_SSL_CERTFILE.",
+    )
     kafka_enable_idempotence: bool = Field(
         default=True,
-        description="Publish with an idempotent producer. Turn off only for a broker without InitProducerId, "
-        "such as the embedded one.",
+        description="Publish with an idempotent producer, so that a retry of the client writes no second "
+        "record. Set it to false only for a broker without InitProducerId, such as the embedded broker.",
     )
 
     @field_validator("kafka_bootstrap_servers")
@@ -135,11 +163,13 @@ class KafkaSettings(BaseSettings):
         return tuple(dict.fromkeys(topic.strip() for topic in self.kafka_topic.split(",")))
 
     def each_topic(self) -> list[Self]:
-        """Return the settings of each topic by itself, for what is done with one topic at a time."""
+        """Return the settings of each topic separately, for code that handles one topic at a time."""
         return [self.model_copy(update={"kafka_topic": topic}) for topic in self.kafka_topics]
 
     def client_options(self) -> dict[str, Any]:
-        """The options that every aiokafka client shares; all files are read anew: they may be rotated.
+        """Return the options that every aiokafka client shares.
+
+        Files are read at each call, because they may have been rotated.
 
         Raises:
             SettingFileError: a file of certificates, a key or a password cannot be read.

@@ -92,7 +92,7 @@ async def test_a_stop_without_postgresql_ends_within_the_grace_time(
         await publish(settings)
         await worker.wait_for_event("not_ready", component="postgresql")
         code = await worker.terminate(GRACE_SECONDS + TIMING.leave + SLACK_SECONDS)
-        given_up = worker.events("stopped_with_a_batch_in_hand")
+        given_up = worker.events("stopped_with_a_batch_in_flight")
     own_postgres_server.start()
 
     assert code == 0

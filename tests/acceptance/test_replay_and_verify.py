@@ -168,8 +168,8 @@ async def test_replay_and_verify_hold_while_two_workers_write(
     async with command.worker(batch_max_records=50) as one, command.worker(batch_max_records=50) as other:
         async with load.running():
             await eventually(lambda: is_shared(one, other), deadline_seconds=SECONDS_MAX)
-            await one.wait_for_event("batch_written", count=3)
-            await other.wait_for_event("batch_written", count=3)
+            await one.wait_until_read(3 * 50)
+            await other.wait_until_read(3 * 50)
             at_least = len(load.events) + len(load.poison)
             verified = await command.run("verify", "--against-topic", "--json")
             dry = await command.run("replay", "--dry-run", "--json")

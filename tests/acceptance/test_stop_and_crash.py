@@ -74,7 +74,7 @@ async def test_a_stop_under_load_is_clean_and_the_rest_is_read_later(
 
     publishing = asyncio.create_task(publish())
     async with command.worker(batch_max_records=25) as worker:
-        await worker.wait_for_event("batch_written", count=5)
+        await worker.wait_until_read(5 * 25)
         code = await worker.terminate()
         stopped = worker.events("worker_stopped")
     at_stop = len(events)

@@ -8,11 +8,11 @@ import pytest
 
 from pattern_metrics.consumer.database_url import InvalidDatabaseUrlError, parse_database_url
 from pattern_metrics.consumer.faults.diagnosis import Fault, diagnose, diagnose_beyond_rows
-from pattern_metrics.consumer.postgres import store as store_module
 from pattern_metrics.consumer.postgres.connection import connect
 from pattern_metrics.consumer.postgres.shadow import ShadowStore
 from pattern_metrics.consumer.postgres.store import Store
 from pattern_metrics.consumer.records.accounting import Accounting
+from pattern_metrics.consumer.timing import TIMING, Timing
 from pattern_metrics.schemas.pattern_scored import PatternScored
 from tests.support.batches import a_batch, write
 from tests.support.pipeline import an_event
@@ -110,7 +110,10 @@ async def test_no_setting_in_the_url_changes_what_is_stored(
     assert refused.keys() == {"client_encoding", "standard_conforming_strings", "session_replication_role"}
     assert all(name in message for name, message in refused.items())
     assert errors.keys() - refused.keys() <= FAIL_ALOUD
-    assert {diagnose_beyond_rows(error).fault for error in errors.values()} <= {Fault.SETUP, Fault.WEATHER}
+    assert {diagnose_beyond_rows(error).fault for error in errors.values()} <= {
+        Fault.CONFIGURATION,
+        Fault.TRANSIENT,
+    }
 
 
 @pytest.mark.parametrize(
@@ -173,7 +176,7 @@ async def test_a_setting_that_the_server_lacks_is_named(migrated_database_url: s
     with pytest.raises(asyncpg.UndefinedObjectError, match="connect_timeout") as caught:
         await connect(f"{migrated_database_url}?connect_timeout=10")
 
-    assert diagnose(caught.value).fault is Fault.SETUP
+    assert diagnose(caught.value).fault is Fault.CONFIGURATION
 
 
 # The stage
@@ -197,7 +200,7 @@ async def test_the_stage_does_not_age_with_its_connection(
     await use_up_transactions(database, 200)
     assert await database.fetchval(AGES) >= 200
     backend = await backend_of(store)
-    monkeypatch.setattr(store, "_stage_renewed_at", -store_module.STAGE_SECONDS_MAX)
+    monkeypatch.setattr(store, "_stage_renewed_at", -TIMING.stage)
 
     assert await backend_of(store) == backend
     assert 0 <= await database.fetchval(AGES) < 100
@@ -212,10 +215,9 @@ async def backend_of(store: Store) -> int:
 
 
 async def test_a_connection_that_nobody_uses_is_closed_with_its_stage(
-    any_migrated_database_url: str, database: Any, monkeypatch: pytest.MonkeyPatch
+    any_migrated_database_url: str, database: Any
 ) -> None:
-    monkeypatch.setattr(store_module, "STAGE_SECONDS_MAX", 0.1)
-    store = Store(any_migrated_database_url)
+    store = Store(any_migrated_database_url, timing=Timing(stage=0.1))
     await write(store, a_batch([an_event(1)]))
 
     async def is_gone() -> bool:
@@ -226,12 +228,9 @@ async def test_a_connection_that_nobody_uses_is_closed_with_its_stage(
     await store.close()
 
 
-async def test_a_shadow_outlives_any_pause(
-    any_migrated_database_url: str, database: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(store_module, "STAGE_SECONDS_MAX", 0.1)
-    shadow = ShadowStore(any_migrated_database_url, loads_rows=True)
-    store = Store(any_migrated_database_url)
+async def test_a_shadow_outlives_any_pause(any_migrated_database_url: str, database: Any) -> None:
+    shadow = ShadowStore(any_migrated_database_url, loads_rows=True, timing=Timing(stage=0.1))
+    store = Store(any_migrated_database_url, timing=Timing(stage=0.1))
     await write(shadow, a_batch([an_event(1, event=1)]))
     await write(store, a_batch([an_event(2)]))
 
@@ -319,5 +318,5 @@ async def test_a_table_that_cannot_be_published_is_the_operators_to_mend(
         await write_all(Store(any_migrated_database_url, keeps_history=True), [a_batch([an_event(1)])])
 
     diagnosis = diagnose(caught.value)
-    assert diagnosis.fault is Fault.SETUP
+    assert diagnosis.fault is Fault.CONFIGURATION
     assert "replica identity (run `pattern-metrics migrate up`)" in diagnosis.hint

@@ -112,7 +112,7 @@ WHAT_DOWN_DELETES = """
     INSERT INTO pattern_quality_metrics (pattern_id, quality_score, confidence, event_id)
     VALUES (gen_random_uuid(), 1, 1, gen_random_uuid()), (gen_random_uuid(), 1, 1, DEFAULT);
 """
-OF_016 = "what became of 1 dead letters, which count as open again"
+OF_016 = "the status of 1 dead letters, which count as open again"
 OF_015 = (
     "2 dead letters, 2 recorded gaps, the progress of 2 partitions, "
     "the ids of the events of 1 measurements, which stay"

@@ -1,4 +1,4 @@
-"""The order of an upgrade that docs/operations.md promises: first the schema, under the workers that run."""
+"""The order of an upgrade (docs/how-to/upgrade-and-roll-back.md): first the schema, then the workers."""
 
 import asyncpg
 

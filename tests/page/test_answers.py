@@ -15,7 +15,6 @@ from pydantic import SecretStr
 from typing_extensions import override
 
 from pattern_metrics.consumer.dashboard import database as database_module
-from pattern_metrics.consumer.dashboard import page as page_module
 from pattern_metrics.consumer.dashboard import reader as reading_module
 from pattern_metrics.consumer.dashboard.database import READER_CONNECTIONS_MAX, Database
 from pattern_metrics.consumer.dashboard.page import ORDERS, Page, Watched
@@ -27,6 +26,7 @@ from pattern_metrics.consumer.http.server import serving_routes
 from pattern_metrics.consumer.records.offsets import Partition
 from pattern_metrics.consumer.settings import DatabaseSettings
 from pattern_metrics.consumer.telemetry.metrics import Lag, Metrics
+from pattern_metrics.consumer.timing import TIMING, Timing
 from tests.page.conftest import fill
 from tests.support.pipeline import an_event
 from tests.support.postgres import Templates, new_database
@@ -60,8 +60,10 @@ class Questions:
 
 
 @asynccontextmanager
-async def asking(database_url: str, watched: Watched | None = None) -> AsyncIterator[Questions]:
-    page = Page(DatabaseSettings(database_url=SecretStr(database_url)), watched)
+async def asking(
+    database_url: str, watched: Watched | None = None, timing: Timing = TIMING
+) -> AsyncIterator[Questions]:
+    page = Page(DatabaseSettings(database_url=SecretStr(database_url)), watched, timing)
     with socket.create_server((HOST, 0)) as listener:
         port = listener.getsockname()[1]
         async with serving_routes(listener, [], page):
@@ -223,9 +225,8 @@ async def test_it_takes_no_lock_that_a_writer_would_feel(database: Database) -> 
 
 
 async def test_however_many_ask_there_are_two_connections_and_none_for_those_who_are_idle(
-    questions: Questions, migrated_database_url: str, monkeypatch: pytest.MonkeyPatch
+    migrated_database_url: str,
 ) -> None:
-    monkeypatch.setattr(database_module, "IDLE_SECONDS_MAX", 0.5)
     watcher = await asyncpg.connect(migrated_database_url)
 
     async def connections() -> int:
@@ -235,16 +236,16 @@ async def test_however_many_ask_there_are_two_connections_and_none_for_those_who
         )
         return count
 
-    asked = [asyncio.create_task(questions.ask("patterns", search=f"{number}")) for number in range(40)]
-    most = 0
-    while not all(task.done() for task in asked):
-        most = max(most, await connections())
-    statuses = {task.result().status for task in asked}
-
     async def are_gone() -> bool:
         return await connections() == 0
 
-    await eventually(are_gone)
+    async with asking(migrated_database_url, timing=Timing(page_idle=0.5)) as questions:
+        asked = [asyncio.create_task(questions.ask("patterns", search=f"{number}")) for number in range(40)]
+        most = 0
+        while not all(task.done() for task in asked):
+            most = max(most, await connections())
+        statuses = {task.result().status for task in asked}
+        await eventually(are_gone)
     await watcher.close()
 
     assert 1 <= most <= READER_CONNECTIONS_MAX
@@ -303,7 +304,7 @@ async def test_a_database_without_the_tables_is_told_with_the_remedy(database_ur
 
 
 async def test_an_answer_that_takes_long_is_told_and_ready_for_whoever_asks_next(
-    questions: Questions, monkeypatch: pytest.MonkeyPatch
+    migrated_database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     released = asyncio.Event()
 
@@ -313,15 +314,15 @@ async def test_an_answer_that_takes_long_is_told_and_ready_for_whoever_asks_next
         return {"patterns": 5}
 
     monkeypatch.setattr(Reader, "distribution", distribution)
-    monkeypatch.setattr(page_module, "PATIENCE_SECONDS", 0.2)
-    slow = await questions.ask("distribution")
-    released.set()
+    async with asking(migrated_database_url, timing=Timing(page=0.2)) as asked:
 
-    async def told() -> bool:
-        answer = await questions.ask("distribution")
-        return answer.status == 200 and bool(answer.json["patterns"] == 5)
+        async def is_answered() -> bool:
+            answer = await asked.ask("distribution")
+            return answer.status == 200 and bool(answer.json["patterns"] == 5)
 
-    await eventually(told)
+        slow = await asked.ask("distribution")
+        released.set()
+        await eventually(is_answered)
 
     assert (slow.status, slow.json) == (503, {"error": "slow"})
 

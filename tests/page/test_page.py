@@ -4,18 +4,17 @@ import json
 import re
 import time
 import uuid
-from types import SimpleNamespace
 from urllib.parse import quote
 
 import pytest
 from playwright.async_api import Browser
 
-from pattern_metrics.consumer.dashboard import page as page_module
 from pattern_metrics.consumer.dashboard import reader as reading_module
 from pattern_metrics.consumer.dashboard.page import Watched
 from pattern_metrics.consumer.demo.embedded import PostgresServer
 from pattern_metrics.consumer.faults.health import Health
 from pattern_metrics.consumer.telemetry.metrics import Metrics
+from pattern_metrics.consumer.timing import Clock
 from tests.page.conftest import fill, fill_progress
 from tests.support.browser import CONTRASTS, LEFTS, UNSEEN, Visit, served, visiting
 from tests.support.events import TopicRecord
@@ -448,12 +447,14 @@ async def test_an_outage_is_shown_while_it_lasts_and_what_was_known_is_kept(
 
 
 async def test_an_answer_that_was_kept_is_shown_as_of_when_it_was_computed(
-    browser: Browser, address: str, monkeypatch: pytest.MonkeyPatch
+    browser: Browser, migrated_database_url: str
 ) -> None:
-    earlier = SimpleNamespace(time=lambda: time.time() - 7200, monotonic=time.monotonic)
-    monkeypatch.setattr(page_module, "time", earlier)
+    earlier = Clock(wall=lambda: time.time() - 7200)
 
-    async with visiting(browser, address) as visit:
+    async with (
+        served(migrated_database_url, clock=earlier) as address,
+        visiting(browser, address) as visit,
+    ):
         await visit.go("patterns")
         shown = await visit.page.locator("#state").inner_text()
         hours = await visit.page.evaluate(

@@ -1,4 +1,4 @@
-"""The JSON Schema and the consumer decide alike, except where the table of docs/event.md says otherwise."""
+"""The JSON Schema and the consumer decide alike, except for the differences in docs/reference/event.md."""
 
 import json
 import re
@@ -36,7 +36,7 @@ from tests.support.events import (
 )
 from tests.support.hostile import HOSTILE
 
-DOCUMENT = (Path(__file__).parents[2] / "docs" / "event.md").read_text(encoding="utf-8")
+DOCUMENT = (Path(__file__).parents[2] / "docs" / "reference" / "event.md").read_text(encoding="utf-8")
 
 
 def matches_pattern(validator: Any, pattern: str, instance: Any, _: Any) -> Any:

@@ -113,5 +113,5 @@ async def _obey(reader: asyncio.StreamReader, worker: Worker, whole: "asyncio.Ta
                 worker.stop()
             elif whole is not None:
                 whole.cancel()
-    logger.warning("supervisor_gone", hint="a process ends cleanly where nobody watches over it any more")
+    logger.warning("supervisor_gone", hint="this process stops cleanly, because its supervisor has ended")
     worker.stop()

@@ -5,7 +5,6 @@ kept here, so that no question ever waits for a process: one that is frozen is t
 """
 
 import asyncio
-import random
 import signal
 import time
 from collections import deque
@@ -15,6 +14,7 @@ from typing import Final
 
 import structlog
 
+from pattern_metrics.consumer.faults.retrying import backoff_seconds
 from pattern_metrics.consumer.records.accounting import Accounting
 from pattern_metrics.consumer.records.offsets import Partition
 from pattern_metrics.consumer.settings import WorkerSettings
@@ -80,8 +80,7 @@ class Restarts:
             self._ends.popleft()
         if len(self._ends) > ENDS_MAX:
             return None
-        seconds = min(RESTART_SECONDS_MAX, 2.0 ** len(self._ends))
-        return seconds * random.uniform(0.5, 1)  # noqa: S311 - jitter
+        return backoff_seconds(len(self._ends), RESTART_SECONDS_MAX)
 
 
 class _Process:
@@ -232,7 +231,7 @@ class Supervisor:
 
     async def _watch_server(self) -> None:
         await self._server.wait()
-        hint = "a process that ends cannot be started again, nor be asked why: restart the worker"
+        hint = "a process that ends cannot be started again: restart the worker"
         logger.error("fork_server_ended", hint=hint)
 
     async def _keep(self, process: _Process) -> bool:
