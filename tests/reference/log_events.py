@@ -112,7 +112,7 @@ MEANINGS: Final = {
     "worker_started": "The worker starts to read this topic as a member of this consumer group.",
     "worker_stopped": "The worker has ended. The numbers count all records since its start.",
 }
-"""Event → its meaning, and what to do."""
+"""The meaning of each event, and what to do."""
 
 _INTRODUCTION: Final = """
 Logs go to standard error: one line per event, as JSON or for the console (`LOG_FORMAT`). Each line has

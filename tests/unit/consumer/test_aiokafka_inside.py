@@ -1,4 +1,4 @@
-"""What this project leans on inside aiokafka, which promises none of it."""
+"""The internals of aiokafka on which this project relies, and which aiokafka does not promise."""
 
 import inspect
 from typing import Any
