@@ -4,14 +4,12 @@ import asyncio
 import random
 import time
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 from aiokafka.protocol.coordination import FindCoordinatorRequest
 
-from pattern_metrics.consumer.demo.embedded import PostgresServer
 from pattern_metrics.consumer.kafka.broker import _ask, _metadata_of, create_topic
 from pattern_metrics.consumer.settings import WorkerSettings
 from pattern_metrics.consumer.timing import TIMING
@@ -22,14 +20,11 @@ from tests.support.command import CommandLine, WorkerProcess, environment_of
 from tests.support.kafka import NODES, KafkaCluster, require_apache
 from tests.support.load import WATCH_FOR_STEPS_BACK
 from tests.support.pipeline import execute, worker_settings
-from tests.support.postgres import new_database
 from tests.support.waiting import eventually, hold
 
 RECOVERY_SECONDS_MAX = 120.0
 AWAY_SECONDS = TIMING.silence + 2
 """Long enough for a worker to check whether the broker is up."""
-
-UNREACHABLE = "not reachable; waiting for it"
 
 OFFSETS_TOPIC = "__consumer_offsets"
 
@@ -108,43 +103,17 @@ async def cluster(kafka: KafkaCluster, migrated_database_url: str, tmp_path: Pat
         yield Cluster(kafka, settings, load, worker)
 
 
-@pytest.fixture
-async def sole_copy(
-    kafka: KafkaCluster, postgres_server: PostgresServer, template_name: str, tmp_path: Path
-) -> AsyncIterator[CommandLine]:
-    """For a worker whose topic has each partition on one node only."""
-    async with new_database(postgres_server, template_name) as database_url:
-        settings = worker_settings(kafka.bootstrap_servers, "sole-copy", database_url)
-        await create_topic(settings, partitions=3, replication_factor=1)
-        directory = tmp_path / "sole copy"
-        directory.mkdir()
-        yield CommandLine(directory, environment_of(settings))
-
-
-@asynccontextmanager
-async def waiting_for_a_leader(command: CommandLine) -> AsyncIterator[None]:
-    """A partition without a leader is a transient fault: a worker waits, and reads once there is one."""
-    async with command.worker() as worker:
-        await worker.wait_for_event(
-            "not_ready", component="kafka", error="LeaderNotAvailableError", hint=UNREACHABLE
-        )
-        yield
-        await worker.wait_for_event("reading_from", count=3)
-        assert len(worker.events("worker_started")) == 1
-
-
 @pytest.mark.long
 @pytest.mark.timeout(600)
 async def test_no_broker_that_goes_costs_a_record_or_the_worker_its_life(
-    cluster: Cluster, sole_copy: CommandLine
+    cluster: Cluster,
 ) -> None:
     nodes = cluster.kafka.nodes
 
     number, since = await cluster.leader(), time.monotonic()
     await asyncio.to_thread(nodes[number].kill)
     await cluster.recover("leader killed", since=since)
-    async with waiting_for_a_leader(sole_copy):
-        await cluster.start(number)
+    await cluster.start(number)
     await cluster.require_whole()
 
     number, since = await cluster.coordinator(), time.monotonic()

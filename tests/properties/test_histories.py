@@ -10,6 +10,7 @@ import asyncio
 import os
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import SimpleNamespace
 from typing import Any, NamedTuple
 from uuid import UUID, uuid4
 
@@ -165,6 +166,11 @@ class ModelConsumer:
         if lost and not polled:
             raise OffsetOutOfRangeError(lost)
         return polled
+
+    @property
+    def _client(self) -> Any:
+        """Each partition has a leader."""
+        return SimpleNamespace(cluster=SimpleNamespace(leader_for_partition=lambda _partition: 1))
 
     async def beginning_offsets(self, partitions: Iterable[Partition]) -> dict[Partition, int]:
         return {partition: self._world.logs[partition].beginning for partition in partitions}

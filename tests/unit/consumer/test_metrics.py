@@ -54,6 +54,7 @@ def metrics() -> Metrics:
     made.failed("postgresql", Fault.TRANSIENT)
     made.batch_written(batch, Accounting(applied=1, superseded=1, dead_letters=3), 0.2)
     made.lag_observed({FIRST: 7, SECOND: 0})
+    made.availability_observed({FIRST: False, SECOND: True})
     made.offsets_committed(0.3)
     made.oldest_dead_letter_observed(60)
     return made
