@@ -2,5 +2,5 @@
 
 import logging
 
-# Alembic tells at INFO what it does, from its first import on. What there is to say comes from the SQL files.
+# Alembic logs its steps at INFO from its first import on. The SQL files already print what a user needs.
 logging.getLogger("alembic").setLevel(logging.WARNING)

@@ -1,9 +1,9 @@
--- The roles of readers and workers, and their rights: creates and grants what is lacking, and nothing else.
--- `pattern-metrics migrate up` and the printed script end with it, whatever the revision: a dump restored on another
--- server, or with --no-privileges, has the tables without the roles and the rights.
+-- Creates the roles of readers and workers and grants their rights, where these are missing. It changes nothing else.
+-- `pattern-metrics migrate up` and the printed script run it at the end, at any revision: a dump that was restored on
+-- another server, or with --no-privileges, has the tables without the roles and the rights.
 -- Apply by hand, after the revisions: psql -v ON_ERROR_STOP=1 -f grant_rights.sql
 --
--- The roles cannot log in; a login is made a member: GRANT pattern_metrics_reader TO somebody.
+-- The roles cannot log in. Make a login a member: GRANT pattern_metrics_reader TO somebody.
 DO $$
 DECLARE
     wanted text;
@@ -38,7 +38,7 @@ BEGIN
                 ('pattern_metrics_reader', 'pattern_metrics_alembic_version', 'SELECT'),
                 ('pattern_metrics_worker', 'pattern_quality_metrics', 'SELECT, INSERT, UPDATE'),
                 ('pattern_metrics_worker', 'pattern_quality_current', 'SELECT'),
-                -- Only what is never the current row is pruned.
+                -- Pruning deletes only rows that are not the current row of a pattern.
                 ('pattern_metrics_worker', 'pattern_quality_history', 'SELECT, INSERT, UPDATE, DELETE'),
                 ('pattern_metrics_worker', 'pattern_quality_changes', 'SELECT'),
                 ('pattern_metrics_worker', 'ingest_progress', 'SELECT, INSERT, UPDATE'),
@@ -53,7 +53,7 @@ BEGIN
         FROM roles JOIN rights USING (role) CROSS JOIN LATERAL string_to_table(privileges, ', ') AS privilege
         WHERE NOT has_table_privilege(role, to_regclass(relation), privilege) -- null where there is no such relation
         GROUP BY role, relation
-        -- Where everybody has these already, as by default, nobody has to grant them.
+        -- PUBLIC has these rights by default; then they need no grant.
         UNION ALL
         SELECT format('GRANT EXECUTE ON FUNCTION %s TO %I', function, role)
         FROM roles CROSS JOIN (

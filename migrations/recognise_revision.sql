@@ -1,5 +1,5 @@
--- The last revision whose work, and that of all before it, is done in this database, stamped or not;
--- null where there is no table yet.
+-- Returns the last revision that is fully applied, together with all before it, whether stamped or not;
+-- null if there is no table yet.
 
 SELECT CASE
     WHEN to_regclass('pattern_quality_metrics') IS NULL THEN NULL

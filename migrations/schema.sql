@@ -1,5 +1,5 @@
--- The whole schema as of 022, to read. The roles and their rights stand in grant_rights.sql. Nothing applies
--- this file; a test holds it equal to what the revisions make.
+-- The whole schema as of 022, for reading. grant_rights.sql has the roles and their rights. This file is never
+-- applied; a test compares it with the result of the revisions.
 
 CREATE TABLE pattern_quality_metrics (
     id uuid PRIMARY KEY DEFAULT gen_random_uuid(),
@@ -41,7 +41,7 @@ COMMENT ON COLUMN ingest_progress.partition IS 'The partition of the topic.';
 COMMENT ON COLUMN ingest_progress.next_offset IS 'The first offset that is not yet accounted for.';
 COMMENT ON COLUMN ingest_progress.updated_at IS 'When the row was last written.';
 COMMENT ON COLUMN ingest_progress.topic_id IS
-    'The ID that Kafka gave the topic (KIP-516), zeros where the broker gives none. A topic that was recreated, and a topic of another cluster, has another one.';
+    'The ID that Kafka gave the topic (KIP-516), zeros where the broker gives none. A topic that is recreated, and a topic of another cluster, has another ID.';
 COMMENT ON COLUMN ingest_progress.leader_epoch IS
     'The leader epoch of the last record below next_offset (KIP-320), null where it is not known.';
 

@@ -1,4 +1,4 @@
-"""`ScorePublisher`: what an agent needs to publish its scores, and nothing more."""
+"""`ScorePublisher` and `BlockingScorePublisher`: clients with which an agent publishes its scores."""
 
 import asyncio
 import threading
@@ -7,34 +7,35 @@ from types import TracebackType
 from typing import Any, Final, Self, TypeAlias, TypeVar
 
 from aiokafka import AIOKafkaProducer
-from aiokafka.errors import KafkaError
+from aiokafka.errors import KafkaError, LeaderNotAvailableError
 
 from pattern_metrics.publisher.tracing import publishing
 from pattern_metrics.schemas.pattern_scored import EVENT_TYPE, PatternScored, require_past
 from pattern_metrics.schemas.settings.clock import ClockSettings
 from pattern_metrics.schemas.settings.kafka import KafkaSettings
+from pattern_metrics.schemas.settings.kafka_client import ask_side_by_side
 
 T = TypeVar("T")
 
 Headers: TypeAlias = list[tuple[str, bytes]]
 
 DELIVERY_SECONDS_MAX: Final = 30.0
-"""How long one event may wait for its acknowledgement before it counts as not acknowledged."""
+"""Longest wait for the acknowledgement of one event; after it the event counts as not acknowledged."""
 
 CLOSE_SECONDS_MAX: Final = DELIVERY_SECONDS_MAX + 5
-"""How long closing may take; by then every event in flight was acknowledged, or its caller told."""
+"""Longest time to close. By then each event in flight is acknowledged, or its caller has a `PublishError`."""
 
 IN_FLIGHT_MAX: Final = 5_000
-"""How many events one call has in flight at a time: what bounds its memory."""
+"""Events that one call has in flight at a time. It bounds the memory of a call."""
 
 _ERRORS_SHOWN: Final = 3
 
 
 class PublishError(Exception):
-    """Events were not acknowledged. They may or may not have arrived; to publish them again is safe.
+    """Events were not acknowledged. They may have arrived; it is safe to publish them again.
 
     Attributes:
-        unacknowledged: the events, in the order they were given.
+        unacknowledged: the events, in the order of the call.
     """
 
     def __init__(self, unacknowledged: Sequence[PatternScored], cause: BaseException) -> None:
@@ -50,13 +51,17 @@ class PublishError(Exception):
 class ScorePublisher:
     """Publishes events with an idempotent producer that waits for all in-sync replicas.
 
-    An asynchronous context manager, for any number of tasks of one event loop. Entering it raises a
-    `KafkaError` where no broker is reachable; leaving it waits, within `CLOSE_SECONDS_MAX`, for what is in
-    flight, and whoever published that is told how it ended.
+    An asynchronous context manager, for any number of tasks of one event loop. Leaving it waits, for at most
+    `CLOSE_SECONDS_MAX`, until the calls in flight have returned or raised.
 
     Args:
-        settings: where the topic is; by default, as the environment says.
-        source: the CloudEvents `source`, a URI reference: who measured.
+        settings: the broker and the topic; by default, the environment's.
+        source: the CloudEvents `source`, a URI reference that names the agent.
+
+    Raises:
+        ValueError: KAFKA_TOPIC names several topics.
+        KafkaError: on entry, no broker can be reached, or it refuses the login.
+        TimeoutError: on leaving, after `CLOSE_SECONDS_MAX`.
     """
 
     def __init__(self, settings: KafkaSettings | None = None, *, source: str = "/pattern-metrics") -> None:
@@ -81,6 +86,7 @@ class ScorePublisher:
             max_batch_size=128 * 1024,
             request_timeout_ms=int(DELIVERY_SECONDS_MAX * 1000),
         )
+        ask_side_by_side(producer.client)
         try:
             await producer.start()
         except BaseException:
@@ -102,8 +108,9 @@ class ScorePublisher:
         """Publish one event and wait until it is acknowledged.
 
         Raises:
-            PublishError: it was not.
-            InvalidEventError: as `publish_many`.
+            PublishError: it was not acknowledged within `DELIVERY_SECONDS_MAX`.
+            InvalidEventError: see `publish_many`.
+            RuntimeError: the publisher is not inside its `async with` block.
         """
         await self.publish_many((event,))
 
@@ -111,9 +118,11 @@ class ScorePublisher:
         """Publish events, many in flight at once, and wait until all are acknowledged.
 
         Raises:
-            PublishError: names every event that was not; after a failure no further ones are sent.
-            InvalidEventError: one was measured in the future, by more than MAX_CLOCK_SKEW_SECONDS, so that no
-                consumer would take it; none was sent.
+            PublishError: names every event that was not acknowledged. After a failure no further events are
+                sent.
+            InvalidEventError: an event was measured more than MAX_CLOCK_SKEW_SECONDS in the future, so no
+                consumer would accept it. No event was sent.
+            RuntimeError: the publisher is not inside its `async with` block.
         """
         if self._producer is None:
             raise RuntimeError("a ScorePublisher publishes inside its `async with` block")
@@ -139,12 +148,23 @@ class ScorePublisher:
             if failures:
                 failed = [event for index, event in enumerate(part) if index in failures]
                 cause = next(iter(failures.values()))
-                raise PublishError([*failed, *events[begin + len(part) :]], cause) from cause
+                told = self._without_leader(producer) or cause
+                raise PublishError([*failed, *events[begin + len(part) :]], told) from cause
+
+    def _without_leader(self, producer: AIOKafkaProducer) -> LeaderNotAvailableError | None:
+        """Return an error that names the partitions without a leader; None if each has one."""
+        topic, cluster = self._settings.kafka_topic, producer.client.cluster
+        available = cluster.available_partitions_for_topic(topic) or set()
+        without = (cluster.partitions_for_topic(topic) or set()) - available
+        if not without:
+            return None
+        numbers = ", ".join(map(str, sorted(without)))
+        return LeaderNotAvailableError(f"unavailable partitions of {topic}: {numbers} (no leader)")
 
     async def _deliver(
         self, producer: AIOKafkaProducer, events: Sequence[PatternScored], headers: Headers
     ) -> dict[int, BaseException]:
-        """Send events and wait for their acknowledgements; what failed, by its index."""
+        """Send events and wait for their acknowledgements. Return the failures by the event's index."""
         deliveries: list[asyncio.Future[Any]] = []
         failures: dict[int, BaseException] = {}
         try:
@@ -166,7 +186,7 @@ class ScorePublisher:
     async def _send(
         self, producer: AIOKafkaProducer, event: PatternScored, headers: Headers
     ) -> asyncio.Future[Any]:
-        """Hand an event to the producer; waits while the producer has no room."""
+        """Hand an event to the producer. Waits while the producer's buffer is full."""
         delivery: asyncio.Future[Any] = await producer.send(
             self._settings.kafka_topic,
             key=str(event.pattern_id).encode(),
@@ -181,10 +201,10 @@ def _late() -> TimeoutError:
 
 
 def cloud_event_headers(event: PatternScored, source: str) -> Headers:
-    """The event's attributes as headers: CloudEvents 1.0, Kafka protocol binding, binary mode."""
+    """Return the event's attributes as headers: CloudEvents 1.0, Kafka protocol binding, binary mode."""
     return [
         ("content-type", b"application/json"),
-        ("ce_type", EVENT_TYPE.encode()),  # these two first: a reader needs no others
+        ("ce_type", EVENT_TYPE.encode()),  # these two first: a reader needs no other header
         ("ce_specversion", b"1.0"),
         ("ce_id", str(event.event_id).encode()),
         ("ce_source", source.encode()),
@@ -193,9 +213,9 @@ def cloud_event_headers(event: PatternScored, source: str) -> Headers:
 
 
 class BlockingScorePublisher:
-    """`ScorePublisher` for agents that are not asynchronous; safe to use from many threads.
+    """`ScorePublisher` for agents that are not asynchronous. Many threads may use it at once.
 
-    The same arguments, the same errors; an event loop of its own runs in a thread of its own.
+    It takes the same arguments and raises the same errors. Its event loop runs in a thread that it starts.
     """
 
     def __init__(self, settings: KafkaSettings | None = None, *, source: str = "/pattern-metrics") -> None:
@@ -223,11 +243,11 @@ class BlockingScorePublisher:
             self._end_thread()
 
     def publish(self, event: PatternScored) -> None:
-        """As `ScorePublisher.publish`."""
+        """Publish one event and wait until it is acknowledged; errors as in `ScorePublisher.publish`."""
         self._run(self._publisher.publish(event))
 
     def publish_many(self, events: Sequence[PatternScored]) -> None:
-        """As `ScorePublisher.publish_many`."""
+        """Publish events and wait until all are acknowledged; errors as in `ScorePublisher.publish_many`."""
         self._run(self._publisher.publish_many(events))
 
     def _run(self, work: Coroutine[Any, Any, T]) -> T:

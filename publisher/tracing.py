@@ -1,6 +1,6 @@
-"""What is published inside a span is told so: `traceparent` and `tracestate` as the W3C has them.
+"""Trace context for published events: the headers `traceparent` and `tracestate` (W3C Trace Context).
 
-OpenTelemetry is no dependency: who has not imported it has no current span either.
+OpenTelemetry is no dependency: a program that has not imported it has no current span.
 """
 
 import sys
@@ -10,9 +10,10 @@ from contextlib import contextmanager
 
 @contextmanager
 def publishing(topic: str, events: int) -> Iterator[list[tuple[str, bytes]]]:
-    """Within this block so many events are published, with these headers; a span where there is one around.
+    """Open a producer span for this many events, and yield the headers that carry its context.
 
-    A failure is recorded by its class alone.
+    Without a current span it opens none and yields no headers. A failure is recorded by its class alone,
+    because its text may hold secrets.
     """
     if "opentelemetry.trace" not in sys.modules:
         yield []

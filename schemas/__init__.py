@@ -1,1 +1,1 @@
-"""What travels on the topic and what it means. Imports nothing else of this project."""
+"""The events on the topic and their meaning. Imports nothing else of this project."""

@@ -1,4 +1,4 @@
-"""The bands of a quality score, as the revision 020 gives them to PostgreSQL (`pattern_quality_band`)."""
+"""The bands of a quality score. Revision 020 has the same bands in SQL (`pattern_quality_band`)."""
 
 from enum import StrEnum
 from typing import Final

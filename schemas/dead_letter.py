@@ -1,10 +1,10 @@
-"""Why a record was refused: one closed set, shared by everybody who reads or writes events."""
+"""The reasons for refusing a record: one closed set for everything that reads or writes events."""
 
 from enum import StrEnum
 
 
 class RejectReason(StrEnum):
-    """The reasons a record can be refused; `explanation` says what to do about each."""
+    """The reasons for refusing a record. `explanation` says what to do about each."""
 
     TOMBSTONE = "tombstone"
     INVALID_UTF8 = "invalid_utf8"
@@ -22,36 +22,37 @@ class RejectReason(StrEnum):
 
     @property
     def explanation(self) -> str:
-        """One sentence for the person who has to mend it."""
+        """The meaning, for a person; docs/reference/reject-reasons.md is generated from it."""
         return _EXPLANATIONS[self]
 
 
 _EXPLANATIONS = {
-    RejectReason.TOMBSTONE: "The record has no value; a pattern's row is never deleted by key.",
+    RejectReason.TOMBSTONE: "The record has no value. A tombstone deletes no row: to delete by key would "
+    "break the law of the table.",
     RejectReason.INVALID_UTF8: "The value is not UTF-8.",
     RejectReason.INVALID_JSON: "The value is not JSON (RFC 8259).",
     RejectReason.NOT_AN_OBJECT: "The value is JSON, but not an object.",
-    RejectReason.MISSING_FIELD: "A required field is missing.",
+    RejectReason.MISSING_FIELD: "A required field, or a field of KAFKA_ENVELOPE_FIELD, is missing or null.",
     RejectReason.INVALID_FIELD: "A field has the wrong type or form.",
-    RejectReason.OUT_OF_RANGE: "A number or a time lies outside what its field, or PostgreSQL, can hold.",
-    RejectReason.TIMESTAMP_IN_FUTURE: "The measurement lies in the future by more than "
-    "MAX_CLOCK_SKEW_SECONDS; mend the agent's clock.",
-    RejectReason.UNSTORABLE_TEXT: "A string holds U+0000 or a lone surrogate, which PostgreSQL cannot store.",
-    RejectReason.TOO_DEEP: "The JSON is nested too deeply.",
+    RejectReason.OUT_OF_RANGE: "A number or a time is outside the range of its field, or of PostgreSQL.",
+    RejectReason.TIMESTAMP_IN_FUTURE: "The measurement is more than MAX_CLOCK_SKEW_SECONDS in the future. "
+    "Correct the agent's clock. Redrive the letter when its time has come.",
+    RejectReason.UNSTORABLE_TEXT: "A text holds U+0000 or a lone surrogate, which PostgreSQL cannot store.",
+    RejectReason.TOO_DEEP: "The metadata is nested more than 100 levels deep, or the value more than 200.",
     RejectReason.TOO_LARGE: "The metadata is larger than 64 KiB as JSON.",
-    RejectReason.OTHER_TYPE: "The CloudEvents type, in ce_type or in the envelope, is another than "
-    "pattern.scored.v1; such events belong to another topic.",
-    RejectReason.REFUSED_BY_DATABASE: "PostgreSQL refused the row: a constraint or a trigger.",
+    RejectReason.OTHER_TYPE: "The CloudEvents type, in the header ce_type or in the envelope's type, is not "
+    "pattern.scored.v1. Events of another type belong in another topic.",
+    RejectReason.REFUSED_BY_DATABASE: "A constraint or a trigger of your database refused the row.",
 }
 
 
 class InvalidEventError(ValueError):
-    """A value that is no valid event.
+    """A value is no valid event.
 
     Attributes:
-        reason: which rule it breaks.
-        detail: what exactly, for a person; holds field names, never the event's values.
-        field: the top-level field at fault, where there is one.
+        reason: the rule that the value breaks.
+        detail: the exact fault, for a person. Holds field names, never the event's values.
+        field: the top-level field at fault, if there is one.
     """
 
     def __init__(self, reason: RejectReason, detail: str, field: str | None = None) -> None:

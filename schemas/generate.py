@@ -1,6 +1,7 @@
-"""The contract as documents for agents in other languages, generated from the model and checked in.
+"""Generates the JSON Schema and AsyncAPI documents from the model, for agents in other languages.
 
-`python -m pattern_metrics.schemas.generate` writes them; a test keeps them in step.
+`python -m pattern_metrics.schemas.generate` writes the documents, which are checked in. A test compares them
+with the model.
 """
 
 import json
@@ -31,26 +32,27 @@ _BY_PATTERN: Final[dict[str, dict[str, Any]]] = {
     "measurement_timestamp": {"pattern": _RFC3339},
     "version": {"pattern": "^[^\\u0000]*$"},
 }
-"""Checks that the model makes in code, for validators that pass over `format` as well."""
+"""Checks that the model does in code, for validators that ignore `format` as well."""
 
 _LIMITS: Final = (
     f"A JSON object in UTF-8, nested at most {JSON_DEPTH_MAX} levels deep, without a number of more than "
-    "4,300 digits and without a lone surrogate. docs/event.md lists where the consumer decides otherwise."
+    "4,300 digits and without a lone surrogate. docs/reference/event.md lists where the consumer decides "
+    "otherwise."
 )
 
 _JSON_SCHEMA_DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
 
 
 def json_schema() -> dict[str, Any]:
-    """The event as JSON Schema 2020-12."""
+    """Return the event as JSON Schema 2020-12."""
     schema = PatternScored.model_json_schema()
-    schema.pop("$defs")  # holds `JsonValue` alone: anything
+    schema.pop("$defs")  # holds only `JsonValue`, which allows anything
     schema["properties"]["metadata"]["additionalProperties"] = True
     for name, field in schema["properties"].items():
         field.pop("title")
         field.update(_BY_PATTERN.get(name, {}))
         if name not in schema["required"]:
-            field["type"] = [field["type"], "null"]  # which counts as absent
+            field["type"] = [field["type"], "null"]  # null counts as absent
     schema["description"] += f" {_LIMITS}"
     return {
         "$schema": _JSON_SCHEMA_DIALECT,
@@ -61,7 +63,7 @@ def json_schema() -> dict[str, Any]:
 
 
 def asyncapi() -> dict[str, Any]:
-    """The topic, its records and their headers as an AsyncAPI 3 document."""
+    """Return the topic, its records and their headers as an AsyncAPI 3 document."""
     header = {"type": "string"}
     return {
         "asyncapi": "3.0.0",
@@ -136,8 +138,8 @@ def asyncapi() -> dict[str, Any]:
 
 
 def documents() -> dict[str, str]:
-    """File name → text of every generated document."""
-    import yaml  # a development dependency: the documents are made here and shipped
+    """Return the text of every generated document by file name."""
+    import yaml  # a development dependency: the documents are generated here and shipped
 
     return {
         JSON_SCHEMA_FILE: json.dumps(json_schema(), indent=2) + "\n",

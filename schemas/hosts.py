@@ -1,4 +1,4 @@
-"""Host names and ports in settings: checked here, before a resolver or a log sees any part of them."""
+"""Checks host names and ports in settings before a resolver or a log sees any part of them."""
 
 import re
 from ipaddress import IPv6Address

@@ -1,4 +1,4 @@
-"""Events in a file: JSON Lines, one object a line, as `score` writes and `publish` reads them."""
+"""Events in a file: JSON Lines, one object a line. `score` writes this form and `publish` reads it."""
 
 from collections.abc import Iterable, Iterator
 from datetime import datetime
@@ -10,15 +10,16 @@ from pattern_metrics.schemas.pattern_scored import PatternScored, parse_measurem
 def read_events(
     lines: Iterable[tuple[int, bytes]], *, accepted_until: datetime
 ) -> Iterator[tuple[int, PatternScored | InvalidEventError]]:
-    """Read events line by line; blank lines are passed over.
+    """Read events line by line. Blank lines are skipped.
 
     Args:
-        lines: number and bytes of each.
+        lines: number and bytes of each line.
         accepted_until: the latest acceptable measurement time.
 
     Yields:
-        The line's number and the event, or why the line holds none. An event without an `event_id`
-        gets the one derived from its content: to publish a file twice is a retry.
+        The line's number and its event, or the reason why the line holds no event. An event without an
+        `event_id` gets
+        an id derived from its content, so that publishing a file twice is a retry.
     """
     for number, line in lines:
         if line.strip():

@@ -42,8 +42,10 @@ DIMENSIONS: Final = ("completeness", "documentation", "compliance", "metadata_ri
 VERSION_DEFAULT: Final = "1.0.0"
 
 JSON_DEPTH_MAX: Final = 200
-"""Deepest nesting of a whole value, fields that are passed over included: the JSON parser's own limit, which
-does not count an innermost empty list or object."""
+"""Deepest nesting of a whole value, ignored fields included.
+
+It is the JSON parser's own limit, which does not count an innermost empty list or object.
+"""
 
 _EVENT_NAMESPACE: Final = UUID("8f1d3c9e-5a0b-5f43-9c57-2f6f1f0e6a11")
 
@@ -54,7 +56,7 @@ _RFC3339: Final = re.compile(
 
 
 _ZERO_TIME: Final = datetime.min.replace(tzinfo=UTC)
-"""Go's zero time, that is a time nobody set; asyncpg would store it as minus infinity."""
+"""Go's zero time, which means that nobody set a time. asyncpg would store it as minus infinity."""
 
 
 def _require_rfc3339(value: Any) -> Any:  # noqa: ANN401 - whatever the JSON held
@@ -90,7 +92,7 @@ def _require_storable_text(value: str) -> str:
 
 
 def _require_storable(value: JsonValue, depth: int = 0) -> None:
-    """Refuse what `jsonb` cannot hold: U+0000, lone surrogates, numbers that are not finite, deep nesting."""
+    """Refuse values that `jsonb` cannot hold: U+0000, lone surrogates, non-finite numbers, deep nesting."""
     if isinstance(value, str):
         _require_storable_text(value)
     elif isinstance(value, float):
@@ -133,9 +135,9 @@ def _metadata(value: Any) -> Any:  # noqa: ANN401 - whatever the JSON held
 
 
 class Ordered:
-    """The order of events: the law of the table, for every class of events and for rows.
+    """The order of events and rows. It decides which of two events of a pattern is kept.
 
-    Statements use the same law as the function `pattern_metrics_supersedes` (revision 020).
+    SQL statements use the same order as the function `pattern_metrics_supersedes` (revision 020).
     """
 
     __slots__ = ()
@@ -146,20 +148,20 @@ class Ordered:
 
     @property
     def order(self) -> tuple[datetime, UUID]:
-        """What decides between two events of one pattern: the greater supersedes the other.
+        """The sort key: of two events of one pattern, the event with the greater key supersedes the other.
 
-        PostgreSQL compares `uuid` by its bytes, as Python does: the same order holds on both sides.
+        PostgreSQL compares `uuid` by its bytes, as Python does, so the order is the same on both sides.
         """
         return self.measurement_timestamp, self.event_id
 
     def supersedes(self, other: "Ordered") -> bool:
-        """Return whether its order is the greater one, without the tuples: this runs once per record."""
+        """Return whether this event's order is greater. No tuples, because it runs once per record."""
         measured, before = self.measurement_timestamp, other.measurement_timestamp
         return measured > before if measured != before else self.event_id > other.event_id
 
 
 class Measurement(BaseModel):
-    """What an agent measured, before it has a name of its own (`event_id`).
+    """A measurement that an agent made, before it has an `event_id`.
 
     A reader is tolerant: unknown top-level fields are ignored.
     """
@@ -206,7 +208,7 @@ class PatternScored(Ordered, Measurement):
 
     @classmethod
     def from_measurement(cls, measurement: Measurement) -> Self:
-        """Name a measurement by its content, so that to publish it twice is a retry and not a second one."""
+        """Derive the event's id from the measurement's content, so that publishing it twice is a retry."""
         content = json.dumps(measurement.model_dump(mode="json"), sort_keys=True)
         return cls(event_id=uuid5(_EVENT_NAMESPACE, content), **dict(measurement))
 
@@ -216,12 +218,12 @@ class PatternScored(Ordered, Measurement):
         return to_json(self.metadata)
 
     def to_json(self) -> bytes:
-        """The event as it travels: one JSON object in UTF-8."""
+        """Return the record's value: the event as one JSON object in UTF-8."""
         return self.__pydantic_serializer__.to_json(self)
 
 
 class _Unnamed(BaseModel):
-    """An event without a name: as an export of a table writes it, it may be null."""
+    """An event without an id. `event_id` may be null, as in the export of a table."""
 
     event_id: None = None
 
@@ -234,7 +236,7 @@ def parse_event(value: bytes, *, accepted_until: datetime) -> PatternScored:
         accepted_until: the latest acceptable measurement time; a later one would pin its row for good.
 
     Raises:
-        InvalidEventError: with the reason, the fields at fault, and none of their values.
+        InvalidEventError: carries the reason and the fields at fault, and none of their values.
     """
     try:
         event = PatternScored.model_validate_json(value)
@@ -245,10 +247,10 @@ def parse_event(value: bytes, *, accepted_until: datetime) -> PatternScored:
 
 
 def read_json(value: bytes) -> JsonValue:
-    """Read JSON by the rules of `parse_event`, whatever it holds.
+    """Read JSON by the rules of `parse_event`; the value may be of any JSON type.
 
     Returns:
-        The JSON value. Numbers that are not finite are in it, for `parse_event` to refuse.
+        The JSON value. It may hold numbers that are not finite; `parse_event` refuses these.
 
     Raises:
         InvalidEventError: the value is not UTF-8, not JSON, or nested too deeply.
@@ -261,10 +263,10 @@ def read_json(value: bytes) -> JsonValue:
 
 
 def require_past(event: PatternScored, *, accepted_until: datetime) -> None:
-    """Check that an event was not measured later than this.
+    """Check that an event was not measured after `accepted_until`.
 
     Raises:
-        InvalidEventError: it was, and would pin its pattern's row for good.
+        InvalidEventError: it was measured later, and would never be superseded.
     """
     if event.measurement_timestamp > accepted_until:
         raise InvalidEventError(
@@ -275,10 +277,10 @@ def require_past(event: PatternScored, *, accepted_until: datetime) -> None:
 
 
 def parse_measurement(value: bytes, *, accepted_until: datetime) -> PatternScored:
-    """Read one event from its JSON; where `event_id` is missing or null, it is derived from the content.
+    """Read one event from its JSON. If `event_id` is missing or null, it is derived from the content.
 
     Raises:
-        InvalidEventError: as `parse_event`.
+        InvalidEventError: see `parse_event`.
     """
     try:
         return parse_event(value, accepted_until=accepted_until)
@@ -297,7 +299,7 @@ def parse_measurement(value: bytes, *, accepted_until: datetime) -> PatternScore
 
 
 _TOO_DEEP_TO_READ: Final = "recursion limit exceeded"
-"""The strict parser's words for more than JSON_DEPTH_MAX levels, wherever they are."""
+"""The strict parser's message for more than JSON_DEPTH_MAX levels, at any place in the value."""
 
 _STRING_OR_BRACKET: Final = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"?|[\[{\]}]', flags=re.DOTALL)
 
@@ -327,14 +329,14 @@ def _describe(error: ErrorDetails) -> str:
 
 
 def _unreadable(value: bytes, message: str) -> InvalidEventError:
-    """Say why the strict parser could not read a value, with the help of a lenient one."""
+    """Find out with a lenient parser why the strict parser could not read a value."""
     try:
         text = value.decode()
     except UnicodeDecodeError as error:
         return InvalidEventError(RejectReason.INVALID_UTF8, f"{error.reason} at byte {error.start}")
     if text.startswith("\ufeff"):
         return InvalidEventError(RejectReason.INVALID_JSON, "a byte order mark (BOM) goes before the JSON")
-    # Before the lenient parser, whose own limit is the interpreter's.
+    # Check the depth before using the lenient parser, whose own limit is the interpreter's.
     if _TOO_DEEP_TO_READ in message or json_depth(text) > JSON_DEPTH_MAX:
         return InvalidEventError(RejectReason.TOO_DEEP, f"is nested deeper than {JSON_DEPTH_MAX} levels")
     try:
@@ -347,7 +349,7 @@ def _unreadable(value: bytes, message: str) -> InvalidEventError:
 
 
 def json_depth(text: str) -> int:
-    """Return how deeply brackets outside of strings are nested, also in text that is no JSON."""
+    """Return how deeply brackets outside of strings are nested. The text need not be JSON."""
     depth = deepest = 0
     for found in _STRING_OR_BRACKET.findall(text):
         if found in "[{":

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from pattern_metrics.publisher.scoring.sources import Found
 
 agents_app = typer.Typer()
-topic_app = typer.Typer(cls=Commands, no_args_is_help=True, help="The topic of the events.")
+topic_app = typer.Typer(cls=Commands, no_args_is_help=True, help="Manage the topic of the events.")
 agents_app.add_typer(topic_app, name="topic")
 
 
@@ -42,24 +42,38 @@ def _project(name: str) -> str:
 
 @agents_app.command()
 def score(
-    paths: Annotated[list[Path], typer.Argument(help="Python files, or directories to search for them.")],
+    paths: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="PATH", help="Python files, or directories that are searched for Python files."
+        ),
+    ],
     root: Annotated[
         Path | None,
         typer.Option(
             exists=True,
             file_okay=False,
-            help="Where names begin; by default the nearest directory above that has pyproject.toml or .git.",
+            metavar="DIR",
+            help="The directory at which module names begin. By default, the nearest parent directory with a "
+            "pyproject.toml or .git.",
         ),
     ] = None,
     project: Annotated[
         str | None,
-        typer.Option(parser=_project, metavar="NAME", help="Begin each name with NAME/, and so its id."),
+        typer.Option(
+            parser=_project,
+            metavar="NAME",
+            help="Put NAME/ before each pattern's name. This changes the pattern's id.",
+        ),
     ] = None,
 ) -> None:
-    """Score Python code and write one event per function and class as JSON Lines to stdout.
+    """Score Python code, and write one event per function and class to stdout as JSON Lines.
 
-    Nothing is executed. A file that does not parse is reported and skipped, and so is a definition whose name
-    another file has already. The exit code is then 1.
+    The code is parsed and not executed. The pattern_id is derived from the qualified name of the function or
+    class, so that it is the same in each run, from any directory and on any machine.
+
+    Exit code 1: a file could not be parsed, or a name was defined by two files. Each of them is reported and
+    skipped, and everything else is scored.
     """
     from pattern_metrics.publisher.scoring.sources import find_sources
 
@@ -124,12 +138,14 @@ def publish(
     file: Annotated[typer.FileBinaryRead, typer.Argument(metavar="FILE|-", help=FILES_HELP)],
     as_json: JsonOption = False,
 ) -> None:
-    """Publish the events of a file.
+    """Publish the events of a file to the topic.
 
-    The content decides how the file is read. A file of another kind is refused with exit code 2, before
-    anything is published. An invalid line is reported by its number and reason, the valid ones are published,
-    and the exit code is 1. An event without an event_id gets the one derived from its content: to publish a
-    file twice is a retry, and not a second measurement.
+    The format is recognised by the file's content. An event without an event_id, or with null, gets one that
+    is derived from its content, so that publishing a file twice is a retry and not a second measurement.
+
+    Exit code 1: a line is invalid, or an event was not acknowledged. Invalid lines are reported by number and
+    reason, and the valid ones are published. Exit code 2: the file has none of the formats, and nothing was
+    published.
     """
     from pattern_metrics.consumer.operations.files.source import BrokenSourceError
     from pattern_metrics.consumer.operations.publish import PublishReport, publish_file
@@ -170,7 +186,7 @@ def publish(
 
 @agents_app.command()
 def schema() -> None:
-    """Print the event's JSON Schema (2020-12): all that an agent in another language needs."""
+    """Print the event's JSON Schema (2020-12), for agents in other languages."""
     from pattern_metrics.schemas.generate import json_schema
 
     typer.echo(json.dumps(json_schema(), indent=2))
@@ -178,14 +194,23 @@ def schema() -> None:
 
 @topic_app.command("create")
 def topic_create(
-    partitions: Annotated[int, typer.Option(min=1, help="How many workers can share the topic at most.")] = 6,
+    partitions: Annotated[
+        int,
+        typer.Option(
+            min=1, metavar="N", help="The number of partitions, which is the most workers that can read."
+        ),
+    ] = 6,
     replication_factor: Annotated[
         int | None,
-        typer.Option(min=1, help="Copies; by default three, or one a broker where there are fewer."),
+        typer.Option(
+            min=1,
+            metavar="N",
+            help="The copies of each partition. By default 3, or the number of brokers if there are fewer.",
+        ),
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Create each topic of KAFKA_TOPIC that is not there."""
+    """Create each topic of KAFKA_TOPIC that does not exist. An existing topic is left as it is."""
     from pattern_metrics.consumer.kafka.broker import create_topic
     from pattern_metrics.schemas.settings.kafka import KafkaSettings
 

@@ -12,7 +12,7 @@ import typer
 
 from pattern_metrics.consumer import extras
 from pattern_metrics.consumer.cli.agents import agents_app
-from pattern_metrics.consumer.cli.common import Commands, log, run
+from pattern_metrics.consumer.cli.common import ENV_FILE_OPTION, Commands, log, run, use_env_file
 from pattern_metrics.consumer.cli.consume import consume_app
 from pattern_metrics.consumer.cli.dead_letters import dead_letters_app
 from pattern_metrics.consumer.cli.migrate import migrate_app
@@ -26,7 +26,14 @@ app = typer.Typer(
     rich_markup_mode=None,  # Rich's help breaks lines twice, and shows <bool> beside each flag
     pretty_exceptions_enable=False,
     pretty_exceptions_show_locals=False,
-    help="Kafka to PostgreSQL, one current row per pattern. Settings: the environment, or a .env file.",
+    help="""Read measurements of patterns from Kafka and keep one current row per pattern in PostgreSQL.
+
+    Settings are environment variables. `pattern-metrics settings` shows each with its source.
+
+    Exit code 0: the command succeeded. Exit code 1: a check failed, a part of the input was refused, a server
+    is not reachable, or the command was stopped before its end. Exit code 2: the usage or a setting is wrong,
+    a server lacks something that the command needs, or an extra is not installed. Every error is one line on
+    standard error, which names the setting or the server.""",
 )
 app.add_typer(consume_app)
 app.add_typer(agents_app)
@@ -48,6 +55,16 @@ def options(
         bool,
         typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit."),
     ] = False,
+    _env_file: Annotated[
+        str | None,
+        typer.Option(
+            ENV_FILE_OPTION,
+            metavar="FILE",
+            callback=use_env_file,
+            expose_value=False,
+            help="Also read settings from FILE (NAME=VALUE lines); the environment wins.",
+        ),
+    ] = None,
 ) -> None:
     """Take the options that come before a command."""
 
@@ -74,18 +91,33 @@ def _run_command() -> int:
 
 @app.command()
 def demo(
-    keep: Annotated[bool, typer.Option("--keep", help="Stay up, and print how to connect.")] = False,
+    keep: Annotated[
+        bool,
+        typer.Option(
+            "--keep",
+            help="Keep the services running after the demo, serve the page, and print how to connect.",
+        ),
+    ] = False,
+    servers: Annotated[
+        bool,
+        typer.Option("--servers", help="Start only the two servers, empty, and print how to connect."),
+    ] = False,
 ) -> None:
-    """See the main job done in under a minute, on an embedded broker and PostgreSQL (extra `embedded`)."""
+    """Show the whole pipeline in one minute, on an embedded Kafka broker and PostgreSQL.
+
+    The demo needs no running service. It scores Python's standard library, publishes the scores, consumes
+    them and replays the topic. With --keep, the page is served at HTTP_HOST and HTTP_PORT if one of them is
+    set, and at a free port otherwise. It needs the extra `embedded`.
+    """
     extras.require("embedded")
-    from pattern_metrics.consumer.demo.demo import run_demo
+    from pattern_metrics.consumer.demo.demo import run_demo, run_servers
     from pattern_metrics.consumer.demo.embedded import EmbeddedServerError
     from pattern_metrics.consumer.settings import InvalidSettingError, LogSettings
     from pattern_metrics.consumer.telemetry.logs import configure_logging
 
     configure_logging(LogSettings(log_level="ERROR"))
     try:
-        run(run_demo(keep=keep), "demo")
+        run(run_servers() if servers else run_demo(keep=keep), "demo")
     except InvalidSettingError as error:
         fail(f"error: {error}", 2)
     except EmbeddedServerError as error:

@@ -33,23 +33,45 @@ consume_app = typer.Typer()
 @consume_app.command()
 def consume(
     until_caught_up: Annotated[
-        bool, typer.Option("--until-caught-up", help="Read to the log's end as of now, then exit 0.")
+        bool,
+        typer.Option(
+            "--until-caught-up",
+            help="Read to the end of the topic as of the start, then exit. HTTP is not served.",
+        ),
     ] = False,
     check: Annotated[
-        bool, typer.Option("--check", help="Only see whether Kafka, topic, database and revision are right.")
+        bool,
+        typer.Option(
+            "--check",
+            help="Check that Kafka, the topic, the database, its revision and all rights are as the worker "
+            "needs them, then exit.",
+        ),
     ] = False,
     processes: Annotated[
         int,
-        typer.Option(min=1, max=PROCESSES_MAX, help="How many share the work, each with a core of its own."),
+        typer.Option(
+            min=1,
+            max=PROCESSES_MAX,
+            metavar="N",
+            help="The number of processes that share the work as members of the group, each on a core of its "
+            "own. A process that ends is started again.",
+        ),
     ] = 1,
     database_url: DatabaseUrlOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Read the topic and keep one current row per pattern: the worker to deploy.
+    """Run the worker: read the topic and keep one current row per pattern.
 
-    SIGTERM, SIGHUP or Ctrl-C: write and commit the batch in hand, leave the group, exit 0. Twice: at once.
-    Meanwhile the page, /livez, /readyz and /metrics are served at HTTP_HOST and HTTP_PORT, of all processes
-    as one.
+    SIGTERM, SIGHUP or Ctrl-C stops the worker: it writes and commits the batch in flight, leaves the group
+    and exits with 0. A second signal stops it at once; the batch is read again later.
+
+    The page, /livez, /readyz and /metrics are served at HTTP_HOST and HTTP_PORT. With --processes, signals,
+    health, metrics and the page are those of all processes together. If KAFKA_GROUP_INSTANCE_ID is set, the
+    other processes go on reading while one is started again.
+
+    Exit code 1: the worker was stopped by a second signal, made no progress after three new Kafka clients,
+    ended before the end with --until-caught-up, or had to kill one of its processes. Exit code 2: a setting
+    is wrong, the HTTP port is in use, or --check found something missing (1 if a server is not reachable).
     """
     extras.require("worker")
     from pattern_metrics.consumer.http.listening import listen

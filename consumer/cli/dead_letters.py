@@ -48,7 +48,7 @@ _PIPE_COLUMNS: Final = 1000
 dead_letters_app = typer.Typer(
     cls=Commands,
     no_args_is_help=True,
-    help="Records that could not be decoded or stored: see them, mend them, redrive or discard them.",
+    help="List, show, redrive, discard, export or prune the records that could not be decoded or stored.",
 )
 
 
@@ -66,18 +66,26 @@ _COORDINATES: Final = "TOPIC/PARTITION/OFFSET"
 
 CoordinatesArgument = Annotated[
     list[Coordinates] | None,
-    typer.Argument(parser=_coordinates, metavar=_COORDINATES, help="Exactly these records."),
+    typer.Argument(parser=_coordinates, metavar=_COORDINATES, help="The letters with these coordinates."),
 ]
 ReasonOption = Annotated[
     RejectReason | None,
-    typer.Option(metavar="REASON", help=f"Refused for this reason: {', '.join(RejectReason)}."),
+    typer.Option(metavar="REASON", help=f"Letters with this reason: {', '.join(RejectReason)}."),
 ]
-TopicOption = Annotated[str | None, typer.Option(help="From this topic; file:NAME for lines of a backfill.")]
+TopicOption = Annotated[
+    str | None,
+    typer.Option(metavar="TOPIC", help="Letters from this topic; file:NAME for the lines of a backfill."),
+]
 SinceOption = Annotated[
     datetime | None,
-    typer.Option(parser=parse_time, metavar="TIME", help=f"Noticed then or later: {TIME_FORMS}."),
+    typer.Option(
+        parser=parse_time, metavar="TIME", help=f"Letters noticed at this time or later: {TIME_FORMS}."
+    ),
 ]
-AllOption = Annotated[bool, typer.Option("--all", help="All open letters.")]
+JsonLinesOption = Annotated[bool, typer.Option("--json", help="Print one JSON object per letter and line.")]
+AllOption = Annotated[
+    bool, typer.Option("--all", help="All open letters. Required if nothing else chooses letters.")
+]
 
 
 def _run(work: Coroutine[Any, Any, T]) -> T:
@@ -114,15 +122,25 @@ def _json(content: dict[str, Any]) -> bytes:
 
 @dead_letters_app.command("list")
 def list_command(
-    status: Annotated[str, typer.Option(help=f"{OPEN}, {REDRIVEN}, {DISCARDED} or all.")] = OPEN,
+    status: Annotated[
+        str,
+        typer.Option(
+            metavar="STATUS", help=f"Letters with this status: {OPEN}, {REDRIVEN}, {DISCARDED} or all."
+        ),
+    ] = OPEN,
     reason: ReasonOption = None,
     topic: TopicOption = None,
     since: SinceOption = None,
     limit: Annotated[
-        int | None, typer.Option(min=1, help=f"So many; without it, {LIST_ROWS}, or all with --json.")
+        int | None,
+        typer.Option(
+            min=1,
+            metavar="N",
+            help=f"The most letters to list. By default {LIST_ROWS}, and with --json all.",
+        ),
     ] = None,
     database_url: DatabaseUrlOption = None,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
+    as_json: JsonLinesOption = False,
 ) -> None:
     """List dead letters, the newest first."""
     from pattern_metrics.consumer.dead_letters.letters import count_letters, list_letters
@@ -173,13 +191,18 @@ def _table(rows: list[dict[str, Any]], *, with_status: bool) -> "Table":
 
 @dead_letters_app.command()
 def show(
-    coordinates: Annotated[Coordinates, typer.Argument(parser=_coordinates, metavar=_COORDINATES)],
+    coordinates: Annotated[
+        Coordinates,
+        typer.Argument(parser=_coordinates, metavar=_COORDINATES, help="The coordinates of the letter."),
+    ],
     database_url: DatabaseUrlOption = None,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
+    as_json: JsonLinesOption = False,
 ) -> None:
-    """Show a dead letter whole, why it was refused, and how to mend it.
+    """Show a dead letter with its bytes, the reason, and the commands that repair it.
 
-    Where a topic was made anew, the same place may have held several records: all are shown.
+    If the topic was recreated, several records may have had the same coordinates: all of them are shown.
+
+    Exit code 1: there is no such dead letter.
     """
     from pattern_metrics.consumer.dead_letters.letters import read_letters
     from pattern_metrics.consumer.dead_letters.text import letter_fields, letter_text, safe_text
@@ -209,10 +232,13 @@ def redrive(
     database_url: DatabaseUrlOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Decode open letters again by today's rules, and store them; exit 1 where some are refused again.
+    """Decode open letters again, by the rules and settings of now, and store them.
 
-    What is stored, or superseded by now, is marked; nothing is deleted. What is refused again stays open,
-    with today's reason. Safe beside workers, to run twice, and to interrupt.
+    Letters that are stored, or superseded by now, are marked as redriven. Nothing is deleted. Letters that
+    are refused again stay open, with the new reason. Workers may run meanwhile. The command can be run twice
+    and interrupted.
+
+    Exit code 1: a letter was refused again, or does not exist.
     """
     from pattern_metrics.consumer.dead_letters.redrive import redrive as redrive_letters
     from pattern_metrics.consumer.postgres.shadow import open_store
@@ -240,7 +266,7 @@ def redrive(
 
 @dead_letters_app.command()
 def discard(
-    because: Annotated[str, typer.Option(help="Why; it is kept with the letters.")],
+    because: Annotated[str, typer.Option(metavar="TEXT", help="The reason, which is kept with the letters.")],
     coordinates: CoordinatesArgument = None,
     reason: ReasonOption = None,
     topic: TopicOption = None,
@@ -249,7 +275,12 @@ def discard(
     database_url: DatabaseUrlOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Mark open letters as discarded: nobody has to look at them any more. All or none."""
+    """Mark open letters as discarded, so that they need no further attention.
+
+    All chosen letters are marked, or none. Nothing is deleted.
+
+    Exit code 1: a letter does not exist.
+    """
     from pattern_metrics.consumer.dead_letters.letters import discard as discard_letters
 
     if not because.strip():
@@ -265,14 +296,18 @@ def discard(
 def prune(
     older_than: Annotated[
         datetime,
-        typer.Option(parser=parse_time, metavar="TIME", help=f"Resolved before: {TIME_FORMS}."),
+        typer.Option(
+            parser=parse_time,
+            metavar="TIME",
+            help=f"Delete letters that were resolved before this time: {TIME_FORMS}.",
+        ),
     ],
     database_url: DatabaseUrlOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Delete letters that were redriven or discarded long ago; never open ones.
+    """Delete letters that were redriven or discarded long ago. Open letters are never deleted.
 
-    A replay of a topic that still holds such a record sets it aside again.
+    A replay of a topic that still holds such a record creates the letter again.
     """
     from pattern_metrics.consumer.dead_letters.letters import prune as prune_letters
 
@@ -282,21 +317,23 @@ def prune(
 
 @dead_letters_app.command()
 def export(
-    file: Annotated[Path, typer.Argument(metavar="FILE|-", help="- for standard output.")],
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE|-", help="The file to write. With - it is standard output.")
+    ],
     coordinates: CoordinatesArgument = None,
     reason: ReasonOption = None,
     topic: TopicOption = None,
     since: SinceOption = None,
     database_url: DatabaseUrlOption = None,
 ) -> None:
-    """Export open letters as JSON Lines that publish takes after an edit.
+    """Export open letters as JSON Lines, to be edited and published again.
 
-    A value that is JSON is written as it is, on one line. Any other becomes {"dead_letter":
-    "TOPIC/PARTITION/OFFSET", "reason": ..., "value": TEXT}, or "value_base64" where it is no text; publish
-    refuses such a line until it is replaced by an event. When the mended events are published, discard the
-    letters:
+    A value that is JSON is written as it is, on one line. Any other value becomes {"dead_letter":
+    "TOPIC/PARTITION/OFFSET", "reason": ..., "value": TEXT}, with "value_base64" for bytes that are no text.
+    `publish` refuses such a line until it is replaced by an event. When the corrected events are published,
+    discard the letters:
 
-    pattern-metrics dead-letters discard TOPIC/PARTITION/OFFSET... --because "published anew"
+    pattern-metrics dead-letters discard TOPIC/PARTITION/OFFSET... --because "published again"
     """
     from pattern_metrics.consumer.dead_letters.letters import export_line, read_letters
 

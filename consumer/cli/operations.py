@@ -34,12 +34,13 @@ if TYPE_CHECKING:
     from rich.live import Live
 
     from pattern_metrics.consumer.operations.skip import Target
-    from pattern_metrics.consumer.operations.status import Status
+    from pattern_metrics.consumer.operations.status import PartitionStatus, Status
 
 operations_app = typer.Typer()
 
 DryRunOption = Annotated[
-    bool, typer.Option("--dry-run", help="Tell exactly what would be applied, and write nothing.")
+    bool,
+    typer.Option("--dry-run", help="Report what would be applied, and write nothing."),
 ]
 
 _REFRESH_SECONDS = 2.0
@@ -50,30 +51,44 @@ def replay(
     since: Annotated[
         datetime | None,
         typer.Option(
-            "--from", parser=parse_time, metavar="TIME", help=f"Records written then or later: {TIME_FORMS}."
+            "--from",
+            parser=parse_time,
+            metavar="TIME",
+            help=f"Read records that were published at this time or later: {TIME_FORMS}.",
         ),
     ] = None,
     until: Annotated[
         datetime | None,
         typer.Option(
-            "--to", parser=parse_time, metavar="TIME", help=f"Records written before: {TIME_FORMS}."
+            "--to",
+            parser=parse_time,
+            metavar="TIME",
+            help=f"Read records that were published before this time: {TIME_FORMS}.",
         ),
     ] = None,
     from_offset: Annotated[
-        int, typer.Option(min=0, help="Records from this offset on, in each partition.")
+        int, typer.Option(min=0, metavar="N", help="Read from this offset on, in each partition.")
     ] = 0,
-    partition: Annotated[int | None, typer.Option(min=0, help="Records of this partition.")] = None,
+    partition: Annotated[
+        int | None, typer.Option(min=0, metavar="N", help="Read this partition only.")
+    ] = None,
     pattern: Annotated[
-        UUID | None, typer.Option(metavar="ID", help="Records of this pattern, whatever their keys.")
+        UUID | None,
+        typer.Option(metavar="ID", help="Apply the records of this pattern only, whatever their keys are."),
     ] = None,
     dry_run: DryRunOption = False,
     database_url: DatabaseUrlOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Bring the topic, or a slice of it, into the table again; touches no group's offsets.
+    """Write the topic, or a slice of it, into the table again.
 
-    It creates no duplicate and lets no row go backwards, beside running workers too. Ctrl-C is safe at any
-    point.
+    A replay creates no duplicate and lets no row go backwards, also while workers run. It does not change the
+    offsets of any consumer group. Records of open dead letters that are stored now are marked as redriven. It
+    can be interrupted at any point. It ends with the four numbers: read = applied + superseded +
+    dead_letters.
+
+    The partitions are read one after the other, so that the numbers of a dry run are those of the replay
+    after it, as long as the topic does not change.
     """
     from pattern_metrics.consumer.kafka.topic import InvalidSliceError, Slice
     from pattern_metrics.consumer.operations.replay import replay as replay_slice
@@ -101,20 +116,32 @@ def _sentence(accounting: object, *, dry_run: bool) -> str:
 @operations_app.command()
 def verify(
     against_topic: Annotated[
-        bool, typer.Option("--against-topic", help="Prove the table: fold the topic, and compare.")
+        bool,
+        typer.Option(
+            "--against-topic", help="Fold the topic by the same law, and compare the table with the result."
+        ),
     ] = False,
     strict: Annotated[
         bool,
-        typer.Option("--strict", help="Fail also for rows the topic does not explain; stop workers first."),
+        typer.Option(
+            "--strict",
+            help="Fail also for rows that are newer than the topic or absent in it. Stop workers first: rows "
+            "that they write meanwhile are newer.",
+        ),
     ] = False,
     database_url: DatabaseUrlOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Check the table by itself and, if asked to, against the topic; exit 1 when something is wrong.
+    """Check the table by itself and, with --against-topic, against the topic.
 
-    Against the topic it compares what the group of KAFKA_GROUP_ID had written when it began; workers may go
-    on. Rows that are newer than the topic, or absent in it, may come from a backfill, or from before
-    retention: they are told, and fail only with --strict.
+    The table is compared with everything that the group of KAFKA_GROUP_ID had written when the command began.
+    Workers may go on. Each pattern is reported that is missing, older, different, newer or absent in the
+    topic. Newer and absent rows may come from a backfill, or from records that retention has removed: they
+    fail only with --strict. Dead letters are not part of the comparison.
+
+    Exit code 1: a check failed. Its line names the command that repairs the table, if there is one. The
+    comparison also fails if the group has no progress in the topic, or its progress lies beyond the topic's
+    end.
     """
     from pattern_metrics.consumer.operations.verification import Check, check_table, compare_with_topic
     from pattern_metrics.consumer.settings import WorkerSettings
@@ -146,20 +173,30 @@ def verify(
 def backfill(
     file: Annotated[typer.FileBinaryRead, typer.Argument(metavar="FILE|-", help=FILES_HELP)],
     database_url: DatabaseUrlOption = None,
-    limit: Annotated[int | None, typer.Option(min=1, help="The first so many measurements.")] = None,
+    limit: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="Read the first N lines only.")
+    ] = None,
     min_confidence: Annotated[
-        float, typer.Option(min=0, max=1, help="Pass over measurements below it.")
+        float,
+        typer.Option(min=0, max=1, metavar="NUMBER", help="Skip measurements with a lower confidence."),
     ] = 0.0,
-    batch_size: Annotated[int, typer.Option(min=1, max=100_000, help="Measurements a transaction.")] = 1000,
-    delay: Annotated[float, typer.Option(min=0, help="Seconds between two transactions.")] = 0.0,
+    batch_size: Annotated[
+        int,
+        typer.Option(min=1, max=100_000, metavar="N", help="The number of measurements in a transaction."),
+    ] = 1000,
+    delay: Annotated[
+        float, typer.Option(min=0, metavar="SECONDS", help="The pause between two transactions.")
+    ] = 0.0,
     dry_run: DryRunOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Bring measurements from a file into the table, by the worker's path and law, without Kafka.
+    """Write the measurements of a file into the table, by the worker's path and law, without Kafka.
 
-    The content decides how the file is read. A file of another kind is refused with exit code 2, before
-    anything is written. Run twice, it leaves the same table. A line that holds no valid measurement becomes a
-    dead letter of topic file:NAME, is reported by its number, and makes the exit code 1.
+    The format is recognised by the file's content. Running the command twice leaves the same table. A line
+    without a valid measurement becomes a dead letter of the topic file:NAME and is reported by its number.
+
+    Exit code 1: a line was refused, or the file could not be read to its end. Exit code 2: the file has none
+    of the formats, and nothing was written.
     """
     from pattern_metrics.consumer.operations.backfill import BackfillRules
     from pattern_metrics.consumer.operations.backfill import backfill as backfill_source
@@ -255,11 +292,11 @@ def skip(
 
 @operations_app.command()
 def status(
-    watch: Annotated[bool, typer.Option("--watch", help="Refresh until Ctrl-C.")] = False,
+    watch: Annotated[bool, typer.Option("--watch", help="Refresh every 2 s, until Ctrl-C.")] = False,
     database_url: DatabaseUrlOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Where the worker is, in the topic and in the table, on one screen."""
+    """Show lag by partition, rows, dead letters by reason, gaps, the last write and the revision."""
     from rich.console import Console
     from rich.live import Live
 
@@ -302,10 +339,9 @@ def _screen(status: "Status") -> "Group":
     has_several = len({partition.topic for partition in status.partitions}) > 1
     beyond = list[str]()
     for partition in status.partitions:
-        name = f"{partition.topic} {partition.partition}" if has_several else str(partition.partition)
-        next_offset = "-" if partition.next_offset is None else f"{partition.next_offset:,}"
-        lag = f"{partition.beyond_end:,} beyond the end" if partition.beyond_end else f"{partition.lag:,}"
-        partitions.add_row(name, next_offset, f"{partition.end:,}", lag)
+        name = _name(partition) if has_several else str(partition.partition)
+        next_offset = _number(partition.next_offset)
+        partitions.add_row(name, next_offset, _number(partition.end), _lag_of(partition))
         if partition.beyond_end:
             beyond.append(name)
     letters = ", ".join(f"{count:,} {reason}" for reason, count in sorted(status.dead_letters.items()))
@@ -315,6 +351,10 @@ def _screen(status: "Status") -> "Group":
     behind = "" if status.revision.up_to_date else f" (needed: {status.revision.head}; run migrate up)"
     return Group(
         *([f"warning       {_beyond_the_end(beyond)}"] if beyond else []),
+        *(
+            f"warning       partition {_name(one)} is unavailable: {one.unavailable}"
+            for one in status.unavailable
+        ),
         f"lag           {status.lag:,}",
         f"patterns      {status.patterns:,} (last write {last_write})",
         f"dead letters  {sum(status.dead_letters.values()):,}" + (f": {letters}" if letters else ""),
@@ -323,6 +363,20 @@ def _screen(status: "Status") -> "Group":
         f"revision      {revision}{behind}",
         partitions,
     )
+
+
+def _number(number: int | None) -> str:
+    return "-" if number is None else f"{number:,}"
+
+
+def _name(partition: "PartitionStatus") -> str:
+    return f"{partition.topic} {partition.partition}"
+
+
+def _lag_of(partition: "PartitionStatus") -> str:
+    if partition.beyond_end:
+        return f"{partition.beyond_end:,} beyond the end"
+    return "unavailable" if partition.unavailable else _number(partition.lag)
 
 
 def _beyond_the_end(partitions: list[str]) -> str:

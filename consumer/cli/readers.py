@@ -37,33 +37,37 @@ readers_app = typer.Typer()
 history_app = typer.Typer(
     cls=Commands,
     no_args_is_help=True,
-    help="The measurements that HISTORY_ENABLED keeps in pattern_quality_history.",
+    help="Manage the measurements that HISTORY_ENABLED keeps in the table pattern_quality_history.",
 )
 readers_app.add_typer(history_app, name="history")
 
 
 @readers_app.command()
 def export(
-    file: Annotated[Path, typer.Argument(metavar="FILE|-", help="- for standard output.")] = STANDARD_OUTPUT,
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE|-", help="The file to write. With - it is standard output.")
+    ] = STANDARD_OUTPUT,
     wanted_format: Annotated[
         Format | None,
         typer.Option(
             "--format",
-            help="What to write; by default what FILE ends with (.jsonl, .csv, .parquet), else jsonl.",
+            help="The format. parquet needs the extra `parquet`. By default it is given by the name of FILE "
+            "(.jsonl, .csv, .parquet); for other names it is jsonl.",
             show_default=False,
         ),
     ] = None,
     min_quality: Annotated[
-        float | None, typer.Option(min=0, max=1, help="Patterns with this score or a greater one.")
+        float | None,
+        typer.Option(min=0, max=1, metavar="NUMBER", help="Export patterns with at least this score."),
     ] = None,
-    band: Annotated[Band | None, typer.Option(help="Patterns of this band alone.")] = None,
+    band: Annotated[Band | None, typer.Option(help="Export patterns of this band only.")] = None,
     database_url: DatabaseUrlOption = None,
 ) -> None:
-    """Export the current rows with band and dimensions, ordered by pattern, as of one instant.
+    """Export the current rows with band and dimensions, ordered by pattern.
 
-    It reads one snapshot, so that workers may write meanwhile, and keeps little in memory. `backfill` reads
-    each format. In CSV, a cell that a spreadsheet would run gets an apostrophe in front, which `backfill`
-    removes. A FILE is there whole, or not at all.
+    The command reads one snapshot, so that workers may write meanwhile. Memory stays small for any number of
+    rows. `backfill` reads each format. In CSV, a cell that a spreadsheet would run as a formula begins with
+    an apostrophe, which `backfill` removes. FILE appears when all rows are written, or not at all.
     """
     output_format = _format_of(file, wanted_format)
     if output_format is Format.PARQUET:
@@ -98,10 +102,10 @@ def _format_of(file: Path, wanted: Format | None) -> Format:
 
 @readers_app.command()
 def dashboard(database_url: DatabaseUrlOption = None) -> None:
-    """Serve the page alone at HTTP_HOST and HTTP_PORT, against the database only; a worker serves it as well.
+    """Serve the page without a worker, at HTTP_HOST and HTTP_PORT.
 
-    It only reads: a login with the rights of pattern_metrics_reader is enough, and so is a replica. Ctrl-C or
-    SIGTERM ends it.
+    The page reads only the database. A login with the rights of pattern_metrics_reader is enough, and so is a
+    replica. Ctrl-C or SIGTERM ends the command.
     """
     from pattern_metrics.consumer.dashboard.alone import serve_alone
     from pattern_metrics.consumer.http.listening import take_port
@@ -127,15 +131,19 @@ def dashboard(database_url: DatabaseUrlOption = None) -> None:
 def prune(
     older_than: Annotated[
         datetime,
-        typer.Option(parser=parse_time, metavar="TIME", help=f"Measured before: {TIME_FORMS}."),
+        typer.Option(
+            parser=parse_time,
+            metavar="TIME",
+            help=f"Delete what was measured before this time: {TIME_FORMS}.",
+        ),
     ],
     database_url: DatabaseUrlOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Delete measurements from the history that were made long ago; the current rows stay.
+    """Delete old measurements from the history. The current rows stay.
 
-    Safe beside workers, and to interrupt: what is deleted stays deleted. A replay of a topic that still holds
-    such a measurement brings it back.
+    Workers may run meanwhile. The command can be interrupted; deleted rows stay deleted. A replay of a topic
+    that still holds such a measurement writes it again.
     """
     from pattern_metrics.consumer.operations.history import prune_history
 

@@ -7,6 +7,7 @@ from aiokafka.errors import IncompatibleBrokerVersion, LeaderNotAvailableError, 
 
 from pattern_metrics.consumer.kafka.epoch_end_request import EpochEndRequest
 from pattern_metrics.consumer.kafka.fetched_records import take_leader_epochs
+from pattern_metrics.consumer.kafka.leaders import ask_leaders, leader_of
 from pattern_metrics.consumer.records.offsets import EpochEnd
 
 
@@ -32,35 +33,44 @@ class LeaderEpochs:
             return {}
         return take_leader_epochs(assignment.state_value(partition))
 
-    async def ends(self, epochs: Mapping[TopicPartition, int]) -> dict[TopicPartition, EpochEnd]:
+    async def ends(
+        self, epochs: Mapping[TopicPartition, int], seconds: float
+    ) -> tuple[dict[TopicPartition, EpochEnd], dict[TopicPartition, Exception]]:
         """Ask the leader of each partition for the end of a leader epoch.
 
         Args:
             epochs: partition → the epoch.
+            seconds: how long each leader is waited for.
 
         Returns:
-            The answers; nothing if a broker does not know the request.
+            Partition → the answer, if its broker knows the request; and partition → why its leader did not
+            answer.
 
         Raises:
-            KafkaError: a partition has no leader, or its leader refused.
+            KafkaError: of a kind that does not pass by itself.
+            OSError: likewise.
         """
+
+        async def ask(some: list[TopicPartition]) -> dict[TopicPartition, EpochEnd]:
+            return await self._ask({partition: epochs[partition] for partition in some})
+
+        return await ask_leaders(self._consumer, ask, epochs, seconds)
+
+    async def _ask(self, epochs: Mapping[TopicPartition, int]) -> dict[TopicPartition, EpochEnd]:
+        """Ask the one leader of these partitions."""
         client = self._consumer._client  # noqa: SLF001 - aiokafka does not know the request
-        by_leader = dict[int, dict[TopicPartition, int]]()
-        for partition, epoch in epochs.items():
-            leader = client.cluster.leader_for_partition(partition)
-            if leader is None or leader < 0:
-                raise LeaderNotAvailableError(partition)
-            by_leader.setdefault(leader, {})[partition] = epoch
-        found = dict[TopicPartition, EpochEnd]()
-        for leader, asked in by_leader.items():
-            try:
-                answer = await client.send(leader, EpochEndRequest(asked))
-            except (IncompatibleBrokerVersion, NotImplementedError):
-                continue
-            for topic, partitions in answer.topics:
-                for code, number, epoch, end in partitions:
-                    if for_code(code) is not NoError:
-                        client.force_metadata_update()
-                        raise for_code(code)(topic, number)
-                    found[TopicPartition(topic, number)] = EpochEnd(epoch, end)
-        return found
+        leader = leader_of(self._consumer, next(iter(epochs)))
+        if leader is None:
+            raise LeaderNotAvailableError
+        try:
+            answer = await client.send(leader, EpochEndRequest(epochs))
+        except (IncompatibleBrokerVersion, NotImplementedError):
+            return {}
+        ends = dict[TopicPartition, EpochEnd]()
+        for topic, partitions in answer.topics:
+            for code, number, epoch, end in partitions:
+                if for_code(code) is not NoError:
+                    client.force_metadata_update()
+                    raise for_code(code)(topic, number)
+                ends[TopicPartition(topic, number)] = EpochEnd(epoch, end)
+        return ends

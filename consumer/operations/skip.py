@@ -15,7 +15,13 @@ from pattern_metrics.consumer.kafka.clients import create_consumer
 from pattern_metrics.consumer.kafka.leader_epochs import LeaderEpochs
 from pattern_metrics.consumer.kafka.topic import READER_STOP_SECONDS_MAX, Slice
 from pattern_metrics.consumer.postgres.store import Store, StoreTransaction
-from pattern_metrics.consumer.records.offsets import OffsetRange, Partition, Progress, Start, find_start
+from pattern_metrics.consumer.records.offsets import (
+    OffsetRange,
+    Partition,
+    Progress,
+    Start,
+    find_start,
+)
 from pattern_metrics.consumer.records.text import storable_text
 from pattern_metrics.consumer.settings import WorkerSettings
 from pattern_metrics.consumer.stopping import end_within
@@ -53,7 +59,7 @@ class Skip:
 
     @property
     def offsets(self) -> int:
-        """How many offsets are skipped; fewer records, if the log has holes."""
+        """The number of offsets that are skipped. The number of records is smaller if the log has holes."""
         return self.next_offset - self.first_offset
 
 
@@ -160,7 +166,10 @@ async def _starts(
     beginnings = await consumer.beginning_offsets(partitions)
     ends = await consumer.end_offsets(partitions)
     epochs = {one: progress[one].leader_epoch for one in partitions if one in progress}
-    found = await LeaderEpochs(consumer).ends({one: at for one, at in epochs.items() if at is not None})
+    asked = {one: epoch for one, epoch in epochs.items() if epoch is not None}
+    found, unavailable = await LeaderEpochs(consumer).ends(asked, TIMING.leader)
+    for error in unavailable.values():
+        raise error
     starts = dict[Partition, Start]()
     for one in partitions:
         committed, written = await consumer.committed(one), progress.get(one)

@@ -1,4 +1,4 @@
-"""Where reading starts and what may be committed. Pure; offsets have holes: nothing counts by subtraction."""
+"""Start offsets and offsets to commit. Pure. Offsets have holes, so never count records by subtraction."""
 
 from dataclasses import dataclass, replace
 from typing import Final, TypeAlias
@@ -24,10 +24,10 @@ class OffsetRange:
     """Offsets of one partition from `start` up to, not including, `end`.
 
     Attributes:
-        start: the first offset.
-        end: the first offset that is not inside.
-        topic_id: the topic that the offsets belong to.
-        leader_epoch: the leader epoch of the last batch that was read; None where the broker gives none.
+        start: the first offset inside.
+        end: the first offset after the range.
+        topic_id: the ID of the topic to which the offsets belong.
+        leader_epoch: the leader epoch of the last batch that was read; None if the broker gives none.
     """
 
     start: int
@@ -43,7 +43,7 @@ class OffsetRange:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far the database is in a partition.
+    """The progress of the database in a partition.
 
     Attributes:
         next_offset: everything below is accounted for.
@@ -77,15 +77,15 @@ class EpochEnd:
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """Where a partition is read from.
+    """The start of reading in a partition.
 
     Attributes:
         offset: the first offset to read.
-        gap: the offsets that will not be read, or whose records are gone; None where nothing is known of any.
-        was_forgotten: whether Kafka lost the group's offset, as it does with a topic that is recreated.
-        leader_epoch: as of `Progress`, for this offset.
+        gap: the offsets that are not read, or whose records are gone; None if no gap is known.
+        was_forgotten: whether Kafka lost the group's offset, as happens when a topic is recreated.
+        leader_epoch: see `Progress`; for this offset.
         reason: why there is a gap.
-        not_followed: the group's offset, if it lies beyond `offset`; None otherwise.
+        not_followed: the group's offset, if it is larger than `offset`; None otherwise.
     """
 
     offset: int
@@ -97,7 +97,7 @@ class Start:
 
 
 def next_offset(record: Record) -> int:
-    """The offset to commit once the record is accounted for: the only place that adds one."""
+    """Return the offset to commit once the record is accounted for. No other code adds one to an offset."""
     return record.offset + 1
 
 
@@ -109,15 +109,15 @@ def find_start(
     found: EpochEnd | None = None,
     out_of_range: int | None = None,
 ) -> Start:
-    """Return where to read a partition, by all that is known of it.
+    """Choose where to read a partition, by all that is known of it.
 
     Args:
-        committed: Kafka's committed offset of the group, if there is one.
-        progress: what `ingest_progress` holds, if it does; offset 0 if it knows only another topic of the
-            same name.
+        committed: Kafka's committed offset of the group; None if there is none.
+        progress: the progress in `ingest_progress`; None if there is none, and offset 0 if the database knows
+            only another topic of the same name.
         beginning: the first offset that the log still has.
-        found: the leader's answer to the epoch of `progress`, if it gave one.
-        out_of_range: the position that the broker said it does not have, if it said so.
+        found: the leader's answer to the epoch of `progress`; None if it gave none.
+        out_of_range: the position that the broker said it does not have; None if it said no such thing.
     """
     if progress is not None and found is not None and progress.has_parted(found):
         return restart_parted(committed=committed, progress=progress, found=found, beginning=beginning)
@@ -166,21 +166,21 @@ def restart_parted(*, committed: int | None, progress: Progress, found: EpochEnd
 
 
 def restart_out_of_range(*, position: int, progress: int | None, beginning: int) -> Start:
-    """Return where to go on if the broker says that it does not have `position`.
+    """Choose where to continue when the broker does not have `position`.
 
-    Below the beginning, retention ran ahead: a gap. Otherwise the position lies beyond the log's end, so this
-    is not the log we knew (a recreated topic, a truncated log): it is read from its beginning. If the
-    database went back meanwhile, the gap begins where the database is by now.
+    If `position` is below the beginning, retention has removed records: a gap. Otherwise it is beyond the end
+    of the log, so the log is not the one we knew (a recreated topic, a truncated log) and is read from its
+    beginning. If the database was restored to an earlier state meanwhile, the gap begins at its progress.
 
     Args:
-        position: where the worker was.
-        progress: the next offset that `ingest_progress` holds, if it does.
-        beginning: as for `find_start`.
+        position: the offset that the broker refused.
+        progress: the next offset in `ingest_progress`; None if there is none.
+        beginning: the first offset that the log still has.
     """
     return Start(beginning, _gap_before(beginning, position, progress))
 
 
 def _gap_before(beginning: int, *offsets: int | None) -> OffsetRange | None:
-    """Return what lies between the smallest offset that is known and the log's beginning."""
+    """Return the offsets between the smallest known offset and the log's beginning; None without a gap."""
     known = [offset for offset in offsets if offset is not None]
     return OffsetRange(min(known), beginning) if known and min(known) < beginning else None

@@ -1,10 +1,9 @@
-"""The closed table of metrics: name, type, unit, meaning, labels."""
+"""The closed table of metrics: name, type, meaning, labels, buckets."""
 
 import platform
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import version
-from pathlib import Path
 from typing import Final, Literal
 
 import prometheus_client
@@ -15,10 +14,10 @@ METRICS_CONTENT_TYPE: Final = prometheus_client.exposition.CONTENT_TYPE_PLAIN_0_
 
 
 COMPONENTS: Final = ("kafka", "commit", "postgresql", "breaker", "assignment", "process")
-"""What can keep the worker from being ready."""
+"""The components that can keep the worker from being ready."""
 
 
-_WAITED_OUT: Final = ("weather", "setup", "unknown")
+_WAITED_OUT: Final = ("transient", "configuration", "unknown")
 
 
 _SECONDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
@@ -37,7 +36,7 @@ class Metric:
     Attributes:
         name: in full, as a scraper sees it (of a histogram: without `_bucket`, `_sum` and `_count`).
         kind: its type.
-        help: one sentence, for the scraper and the README.
+        help: its meaning, for the scraper and docs/reference/metrics.md.
         labels: label → its values, where they are a closed set; these are exposed from the start.
         buckets: upper bounds, of a histogram.
     """
@@ -55,7 +54,7 @@ _BY_PARTITION: Final[Mapping[str, tuple[str, ...]]] = {"topic": (), "partition":
 RECORDS = Metric(
     "pattern_metrics_records_total",
     "counter",
-    "Records that were read and written, by what became of them; the sum is the records read.",
+    "Records that were read and written, by outcome. The sum of the outcomes is the number of records read.",
     {"outcome": ("applied", "superseded", "dead_letter")},
 )
 
@@ -63,7 +62,7 @@ RECORDS = Metric(
 DEAD_LETTERS = Metric(
     "pattern_metrics_dead_letters_total",
     "counter",
-    "Records that were set aside, by reason.",
+    "Records that were moved to the dead letters, by reason.",
     {"reason": tuple(RejectReason)},
 )
 
@@ -71,15 +70,15 @@ DEAD_LETTERS = Metric(
 OLDEST_DEAD_LETTER = Metric(
     "pattern_metrics_oldest_open_dead_letter_seconds",
     "gauge",
-    "Age of the oldest dead letter that is open in the database, asked once a minute; 0 where there is none, "
-    "NaN while it is not known.",
+    "Age in seconds of the oldest open dead letter in the database, read once a minute. 0 if there is none, "
+    "NaN while it is unknown.",
 )
 
 
 LAG = Metric(
     "pattern_metrics_consumer_lag",
     "gauge",
-    "Offsets between what is written and the log's end, of each partition this worker was assigned.",
+    "Offsets between the last written record and the end of the partition, for each assigned partition.",
     _BY_PARTITION,
 )
 
@@ -87,12 +86,22 @@ LAG = Metric(
 LAG_SECONDS = Metric(
     "pattern_metrics_consumer_lag_seconds",
     "gauge",
-    "For how long the next record has been waiting since its timestamp; 0 where there is no lag.",
+    "Age in seconds of the next record to read, from its timestamp, for each assigned partition. 0 without "
+    "lag.",
     _BY_PARTITION,
 )
 
 
-BATCH_RECORDS = Metric("pattern_metrics_batch_records", "histogram", "Records in a batch.", buckets=_RECORDS)
+PARTITION_UNAVAILABLE = Metric(
+    "pattern_metrics_partition_unavailable",
+    "gauge",
+    "Whether an assigned partition cannot be read, because it has no leader or its leader does not answer; "
+    "the other partitions are read meanwhile.",
+    _BY_PARTITION,
+)
+
+
+BATCH_RECORDS = Metric("pattern_metrics_batch_records", "histogram", "Records per batch.", buckets=_RECORDS)
 
 
 DECODE_SECONDS = Metric(
@@ -103,7 +112,7 @@ DECODE_SECONDS = Metric(
 WRITE_SECONDS = Metric(
     "pattern_metrics_write_seconds",
     "histogram",
-    "Seconds of the transaction that wrote a batch, without attempts that failed before.",
+    "Seconds of the transaction that wrote a batch, without earlier attempts that failed.",
     buckets=_SECONDS,
 )
 
@@ -116,30 +125,34 @@ COMMIT_SECONDS = Metric(
 END_TO_END_SECONDS = Metric(
     "pattern_metrics_end_to_end_seconds",
     "histogram",
-    "Seconds from the timestamp of a partition's first record in a batch, its oldest, until its row was "
-    "committed; one observation a partition and batch.",
+    "Seconds from a record's timestamp until its row was committed. One observation per partition and batch: "
+    "of the first, that is the oldest, record.",
     buckets=_LONG_SECONDS,
 )
 
 
 GAPS = Metric(
-    "pattern_metrics_gaps_total", "counter", "Gaps: times that retention was faster than this worker."
+    "pattern_metrics_gaps_total",
+    "counter",
+    "Gaps: times that retention removed records before this worker read them, or that a log was cut back.",
 )
 
 
-GAP_OFFSETS = Metric("pattern_metrics_gap_offsets_total", "counter", "Offsets in those gaps.")
+GAP_OFFSETS = Metric("pattern_metrics_gap_offsets_total", "counter", "Offsets in the gaps.")
 
 
 REBALANCES = Metric(
-    "pattern_metrics_rebalances_total", "counter", "Times that the group assigned partitions anew."
+    "pattern_metrics_rebalances_total",
+    "counter",
+    "Rebalances: times that the group assigned partitions to this worker.",
 )
 
 
 RETRIES = Metric(
     "pattern_metrics_retries_total",
     "counter",
-    "Failures after which the worker tries again, by whose they are: the weather's (an outage), the set-up's "
-    "(somebody has to mend it) or unknown.",
+    "Failures after which the worker tries again, by server and class: transient (such as an outage), "
+    "configuration (an operator has to correct it) or unknown.",
     {"component": ("kafka", "postgresql"), "class": _WAITED_OUT},
 )
 
@@ -147,26 +160,26 @@ RETRIES = Metric(
 ASSIGNED = Metric(
     "pattern_metrics_assigned_partitions",
     "gauge",
-    "Partitions that the group has given this worker; 0 where there are more workers than partitions.",
+    "Partitions that the group has assigned to this worker. 0 if there are more workers than partitions.",
 )
 
 
 LAST_COMMIT = Metric(
     "pattern_metrics_last_commit_timestamp_seconds",
     "gauge",
-    "Unix time of the last commit of offsets to Kafka; before the first one, of the worker's start; of "
-    "several processes, of the one with lag that committed longest ago.",
+    "Unix time of the last commit of offsets to Kafka, or of the worker's start before the first commit. "
+    "With several processes, the earliest of the processes that have lag.",
 )
 
 
-READY = Metric("pattern_metrics_ready", "gauge", "Whether /readyz says yes.")
+READY = Metric("pattern_metrics_ready", "gauge", "1 if /readyz answers 200, else 0.")
 
 
 NOT_READY = Metric(
     "pattern_metrics_not_ready",
     "gauge",
-    "Whether this keeps the worker from being ready: kafka, commit, postgresql, breaker, assignment "
-    "or, of several, a process that is not there.",
+    "1 if this component keeps the worker from being ready, else 0. commit: offsets are not committed. "
+    "breaker: too many invalid records in a row. process: one of several processes does not run.",
     {"component": COMPONENTS},
 )
 
@@ -174,7 +187,7 @@ NOT_READY = Metric(
 BUILD_INFO = Metric(
     "pattern_metrics_build_info",
     "gauge",
-    "Always 1; the labels say what is running.",
+    "Always 1. The labels hold the version of pattern-metrics and of Python.",
     {"version": (version("pattern-metrics"),), "python": (platform.python_version(),)},
 )
 
@@ -185,6 +198,7 @@ TABLE: Final = (
     OLDEST_DEAD_LETTER,
     LAG,
     LAG_SECONDS,
+    PARTITION_UNAVAILABLE,
     BATCH_RECORDS,
     DECODE_SECONDS,
     WRITE_SECONDS,
@@ -200,31 +214,4 @@ TABLE: Final = (
     NOT_READY,
     BUILD_INFO,
 )
-"""All there are."""
-
-
-BEGIN: Final = "<!-- The table of consumer/telemetry/metric_table.py, written by `make metrics`. -->"
-
-
-END: Final = "<!-- End of the table. -->"
-
-
-def markdown() -> str:
-    """The table for a person."""
-    lines = ["| metric | type | meaning |", "|---|---|---|"]
-    for metric in TABLE:
-        labels = f"{{{','.join(metric.labels)}}}" if metric.labels else ""
-        lines.append(f"| `{metric.name}{labels}` | {metric.kind} | {metric.help} |")
-    return "\n".join(lines)
-
-
-def with_table(document: str) -> str:
-    """The document with the table of now between its two marks."""
-    before, rest = document.split(BEGIN)
-    _, after = rest.split(END)
-    return f"{before}{BEGIN}\n{markdown()}\n{END}{after}"
-
-
-if __name__ == "__main__":
-    readme = Path(__file__).resolve().parents[2] / "README.md"
-    readme.write_text(with_table(readme.read_text(encoding="utf-8")), encoding="utf-8")
+"""All metrics."""

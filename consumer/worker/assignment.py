@@ -58,6 +58,11 @@ class Assignment:
         return frozenset(one for one, place in self._places.items() if place.read_to is None)
 
     @property
+    def in_doubt(self) -> frozenset[Partition]:
+        """The partitions that were read, and of which it is not known any more where to read."""
+        return frozenset(one for one in self.missing if self._places[one].written_to is not None)
+
+    @property
     def positions(self) -> dict[Partition, int]:
         """Partition → the next offset to read, where that is known."""
         return {one: place.read_to for one, place in self._places.items() if place.read_to is not None}

@@ -11,6 +11,7 @@ import structlog
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError, NoOffsetForPartitionError, OffsetOutOfRangeError
 
+from pattern_metrics.consumer.faults.diagnosis import diagnose
 from pattern_metrics.consumer.faults.retrying import persevere
 from pattern_metrics.consumer.kafka.watch import StalledError
 from pattern_metrics.consumer.records.accounting import Accounting
@@ -18,10 +19,18 @@ from pattern_metrics.consumer.records.batch import Batch
 from pattern_metrics.consumer.records.offsets import NO_TOPIC_ID, EpochEnd, Partition, Progress
 from pattern_metrics.consumer.telemetry.tracing import OFF, BatchTrace, begin_batch
 from pattern_metrics.consumer.worker.assignment import Assignment
+from pattern_metrics.consumer.worker.availability import Availability
 from pattern_metrics.consumer.worker.commits import Commits
 from pattern_metrics.consumer.worker.equipment import Equipment
 from pattern_metrics.consumer.worker.polling import fill
-from pattern_metrics.consumer.worker.progress import Written, ask_broker, has_lost, read_progress, settle
+from pattern_metrics.consumer.worker.progress import (
+    Known,
+    Written,
+    ask_broker,
+    has_lost,
+    read_progress,
+    settle,
+)
 from pattern_metrics.consumer.worker.writers import Writers
 
 logger = structlog.get_logger()
@@ -36,11 +45,18 @@ class Epochs(Protocol):
     def taken(self, partition: TopicPartition, /) -> Mapping[int, int]:
         """Return what was read of a partition since the last call: leader epoch → the position behind it."""
 
-    async def ends(self, epochs: Mapping[TopicPartition, int], /) -> Mapping[TopicPartition, EpochEnd]:
-        """Ask the leader of each partition for the end of a leader epoch.
+    async def ends(
+        self, epochs: Mapping[TopicPartition, int], seconds: float, /
+    ) -> tuple[Mapping[TopicPartition, EpochEnd], Mapping[TopicPartition, Exception]]:
+        """Ask the leader of each partition for the end of a leader epoch, for at most so many seconds.
+
+        Returns:
+            Partition → the answer, if its broker knows the request; and partition → why its leader did not
+            answer.
 
         Raises:
-            KafkaError: a partition has no leader, or its leader refused.
+            KafkaError: of a kind that does not pass by itself.
+            OSError: likewise.
         """
 
 
@@ -64,6 +80,7 @@ class Pipeline:
 
     Attributes:
         assignment: what the group has assigned. Each rebalance replaces it.
+        availability: which of it cannot be read.
         accounting: what became of the records that are written.
         in_flight: the number of batches that are polled and not yet landed.
         settled: set while that is 0.
@@ -82,6 +99,7 @@ class Pipeline:
         self._topic_ids = topic_ids
         self._epochs = epochs
         self._verified_at = equipment.clock.monotonic()
+        self.availability = Availability(consumer, equipment)
         self._commits = Commits(consumer, equipment)
         self._writers = Writers(equipment)
 
@@ -90,10 +108,12 @@ class Pipeline:
     def assign(self, partitions: Iterable[TopicPartition]) -> None:
         """Begin a new assignment. `position` finds out where to read its partitions."""
         self.assignment = Assignment(partitions)
+        self.availability.assign(self.assignment.partitions)
 
     def revoke(self) -> None:
         """Drop the assignment, with all that was read and not yet committed under it."""
         self.assignment = Assignment()
+        self.availability.assign(())
         self._commits.forget()
 
     def go_back(self) -> None:
@@ -101,6 +121,13 @@ class Pipeline:
         logger.warning("database_went_back", hint="reading again from where the database is")
         self.assignment.lost()
         self._commits.forget()
+
+    @property
+    def is_reading(self) -> bool:
+        """Whether it is known where to read, at least of each partition that is available."""
+        missing = self.assignment.missing
+        is_one_read = bool(self.assignment.positions)
+        return not missing or (is_one_read and missing <= self.availability.unavailable)
 
     # The steps
 
@@ -118,34 +145,41 @@ class Pipeline:
             OSError: no broker is reachable.
         """
         assignment, equipment = self.assignment, self._equipment
-        if not assignment.missing:
+        is_reading = bool(assignment.positions)
+        wanted = self.availability.askable(assignment.missing, delays_others=is_reading)
+        if not wanted:
             return False
-        store, group = equipment.stores[0], equipment.settings.kafka_group_id
-        try:
-            async with asyncio.timeout(equipment.timing.answer):
-                known = await ask_broker(self._consumer, self._topic_ids, assignment.missing)
-        except TimeoutError:
-            raise StalledError("the broker does not return the group's offsets") from None
-        read = partial(read_progress, store, group, known.topic_ids)
-        progress = await persevere("postgresql", read, equipment.health)
-        progress = {one: progress[one] for one in known.beginnings if one in progress}
-        try:
-            async with asyncio.timeout(equipment.timing.answer):
-                ends = await self._ends(progress)
-        except TimeoutError:
-            raise StalledError("the broker does not return the ends of the leader epochs") from None
-        choose = partial(
-            settle, store, group, known, Written(progress, ends), assignment.positions_out_of_range
-        )
+        known, written = await self._find_out(wanted)
+        group, lost = equipment.settings.kafka_group_id, assignment.positions_out_of_range
+        choose = partial(settle, equipment.stores[0], group, known, written, lost)
         starts = await persevere("postgresql", choose, equipment.health)
         if assignment is not self.assignment:
             return False
+        unavailable = {**known.unavailable, **written.unavailable}
+        answered = known.beginnings.keys() - unavailable
+        self.availability.observe(answered, unavailable)
+        if not (answered or is_reading):
+            [error, *_] = unavailable.values()
+            equipment.health.report("kafka", error, diagnose(error))
         assignment.start(starts, known.topic_ids)
         for partition, start in starts.items():
             self._consumer.seek(partition, start.offset)
             self._epochs.taken(partition)  # of the position before
         equipment.metrics.reading_started(starts)
         return bool(starts)
+
+    async def _find_out(self, wanted: Iterable[TopicPartition]) -> tuple[Known, Written]:
+        equipment = self._equipment
+        try:
+            async with asyncio.timeout(equipment.timing.answer):
+                known = await ask_broker(self._consumer, self._topic_ids, wanted, equipment.timing.leader)
+        except TimeoutError:
+            raise StalledError("the broker does not return the group's offsets") from None
+        group = equipment.settings.kafka_group_id
+        read = partial(read_progress, equipment.stores[0], group, known.topic_ids)
+        progress = await persevere("postgresql", read, equipment.health)
+        progress = {one: progress[one] for one in known.beginnings if one in progress}
+        return known, Written(progress, *await self._ends(progress))
 
     async def poll(self) -> Flight | None:
         """Take and decode what is there; None where nothing is, or a rebalance came in between.
@@ -239,9 +273,8 @@ class Pipeline:
         assignment = self.assignment
         read = assignment.epochs_read
         try:
-            async with asyncio.timeout(self._equipment.timing.silence):
-                ends = await self._ends(read)
-        except (KafkaError, OSError, TimeoutError):
+            ends, _ = await self._ends(read)
+        except (KafkaError, OSError):
             return
         assignment.unsettle(one for one, end in ends.items() if read[one].has_parted(end))
 
@@ -262,20 +295,23 @@ class Pipeline:
         """Return whether the leaders have all that was read under earlier leader epochs."""
         try:
             for partition, read in left:
-                ends = await self._ends({partition: read})
-                if any(read.has_parted(end) for end in ends.values()):
+                ends, unavailable = await self._ends({partition: read})
+                if unavailable or any(read.has_parted(end) for end in ends.values()):
                     return False
-        except (KafkaError, OSError, TimeoutError):
+        except (KafkaError, OSError):
             return False  # who asks next reports it
         return True
 
-    async def _ends(self, read: Mapping[Partition, Progress]) -> Mapping[TopicPartition, EpochEnd]:
+    async def _ends(
+        self, read: Mapping[Partition, Progress]
+    ) -> tuple[Mapping[TopicPartition, EpochEnd], Mapping[TopicPartition, Exception]]:
+        """Ask for the end of each epoch; return the answers, and why a partition has none."""
         epochs = {
             TopicPartition(*partition): progress.leader_epoch
             for partition, progress in read.items()
             if progress.leader_epoch is not None
         }
-        return await self._epochs.ends(epochs) if epochs else {}
+        return await self._epochs.ends(epochs, self._equipment.timing.leader)
 
     def _landed(self, assignment: Assignment, batch: Batch, accounting: Accounting) -> None:
         self.accounting += accounting

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Final
 from uuid import UUID
@@ -12,6 +12,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from pattern_metrics.consumer.faults.diagnosis import diagnose
 from pattern_metrics.consumer.faults.retrying import persevere
+from pattern_metrics.consumer.kafka.leaders import ask_leaders
 from pattern_metrics.consumer.postgres.store import Store
 from pattern_metrics.consumer.records.offsets import (
     EpochEnd,
@@ -34,11 +35,13 @@ class Known:
         topic_ids: topic → its ID.
         beginnings: partition → the first offset that the log still has.
         committed: partition → the group's offset, if there is one.
+        unavailable: partition → why nothing else is known of it.
     """
 
     topic_ids: Mapping[str, UUID]
     beginnings: Mapping[TopicPartition, int]
     committed: Mapping[TopicPartition, int | None]
+    unavailable: Mapping[TopicPartition, Exception] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,18 +51,23 @@ class Written:
     Attributes:
         progress: partition → how far the database was when the leaders were asked.
         ends: partition → the leader's answer to the leader epoch of `progress`, if it gave one.
+        unavailable: partition → why its leader did not answer.
     """
 
     progress: Mapping[Partition, Progress]
     ends: Mapping[TopicPartition, EpochEnd]
+    unavailable: Mapping[TopicPartition, Exception] = field(default_factory=dict)
 
 
 async def ask_broker(
     consumer: AIOKafkaConsumer,
     topic_ids: Callable[[], Awaitable[Mapping[str, UUID]]],
     partitions: Iterable[TopicPartition],
+    seconds: float,
 ) -> Known:
     """Ask where the logs of these partitions begin, and for the group's offsets.
+
+    Each leader is asked for at most so many seconds.
 
     Raises:
         KafkaError: as `kafka.broker.topic_id`.
@@ -67,9 +75,9 @@ async def ask_broker(
     """
     # The IDs first: a topic that is recreated right now is noticed later to be another one.
     identities = await topic_ids()
-    beginnings = await consumer.beginning_offsets(list(partitions))
+    beginnings, unavailable = await ask_leaders(consumer, consumer.beginning_offsets, partitions, seconds)
     committed = {partition: await consumer.committed(partition) for partition in beginnings}
-    return Known(identities, beginnings, committed)
+    return Known(identities, beginnings, committed, unavailable)
 
 
 async def read_progress(store: Store, group: str, topic_ids: Mapping[str, UUID]) -> dict[Partition, Progress]:
@@ -118,7 +126,9 @@ async def settle(
                     out_of_range.get(partition),
                 )
                 for partition in known.beginnings
-                if partition[0] == topic and progress.get(partition) == written.progress.get(partition)
+                if partition[0] == topic
+                and partition not in written.unavailable
+                and progress.get(partition) == written.progress.get(partition)
             ]
             await transaction.begin_at(group, {case.partition: case.start for case in chosen}, topic_id)
             cases += chosen
@@ -153,30 +163,46 @@ class _Case:
 
     def log(self) -> None:
         """Log where it is read from, and why, if that is not simply where reading was."""
-        topic, partition = self.partition
-        log = logger.bind(topic=topic, partition=partition)
+        (topic, partition), start, gap = self.partition, self.start, self.start.gap
         has_parted = self.progress and self.end and self.progress.has_parted(self.end)
         if has_parted:
-            log.warning("log_parted", **self._gap, hint=_PARTED)
-        elif self._gap:
-            log.warning("gap", **self._gap, hint=_GAP)
+            logger.warning(
+                "log_parted",
+                topic=topic,
+                partition=partition,
+                first_offset=gap and gap.start,
+                last_offset=gap and gap.last,
+                hint=_PARTED,
+            )
+        elif gap:
+            logger.warning(
+                "gap",
+                topic=topic,
+                partition=partition,
+                first_offset=gap.start,
+                last_offset=gap.last,
+                hint=_GAP,
+            )
         elif self.out_of_range is not None:
-            log.warning("position_beyond_the_log", position=self.out_of_range, hint=_BEYOND)
-        elif self.start.was_forgotten:
-            log.warning("group_offset_forgotten", hint=_FORGOTTEN)
-        if self.start.not_followed is not None and not has_parted:
-            log.warning(
+            logger.warning(
+                "position_beyond_the_log",
+                topic=topic,
+                partition=partition,
+                position=self.out_of_range,
+                hint=_BEYOND,
+            )
+        elif start.was_forgotten:
+            logger.warning("group_offset_forgotten", topic=topic, partition=partition, hint=_FORGOTTEN)
+        if start.not_followed is not None and not has_parted:
+            logger.warning(
                 "group_offset_not_followed",
-                group_offset=self.start.not_followed,
+                topic=topic,
+                partition=partition,
+                group_offset=start.not_followed,
                 written_to=self.progress.next_offset if self.progress else None,
                 hint=_NOT_FOLLOWED,
             )
-        log.info("reading_from", offset=self.start.offset)
-
-    @property
-    def _gap(self) -> dict[str, int]:
-        gap = self.start.gap
-        return {"first_offset": gap.start, "last_offset": gap.last} if gap else {}
+        logger.info("reading_from", topic=topic, partition=partition, offset=start.offset)
 
 
 _NEW: Final = (
@@ -185,13 +211,13 @@ _NEW: Final = (
 )
 _PARTED: Final = (
     "the log was cut back (an unclean election, a restored volume) and is no longer the log that was read; "
-    "reading on from where the two part; what is gone is in table ingest_gaps"
+    "reading on from where the two part; what is gone is in the table ingest_gaps"
 )
-_GAP: Final = "retention removed these records before they were read; see table ingest_gaps"
-_BEYOND: Final = "the topic is not the one we knew; reading it from its beginning"
+_GAP: Final = "retention removed these records before they were read; see the table ingest_gaps"
+_BEYOND: Final = "the topic was recreated or truncated; reading it from its beginning"
 _FORGOTTEN: Final = (
-    "the topic was recreated, the offset has expired, or no worker has committed any yet; reading it from "
-    "its beginning"
+    "the topic was recreated, the offset has expired, or no worker has committed an offset yet; reading the "
+    "topic from its beginning"
 )
 _NOT_FOLLOWED: Final = (
     "the group's offset is ahead of the database: somebody moved the offset, or the database was restored; "

@@ -15,6 +15,7 @@ from pattern_metrics.consumer.kafka.watch import StalledError, Watch
 from pattern_metrics.consumer.postgres.store import ProgressLostError
 from pattern_metrics.consumer.records.accounting import Accounting
 from pattern_metrics.consumer.stopping import cancel, end_within
+from pattern_metrics.consumer.worker.batch_log import BatchLog
 from pattern_metrics.consumer.worker.equipment import Equipment
 from pattern_metrics.consumer.worker.observer import Observer
 from pattern_metrics.consumer.worker.pipeline import Flight, Pipeline
@@ -49,7 +50,9 @@ class Session(ConsumerRebalanceListener):
         self._watch = Watch(
             equipment.settings, self._consumer, equipment.health, equipment.timing, equipment.clock
         )
-        self._observer = Observer(self._consumer, equipment, lambda: self._pipeline.assignment.written_to)
+        written = lambda: self._pipeline.assignment.written_to  # noqa: E731
+        self._observer = Observer(self._consumer, equipment, written, self._pipeline.availability)
+        self._batch_log = BatchLog(self._lag, equipment.timing, equipment.clock)
 
     @property
     def accounting(self) -> Accounting:
@@ -93,11 +96,15 @@ class Session(ConsumerRebalanceListener):
             for task in (*observing, self._writing, self._committing):
                 if task is not None:
                     await cancel(task)
+            self._batch_log.flush()
             failure = await end_within(self._timing.leave, self._consumer.stop())
             if failure is not None:
                 logger.warning("leave_failed", error=failure)
             await self._pipeline.close()
         return reached_end
+
+    def _lag(self) -> int:
+        return self._watch.lag(self._pipeline.assignment.written_to)
 
     async def _answered(self, call: Coroutine[Any, Any, T], complaint: str) -> T | None:
         """Await a call of the client; None where a stop came first.
@@ -151,17 +158,18 @@ class Session(ConsumerRebalanceListener):
             "the producer, then restart the worker; see table dead_letters"
         )
         while not self._stop.is_requested:
-            self._equipment.health.fail("breaker", "BreakerOpen", hint)
+            self._equipment.health.fail("breaker", "BreakerOpen", hint, lag=self._lag())
+            await self._position()  # after a rebalance: the lag of a partition is known from where it is read
             await self._stop.interrupt(asyncio.sleep(1))
 
     async def _position(self) -> None:
-        if self._pipeline.assignment.missing:
+        if self._pipeline.assignment.in_doubt:
             await self._finish_writing()  # what is in flight is no gap, unless the database went back
         await self._answered(self._assigned.wait(), "the group did not assign any partitions")
         is_there = all(map(self._consumer.partitions_for_topic, self._settings.kafka_topics))
-        self._equipment.health.is_assigned = is_there and not self._pipeline.assignment.missing
+        self._equipment.health.is_assigned = is_there and self._pipeline.is_reading
         if not self._stop.is_requested and await self._stop.interrupt(self._pipeline.position()):
-            self._equipment.health.is_assigned = True
+            self._equipment.health.is_assigned = self._pipeline.is_reading
             self._observer.observe_lag()
             self._watch.touch()
 
@@ -184,7 +192,7 @@ class Session(ConsumerRebalanceListener):
                 accounting = await self._pipeline.write(flight)
                 self._watch.touch()
                 self._observer.observe_lag()
-                write_ms = round((clock.monotonic() - began_at) * 1000, 1)
+                write_ms = (clock.monotonic() - began_at) * 1000
                 await self._finish_committing()
         except BaseException:
             self._pipeline.land()
@@ -199,13 +207,8 @@ class Session(ConsumerRebalanceListener):
                 await self._pipeline.commit(flight.trace)
         finally:
             self._pipeline.land()
-        logger.info(
-            "batch_written",
-            **accounting.as_dict(),
-            lag=self._watch.lag(self._pipeline.assignment.positions),
-            write_ms=write_ms,
-            commit_ms=round((clock.monotonic() - began_at) * 1000, 1),
-        )
+        commit_ms = (clock.monotonic() - began_at) * 1000
+        self._batch_log.add(accounting, write_ms=write_ms, commit_ms=commit_ms)
 
     async def _finish_writing(self) -> bool:
         """Wait for the batch that is being written; False where it, and all that was read since, is void."""
@@ -241,7 +244,7 @@ class Session(ConsumerRebalanceListener):
                 async with asyncio.timeout(self._timing.revoke):
                     await self._pipeline.settled.wait()
             except TimeoutError:
-                logger.warning("revoked_with_a_batch_in_hand", hint="its records will be read again")
+                logger.warning("revoked_with_a_batch_in_flight", hint="its records will be read again")
         self._assigned.clear()
         self._pipeline.revoke()
         self._equipment.health.is_assigned = False

@@ -1,7 +1,6 @@
 """The long-running worker: one session after another, until it is stopped or caught up."""
 
 import asyncio
-import random
 from collections.abc import Sequence
 from functools import partial
 from typing import Final
@@ -11,7 +10,7 @@ from aiokafka.errors import KafkaError
 
 from pattern_metrics.consumer.faults.diagnosis import Fault, diagnose, said_by
 from pattern_metrics.consumer.faults.health import Health
-from pattern_metrics.consumer.faults.retrying import WEATHER_AND_SETUP, persevere
+from pattern_metrics.consumer.faults.retrying import RECOVERABLE, backoff_seconds, persevere
 from pattern_metrics.consumer.kafka.broker import require_rights, require_topic
 from pattern_metrics.consumer.kafka.watch import StalledError
 from pattern_metrics.consumer.postgres.store import Store, require_all
@@ -75,7 +74,7 @@ class Worker:
         try:
             await self._run_sessions(stores, until_caught_up=until_caught_up)
         except GraceExpiredError:
-            logger.warning("stopped_with_a_batch_in_hand", hint="its records will be read again")
+            logger.warning("stopped_with_a_batch_in_flight", hint="its records will be read again")
         finally:
             for store in stores:
                 await store.close()
@@ -96,7 +95,7 @@ class Worker:
                     failures = rebuilds = 0
                 failures += 1
                 rebuilds += self._judge(error, rebuilds)
-                seconds = min(self._timing.backoff, 2**failures) * random.uniform(0.5, 1)  # noqa: S311 - jitter
+                seconds = backoff_seconds(failures, self._timing.backoff)
                 await self._stop.interrupt(asyncio.sleep(seconds))
             else:
                 return
@@ -136,7 +135,7 @@ class Worker:
                 await require_rights(topic)
             except KafkaError as error:
                 failures.append(error)
-                if diagnose(error).fault is not Fault.SETUP:
+                if diagnose(error).fault is not Fault.CONFIGURATION:
                     break
         if failures:
             for other in failures[1:]:
@@ -154,7 +153,7 @@ class Worker:
             Exception: the error, where to build the client anew has not helped so far.
         """
         diagnosis = diagnose(error)
-        if diagnosis.fault in WEATHER_AND_SETUP:
+        if diagnosis.fault in RECOVERABLE:
             self.health.report("kafka", error, diagnosis)
             return 0
         if rebuilds == REBUILDS_MAX:

@@ -1,4 +1,4 @@
--- Down from 013: changes nothing. Which lineage table there was is not known any more, and the patterns scored
+-- Down from 013: changes nothing. The lineage table that the key referred to is no longer known, and patterns scored
 -- since then may have no lineage.
 
 DO $$

@@ -1,7 +1,9 @@
 -- 013: drops the foreign key from pattern_id to the lineage table, so that every pattern can be scored,
 -- also one that has no lineage.
 -- Apply by hand: psql -v ON_ERROR_STOP=1 -f 013_drop_pattern_lineage_foreign_key.sql
--- Safe to repeat; changes nothing where there is no such key. Databases name it differently, hence the search.
+-- Safe to repeat: it changes nothing if there is no such key. The key's name differs between databases, so it
+-- is searched for.
+\ir ../patiently.sql
 
 DO $$
 DECLARE
@@ -16,8 +18,11 @@ BEGIN
             AND found.contype = 'f'
             AND present.attname = 'pattern_id'
     LOOP
-        EXECUTE format('ALTER TABLE pattern_quality_metrics DROP CONSTRAINT %I', foreign_key.name);
+        CALL pattern_metrics_patiently(
+            format('ALTER TABLE pattern_quality_metrics DROP CONSTRAINT %I', foreign_key.name));
         RAISE NOTICE 'dropped the foreign key % to %', foreign_key.name, foreign_key.referenced_table;
     END LOOP;
 END
 $$;
+
+DROP PROCEDURE pattern_metrics_patiently(text);

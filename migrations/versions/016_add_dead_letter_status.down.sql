@@ -1,4 +1,4 @@
--- Down from 016: forgets what became of the dead letters. The letters stay, and all count as open again.
+-- Down from 016: deletes the status of the dead letters. The letters stay, and all count as open again.
 
 ALTER TABLE IF EXISTS dead_letters
     DROP COLUMN IF EXISTS status,

@@ -1,4 +1,5 @@
--- Down from 018: takes the view and the rights away. The roles stay: other databases of the server may use them.
+-- Down from 018: drops the view and revokes the rights. The roles stay, as other databases of the server may
+-- use them.
 
 DROP VIEW IF EXISTS pattern_quality_current;
 

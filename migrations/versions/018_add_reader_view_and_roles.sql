@@ -1,10 +1,9 @@
--- 018: a view for those who only read. The roles and their rights, which came with it, are granted by
--- ../grant_rights.sql.
+-- 018: a view for clients that only read. ../grant_rights.sql grants the roles and rights that came with it.
 -- Apply by hand, after 017: psql -v ON_ERROR_STOP=1 -f 018_add_reader_view_and_roles.sql
--- Safe to repeat: it changes nothing where its work is done.
+-- Safe to repeat: it changes nothing if its work is done.
 
--- The bands and the dimensions of the scorer that comes with this. A dimension that is no number from 0 to 1 is
--- null: what others wrote into metadata must not break the view.
+-- The view shows the bands and the dimensions of our scorer. A dimension that is not a number from 0 to 1 is
+-- null, because metadata written by others must not break the view.
 DO $create$
 BEGIN
     IF to_regclass('pattern_quality_current') IS NULL THEN -- a later revision changes it

@@ -1,3 +1,3 @@
--- Down from 019: forgets in which topic the progress was made.
+-- Down from 019: deletes the topic id of the progress.
 
 ALTER TABLE IF EXISTS ingest_progress DROP COLUMN IF EXISTS topic_id;

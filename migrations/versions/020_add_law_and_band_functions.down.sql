@@ -1,4 +1,4 @@
--- Down from 020: takes the functions away. The view names the bands itself again, as of 018.
+-- Down from 020: drops the functions. The view holds the bands itself again, as in 018.
 
 CREATE OR REPLACE VIEW pattern_quality_current AS
 SELECT

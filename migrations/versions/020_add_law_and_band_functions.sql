@@ -1,11 +1,13 @@
 -- 020: the order of two events of a pattern, and the band of a score, each as one function.
 -- Apply by hand, after 019: psql -v ON_ERROR_STOP=1 -f 020_add_law_and_band_functions.sql
--- Safe to repeat: it changes nothing where its work is done. A worker of an earlier release goes on, and this
--- release's worker needs it.
+-- Safe to repeat: it changes nothing if its work is done. A worker of an earlier release still runs; this release's
+-- worker needs it.
+\ir ../patiently.sql
 
--- The planner replaces a call by the function's expression, so that a call costs nothing at run time. It does so
--- for a single expression in SQL that is neither STRICT nor SECURITY DEFINER and has no SET. PostgreSQL parses an
--- expression after RETURN here and not at each call: no search_path of a caller changes the operators in it.
+-- The planner replaces a call by the function's expression, so that a call costs nothing at run time. It does
+-- so for a single SQL expression that is neither STRICT nor SECURITY DEFINER and has no SET. PostgreSQL
+-- parses the expression after RETURN now and not at each call, so a caller's search_path cannot change its
+-- operators.
 
 CREATE OR REPLACE FUNCTION pattern_metrics_supersedes(
     new_time timestamptz, new_event uuid, old_time timestamptz, old_event uuid
@@ -29,12 +31,13 @@ END;
 COMMENT ON FUNCTION pattern_quality_band(double precision) IS
     'The band of a score from 0 to 1: excellent, good, fair or poor, as the scorer names it.';
 
--- A view calls a function with the rights of the reader. Readers that could read the view can read it still, also
--- where the default right of everybody was taken away (ALTER DEFAULT PRIVILEGES).
+-- A view calls functions with the rights of the reader. Roles that could read the view can still read it,
+-- even if the default right of PUBLIC was revoked (ALTER DEFAULT PRIVILEGES).
 GRANT EXECUTE ON FUNCTION
     pattern_metrics_supersedes(timestamptz, uuid, timestamptz, uuid), pattern_quality_band(double precision)
     TO PUBLIC;
 
+CALL pattern_metrics_patiently($view$
 CREATE OR REPLACE VIEW pattern_quality_current AS
 SELECT
     pattern_id,
@@ -57,4 +60,7 @@ SELECT
     metadata,
     event_id,
     updated_at
-FROM pattern_quality_metrics;
+FROM pattern_quality_metrics
+$view$);
+
+DROP PROCEDURE pattern_metrics_patiently(text);

@@ -1,4 +1,4 @@
--- Down from 021: the history has no replica identity any more, as before.
+-- Down from 021: removes the replica identity of the history.
 
 DO $$
 BEGIN

@@ -1,8 +1,10 @@
--- 021: each table has a primary key or a replica identity, so that it may be part of a publication (of all tables, for
--- one). Without it PostgreSQL refuses to update a published table, with SQLSTATE 55000.
+-- 021: gives each table a primary key or a replica identity, so that it can be part of a publication (for example of
+-- all tables). Without it PostgreSQL refuses to update a published table, with SQLSTATE 55000.
 -- Apply by hand, after 020: psql -v ON_ERROR_STOP=1 -f 021_add_replica_identity.sql
--- Safe to repeat: it changes nothing where its work is done. It changes the catalog alone, so that readers wait no longer
--- than the lock takes, whatever the number of rows.
+-- Safe to repeat: it changes nothing if its work is done. It changes only the catalog, so readers wait only for the
+-- lock, whatever the number of rows.
+\ir ../patiently.sql
+
 DO $$
 DECLARE
     relation regclass;
@@ -21,7 +23,7 @@ BEGIN
                 WHERE indrelid = published.oid AND indisvalid AND indimmediate
                     AND CASE published.relreplident WHEN 'd' THEN indisprimary WHEN 'i' THEN indisreplident ELSE false END)
     LOOP
-        -- The smallest key of columns that are never null; where there is none, the whole row.
+        -- Take the smallest key whose columns are never null; without one, the whole row.
         SELECT relname INTO identity_index
         FROM pg_index JOIN pg_class ON pg_class.oid = indexrelid
         WHERE indrelid = relation AND indisunique AND indisvalid AND indimmediate
@@ -32,10 +34,13 @@ BEGIN
         ORDER BY indnkeyatts, indexrelid
         LIMIT 1;
         IF identity_index IS NULL THEN
-            EXECUTE format('ALTER TABLE %s REPLICA IDENTITY FULL', relation);
+            CALL pattern_metrics_patiently(format('ALTER TABLE %s REPLICA IDENTITY FULL', relation));
         ELSE
-            EXECUTE format('ALTER TABLE %s REPLICA IDENTITY USING INDEX %I', relation, identity_index);
+            CALL pattern_metrics_patiently(
+                format('ALTER TABLE %s REPLICA IDENTITY USING INDEX %I', relation, identity_index));
         END IF;
     END LOOP;
 END
 $$;
+
+DROP PROCEDURE pattern_metrics_patiently(text);

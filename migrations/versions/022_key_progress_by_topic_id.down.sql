@@ -1,5 +1,5 @@
--- Down from 022: one topic of a name, as before: the topic whose progress was written last. A worker reads another one
--- from its beginning. Of two gaps that begin at one offset the longer one stays.
+-- Down from 022: keeps, of several topics of one name, the progress that was written last. A worker reads another topic
+-- from its beginning. Of two gaps that begin at one offset it keeps the longer gap.
 
 DELETE FROM ingest_progress AS progress
 USING ingest_progress AS other
@@ -26,5 +26,5 @@ ALTER TABLE ingest_gaps
     ADD PRIMARY KEY (consumer_group, topic, partition, first_offset);
 
 COMMENT ON COLUMN ingest_progress.topic_id IS
-    'The ID that Kafka gave the topic (KIP-516), null where it is not known: a topic made anew has another one.';
+    'The ID that Kafka gave the topic (KIP-516), null where it is not known: a topic that is recreated has another ID.';
 COMMENT ON TABLE ingest_gaps IS 'Offsets that retention removed from the topic before they were read.';

@@ -1,1 +1,1 @@
-"""One file a revision, and its SQL beside it."""
+"""One Python file per revision, and its SQL files beside it."""

@@ -1,4 +1,4 @@
-"""What the statements of a body hold, counted in one walk over its syntax tree; no judgement."""
+"""Counts in a function's or class's body, made in one walk over its syntax tree. Nothing is judged here."""
 
 import ast
 from collections import Counter
@@ -8,14 +8,14 @@ from enum import Enum, auto
 from typing import Final
 
 LONG_BODY_STATEMENTS: Final = 50
-"""Each so many statements are a fault, as for pylint's too-many-statements."""
+"""Each full 50 statements are one fault, as for pylint's too-many-statements."""
 
 MANY_BRANCHES: Final = 15
-"""Each so many branches are a fault; pylint's too-many-branches begins above 12."""
+"""Each full 15 branches are one fault; pylint's too-many-branches begins above 12."""
 
 
 class BodyFault(Enum):
-    """What PEP 8 and common sense forbid; `scoring_rules.PENALTIES` says how grave each is."""
+    """Faults by PEP 8 and common sense. `scoring.rules.PENALTIES` gives the weight of each."""
 
     NAME = auto()
     PARAMETER_NAME = auto()
@@ -38,17 +38,17 @@ class Body:
     `returns`, `bare_returns`, `yields` and `exceptions` leave out the functions defined inside.
 
     Attributes:
-        operations: expressions that do something: not a docstring, an `...`, a `return None` or the raising
-            of NotImplementedError. Without any the body is a stub, however it is wrapped.
-        statements: all but docstrings, which no rule may hold against it.
+        operations: expressions that do something. A docstring, an `...`, a `return None` or the raising of
+            NotImplementedError does not count. A body with no operations is a stub, however it is wrapped.
+        statements: all except docstrings: documentation never lowers a score.
         branches: decisions, as McCabe counts them, less one.
-        depth: levels of indentation below the body; `elif` is no level of its own.
+        depth: levels of indentation below the body; `elif` adds no level.
         returns: returns of something other than None.
         bare_returns: returns without a value.
         falls_through: whether the last statement can be left other than by `return` or `raise`.
         not_implemented: raises of NotImplementedError.
-        exceptions: names of what else is raised.
-        faults: how often each was met.
+        exceptions: names of the other exceptions that are raised.
+        faults: the count of each fault.
     """
 
     operations: int = 0
@@ -65,17 +65,17 @@ class Body:
 
     @property
     def gives_a_value(self) -> bool:
-        """Whether it returns or yields something."""
+        """True if the body returns or yields a value."""
         return self.returns > 0 or self.yields > 0
 
     @property
     def gives_mixed(self) -> bool:
-        """Whether it returns something on one path and silently nothing on another."""
+        """True if the body returns a value on one path and nothing on another."""
         return self.returns > 0 and self.yields == 0 and (self.bare_returns > 0 or self.falls_through)
 
 
 def read_body(statements: Sequence[ast.stmt]) -> Body:
-    """Count what the statements hold, without recursion: an `elif` chain may be thousands deep."""
+    """Count what the statements hold. No recursion, because an `elif` chain may be thousands deep."""
     body = Body(falls_through=_falls_through(statements))
     pending: list[tuple[ast.AST, int, bool]] = [(child, 0, True) for child in statements]
     while pending:
@@ -100,7 +100,7 @@ def read_body(statements: Sequence[ast.stmt]) -> Body:
 
 
 def last_name(node: ast.AST | None) -> str:
-    """The name a decorator, an exception or a callee goes by: `c` of `a.b.c(x)`; empty where it has none."""
+    """Return the last name of a decorator, exception or callee: `c` of `a.b.c(x)`; empty if there is none."""
     while isinstance(node, ast.Call):
         node = node.func
     if isinstance(node, ast.Attribute):
@@ -135,7 +135,7 @@ def _is_docstring(node: ast.stmt) -> bool:
 
 
 def _note_idle(body: Body, node: ast.stmt, *, is_own: bool) -> bool:
-    """Whether a statement does nothing; its expressions are then no operations."""
+    """Return whether a statement does nothing. Its expressions are then not counted as operations."""
     match node:
         case ast.Pass() | ast.Expr(value=ast.Constant()) | ast.Return(value=ast.Constant(value=None)):
             return True
@@ -213,9 +213,9 @@ def _falls_through(statements: Sequence[ast.stmt]) -> bool:
 
 
 def _exits(node: ast.stmt) -> list[list[ast.stmt]] | None:
-    """The blocks through which control may leave a statement; None where it simply goes on to the next one.
+    """Return the blocks through which control may leave a statement; None if it continues with the next one.
 
-    In doubt for the author: `while True` counts as without exit, although there may be a `break`.
+    Doubt favours the author: `while True` counts as without exit, although there may be a `break`.
     """
     match node:
         case ast.Return() | ast.Raise() | ast.While(test=ast.Constant(value=True | 1)):

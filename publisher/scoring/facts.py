@@ -1,4 +1,4 @@
-"""What the rules need to know of a function or a class, read from syntax tree and source; no judgement."""
+"""Facts about functions and classes, read from syntax tree and source. Nothing is judged here."""
 
 import ast
 import builtins
@@ -12,7 +12,7 @@ from typing import Final, NamedTuple
 from pattern_metrics.publisher.scoring.body import Body, BodyFault, last_name, read_body
 
 LINE_CHARACTERS_MAX: Final = 100
-"""Longest line that is no fault. PEP 8 lets a team agree on up to 99 characters; we are generous by one."""
+"""Longest line that is no fault. PEP 8 lets a team agree on up to 99 characters; this allows one more."""
 
 FunctionNode = ast.FunctionDef | ast.AsyncFunctionDef
 DefinitionNode = FunctionNode | ast.ClassDef
@@ -25,7 +25,7 @@ _BUILTINS: Final = frozenset(
     for name, value in vars(builtins).items()
     if name.islower() and (isinstance(value, type) or type(value).__name__ == "builtin_function_or_method")
 )
-# Strings are matched so that a `#` inside one is no comment.
+# Strings are matched too, so that a `#` inside a string is not taken for a comment.
 _STRING_OR_COMMENT: Final = re.compile(
     r'"""(?:[^"\\]|\\.|"(?!""))*+"""'
     r"|'''(?:[^'\\]|\\.|'(?!''))*+'''"
@@ -38,7 +38,7 @@ _MARKER: Final = re.compile(r"\b(TODO|FIXME|XXX|HACK)\b")
 
 
 class SourceLines:
-    """What a syntax tree does not hold: which lines are comments, hold reminders, are too long."""
+    """Facts that a syntax tree lacks: lines that are comments, hold reminders, or are too long."""
 
     def __init__(self, text: str) -> None:
         self.comments: list[int] = []
@@ -61,7 +61,7 @@ class SourceLines:
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """The lines of a definition, less its docstring, which no rule may hold against it."""
+    """The lines of a definition, without its docstring: documentation never lowers a score."""
 
     first: int
     last: int
@@ -70,7 +70,7 @@ class Span:
 
     @classmethod
     def of(cls, node: DefinitionNode) -> "Span":
-        """Where a definition stands, its decorators included."""
+        """Return the lines of a definition, its decorators included."""
         first = min([node.lineno, *(decorator.lineno for decorator in node.decorator_list)])
         last = node.end_lineno or first
         opening = node.body[0]
@@ -80,17 +80,17 @@ class Span:
 
     @property
     def length(self) -> int:
-        """How many lines; one at least, also where the docstring shares the only line."""
+        """The number of lines; at least 1, also if the docstring is on the only line."""
         return max(1, self.last - self.first - (self.docstring_last - self.docstring_first))
 
     def count(self, numbers: Sequence[int]) -> int:
-        """How many of the sorted line numbers lie in it."""
+        """Return how many of the sorted line numbers are inside."""
         return _count_between(numbers, self.first, self.last) - _count_between(
             numbers, self.docstring_first, self.docstring_last
         )
 
     def count_outside(self, members: Iterable["Span"], numbers: Sequence[int]) -> int:
-        """How many lie in it and in none of its members, their docstrings included."""
+        """Return how many line numbers are inside, but in none of the members or their docstrings."""
         inside = sum(_count_between(numbers, member.first, member.last) for member in members)
         return self.count(numbers) - inside
 
@@ -105,7 +105,8 @@ class FunctionFacts:
 
     Attributes:
         parameters: without the receiver (`self`, `cls`).
-        annotated_share: of the parameters and the return value; that of `__init__` goes without saying.
+        annotated_share: annotated share of the parameters and the return value; `__init__` needs no return
+            annotation.
         has_signature_hints: decorated, with defaults, or with keyword-only or positional-only parameters.
         may_be_empty: abstract, overload, in a Protocol, or a method with a docstring or comment: a hook.
         lines: length without docstring.
@@ -151,7 +152,7 @@ class ClassFacts:
 
 
 class Definition(NamedTuple):
-    """Something to score: its name within the module, what it is, and where it stands."""
+    """A function, method or class to score: its name within the module, its kind and its lines."""
 
     name: str
     kind: str
@@ -161,9 +162,9 @@ class Definition(NamedTuple):
 
 
 def read_definitions(body: Sequence[ast.stmt], lines: SourceLines) -> Iterator[Definition]:
-    """Functions and classes of a module and of its classes, in the order of the source, class before method.
+    """Yield the functions and classes of a module and of its classes, in source order, class before method.
 
-    What is defined inside a function belongs to that function: nobody can reuse it by name.
+    A definition inside a function belongs to that function, because nobody can import it by name.
     """
     for node in _definitions(body):
         if isinstance(node, ast.ClassDef):
@@ -178,7 +179,7 @@ def _define(node: DefinitionNode, name: str, kind: str, facts: FunctionFacts | C
 
 
 def _definitions(body: Sequence[ast.AST]) -> Iterator[DefinitionNode]:
-    """Definitions of one namespace, also those under `if`, `try`, `with` or a loop."""
+    """Yield the definitions of one namespace, also those under `if`, `try`, `with` or a loop."""
     pending = list(reversed(body))
     while pending:
         node = pending.pop()
@@ -264,7 +265,7 @@ def _function_facts(node: FunctionNode, lines: SourceLines, *, owner: ast.ClassD
 
 
 def _comments_above(line: int, comments: Sequence[int]) -> int:
-    """Lines of the comment that ends directly above a line."""
+    """Count the lines of the comment that ends directly above a line."""
     index = bisect_left(comments, line)
     count = 0
     while count < index and comments[index - 1 - count] == line - 1 - count:
@@ -279,7 +280,7 @@ def _is_mutable(default: ast.expr) -> bool:
 
 
 def _is_snake_case(name: str) -> bool:
-    """PEP 8's form of a function's name; the suffix of a dispatcher's (`visit_BinOp`, `do_GET`) is free."""
+    """Return whether a function's name follows PEP 8. The suffix of `visit_BinOp` or `do_GET` is free."""
     head = name.strip("_").partition("_")[0]
     return head == head.lower()
 

@@ -12,11 +12,11 @@ from pattern_metrics.publisher.scoring.body import Body, BodyFault
 from pattern_metrics.publisher.scoring.facts import ClassFacts, FunctionFacts
 
 HALF_EVIDENCE_OPERATIONS: Final = 5
-"""So many operations (names, calls, operators, literals) make a body half the way to a substantial one."""
+"""A body with this many operations (names, calls, operators, literals) is half way to a substantial one."""
 
 
 def evidence_of(operations: int) -> float:
-    """How much there is to judge: n / (n + 5). A getter's 2 give 0.29, 10 give 0.67, 100 give 0.95."""
+    """Return how much there is to judge: n / (n + 5). A getter's 2 give 0.29, 10 give 0.67, 100 give 0.95."""
     return operations / (operations + HALF_EVIDENCE_OPERATIONS)
 
 
@@ -29,15 +29,15 @@ NAMED_SUBTYPE_COMPLETENESS: Final = 0.4
 def completeness(facts: FunctionFacts | ClassFacts) -> float:
     """Does it do something whole?
 
-    A function: 0.5 for the work it does (times the evidence: little work is little), 0.2 for the annotated
-    share of its signature, 0.15 if it returns a value on every path or on none, 0.15 if nothing in it says
-    that it is unfinished, halved for each TODO, FIXME, XXX, HACK or NotImplementedError. A stub has 0; one
-    that is empty on purpose 0.4: abstract, overload, in a Protocol, or a hook, which is a method that has a
-    docstring or a comment other than TODO.
+    A function gets 0.5 for the work it does (times the evidence, so that little work counts little), 0.2 for
+    the annotated share of its signature, 0.15 if it returns a value on every path or on none, and 0.15 if it
+    is finished. The last part is halved for each TODO, FIXME, XXX, HACK or NotImplementedError. A stub has 0.
+    A stub that is empty on purpose has 0.4: abstract, overload, in a Protocol, or a hook (a method with a
+    docstring or with a comment other than TODO).
 
-    A class: the mean of its methods; its fields together count as one method more, half of it for being
-    there (times the evidence), half for the annotated share. Halved for each reminder outside its methods.
-    An empty class has 0, an empty subclass (most exceptions) 0.4.
+    A class has the mean of its methods. Its fields together count as one more method: half for being there
+    (times the evidence), half for the annotated share. The result is halved for each reminder outside its
+    methods. An empty class has 0, an empty subclass (most exceptions) 0.4.
     """
     if isinstance(facts, ClassFacts):
         return _class_completeness(facts)
@@ -85,14 +85,15 @@ _SAYS_RAISE: Final = re.compile(r"\brais|\berror\b|\bexception\b", flags=re.IGNO
 def documentation(facts: FunctionFacts | ClassFacts) -> float:
     """Does it say what it is for?
 
-    A function's docstring: 0.35 for the summary, in full from six words on that its name does not hold
-    already; 0.35 for what it says of the signature (each parameter by name, the value given back, the
-    exceptions raised), or for the summary again where there is none of that; 0.2 for its extent (10 words and
-    one more for every two statements); 0.1 for comments, one for every 12 lines beyond the first 12.
-    Without a docstring: up to 0.3 for four lines of comment in or above it. Special methods, which the
-    data model explains, have at least 0.4, private ones 0.2.
+    A function's docstring gets 0.35 for the summary, in full from six words on that are not in its name; 0.35
+    for the signature (each parameter by name, the returned value, the exceptions raised), or for the summary
+    again if there is nothing to say about the signature; 0.2 for its extent (10 words, and one more for every
+    two statements); 0.1 for comments, one for every 12 lines beyond the first 12. Without a docstring it gets
+    up to 0.3 for four lines of comment in or above it. Special methods, which the data model explains, have
+    at least 0.4, private functions 0.2.
 
-    A class: 0.6 by its own docstring (summary and extent, as much each), 0.4 the mean of its public methods.
+    A class gets 0.6 for its own docstring (half summary, half extent) and 0.4 for the mean of its public
+    methods.
     """
     if isinstance(facts, ClassFacts):
         return _class_documentation(facts)
@@ -172,15 +173,15 @@ PENALTIES: Final = {
 
 
 def compliance(facts: FunctionFacts | ClassFacts) -> float:
-    """Does it keep the rules of the house?
+    """Does it follow the style rules?
 
-    1, less for each fault its part of what is left: 40 % for a bare `except`; 30 % each for `eval` or `exec`,
-    a mutable default, an `except Exception` that only passes; 20 % each for `global`, a name not as PEP 8
-    wants it, and every full 50 statements or 15 branches; 10 % for `== None` or a parameter not in lower
-    case; 5 % for a line over 100 characters or a parameter that hides a builtin. Half of it is earned by
-    what is there to judge (evidence): who does nothing breaks no rule.
+    It starts at 1, and each fault takes its percentage of the rest: 40 % for a bare `except`; 30 % each for
+    `eval` or `exec`, a mutable default, an `except Exception` that only passes; 20 % each for `global`, a
+    name against PEP 8, and every full 50 statements or 15 branches; 10 % for `== None` or a parameter not in
+    lower case; 5 % for a line over 100 characters or a parameter that hides a builtin. Half of the result
+    depends on the evidence: code that does nothing breaks no rule.
 
-    A class: its own faults, times the mean of its methods.
+    A class has its own faults, times the mean of its methods.
     """
     kept = prod((1 - PENALTIES[fault]) ** count for fault, count in facts.body.faults.items())
     if isinstance(facts, ClassFacts) and facts.methods:
@@ -202,15 +203,16 @@ _SECTION: Final = re.compile(
 
 
 def metadata_richness(facts: FunctionFacts | ClassFacts) -> float:
-    """What does one learn without reading the body?
+    """Does a caller learn enough without reading the body?
 
-    A function: 0.45 for the annotated share of its signature; 0.2 for the share of its own and its
+    A function gets 0.45 for the annotated share of its signature; 0.2 for the share of its own and its
     parameters' names that have three letters or more; 0.1 for decorators, defaults, keyword-only or
-    positional-only parameters; 0.25 for an example (`>>>`) in the docstring, 0.6 of that for sections or
+    positional-only parameters; 0.25 for an example (`>>>`) in the docstring, or 0.6 of that for sections or
     fields (`Args:`, `:param`) alone.
 
-    A class: 0.5 for the mean of its methods (where it has none: for the annotated share of its fields); the
-    rest for itself: half for an example or sections, a quarter each for its name and for bases or decorators.
+    A class gets 0.5 for the mean of its methods (without methods, for the annotated share of its fields), and
+    the rest for itself: half of it for an example or sections, a quarter each for its name and for bases or
+    decorators.
     """
     examples = _examples(facts.docstring)
     if isinstance(facts, FunctionFacts):
@@ -243,10 +245,11 @@ METHODS_EASY, METHODS_HALVING = 15, 20
 def complexity(facts: FunctionFacts | ClassFacts) -> float:
     """Is it simple to follow? 1 is simple.
 
-    A function: 1 up to 5 branches, 2 levels of nesting, 20 statements and 4 parameters; beyond that it falls
-    smoothly, halved by each further 10 branches, 2 levels, 50 statements and 4 parameters.
+    A function has 1 up to 5 branches, 2 levels of nesting, 20 statements and 4 parameters. Beyond that the
+    value falls smoothly: it is halved by each further 10 branches, 2 levels, 50 statements and 4 parameters.
 
-    A class: the mean of its methods, halved by each 20 methods beyond 15; without methods as a function.
+    A class has the mean of its methods, halved by each 20 methods beyond 15. Without methods it is scored
+    like a function.
     """
     if isinstance(facts, ClassFacts) and facts.methods:
         size = _ease(len(facts.methods), METHODS_EASY, METHODS_HALVING)
@@ -272,11 +275,11 @@ CONFIDENCE_HALF_OPERATIONS: Final = 15
 
 
 def confidence(facts: FunctionFacts | ClassFacts) -> float:
-    """How far may the score be trusted?
+    """Can the score be trusted?
 
-    It rises with what was there to judge: from 0.2 for a stub towards 0.95, which it never reaches, for rules
-    that read code do not know whether it is right; half the way at 15 operations. A class's are its
-    methods' too.
+    It rises with the amount of code: 0.2 for a stub, half way at 15 operations, towards 0.95. It never
+    reaches 0.95, because rules that read code do not know whether the code is right. The operations of a
+    class include its methods'.
     """
     operations = facts.body.operations
     if isinstance(facts, ClassFacts):

@@ -1,6 +1,6 @@
-"""An agent that scores real Python code: source trees in, one event per function and class out.
+"""An agent that scores real Python code: it reads source trees and yields one event per function and class.
 
-It reads; nothing is imported or executed. The rule of each dimension stands in `scoring_rules`.
+It only reads; nothing is imported or executed. `scoring.rules` holds the rule of each dimension.
 """
 
 import ast
@@ -29,7 +29,7 @@ from pattern_metrics.schemas.pattern_id import pattern_id_of
 from pattern_metrics.schemas.pattern_scored import Measurement, PatternScored
 
 SCORER_VERSION: Final = "1.1.0"
-"""The version of the rules, those of the names included. A change of what the rules give is a new version."""
+"""Version of the rules, including those for names. A rule with other results needs a new version."""
 
 WEIGHTS: Final = {
     "completeness": 0.30,
@@ -38,11 +38,11 @@ WEIGHTS: Final = {
     "metadata_richness": 0.15,
     "complexity": 0.10,
 }
-"""The dimensions, and each one's part of the score."""
+"""The weight of each dimension in the score."""
 
 
 NAME_CHARACTERS_MAX: Final = 1024
-"""Longest name in the metadata; generated code may have any. `pattern_id` comes from the whole name."""
+"""Longest name in the metadata, as generated code may have longer names. `pattern_id` uses the whole name."""
 
 _RULES: Final[dict[str, Callable[[FunctionFacts | ClassFacts], float]]] = {
     "completeness": scoring_rules.completeness,
@@ -57,7 +57,7 @@ _DIGITS: Final = 4
 
 @dataclass(frozen=True, slots=True)
 class DuplicateDefinition:
-    """A definition that was left out, because a file before it defines the same name, which has the same id.
+    """A definition that was left out because an earlier file defines the same name, which has the same id.
 
     Attributes:
         name: the name of both definitions.
@@ -101,10 +101,10 @@ def score_sources(sources: Iterable[Source], *, measured_at: datetime) -> Iterat
 
 
 def score_file(source: Source, *, measured_at: datetime) -> list[PatternScored | UnreadableFile]:
-    """One event per function and class of a file, in the order of the source, or the one reason why not.
+    """Return one event per function and class of a file, in source order, or the one reason for having none.
 
-    Where a module defines a name more than once (overloads, a property's setter, `if`/`else`), the second is
-    `name#2`, and so on. Scored are the functions and classes of the module and of its classes.
+    Scored are the functions and classes of the module and of its classes. If a module defines a name more
+    than once (overloads, a property's setter, `if`/`else`), the second definition is `name#2`, and so on.
     """
     try:
         definitions = _read(source.path)
@@ -121,12 +121,12 @@ def score_file(source: Source, *, measured_at: datetime) -> list[PatternScored |
 
 
 def _read(path: Path) -> list[Definition]:
-    """Read what a file defines, in the encoding it declares (PEP 263)."""
+    """Read the definitions of a file, in the encoding that it declares (PEP 263)."""
     content = path.read_bytes()
     encoding, _ = tokenize.detect_encoding(io.BytesIO(content).readline)
     text = content.decode(encoding).replace("\r\n", "\n").replace("\r", "\n")
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # what the compiler thinks of foreign code
+        warnings.simplefilter("ignore")  # the compiler's warnings about foreign code
         tree = ast.parse(text)
     return list(read_definitions(tree.body, SourceLines(text)))
 

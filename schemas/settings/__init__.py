@@ -1,1 +1,1 @@
-"""Settings that both sides share."""
+"""Settings that agents and consumers share."""

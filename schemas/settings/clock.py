@@ -1,4 +1,4 @@
-"""How far agents' clocks may be ahead: one setting for those who publish and for those who read."""
+"""The limit for agents' clocks that are ahead: one setting for publishers and consumers."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Annotated
@@ -9,7 +9,7 @@ from pattern_metrics.schemas.settings.base import Settings
 
 
 class ClockSettings(Settings):
-    """How far agents' clocks may be ahead."""
+    """The limit for agents' clocks that are ahead."""
 
     max_clock_skew_seconds: Annotated[int, Field(ge=0, le=366 * 24 * 3600)] = Field(
         default=300,
@@ -19,5 +19,5 @@ class ClockSettings(Settings):
     )
 
     def accepted_until(self) -> datetime:
-        """The latest acceptable measurement time, as of now."""
+        """Return the latest acceptable measurement time, as of now."""
         return datetime.now(UTC) + timedelta(seconds=self.max_clock_skew_seconds)

@@ -1,4 +1,4 @@
-"""How either side reaches the topic: the `KAFKA_*` settings, and what the client makes of them."""
+"""The `KAFKA_*` settings for reaching the topic, and the client options made from them."""
 
 import ssl
 from collections.abc import Callable
@@ -9,6 +9,7 @@ from pydantic import Field, FilePath, SecretStr, field_validator, model_validato
 from pattern_metrics.schemas.hosts import resolvable_host, split_host
 from pattern_metrics.schemas.settings import token_provider
 from pattern_metrics.schemas.settings.base import Settings
+from pattern_metrics.schemas.settings.variables import with_variables
 
 SecurityProtocol = Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"]
 
@@ -16,7 +17,10 @@ SaslMechanism = Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER"
 
 
 class SettingFileError(OSError):
-    """A file that a setting names cannot be read, or holds something else; the message names the setting."""
+    """A file that a setting names cannot be read or has the wrong content. The message names its variable."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(with_variables(message))
 
 
 _TOPIC: Final = r"[A-Za-z0-9._-]{1,249}"
@@ -24,15 +28,15 @@ _TOPICS: Final = rf"^{_TOPIC}(\s*,\s*{_TOPIC})*$"
 
 
 def _why(error: OSError, content: str) -> str:
-    """Return what is wrong with a file: its content, or why it cannot be read."""
+    """Return what is wrong with a file: its content, or the reason why it cannot be read."""
     return content if isinstance(error, ssl.SSLError) else f"cannot be read: {error.strerror}"
 
 
 def refuse_passphrase(name: str, remedy: str) -> Callable[[], str]:
-    """Return what `ssl` calls for the passphrase of a key, in place of asking on the terminal.
+    """Return a callback for `ssl` that refuses a key's passphrase instead of asking on the terminal.
 
     Raises:
-        SettingFileError: when it is called.
+        SettingFileError: by the callback.
     """
 
     def refuse() -> str:
@@ -48,7 +52,7 @@ _LOGIN_AMONG_BROKERS: Final = (
 
 
 class KafkaSettings(Settings):
-    """How to reach the brokers and the topic."""
+    """The brokers and the topic."""
 
     kafka_bootstrap_servers: Annotated[str, Field(min_length=1)] = Field(
         default="localhost:9092",
@@ -159,11 +163,13 @@ class KafkaSettings(Settings):
         return tuple(dict.fromkeys(topic.strip() for topic in self.kafka_topic.split(",")))
 
     def each_topic(self) -> list[Self]:
-        """Return the settings of each topic by itself, for what is done with one topic at a time."""
+        """Return the settings of each topic separately, for code that handles one topic at a time."""
         return [self.model_copy(update={"kafka_topic": topic}) for topic in self.kafka_topics]
 
     def client_options(self) -> dict[str, Any]:
-        """The options that every aiokafka client shares; all files are read anew: they may be rotated.
+        """Return the options that every aiokafka client shares.
+
+        Files are read at each call, because they may have been rotated.
 
         Raises:
             SettingFileError: a file of certificates, a key or a password cannot be read.

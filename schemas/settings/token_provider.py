@@ -1,4 +1,4 @@
-"""OAUTHBEARER: the operator's own way to a token, named by KAFKA_SASL_OAUTH_TOKEN_PROVIDER."""
+"""OAUTHBEARER: gets tokens from the operator's own code, named by KAFKA_SASL_OAUTH_TOKEN_PROVIDER."""
 
 from collections.abc import Callable
 from functools import cache
@@ -9,25 +9,30 @@ from aiokafka.abc import AbstractTokenProvider
 from aiokafka.errors import KafkaError
 from typing_extensions import override
 
+from pattern_metrics.schemas.settings.variables import with_variables
+
 SETTING: Final = "KAFKA_SASL_OAUTH_TOKEN_PROVIDER"
 
 
 class TokenProviderError(KafkaError):  # type: ignore[misc]  # aiokafka has no types
-    """The operator's code gave no token; the message says with which error, and nothing of its text."""
+    """The operator's code returned no token. The message has the error's class and none of its text."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(with_variables(message))
 
 
 class TokenProvider(AbstractTokenProvider):  # type: ignore[misc]  # aiokafka has no types
-    """Asks the operator's provider, whose errors may hold secrets and must not end the process."""
+    """Wraps the operator's provider, whose errors may hold secrets and must not end the process."""
 
     def __init__(self, provider: AbstractTokenProvider) -> None:
         self._provider = provider
 
     @override
     async def token(self) -> str:
-        """The token for one login.
+        """Return the token for one login.
 
         Raises:
-            TokenProviderError: the provider raised an error, or gave no text.
+            TokenProviderError: the provider raised an error, or did not return a string.
         """
         try:
             token = await self._provider.token()
@@ -39,7 +44,7 @@ class TokenProvider(AbstractTokenProvider):  # type: ignore[misc]  # aiokafka ha
 
     @override
     def extensions(self) -> dict[str, str]:
-        """What goes with the token.
+        """Return the SASL extensions that go with the token.
 
         Raises:
             TokenProviderError: the provider raised an error.
@@ -52,22 +57,22 @@ class TokenProvider(AbstractTokenProvider):  # type: ignore[misc]  # aiokafka ha
 
 
 def find_factory(path: str) -> Callable[[], Any]:
-    """Import what `module:factory` names.
+    """Import the factory that `module:factory` names.
 
     Raises:
-        ValueError: it cannot be imported; the message holds no more than the error's name.
+        ValueError: it cannot be imported. The message holds only the error's class.
     """
     module, _, name = path.partition(":")
     try:
         factory: Callable[[], Any] = getattr(import_module(module), name)
-    except Exception as error:  # noqa: BLE001 - to import is to run the operator's code
+    except Exception as error:  # noqa: BLE001 - importing runs the operator's code
         raise ValueError(f"{SETTING} cannot be imported ({type(error).__name__})") from None
     return factory
 
 
 @cache
 def token_provider(path: str) -> TokenProvider:
-    """The process's one provider: it may keep a token for the next login.
+    """Return the process's one provider, which may keep a token for the next login.
 
     Raises:
         TokenProviderError: the factory failed.

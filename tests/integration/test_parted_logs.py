@@ -144,10 +144,10 @@ async def test_the_epochs_of_what_is_read_and_where_the_leader_ends_them(
             await consumer.getmany(partition, timeout_ms=10_000, max_records=1)
         taken = epochs.taken(partition)
         [first, second] = taken
-        ends = [await epochs.ends({partition: epoch}) for epoch in taken]
+        ends = [await epochs.ends({partition: epoch}, 10) for epoch in taken]
 
         assert list(taken.values()) == [5, 8]
-        assert ends == [{partition: EpochEnd(first, 5)}, {partition: EpochEnd(second, 8)}]
+        assert ends == [({partition: EpochEnd(first, 5)}, {}), ({partition: EpochEnd(second, 8)}, {})]
         assert epochs.taken(partition) == {}
 
 

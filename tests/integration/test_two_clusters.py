@@ -83,7 +83,7 @@ async def test_the_workers_of_both_finish_and_none_throws_the_other_back(
 async def test_a_group_whose_offsets_came_along_goes_on_there_by_a_skip(
     old: WorkerSettings, new: WorkerSettings
 ) -> None:
-    """What was mirrored is in the table already; without the skip it would be read again."""
+    """The table has the mirrored records already. Without the skip they would be read again."""
     events = [an_event(number) for number in range(10)]
     await send(old, [event.to_json() for event in events])
     await catch_up(old)

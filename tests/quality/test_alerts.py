@@ -1,4 +1,4 @@
-"""Dashboard and alerts name what the code exposes, and each alert is tested and explained."""
+"""Dashboard and alerts use only exposed metrics, and each alert is tested and explained."""
 
 import json
 import re
@@ -16,7 +16,7 @@ from pattern_metrics.consumer.telemetry.metric_table import TABLE, Metric
 ROOT = Path(__file__).parents[2]
 PROMETHEUS = ROOT / "deploy" / "prometheus"
 DASHBOARD = json.loads((ROOT / "deploy/grafana/dashboards/pattern-metrics.json").read_text(encoding="utf-8"))
-OPERATIONS = (ROOT / "docs/operations.md").read_text(encoding="utf-8")
+RUNBOOK = (ROOT / "docs/how-to/runbook.md").read_text(encoding="utf-8")
 
 Document = dict[str, Any]
 
@@ -35,7 +35,7 @@ EXPOSED: dict[str, tuple[Metric, set[str]]] = {
         {"_bucket": ("le",), "_sum": (), "_count": ()} if metric.kind == "histogram" else {"": ()}
     ).items()
 }
-"""Each name that a scraper sees: its metric, and all labels that it can have."""
+"""The metric and all possible labels of each name that a scraper sees."""
 
 SELECTOR = re.compile(r"(?P<name>\bpattern_metrics_\w+)(?:\{(?P<matchers>[^}]*)\})?")
 MATCHER = re.compile(r'(?P<label>\w+)(?P<operator>=~|!~|!=|=)"(?P<value>[^"]*)"')
@@ -44,7 +44,7 @@ SHOWN = re.compile(r"\{\{\s*(?:\$labels\.)?([a-z]\w*)\s*\}\}")
 
 
 def problems(expression: str, texts: str = "") -> list[str]:
-    """What an expression, or a text about its result, names that there is not."""
+    """Return the names in an expression, or in a text about its result, that do not exist."""
     return list(_problems(expression, texts))
 
 
@@ -70,7 +70,7 @@ def _problems(expression: str, texts: str) -> Iterator[str]:
 
 
 def targets() -> Iterator[tuple[str, str]]:
-    """Expression and legend of all that the dashboard shows."""
+    """Yield expression and legend of each target of the dashboard."""
     for panel in DASHBOARD["panels"]:
         for target in panel.get("targets", ()):
             yield target["expr"], target.get("legendFormat", "")
@@ -125,9 +125,9 @@ def test_an_alert_is_tested_where_it_is_raised_and_where_it_is_not(name: str) ->
 @pytest.mark.parametrize("name", ALERTS)
 def test_an_alert_leads_to_what_to_do_about_it(name: str) -> None:
     heading = f"### {name}\n"
-    section = OPERATIONS.partition(heading)[2].partition("\n#")[0]
+    section = RUNBOOK.partition(heading)[2].partition("\n#")[0]
 
-    assert ALERTS[name]["annotations"]["runbook"] == f"docs/operations.md#{name.lower()}"
+    assert ALERTS[name]["annotations"]["runbook"] == f"docs/how-to/runbook.md#{name.lower()}"
     assert ALERTS[name]["labels"]["severity"] in {"critical", "warning"}
     assert len(section.split()) > 30
 
@@ -142,7 +142,7 @@ def test_the_prometheus_operator_has_the_same_alerts() -> None:
 
 
 def test_what_is_explained_as_an_alert_is_one() -> None:
-    assert re.findall(r"^### (PatternMetrics\w+)$", OPERATIONS, flags=re.MULTILINE) == list(ALERTS)
+    assert re.findall(r"^### (PatternMetrics\w+)$", RUNBOOK, flags=re.MULTILINE) == list(ALERTS)
 
 
 def test_the_dashboard_is_provisioned_from_where_compose_puts_it() -> None:

@@ -1,7 +1,9 @@
 """A few rules of the house, where a test is cheaper than an argument."""
 
 import ast
+import io
 import re
+import tokenize
 from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +17,22 @@ PACKAGES = ("schemas", "publisher", "consumer", "migrations")
 TESTS = ROOT / "tests"
 
 OFFSET_ARITHMETIC = re.compile(r"\boffsets?\b\)?\s*[+-]=?\s*1\b|\b(end|start)\b\)?\s*[+-]=?\s*1\b")
+
+PROSE_FOLDERS = (*PACKAGES, "tests")
+PROSE_SUFFIXES = {".py", ".sql"}
+UNREAD = (
+    "consumer/operations/migration.py",
+    *("consumer/cli", "consumer/dashboard", "consumer/kafka", "consumer/postgres", "consumer/worker"),
+)
+
+HEADLESS = re.compile(
+    r"\s*(What|Where|Whether|Who|Whom|Whose|Whoever|Whatever|Which|Those|That|Of|How|When|Why|As|So|If|Likewise)\b"
+)
+PRIVATE_WORDS = re.compile(
+    r"\b(told|tells?|anew|sets?\saside|let(s|ting)?\sgo\sof|in\shand|weather|set-up|whoever|who\s(asks|looks)"
+    r"|h[oe]ld\sagainst|given\sback|of\san\sevening|of\sone\ssitting)\b",
+    flags=re.IGNORECASE,
+)
 
 
 def sources(*directories: Path) -> list[Path]:
@@ -100,3 +118,54 @@ def test_the_page_has_the_bands_of_the_scorer() -> None:
     found = re.findall(r'name: "(\w+)", least: ([\d.]+)', script)
 
     assert [(band, float(least)) for band, least in found] == [*BANDS.items()]
+
+
+def prose_files() -> list[Path]:
+    paths = [path for folder in PROSE_FOLDERS for path in sorted((ROOT / folder).rglob("*"))]
+    return [path for path in paths if path.suffix in PROSE_SUFFIXES and not name_of(path).startswith(UNREAD)]
+
+
+def docstrings(tree: ast.AST) -> list[ast.Constant]:
+    """Return the docstrings of modules, classes, functions and attributes."""
+    statements = [
+        each for node in ast.walk(tree) if isinstance(body := getattr(node, "body", 0), list) for each in body
+    ]
+    values = [each.value for each in statements if isinstance(each, ast.Expr)]
+    return [each for each in values if isinstance(each, ast.Constant) and isinstance(each.value, str)]
+
+
+def prose_of(path: Path) -> Iterator[str]:
+    """Yield the docstrings, comments and sentences of Python, and the whole text of other files."""
+    text = path.read_text(encoding="utf-8")
+    if path.suffix != ".py":
+        yield text
+        return
+    for token in tokenize.generate_tokens(io.StringIO(text).readline):
+        if token.type == tokenize.COMMENT:
+            yield token.string
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and " " in node.value:
+            yield node.value
+
+
+def test_no_docstring_begins_with_a_headless_clause() -> None:
+    found = [
+        f"{name_of(path)}:{docstring.lineno}"
+        for path in prose_files()
+        if path.suffix == ".py"
+        for docstring in docstrings(ast.parse(path.read_text(encoding="utf-8")))
+        if HEADLESS.match(str(docstring.value))
+    ]
+
+    assert not found
+
+
+def test_no_text_has_a_private_word_where_the_trade_has_one() -> None:
+    found = [
+        f"{name_of(path)}: {match.group()}"
+        for path in prose_files()
+        for text in prose_of(path)
+        for match in PRIVATE_WORDS.finditer(text)
+    ]
+
+    assert not found

@@ -1,0 +1,24 @@
+"""The generated pages, by the name of their file."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Final
+
+from tests.reference.commands import commands_page
+from tests.reference.log_events import log_events_page
+from tests.reference.metrics import metrics_page
+from tests.reference.reject_reasons import reject_reasons_page
+from tests.reference.settings import settings_page
+
+FOLDER: Final = Path(__file__).parents[2] / "docs" / "reference"
+
+TABLES: Final = "tables.md"
+"""This page needs a database, see `tables_page`."""
+
+PAGES: Final[Mapping[str, Callable[[], str]]] = {
+    "commands.md": commands_page,
+    "log-events.md": log_events_page,
+    "metrics.md": metrics_page,
+    "reject-reasons.md": reject_reasons_page,
+    "settings.md": settings_page,
+}
