@@ -1,4 +1,4 @@
-// All of it at a glance.
+// The overview.
 
 import { ask } from "./api.js";
 import { el, replace, svg, walkWithArrows } from "./dom.js";
