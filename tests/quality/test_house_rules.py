@@ -18,7 +18,7 @@ TESTS = ROOT / "tests"
 
 OFFSET_ARITHMETIC = re.compile(r"\boffsets?\b\)?\s*[+-]=?\s*1\b|\b(end|start)\b\)?\s*[+-]=?\s*1\b")
 
-PROSE_FOLDERS = (*PACKAGES, "tests")
+PROSE_FOLDERS = (*PACKAGES, "benchmarks", "deploy", "tests")
 PROSE_SUFFIXES = {".py", ".sql"}
 UNREAD = (*("consumer/cli", "consumer/dashboard", "consumer/kafka", "consumer/postgres", "consumer/worker"),)
 

@@ -33,7 +33,7 @@ function refusal() {
   return el("span", {}, `The address asks for what there is not: ${asked.join(", ")}. `, el("a", { href: link(name) }, "Show all, without filters"));
 }
 
-function tell(error) {
+function showError(error) {
   const since = updatedAt ? ` What you see is as of ${updatedAt.toLocaleTimeString("en-GB")}.` : "";
   const causes = {
     server: "The server of this page does not answer.",
@@ -77,7 +77,7 @@ async function refreshNow() {
     recover();
   } catch (error) {
     if (!(error instanceof Unanswered)) throw error;
-    tell(error);
+    showError(error);
   }
   showState();
   showTitle();
