@@ -1,4 +1,4 @@
-"""The documents: every link leads somewhere, and the README shows the example that a test runs."""
+"""The documents: every link has a target, and the README shows the example that a test runs."""
 
 import re
 from collections.abc import Iterator

@@ -22,24 +22,7 @@ PROSE_FOLDERS = (*PACKAGES, "tests")
 PROSE_SUFFIXES = {".py", ".sql"}
 UNREAD = (
     "consumer/operations/migration.py",
-    *("consumer/cli", "consumer/dashboard", "consumer/kafka", "consumer/postgres"),
-    *(
-        "consumer/worker",
-        "tests/acceptance",
-        "tests/adversity",
-        "tests/fuzz",
-        "tests/integration",
-        "tests/migration",
-    ),
-    *(
-        "tests/page",
-        "tests/properties",
-        "tests/quality",
-        "tests/reference",
-        "tests/security",
-        "tests/typing",
-        "tests/unit",
-    ),
+    *("consumer/cli", "consumer/dashboard", "consumer/kafka", "consumer/postgres", "consumer/worker"),
 )
 
 HEADLESS = re.compile(
