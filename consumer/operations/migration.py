@@ -200,7 +200,7 @@ def _stamped_position(connection: Connection) -> int:
 def _done_position(connection: Connection) -> int:
     """Return the number of revisions that are done: at most the stamp's, fewer if something was dropped.
 
-    A foreign key on `pattern_id`, by which 012 is recognised, may be the operator's own. It is left unchanged.
+    A foreign key on `pattern_id`, by which 012 is recognised, may be the operator's own. It stays.
     """
     stamped, recognised = _stamped_position(connection), revisions.recognise(connection)
     if not stamped or recognised == REVISIONS[0]:
