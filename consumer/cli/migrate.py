@@ -14,6 +14,7 @@ from pattern_metrics.consumer.cli.common import (
     JsonOption,
     load_database_url,
     run,
+    tell_target,
 )
 
 T = TypeVar("T")
@@ -100,10 +101,12 @@ def migrate_sql() -> None:
 
 
 def run_on_schema(operation: Callable[[str], Coroutine[Any, Any, T]], database_url: str | None) -> T:
-    """Run an operation on the database; a failure ends the command.
+    """Report the database and run an operation on it; a failure ends the command.
 
     Args:
         operation: it takes the database's URL.
         database_url: the value of the option --database-url.
     """
-    return run(operation(load_database_url(database_url)), POSTGRESQL)
+    url = load_database_url(database_url)
+    tell_target(url)
+    return run(operation(url), POSTGRESQL)
