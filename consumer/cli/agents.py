@@ -158,10 +158,10 @@ def publish(
     if len(settings.kafka_topics) > 1:
         fail("error: KAFKA_TOPIC: names several topics; to publish, name one", 2)
     start_logging()
-    tell_target(kafka=settings)
     report, total = PublishReport(), input_size(file)
     try:
         measurements = read_file(file)
+        tell_target(kafka=settings)
         with progress_bar("publishing", total=total, in_bytes=True) as bar:
             run(
                 publish_file(

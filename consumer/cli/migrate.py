@@ -40,7 +40,7 @@ def migrate_up_command(database_url: DatabaseUrlOption = None, as_json: JsonOpti
     """
     from pattern_metrics.consumer.operations.migration import HEAD_REVISION, migrate_up
 
-    applied = run_on_schema(migrate_up, database_url)
+    applied = run_on_schema(migrate_up, database_url, changes=True)
     if as_json:
         typer.echo(json.dumps({"applied": applied}))
     else:
@@ -65,7 +65,7 @@ def migrate_down_command(
     """
     from pattern_metrics.consumer.operations.migration import migrate_down
 
-    undone = run_on_schema(lambda url: migrate_down(url, revision), database_url)
+    undone = run_on_schema(lambda url: migrate_down(url, revision), database_url, changes=True)
     if as_json:
         typer.echo(json.dumps({"undone": undone}))
     else:
@@ -80,7 +80,7 @@ def migrate_status(database_url: DatabaseUrlOption = None, as_json: JsonOption =
     """
     from pattern_metrics.consumer.operations.migration import migration_status
 
-    status = run_on_schema(migration_status, database_url)
+    status = run_on_schema(migration_status, database_url, changes=False)
     if as_json:
         typer.echo(json.dumps(dataclasses.asdict(status) | {"up_to_date": status.up_to_date}))
     else:
@@ -100,13 +100,17 @@ def migrate_sql() -> None:
     typer.echo(migration_sql())
 
 
-def run_on_schema(operation: Callable[[str], Coroutine[Any, Any, T]], database_url: str | None) -> T:
-    """Report the database and run an operation on it; a failure ends the command.
+def run_on_schema(
+    operation: Callable[[str], Coroutine[Any, Any, T]], database_url: str | None, *, changes: bool
+) -> T:
+    """Run an operation on the database; a failure ends the command.
 
     Args:
         operation: it takes the database's URL.
         database_url: the value of the option --database-url.
+        changes: whether the operation changes the database, which is then reported before.
     """
     url = load_database_url(database_url)
-    tell_target(url)
+    if changes:
+        tell_target(url)
     return run(operation(url), POSTGRESQL)

@@ -209,11 +209,11 @@ def backfill(
 
     settings, clock = load_settings(DatabaseSettings, database_url), load_settings(ClockSettings)
     start_logging()
-    tell_target(settings.database_url.get_secret_value())
     total, measurements = input_size(file), read_file(file)
     source = MeasurementSource.of(Path(file.name), measurements)
     rules = BackfillRules(clock.accepted_until(), limit, min_confidence, batch_size, delay)
     store = open_store(settings, dry_run=dry_run)
+    tell_target(settings.database_url.get_secret_value())
     with progress_bar("backfilling", total=total, in_bytes=True) as bar:
         work = backfill_source(
             store, source, rules, lambda line, why: tell(f"{measurements.unit} {line}: {why}"), bar.advance

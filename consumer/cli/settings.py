@@ -77,23 +77,37 @@ def show_settings(options: Mapping[str, Any]) -> tuple[list[Shown], list[str]]:
     Raises:
         EnvFileError: the file of PATTERN_METRICS_ENV_FILE cannot be used.
     """
-    from pattern_metrics.consumer.settings import LogSettings, WorkerSettings
+    from pydantic.fields import FieldInfo
+
+    from pattern_metrics.consumer.settings import (
+        DatabaseSettings,
+        EnvelopeSettings,
+        HttpSettings,
+        LogSettings,
+        WorkerSettings,
+    )
+    from pattern_metrics.schemas.settings.clock import ClockSettings
+    from pattern_metrics.schemas.settings.kafka import KafkaSettings
     from pattern_metrics.schemas.settings.variables import find_variables
 
-    shown, errors = list[Shown](), list[str]()
-    for settings_class in (WorkerSettings, LogSettings):
-        wrong = _validate(settings_class, options)
-        errors += [wrong.pop("")] if "" in wrong else []
-        found = find_variables(settings_class.model_fields)
-        for name, field in settings_class.model_fields.items():
-            if name in options:
-                text, source = options[name], f"--{name.replace('_', '-')}"
-            elif name in found:
-                text, source = found[name].text, str(found[name])
-            else:
-                text, source = _text(field), _NOT_SET if field.is_required() else _DEFAULT
-            value = _without_secret(name, field, text, is_valid=name not in wrong)
-            shown.append(Shown(name.upper(), value, source, wrong.get(name)))
+    # Each class by itself: what is wrong with one hides what is wrong with several settings of another.
+    classes = (KafkaSettings, EnvelopeSettings, DatabaseSettings, ClockSettings, WorkerSettings, HttpSettings)
+    fields, wrong, errors = dict[str, FieldInfo](), dict[str, str](), list[str]()
+    for settings_class in (*classes, LogSettings):
+        fields |= settings_class.model_fields
+        wrong |= _validate(settings_class, options)
+        errors += [message] if (message := wrong.pop("", None)) and message not in errors else []
+    found = find_variables(fields)
+    shown = list[Shown]()
+    for name, field in fields.items():
+        if name in options:
+            text, source = options[name], f"--{name.replace('_', '-')}"
+        elif name in found:
+            text, source = found[name].text, str(found[name])
+        else:
+            text, source = _text(field), _NOT_SET if field.is_required() else _DEFAULT
+        value = _without_secret(name, field, text, is_valid=name not in wrong)
+        shown.append(Shown(name.upper(), value, source, wrong.get(name)))
     return shown, errors
 
 
