@@ -457,7 +457,9 @@ async def test_a_dead_letter_is_found_by_its_reason_and_shown_with_its_bytes(
         await visit.wait_for_texts("tbody a", ["pattern-scored.v1/0/2"])
         await visit.page.locator("tbody a").click()
         dialog = visit.page.get_by_role("dialog")
-        await dialog.get_by_text("A required field is missing.").wait_for()
+        await dialog.get_by_text(
+            "A required field, or a field of KAFKA_ENVELOPE_FIELD, is missing or null."
+        ).wait_for()
         value = await visit.texts("dialog pre >> nth=0")
         advice = await visit.texts("dialog pre >> nth=-1")
 

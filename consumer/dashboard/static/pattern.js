@@ -3,7 +3,7 @@
 import { ask } from "./api.js";
 import { el, replace, svg } from "./dom.js";
 import { count, exact, moment, score } from "./format.js";
-import { bandBar, dimensionLabel, dimensionWeight, empty, LEVELS, leftOut, time } from "./parts.js";
+import { bandBar, dimensionLabel, dimensionWeight, empty, isNamed, LEVELS, leftOut, time } from "./parts.js";
 
 export function heading(title, note) {
   return el(
@@ -118,7 +118,7 @@ export function openPattern(dialog, id) {
       const pattern = answer.shown;
       replace(
         box,
-        heading(pattern.name, pattern.pattern_id),
+        heading(pattern.name, isNamed(pattern) ? pattern.pattern_id : "has no name"),
         el("div", { class: "score" }, el("strong", {}, score(pattern.quality_score)), el("span", { class: `band-label ${pattern.band}` }, pattern.band), bandBar(pattern), el("p", { class: "note" }, `confidence ${score(pattern.confidence)} · version `, el("bdi", {}, pattern.version ?? "–"), " · measured ", time(pattern.measurement_timestamp))),
         el("h3", {}, "Dimensions"),
         dimensionRows(pattern),
