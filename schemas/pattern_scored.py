@@ -37,7 +37,7 @@ METADATA_DEPTH_MAX: Final = 100
 VERSION_CHARACTERS_MAX: Final = 64
 
 DIMENSIONS: Final = ("completeness", "documentation", "compliance", "metadata_richness", "complexity")
-"""The scorer's own members of `metadata.dimensions`; the view `pattern_quality_current` has a column for each."""
+"""The scorer's own dimensions, each a column of the view `pattern_quality_current`."""
 
 VERSION_DEFAULT: Final = "1.0.0"
 
@@ -195,7 +195,7 @@ class Measurement(BaseModel):
         "levels deep, no U+0000, no lone surrogate, no number beyond a double. null counts as absent. Two "
         "members are shown to people, if they are there: name, a text of at most 1000 characters such as "
         "module:function (without it, the pattern_id), and dimensions, an object whose members are numbers "
-        "from 0 to 1, whatever their names.",
+        f"from 0 to 1, whatever their names. The scorer's own are {', '.join(DIMENSIONS)}.",
     )
 
 

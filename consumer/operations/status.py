@@ -1,12 +1,13 @@
-"""`status`: where the worker is, in the topic and in the table, on one screen."""
+"""`status`: shows the worker's progress in the topic and the state of the table on one screen."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from pattern_metrics.consumer.kafka.broker import topic_ids
-from pattern_metrics.consumer.kafka.topic import read_bounds
+from pattern_metrics.consumer.kafka.topic import Bounds, read_bounds
 from pattern_metrics.consumer.operations.migration import MigrationStatus, migration_status
 from pattern_metrics.consumer.operations.sql import statement
 from pattern_metrics.consumer.postgres.connection import connected
@@ -22,31 +23,36 @@ class PartitionStatus:
     Attributes:
         topic: the topic's name.
         partition: its number.
-        next_offset: the next offset to be written; None where the group has not begun.
-        end: the log's end; the last stable offset, which is what a reader can reach.
-        lag: offsets between the two; they may have holes.
-        beyond_end: offsets by which `next_offset` lies beyond the end: the log was truncated or recreated.
+        next_offset: the next offset to write; None if the group has not begun.
+        end: the last stable offset: the first offset that a reader cannot reach yet. None if the partition is
+            unavailable.
+        lag: offsets between the two; they may have holes. None if the partition is unavailable.
+        beyond_end: offsets by which `next_offset` is beyond the end, because the log was truncated or
+            recreated.
+        unavailable: why the partition cannot be read; None if it can.
     """
 
     topic: str
     partition: int
     next_offset: int | None
-    end: int
-    lag: int
+    end: int | None
+    lag: int | None
     beyond_end: int
+    unavailable: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """All of it.
+    """The whole status.
 
     Attributes:
-        partitions: each partition of the topic.
+        partitions: each partition of the topics.
         patterns: rows in the table.
         last_write: when a row was last written.
-        dead_letters: reason → how many.
-        gaps: recorded gaps of the group, and how many offsets they hold.
-        revision: where the schema stands.
+        dead_letters: open dead letters by reason.
+        gaps: recorded gaps of the group.
+        gap_offsets: offsets in these gaps.
+        revision: the state of the schema.
     """
 
     partitions: list[PartitionStatus]
@@ -59,13 +65,19 @@ class Status:
 
     @property
     def lag(self) -> int:
-        """Offsets that are not written yet."""
-        return sum(partition.lag for partition in self.partitions)
+        """Offsets that are not written yet, without those of unavailable partitions."""
+        return sum(partition.lag or 0 for partition in self.partitions)
+
+    @property
+    def unavailable(self) -> list[PartitionStatus]:
+        """The partitions that cannot be read."""
+        return [partition for partition in self.partitions if partition.unavailable]
 
     def as_dict(self) -> dict[str, Any]:
-        """For a program."""
+        """Return the status as JSON has it."""
         return {
             "lag": self.lag,
+            "unavailable": len(self.unavailable),
             "beyond_end": sum(partition.beyond_end for partition in self.partitions),
             "patterns": self.patterns,
             "dead_letters": sum(self.dead_letters.values()),
@@ -81,6 +93,7 @@ class Status:
                     "next_offset": partition.next_offset,
                     "end": partition.end,
                     "lag": partition.lag,
+                    "unavailable": partition.unavailable,
                 }
                 for partition in self.partitions
             ],
@@ -88,32 +101,27 @@ class Status:
 
 
 async def read_status(settings: WorkerSettings) -> Status:
-    """Look at the topic and the database; changes nothing.
+    """Read the topic and the database. Changes nothing.
 
     Raises:
         KafkaError: the topic cannot be described.
+        MigrationError: the database holds a revision that this release does not know.
         asyncpg.PostgresError: a statement failed.
-        OSError: something is not reachable.
+        OSError: PostgreSQL or Kafka cannot be reached.
     """
     database_url = settings.database_url.get_secret_value()
     revision = await migration_status(database_url)
     identities, group = await topic_ids(settings), settings.kafka_group_id
     progress = dict[Partition, int]()
-    # A reader may lack the right to what a store prepares.
+    # A store prepares statements for which a reader may lack the right.
     async with connected(database_url) as connection:
         reading = StoreTransaction(connection, keeps_history=False)
         for topic, topic_id in identities.items():
             progress |= await reading.progress(group, topic, topic_id)
         [row] = await connection.fetch(statement("select_status"), group, list(identities))
-    beginnings, ends = await read_bounds(settings)  # after the progress, which a worker moves on meanwhile
-    partitions = []
-    for tp, end in sorted(ends.items()):
-        next_offset = progress.get(tp)
-        behind = end - (beginnings[tp] if next_offset is None else next_offset)
-        lag, beyond_end = max(0, behind), max(0, -behind)
-        partitions.append(PartitionStatus(tp.topic, tp.partition, next_offset, end, lag, beyond_end))
+    bounds = await read_bounds(settings)  # after the progress, which a worker may advance meanwhile
     return Status(
-        partitions=partitions,
+        partitions=_partitions(bounds, progress),
         patterns=row["patterns"],
         last_write=row["last_write"],
         dead_letters=json.loads(row["dead_letters"]),
@@ -121,3 +129,18 @@ async def read_status(settings: WorkerSettings) -> Status:
         gap_offsets=int(row["gap_offsets"]),
         revision=revision,
     )
+
+
+def _partitions(bounds: Bounds, progress: Mapping[Partition, int]) -> list[PartitionStatus]:
+    partitions = []
+    for tp in sorted([*bounds.ends, *bounds.unavailable]):
+        next_offset = progress.get(tp)
+        if why := bounds.unavailable.get(tp):
+            partitions.append(PartitionStatus(tp.topic, tp.partition, next_offset, None, None, 0, why))
+            continue
+        end = bounds.ends[tp]
+        behind = end - (bounds.beginnings[tp] if next_offset is None else next_offset)
+        partitions.append(
+            PartitionStatus(tp.topic, tp.partition, next_offset, end, max(0, behind), max(0, -behind))
+        )
+    return partitions

@@ -17,7 +17,7 @@ COMPONENTS: Final = ("kafka", "commit", "postgresql", "breaker", "assignment", "
 """The components that can keep the worker from being ready."""
 
 
-_WAITED_OUT: Final = ("weather", "setup", "unknown")
+_WAITED_OUT: Final = ("transient", "configuration", "unknown")
 
 
 _SECONDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
@@ -92,6 +92,15 @@ LAG_SECONDS = Metric(
 )
 
 
+PARTITION_UNAVAILABLE = Metric(
+    "pattern_metrics_partition_unavailable",
+    "gauge",
+    "Whether an assigned partition cannot be read, because it has no leader or its leader does not answer; "
+    "the other partitions are read meanwhile.",
+    _BY_PARTITION,
+)
+
+
 BATCH_RECORDS = Metric("pattern_metrics_batch_records", "histogram", "Records per batch.", buckets=_RECORDS)
 
 
@@ -142,8 +151,8 @@ REBALANCES = Metric(
 RETRIES = Metric(
     "pattern_metrics_retries_total",
     "counter",
-    "Failures after which the worker tries again, by server and class: weather (a transient failure, such as "
-    "an outage), setup (a person has to correct the configuration) or unknown.",
+    "Failures after which the worker tries again, by server and class: transient (such as an outage), "
+    "configuration (an operator has to correct it) or unknown.",
     {"component": ("kafka", "postgresql"), "class": _WAITED_OUT},
 )
 
@@ -189,6 +198,7 @@ TABLE: Final = (
     OLDEST_DEAD_LETTER,
     LAG,
     LAG_SECONDS,
+    PARTITION_UNAVAILABLE,
     BATCH_RECORDS,
     DECODE_SECONDS,
     WRITE_SECONDS,

@@ -44,7 +44,8 @@ class Session(ConsumerRebalanceListener):
         self._watch = Watch(
             equipment.settings, self._consumer, equipment.health, equipment.timing, equipment.clock
         )
-        self._observer = Observer(self._consumer, equipment, lambda: self._pipeline.assignment.written_to)
+        written = lambda: self._pipeline.assignment.written_to  # noqa: E731
+        self._observer = Observer(self._consumer, equipment, written, self._pipeline.availability)
         self._batch_log = BatchLog(self._lag, equipment.timing, equipment.clock)
 
     @property
@@ -160,9 +161,9 @@ class Session(ConsumerRebalanceListener):
             await self._finish_writing()  # what is in flight is no gap, unless the database went back
         await self._answered(self._assigned.wait(), "the group did not assign any partitions")
         is_there = all(map(self._consumer.partitions_for_topic, self._settings.kafka_topics))
-        self._equipment.health.is_assigned = is_there and not self._pipeline.assignment.missing
+        self._equipment.health.is_assigned = is_there and self._pipeline.is_reading
         if not self._stop.is_requested and await self._stop.interrupt(self._pipeline.position()):
-            self._equipment.health.is_assigned = True
+            self._equipment.health.is_assigned = self._pipeline.is_reading
             self._observer.observe_lag()
             self._watch.touch()
 

@@ -1,4 +1,4 @@
-"""What becomes of dead letters: real PostgreSQL throughout, a real broker where the topic matters."""
+"""The outcome of dead letters: on real PostgreSQL, and on a real broker if the topic matters."""
 
 import asyncio
 import json
@@ -24,12 +24,12 @@ from tests.support.events import NOW
 from tests.support.letters import (
     ACCEPTED_UNTIL,
     a_record,
+    add_letters,
     connected,
     letters,
     rows,
     run_redrive,
     run_sql,
-    set_aside,
     statuses,
 )
 from tests.support.pipeline import (
@@ -45,12 +45,12 @@ from tests.support.pipeline import (
 from tests.support.waiting import eventually
 
 
-async def test_what_is_valid_by_now_is_stored_and_marked_and_the_rest_stays_open_with_todays_reason(
+async def test_letters_that_are_valid_now_are_stored_and_the_others_get_todays_reason(
     any_migrated_database_url: str,
 ) -> None:
     url = any_migrated_database_url
     newest = an_event(1, seconds=2)
-    await set_aside(
+    await add_letters(
         url,
         [
             a_record(0, newest.to_json()),
@@ -76,7 +76,7 @@ async def test_what_is_valid_by_now_is_stored_and_marked_and_the_rest_stays_open
 
 
 async def test_a_letter_that_is_refused_as_before_costs_no_write(migrated_database_url: str) -> None:
-    await set_aside(migrated_database_url, [a_record(0, b"nonsense"), a_record(1, b"[]")])
+    await add_letters(migrated_database_url, [a_record(0, b"nonsense"), a_record(1, b"[]")])
     await run_redrive(migrated_database_url)
     versions = "SELECT xmin::text, * FROM dead_letters"
     before = await rows(migrated_database_url, versions)
@@ -87,12 +87,12 @@ async def test_a_letter_that_is_refused_as_before_costs_no_write(migrated_databa
     assert await rows(migrated_database_url, versions) == before
 
 
-async def test_what_the_database_refuses_stays_open_until_the_database_is_mended(
+async def test_what_the_database_refuses_stays_open_until_the_database_is_fixed(
     migrated_database_url: str,
 ) -> None:
     url = migrated_database_url
     await run_sql(url, "ALTER TABLE pattern_quality_metrics ADD CONSTRAINT rule CHECK (quality_score < 0.9)")
-    await set_aside(url, [a_record(n, an_event(n, score=n / 10).to_json()) for n in range(11)])
+    await add_letters(url, [a_record(n, an_event(n, score=n / 10).to_json()) for n in range(11)])
 
     assert await run_redrive(url) == Accounting(applied=9, dead_letters=2)
     assert {letter.detail for letter in await letters(url, Selection())} != {"as it was"}
@@ -104,7 +104,7 @@ async def test_what_the_database_refuses_stays_open_until_the_database_is_mended
 async def test_headers_come_back_as_far_as_decoding_needs_them(migrated_database_url: str) -> None:
     envelope = json.dumps({"specversion": "1.0", "data": json.loads(an_event(1).to_json())}).encode()
     headers = (("Content-Type", b"application/cloudevents+json"), ("raw", b"\xff\0"), ("none", None))
-    await set_aside(migrated_database_url, [a_record(0, envelope, headers=headers)])
+    await add_letters(migrated_database_url, [a_record(0, envelope, headers=headers)])
 
     assert (await letters(migrated_database_url))[0].record.headers == list(headers)
     assert await run_redrive(migrated_database_url) == Accounting(applied=1)
@@ -114,7 +114,7 @@ async def test_a_line_of_a_backfill_is_decoded_by_the_rules_of_a_file(migrated_d
     fields = json.loads(an_event(1).to_json())
     del fields["event_id"]
     line = json.dumps(fields).encode()
-    await set_aside(
+    await add_letters(
         migrated_database_url,
         [a_record(1, line, "file:scores.jsonl"), a_record(2, b"{", "file:scores.jsonl"), a_record(1, line)],
     )
@@ -142,7 +142,7 @@ async def test_pages_leave_no_letter_out_and_take_none_twice(
         for place, (topic, partition) in enumerate(product(("a", "b"), (0, 1)))
         for offset in range(4)
     ]
-    await set_aside(migrated_database_url, records)
+    await add_letters(migrated_database_url, records)
 
     steps = list[int]()
 
@@ -162,7 +162,7 @@ async def test_two_redrives_at_once_share_the_letters(
 ) -> None:
     monkeypatch.setattr(dead_letters, "PAGE_LETTERS_MAX", 7)
     count = 200
-    await set_aside(migrated_database_url, [a_record(n, an_event(n % 50).to_json()) for n in range(count)])
+    await add_letters(migrated_database_url, [a_record(n, an_event(n % 50).to_json()) for n in range(count)])
 
     first, second = await asyncio.gather(*(run_redrive(migrated_database_url) for _ in range(2)))
 
@@ -172,11 +172,11 @@ async def test_two_redrives_at_once_share_the_letters(
     assert await rows(migrated_database_url, "SELECT count(*) FROM pattern_quality_metrics") == [(50,)]
 
 
-async def test_what_another_redrive_has_in_hand_is_passed_over_and_discarding_waits_for_it(
+async def test_letters_that_another_redrive_has_locked_are_skipped_and_discarding_waits(
     migrated_database_url: str,
 ) -> None:
     url = migrated_database_url
-    await set_aside(url, [a_record(n, an_event(n).to_json()) for n in range(2)])
+    await add_letters(url, [a_record(n, an_event(n).to_json()) for n in range(2)])
     waiting = (
         "SELECT count(*) FROM pg_stat_activity "
         "WHERE wait_event_type = 'Lock' AND datname = current_database()"
@@ -198,15 +198,15 @@ async def test_what_another_redrive_has_in_hand_is_passed_over_and_discarding_wa
     assert await statuses(url) == {0: "redriven", 1: "redriven"}
 
 
-async def test_a_redrive_beside_a_worker_that_reads_the_same_records_again_ends_with_the_fold(
+async def test_a_redrive_beside_a_worker_with_the_same_records_ends_with_the_fold(
     migrated_database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The worker refuses half of them still, and so meets letters that are being marked."""
+    """The worker still refuses half of them, and so meets letters that are being marked."""
     url = migrated_database_url
     monkeypatch.setattr(dead_letters, "PAGE_LETTERS_MAX", 7)
     events = [an_event(number % 20, seconds=number % 2 * 3600 + number) for number in range(300)]
     records = [a_record(offset, event.to_json()) for offset, event in enumerate(events)]
-    await set_aside(url, records)
+    await add_letters(url, records)
 
     async def replay() -> None:
         store = Store(url)
@@ -232,7 +232,7 @@ async def test_a_page_that_fails_is_undone_and_the_pages_before_it_stay(
 ) -> None:
     url = migrated_database_url
     monkeypatch.setattr(dead_letters, "PAGE_LETTERS_MAX", 2)
-    await set_aside(url, [a_record(n, an_event(n).to_json()) for n in range(6)])
+    await add_letters(url, [a_record(n, an_event(n).to_json()) for n in range(6)])
     await run_sql(
         url,
         """
@@ -252,10 +252,10 @@ async def test_a_page_that_fails_is_undone_and_the_pages_before_it_stay(
     assert await run_redrive(url) == Accounting(applied=4)
 
 
-async def test_from_the_topic_to_a_dead_letter_to_the_table_and_a_replay_changes_nothing(
+async def test_a_dead_letter_of_the_topic_is_redriven_and_a_replay_changes_nothing(
     settings_for: SettingsFactory,
 ) -> None:
-    """End to end: refused by a clock that was wrong, and right an hour later."""
+    """End to end: refused by a wrong clock, and accepted an hour later."""
     settings = settings_for(max_clock_skew_seconds=0)
     url = settings.database_url.get_secret_value()
     ahead = an_event(1, measurement_timestamp=datetime.now(UTC) + timedelta(hours=1))
@@ -299,12 +299,12 @@ async def test_a_redriven_record_is_part_of_the_fold_again(settings_for: Setting
     assert comparison.accounting == Accounting(applied=1, dead_letters=1)
 
 
-async def test_a_worker_of_before_still_sets_records_aside_and_finds_them_there(
+async def test_an_earlier_worker_still_stores_and_finds_dead_letters(
     migrated_database_url: str,
 ) -> None:
-    """Its INSERT names no column of 016; a letter that was resolved is not opened again."""
+    """Its INSERT names no column of 016. A resolved letter is not opened again."""
     url = migrated_database_url
-    await set_aside(url, [a_record(0, an_event(1).to_json()), a_record(1, b"nonsense")])
+    await add_letters(url, [a_record(0, an_event(1).to_json()), a_record(1, b"nonsense")])
     await run_redrive(url)
     await discard(url, Selection(), "noise")
     before = await letters(url)
@@ -313,7 +313,7 @@ async def test_a_worker_of_before_still_sets_records_aside_and_finds_them_there(
     store = Store(url)
     await write(store, decode_batch(records, accepted_until=ACCEPTED_UNTIL))
     await store.close()
-    await set_aside(url, records)
+    await add_letters(url, records)
 
     assert await letters(url) == before
     assert [letter.status for letter in before] == ["redriven", "discarded"]

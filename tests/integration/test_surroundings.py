@@ -1,4 +1,4 @@
-"""What others set or add in the database changes nothing of what is stored, or is refused."""
+"""Settings and objects that others add to the database change nothing of the stored data, or are refused."""
 
 from typing import Any
 from urllib.parse import quote, urlencode
@@ -31,7 +31,7 @@ STORED = """
     ORDER BY 1
 """
 
-# What an operator's trigger reads of the text, and makes of it.
+# An operator's trigger, which reads the text and derives values from it.
 TRIGGER = r"""
     CREATE FUNCTION mark() RETURNS trigger LANGUAGE plpgsql AS $$
     BEGIN NEW.version := NEW.version || '\n' || length(NEW.metadata::text); RETURN NEW; END $$;
@@ -85,7 +85,7 @@ async def stored_by(url: str, database: Any) -> list[asyncpg.Record]:
 async def test_no_setting_in_the_url_changes_what_is_stored(
     any_migrated_database_url: str, database: Any, form: str
 ) -> None:
-    """Each setting that a session may choose, with each value: stored alike, or refused, or failed aloud."""
+    """Each setting that a session may choose, with each value: stored alike, refused, or an error."""
     await database.execute(TRIGGER)
     expected = await stored_by(any_migrated_database_url, database)
     assert len(expected) == 5
@@ -110,7 +110,10 @@ async def test_no_setting_in_the_url_changes_what_is_stored(
     assert refused.keys() == {"client_encoding", "standard_conforming_strings", "session_replication_role"}
     assert all(name in message for name, message in refused.items())
     assert errors.keys() - refused.keys() <= FAIL_ALOUD
-    assert {diagnose_beyond_rows(error).fault for error in errors.values()} <= {Fault.SETUP, Fault.WEATHER}
+    assert {diagnose_beyond_rows(error).fault for error in errors.values()} <= {
+        Fault.CONFIGURATION,
+        Fault.TRANSIENT,
+    }
 
 
 @pytest.mark.parametrize(
@@ -173,7 +176,7 @@ async def test_a_setting_that_the_server_lacks_is_named(migrated_database_url: s
     with pytest.raises(asyncpg.UndefinedObjectError, match="connect_timeout") as caught:
         await connect(f"{migrated_database_url}?connect_timeout=10")
 
-    assert diagnose(caught.value).fault is Fault.SETUP
+    assert diagnose(caught.value).fault is Fault.CONFIGURATION
 
 
 # The stage
@@ -261,7 +264,7 @@ COLUMNS: dict[str, str] = {
 
 
 @pytest.mark.parametrize("columns", COLUMNS)
-async def test_a_dry_run_tells_what_a_run_does_beside_columns_of_others(
+async def test_a_dry_run_shows_what_a_run_does_beside_columns_of_others(
     any_migrated_database_url: str, database: Any, columns: str
 ) -> None:
     if columns == "virtual" and database.get_server_version().major < 18:
@@ -315,5 +318,5 @@ async def test_a_table_that_cannot_be_published_is_the_operators_to_mend(
         await write_all(Store(any_migrated_database_url, keeps_history=True), [a_batch([an_event(1)])])
 
     diagnosis = diagnose(caught.value)
-    assert diagnosis.fault is Fault.SETUP
+    assert diagnosis.fault is Fault.CONFIGURATION
     assert "replica identity (run `pattern-metrics migrate up`)" in diagnosis.hint

@@ -1,4 +1,4 @@
-"""What a DBA does with psql: the file of one revision, or the script of all."""
+"""Migration with psql, as a DBA does it: the file of one revision, or the script of all."""
 
 from pathlib import Path
 

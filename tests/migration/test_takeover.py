@@ -79,7 +79,7 @@ async def test_where_an_unstamped_database_stands_is_recognised_after_each_revis
         await apply_by_hand(any_database_url, revision)
         recognised[revision] = (await migration_status(any_database_url)).recognised
 
-    # Without a lineage table, what 012 made is all that 013 asks for.
+    # Without a lineage table, 012 already leaves everything that 013 checks for.
     assert recognised == {revision: revision for revision in REVISIONS} | {"012": "013"}
 
 

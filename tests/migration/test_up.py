@@ -47,7 +47,7 @@ async def test_a_database_that_cannot_hold_any_text_is_refused(postgres_server: 
             async with store.transaction():
                 pass
 
-    assert diagnose(refused.value) == Diagnosis(Fault.SETUP, str(refused.value))
+    assert diagnose(refused.value) == Diagnosis(Fault.CONFIGURATION, str(refused.value))
 
 
 async def test_an_empty_database_is_brought_to_the_newest_revision(any_database_url: str) -> None:
@@ -198,10 +198,10 @@ async def test_a_connection_lost_half_way_is_the_drivers_exception_and_changes_n
     assert await fetch(database_url, "SELECT to_regclass('dead_letters') AS t") == [{"t": None}]
 
 
-async def test_what_was_dropped_from_a_stamped_database_comes_back_with_the_next_migration(
+async def test_the_next_migration_restores_what_was_dropped_from_a_stamped_database(
     migrated_database_url: str,
 ) -> None:
-    """The worker says to run it where a table is missing: then it has to mend it."""
+    """The worker's hint for a missing table is to run it, so it has to repair that."""
     complete = await catalog(migrated_database_url)
     await execute(
         migrated_database_url,

@@ -1,4 +1,4 @@
-"""Revision 014 verifies itself: it fails where it should, and leaves no trace where it succeeds."""
+"""Revision 014 verifies itself: it fails where it should, and leaves no trace if it succeeds."""
 
 import asyncpg
 import pytest

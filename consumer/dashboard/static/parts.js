@@ -76,9 +76,9 @@ export const quality = (pattern) =>
 // How many dimensions are not shown, in words.
 export const leftOut = (pattern) => (pattern.dimensions_left_out ? [`and ${count(pattern.dimensions_left_out)} more`] : []);
 
-// Small columns; a dimension that the scorer did not tell is a dot.
+// Small columns; a dimension that the scorer did not send is a dot.
 export function dimensions(pattern) {
-  if (!pattern.dimensions.length) return el("span", { class: "note", "data-tip": "The scorer told no dimensions." }, "–");
+  if (!pattern.dimensions.length) return el("span", { class: "note", "data-tip": "The scorer sent no dimensions." }, "–");
   const told = [...pattern.dimensions.map(({ name, value }) => `${dimensionLabel(name)} ${score(value)}`), ...leftOut(pattern)].join("\n");
   const drawn = pattern.dimensions.slice(0, COLUMNS_MAX);
   const width = drawn.length * 9 - 3;

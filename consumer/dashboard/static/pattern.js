@@ -15,7 +15,7 @@ export function heading(title, note) {
 }
 
 function dimensionRows(pattern) {
-  if (!pattern.dimensions.length) return empty("The scorer told no dimensions.");
+  if (!pattern.dimensions.length) return empty("The scorer sent no dimensions.");
   return el(
     "ul",
     { class: "bars" },

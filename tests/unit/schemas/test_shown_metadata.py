@@ -1,4 +1,4 @@
-"""What people see of metadata: a name and dimensions, whatever was sent."""
+"""The name and the dimensions that people see of any metadata."""
 
 import json
 from typing import Any
