@@ -23,6 +23,9 @@ logger = structlog.get_logger()
 HEAD_REVISION: Final = REVISIONS[-1]
 """The revision this release works with."""
 
+_ATTEMPTS: Final = 120
+"""To lock the tables for a way back: some 60 seconds."""
+
 _Result = TypeVar("_Result")
 
 
@@ -60,11 +63,12 @@ class MigrationStatus:
 
 
 async def migrate_up(database_url: str, revision: str = "head") -> tuple[str, ...]:
-    """Bring a database to a revision, or leave it where it is, if that is later. All in one transaction.
+    """Bring a database to a revision, or leave it where it is, if that is later.
 
     A database that has the table from elsewhere and no stamp is taken over, and one that lost a table, the
-    constraint, a role or a right gets it back. Of several callers at once one migrates, the others wait and
-    find nothing to do.
+    constraint, a role or a right gets it back. Readers and writers go on meanwhile. Of several callers at
+    once one migrates, the others wait and find nothing to do. A call after one that failed or was interrupted
+    goes on from there, and ends the same.
 
     Args:
         database_url: any DSN that asyncpg knows.
@@ -75,7 +79,8 @@ async def migrate_up(database_url: str, revision: str = "head") -> tuple[str, ..
 
     Raises:
         MigrationError: no such revision, or a stamp that we do not know.
-        asyncpg.PostgresError: PostgreSQL refused (55P03: a table was busy for a minute); nothing was changed.
+        asyncpg.PostgresError: PostgreSQL refused (55P03: a table was busy for a minute). The revisions before
+            that one are done.
         OSError: PostgreSQL is not reachable (`asyncpg.InterfaceError` if the connection broke).
     """
     _position(revision, "head")
@@ -83,13 +88,14 @@ async def migrate_up(database_url: str, revision: str = "head") -> tuple[str, ..
     def work(connection: Connection) -> tuple[str, ...]:
         stamped = _begin(connection)
         before = _done_position(connection)
+        revisions.refuse_unfit(connection)
         if before < stamped:
             revisions.stamp(connection, REVISIONS[before - 1] if before else "base")
         revisions.upgrade(connection, revision)
         run_driver_sql(connection, revisions.rights())
         return REVISIONS[before : _stamped_position(connection)]
 
-    return await _in_transaction(database_url, work)
+    return await _in_session(database_url, work)
 
 
 async def migrate_down(database_url: str, revision: str) -> tuple[str, ...]:
@@ -115,10 +121,24 @@ async def migrate_down(database_url: str, revision: str) -> tuple[str, ...]:
             raise MigrationError(
                 f"the database is not stamped with {revision} or later: run migrate up first"
             )
-        revisions.downgrade(connection, revision)
+        _patiently(connection, lambda: revisions.downgrade(connection, revision))
         return REVISIONS[after:before][::-1]
 
-    return await _in_transaction(database_url, work)
+    return await _in_session(database_url, work)
+
+
+async def losses_of_migrate_down(database_url: str, revision: str) -> tuple[str, ...]:
+    """Return what `migrate_down` to this revision would delete, a phrase with a count for each kind.
+
+    Raises:
+        Exception: as `migrate_down`.
+    """
+    after = _position(revision, "base")
+
+    def work(connection: Connection) -> tuple[str, ...]:
+        return revisions.losses(connection, REVISIONS[after : _stamped_position(connection)])
+
+    return await _in_session(database_url, work)
 
 
 async def migration_status(database_url: str) -> MigrationStatus:
@@ -139,13 +159,13 @@ async def migration_status(database_url: str) -> MigrationStatus:
             pending=REVISIONS[_done_position(connection) :],
         )
 
-    return await _in_transaction(database_url, work)
+    return await _in_session(database_url, work)
 
 
 def migration_sql() -> str:
     """The script that brings any database to the newest revision, for a person to review and run with psql.
 
-    It runs all revisions in one transaction, on an empty database as on one that is there, stamped or not.
+    It runs all revisions, on an empty database as on one that is there, stamped or not. It is safe to repeat.
     """
     return revisions.script()
 
@@ -187,7 +207,24 @@ def _done_position(connection: Connection) -> int:
     return min(stamped, 0 if recognised is None else REVISIONS.index(recognised) + 1)
 
 
-async def _in_transaction(database_url: str, work: Callable[[Connection], _Result]) -> _Result:
+def _patiently(connection: Connection, work: Callable[[], None]) -> None:
+    """Do some work in one transaction, as migrations/patiently.sql does: others hardly wait behind it."""
+    for attempt in range(1, _ATTEMPTS + 1):
+        connection.exec_driver_sql("BEGIN")
+        connection.exec_driver_sql("SET LOCAL lock_timeout = '200ms'")
+        try:
+            work()
+        except asyncpg.LockNotAvailableError:
+            connection.exec_driver_sql("ROLLBACK")
+            if attempt == _ATTEMPTS:
+                raise
+            connection.exec_driver_sql("SELECT pg_sleep(0.3)")
+        else:
+            connection.exec_driver_sql("COMMIT")
+            return
+
+
+async def _in_session(database_url: str, work: Callable[[Connection], _Result]) -> _Result:
     async def connect() -> "asyncpg.Connection[Any]":
         try:
             connection = await connecting.connect(database_url)
@@ -200,11 +237,10 @@ async def _in_transaction(database_url: str, work: Callable[[Connection], _Resul
         "postgresql+asyncpg://",
         async_creator=connect,
         poolclass=NullPool,
-        # Whoever waited for the lock must then see what its holder did.
-        isolation_level="READ COMMITTED",
+        isolation_level="AUTOCOMMIT",
     )
     try:
-        async with engine.begin() as connection:
+        async with engine.connect() as connection:
             return await connection.run_sync(work)
     except DBAPIError as error:
         raise error.driver_exception from None

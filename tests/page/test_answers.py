@@ -211,7 +211,7 @@ async def test_a_table_that_is_locked_is_reported_and_not_waited_for(
     await connection.close()
 
     assert (locked.status, locked.json["error"]) == (503, "database")
-    assert "a lock that somebody holds" in locked.json["hint"]
+    assert "another session holds a lock" in locked.json["hint"]
     assert freed.status == 200
 
 
