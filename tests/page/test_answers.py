@@ -419,6 +419,21 @@ async def test_rows_that_no_worker_wrote_are_shown_as_well(
     assert distribution["patterns"] == 4
 
 
+@pytest.mark.parametrize(
+    "parameter",
+    ["role=nobody_of_that_name", "work_mem=never", "options=-c%20role%3Dnobody_of_that_name"],
+)
+async def test_a_session_that_postgresql_refuses_is_a_fault_of_the_configuration(
+    parameter: str, migrated_database_url: str
+) -> None:
+    """PostgreSQL uses the SQLSTATE of a wrong value in a row for it."""
+    async with asking(f"{migrated_database_url}?{parameter}") as questions:
+        answer = await questions.ask("patterns")
+
+    assert (answer.status, answer.json["error"]) == (503, "database")
+    assert "parameters after the ? of DATABASE_URL" in answer.json["hint"]
+
+
 HOSTILE_METADATA: list[dict[str, Any]] = [
     {},
     {"name": 5, "dimensions": 5},
