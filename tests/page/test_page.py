@@ -15,6 +15,7 @@ from pattern_metrics.consumer.demo.embedded import PostgresServer
 from pattern_metrics.consumer.faults.health import Health
 from pattern_metrics.consumer.telemetry.metrics import Metrics
 from pattern_metrics.consumer.timing import Clock
+from pattern_metrics.schemas.dead_letter import RejectReason
 from tests.page.conftest import fill, fill_progress
 from tests.support.browser import CONTRASTS, LEFTS, UNSEEN, Visit, served, visiting
 from tests.support.events import TopicRecord
@@ -457,9 +458,7 @@ async def test_a_dead_letter_is_found_by_its_reason_and_shown_with_its_bytes(
         await visit.wait_for_texts("tbody a", ["pattern-scored.v1/0/2"])
         await visit.page.locator("tbody a").click()
         dialog = visit.page.get_by_role("dialog")
-        await dialog.get_by_text(
-            "A required field, or a field of KAFKA_ENVELOPE_FIELD, is missing or null."
-        ).wait_for()
+        await dialog.get_by_text(RejectReason.MISSING_FIELD.explanation).wait_for()
         value = await visit.texts("dialog pre >> nth=0")
         advice = await visit.texts("dialog pre >> nth=-1")
 
