@@ -15,7 +15,7 @@ from tests.support.command import PROGRAM, CommandLine, Finished, environment_of
 from tests.support.kafka import Broker
 from tests.support.pipeline import an_event, catch_up, expected_table, table, worker_settings
 
-LIGHT = {"score", "publish", "schema", "topic create"}
+LIGHT = {"score", "publish", "schema", "settings", "topic create"}
 
 ARGUMENTS = {
     "backfill": ["-"],

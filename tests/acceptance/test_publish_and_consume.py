@@ -71,7 +71,7 @@ async def test_a_broker_without_idempotence_is_reported_in_one_line(
 
     assert published.code == 2
     assert "KAFKA_ENABLE_IDEMPOTENCE=false" in published.stderr
-    assert published.stderr.count("\n") == 1
+    assert published.report.count("\n") == 1
 
 
 async def test_what_was_read_adds_up_and_is_not_read_again(
