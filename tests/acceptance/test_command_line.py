@@ -421,7 +421,12 @@ async def test_a_reader_that_has_seen_enough_ends_the_command_without_a_word(
 @pytest.mark.parametrize(
     ("change", "code", "told", "advice"),
     [
-        ("DROP COLUMN version CASCADE", 2, "version must be text and is missing", "Alter these columns"),
+        (
+            "DROP COLUMN quality_score CASCADE",
+            2,
+            "quality_score must be double precision and is missing",
+            "Alter these columns",
+        ),
         ("ADD COLUMN owner text NOT NULL", 1, 'null value in column "owner"', "Look for a"),
     ],
     ids=["a column missing", "a column too many"],
