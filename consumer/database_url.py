@@ -104,11 +104,6 @@ class DatabaseUrl:
         return f"postgresql://{hosts}/{self.database or ''}" + ("?" + "&".join(pairs) if pairs else "")
 
     @property
-    def has_sockets_only(self) -> bool:
-        """True if every host is the directory of a Unix socket."""
-        return bool(self.hosts) and all(host.startswith("/") for host in self.hosts)
-
-    @property
     def names_user(self) -> bool:
         """True if the URL names a user, or a service (which may name the user)."""
         return self.user is not None or "service" in self.parameters

@@ -137,6 +137,10 @@ def _tell_unscored(found: "Found") -> None:
 @agents_app.command()
 def publish(
     file: Annotated[typer.FileBinaryRead, typer.Argument(metavar="FILE|-", help=FILES_HELP)],
+    dry_run: Annotated[
+        bool,
+        typer.Option("--dry-run", help="Count what would be published and refused. No broker is asked."),
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Publish the events of a file to the topic.
@@ -165,7 +169,7 @@ def publish(
         with progress_bar("publishing", total=total, in_bytes=True) as bar:
             run(
                 publish_file(
-                    settings,
+                    None if dry_run else settings,
                     measurements,
                     accepted_until=accepted_until,
                     report=report,
@@ -181,7 +185,8 @@ def publish(
     except KeyboardInterrupt:
         tell("interrupted; publish the file again: it is a retry")
     tell_misunderstanding(report.refusals.shared_by_all(report.read), report.read, "Nothing was published")
-    typer.echo(json.dumps(report.as_dict()) if as_json else str(report))
+    sentence = f"would be: {report}; nothing was published" if dry_run else str(report)
+    typer.echo(json.dumps(report.as_dict()) if as_json else sentence)
     if not report.is_complete:
         raise typer.Exit(1)
 

@@ -75,6 +75,9 @@ class Commands(TyperGroup):
         if command is not None:
             shared = [option for option in ctx.find_root().command.params if ENV_FILE_OPTION in option.opts]
             command.params += [option for option in shared if option not in command.params]
+            for argument in cast("list[Any]", command.params):
+                if argument.param_type_name == "argument":
+                    argument.display_type_rich = lambda **_: None  # such as <list[Path]> beside PATH
         return command
 
     @override

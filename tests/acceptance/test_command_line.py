@@ -1,5 +1,6 @@
 """Behaviour of the command line that needs no server."""
 
+import re
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
@@ -17,6 +18,7 @@ from pattern_metrics.migrations.revisions import REVISIONS
 from pattern_metrics.schemas.generate import JSON_SCHEMA_FILE
 from tests.support.command import PROGRAM, CommandLine
 from tests.support.letters import run_sql
+from tests.support.pipeline import an_event
 
 
 def paths(command: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
@@ -46,11 +48,25 @@ async def test_help_wraps_once_and_shows_no_type_of_a_flag(
     """A line is filled until the next word does not fit. Only a paragraph ends earlier."""
     narrow = (await command.run(*path, "--help", columns=80)).succeeded().stdout.decode()
 
-    assert "<bool>" not in narrow
+    assert not re.findall(r"<bool>|^  [A-Z/|-]+ <.*", narrow, re.MULTILINE)
     prose = narrow.split("\nArguments:")[0].split("\nOptions:")[0].splitlines()
     for line, following in pairwise(prose):
         if line.startswith("  ") and following.startswith("  "):
             assert len(line) + 1 + len(following.split()[0]) > 78, line
+
+
+async def test_a_dry_run_of_publish_asks_no_broker(command: CommandLine) -> None:
+    valid = [an_event(number).to_json() for number in range(3)]
+    lines = b"\n".join([*valid[:2], b"no event", valid[2]])
+    nobody = {"kafka_bootstrap_servers": "127.0.0.1:1"}
+    mixed = await command.run("publish", "--dry-run", "--json", "-", stdin=lines, **nobody)
+    whole = await command.run("publish", "--dry-run", "-", stdin=b"\n".join(valid), **nobody)
+
+    assert mixed.code == 1
+    assert mixed.json == {"published": 3, "refused": 1, "last_line": 4, "reached_end": True}
+    assert mixed.report.startswith("line 3: invalid_json: ")
+    assert whole.code == 0
+    assert whole.stdout.decode() == ("would be: published 3 events, refused 0 lines; nothing was published\n")
 
 
 async def test_the_version_is_that_of_the_installation(command: CommandLine) -> None:
@@ -405,7 +421,12 @@ async def test_a_reader_that_has_seen_enough_ends_the_command_without_a_word(
 @pytest.mark.parametrize(
     ("change", "code", "told", "advice"),
     [
-        ("DROP COLUMN version CASCADE", 2, "version must be text and is missing", "Alter these columns"),
+        (
+            "DROP COLUMN quality_score CASCADE",
+            2,
+            "quality_score must be double precision and is missing",
+            "Alter these columns",
+        ),
         ("ADD COLUMN owner text NOT NULL", 1, 'null value in column "owner"', "Look for a"),
     ],
     ids=["a column missing", "a column too many"],

@@ -152,7 +152,7 @@ async def test_the_light_commands_score_publish_and_create_a_topic(
     assert created.stdout.decode() == f"topic {topic} created\n"
     assert b'"quality_score"' in schema.stdout
     assert (published.code, published.json["published"], published.json["refused"]) == (1, 2, 1)
-    assert published.stderr.startswith("line 3: missing_field: ")
+    assert published.report.startswith("line 3: missing_field: ")
     assert (await catch_up(settings)).applied == 2
     assert expected_table([event]).items() <= (await table(settings)).items()
 

@@ -27,9 +27,13 @@ async def test_a_file_arrives_but_for_its_invalid_line_which_is_named(
     file = tmp_path / "events.jsonl"
     file.write_bytes(b"\n".join(lines) + b"\n")
 
+    tried = await command.run("publish", "--dry-run", file, "--json")
+    nothing = (await command.run("consume", "--until-caught-up", "--json")).succeeded()
     published = await command.run("publish", file, "--json")
     consumed = (await command.run("consume", "--until-caught-up", "--json")).succeeded()
 
+    assert (tried.code, tried.json, tried.stderr) == (1, published.json, published.stderr)
+    assert nothing.json["read"] == 0
     assert published.code == 1
     assert "line 3: out_of_range: quality_score" in published.stderr
     assert "Traceback" not in published.stderr
