@@ -93,8 +93,6 @@ async def skip(
         asyncpg.PostgresError: PostgreSQL refused.
         OSError: a server is not reachable.
     """
-    if members := await group_members(settings):
-        raise _has_members(settings, f"{len(members)} members ({', '.join(sorted(set(members)))})")
     partitions = await _partitions(settings, topic, partition)
     if isinstance(to, int) and len(partitions) > 1:
         raise UnusableTargetError(
@@ -105,6 +103,9 @@ async def skip(
         async with _reading(settings) as consumer, store.transaction() as transaction:
             identities = await topic_ids(settings)
             starts = await _starts(settings, consumer, partitions, transaction, identities)
+            # The consumer has waited for the group's coordinator, which a new cluster has to choose first.
+            if members := await group_members(settings):
+                raise _has_members(settings, f"{len(members)} members ({', '.join(sorted(set(members)))})")
             targets = await _targets(consumer, partitions, to)
             skips = [
                 Skip(one.topic, one.partition, starts[one].offset, targets[one])
