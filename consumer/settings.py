@@ -1,4 +1,4 @@
-"""The environment (or a `.env` file) as typed settings. Each field's name in upper case is its variable."""
+"""The settings of the worker and of the commands. Each field's name in upper case is its variable's."""
 
 import getpass
 import os
@@ -6,12 +6,18 @@ from collections.abc import Mapping
 from typing import Annotated, Any, Final, Literal, TypeVar
 
 from pydantic import Field, SecretStr, ValidationError, field_validator
-from pydantic_settings import SettingsError
 
 from pattern_metrics.consumer.database_url import parse_database_url
 from pattern_metrics.schemas.settings.base import Settings
 from pattern_metrics.schemas.settings.clock import ClockSettings
 from pattern_metrics.schemas.settings.kafka import KafkaSettings
+from pattern_metrics.schemas.settings.variables import (
+    ENV_FILE,
+    EnvFileError,
+    find_variables,
+    hint_at_unread_file,
+    with_variables,
+)
 
 SettingsT = TypeVar("SettingsT", bound=Settings)
 
@@ -19,11 +25,14 @@ _NO_OPTIONS: Final[Mapping[str, Any]] = {}
 
 
 class InvalidSettingError(Exception):
-    """A setting is missing or wrong; the message is one line that names it and holds no value."""
+    """A setting is missing or wrong; the message is one line that names its variable and holds no value."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(with_variables(message))
 
 
 class LogSettings(Settings):
-    """What is logged, and how; always to standard error."""
+    """The level and the form of the log, which goes to standard error."""
 
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
         default="INFO",
@@ -38,7 +47,7 @@ class LogSettings(Settings):
 
 
 class DatabaseSettings(Settings):
-    """Where the table is."""
+    """The database, and whether it keeps the history."""
 
     database_url: SecretStr = Field(
         description="The PostgreSQL database: postgresql://USER:PASSWORD@HOST:PORT/DATABASE, with libpq's "
@@ -59,7 +68,7 @@ class DatabaseSettings(Settings):
     @field_validator("database_url", mode="before")
     @classmethod
     def _require_usable(cls, value: object) -> object:
-        """Before pydantic's own check, whose message for bytes that are not UTF-8 has no remedy."""
+        """Check the URL before pydantic does, whose message for bytes that are not UTF-8 has no remedy."""
         text = value.get_secret_value() if isinstance(value, SecretStr) else value
         if isinstance(text, str) and not parse_database_url(text).names_user:
             _require_default_user()
@@ -76,7 +85,7 @@ def _require_default_user() -> None:
 
 
 class EnvelopeSettings(Settings):
-    """Where in a record's value the event lies."""
+    """The place of the event in a record's value."""
 
     kafka_envelope_field: Annotated[str, Field(pattern=r"^[^.]+(\.[^.]+){0,9}$")] | None = Field(
         default=None,
@@ -87,12 +96,12 @@ class EnvelopeSettings(Settings):
 
     @property
     def envelope(self) -> tuple[str, ...]:
-        """The names on the way to the event; none where the value is the event."""
+        """The names of the fields that lead to the event; empty if the value is the event."""
         return tuple(self.kafka_envelope_field.split(".")) if self.kafka_envelope_field else ()
 
 
 class HttpSettings(Settings):
-    """Where HTTP is served."""
+    """The address of the HTTP server."""
 
     http_host: Annotated[str, Field(min_length=1)] = Field(
         default="127.0.0.1",
@@ -106,7 +115,7 @@ class HttpSettings(Settings):
 
 
 class WorkerSettings(KafkaSettings, EnvelopeSettings, DatabaseSettings, ClockSettings, HttpSettings):
-    """All that `consume` needs."""
+    """The settings of `consume`."""
 
     kafka_group_id: Annotated[str, Field(min_length=1)] = Field(
         default="pattern-metrics",
@@ -144,30 +153,41 @@ class WorkerSettings(KafkaSettings, EnvelopeSettings, DatabaseSettings, ClockSet
 
 
 class DashboardSettings(DatabaseSettings, HttpSettings):
-    """All that `dashboard` needs."""
+    """The settings of `dashboard`."""
 
 
 def load(settings_class: type[SettingsT], options: Mapping[str, Any] = _NO_OPTIONS) -> SettingsT:
-    """Read settings from the environment.
+    """Read settings from their variables.
 
     Args:
         settings_class: the settings to read.
-        options: values from the command line, by field; they win.
+        options: values from the command line, by field; they override the environment.
 
     Raises:
-        InvalidSettingError: names the first setting, or the option, that is missing or wrong.
+        InvalidSettingError: names the first variable, or the option, that is missing or wrong.
     """
     try:
         return settings_class(**options)
     except ValidationError as error:
         first = error.errors(include_url=False, include_context=False, include_input=False)[0]
         field = str(first["loc"][0]) if first["loc"] else ""
-        name = f"--{field.replace('_', '-')}" if field in options else field.upper()
-        message = first["msg"].removeprefix("Value error, ")
-        raise InvalidSettingError(f"{name}: {message}" if name else message) from None
-    except SettingsError as error:
-        raise InvalidSettingError(str(error)) from None
-    except UnicodeDecodeError:
-        raise InvalidSettingError(".env: is not UTF-8") from None
-    except OSError as error:  # of a file in a folder that may not be entered
-        raise InvalidSettingError(f"{error.filename}: {error.strerror}") from None
+        raise InvalidSettingError(_refusal(field, first["type"], first["msg"], options)) from None
+    except EnvFileError as error:
+        raise InvalidSettingError(f"{ENV_FILE}: {error}") from None
+    except OSError as error:  # for a file in a directory that may not be entered
+        names = [
+            str(found)
+            for found in find_variables(settings_class.model_fields).values()
+            if found.text == error.filename
+        ]
+        raise InvalidSettingError(f"{': '.join([*names, str(error.filename)])}: {error.strerror}") from None
+
+
+def _refusal(field: str, kind: str, message: str, options: Mapping[str, Any]) -> str:
+    """Return one line with the name that the user gave the setting, and none of its value."""
+    message = message.removeprefix("Value error, ")
+    if kind == "missing":
+        return f"{field.upper()}: is required{hint_at_unread_file(field)}"
+    if field in options:
+        return f"--{field.replace('_', '-')}: {message}"
+    return f"{find_variables([field]).get(field, field.upper())}: {message}" if field else message

@@ -1,4 +1,4 @@
-"""Bytes → event or dead letter. Pure: no I/O, no clock."""
+"""Decodes bytes to an event or a dead letter. Pure: no I/O, no clock."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -47,11 +47,11 @@ def decode_all(
 
 
 def decode(record: Record, *, accepted_until: datetime, envelope: Sequence[str] = ()) -> Fate:
-    """Decide any record's fate as far as it can be decided without the database.
+    """Decide a record's fate as far as possible without the database.
 
     Args:
-        record: what Kafka delivered, whose key and CloudEvents attributes are not needed; or a line of a
-            file, which may lack its `event_id`.
+        record: from Kafka, where the key and the CloudEvents attributes are optional; or a line of a file,
+            where `event_id` is optional.
         accepted_until: the latest acceptable measurement time.
         envelope: the path of KAFKA_ENVELOPE_FIELD; a line of a file has no envelope.
     """
@@ -70,7 +70,7 @@ def event_of(record: Record, envelope: Sequence[str]) -> bytes:
     """Return the JSON of the event in a record of a topic, see `event_json`.
 
     Raises:
-        InvalidEventError: as `event_json`; or the headers name another type of event.
+        InvalidEventError: see `event_json`; or the headers name another type of event.
     """
     mode = record.mode
     if mode == "foreign":
@@ -88,7 +88,7 @@ _UNREAD: Final = {
 
 
 def _notes(record: Record, error: InvalidEventError) -> list[str]:
-    """What stands around a value that could not be read, for a person."""
+    """Return hints for a person about a value that could not be read: its framing and its content type."""
     if record.mode == "line" or error.reason not in _UNREAD:
         return []
     notes = list[str]()

@@ -1,4 +1,4 @@
-"""Common events, decoded fast: accept fast, refuse slowly. Pure.
+"""Decodes events of the common form fast, and leaves all others to `parse_event`. Pure.
 
 `decode_fast` accepts only what `parse_event` accepts, with the same values: a property test compares the two.
 The rest, whether an unusual spelling or a fault, is left to `parse_event`, which also finds the reason. Each
@@ -81,13 +81,13 @@ _NO_METADATA: Final = b"{}"
 _INNER: Final = "inner"
 
 _ATTRIBUTES: Final[list[Any]] = [("type", Literal[EVENT_TYPE] | None, None), ("data_base64", None, None)]
-"""Attributes of a CloudEvent on which it depends whether its data holds our event."""
+"""CloudEvent attributes that decide whether its data holds our event."""
 
 
 class FastEvent(Ordered, msgspec.Struct, frozen=True, gc=False):
     """An event with the fields that the table needs.
 
-    Its UUIDs are the driver's own: equal to any other's, but hashed and compared in C.
+    Its UUIDs are of the driver's class: equal to Python's, but hashed and compared in C.
     """
 
     pattern_id: UUID
@@ -99,7 +99,7 @@ class FastEvent(Ordered, msgspec.Struct, frozen=True, gc=False):
     metadata_json: bytes
 
 
-class _Fields(msgspec.Struct, gc=False, tag_field=SPECVERSION, tag=""):  # another value marks a CloudEvent
+class _Fields(msgspec.Struct, gc=False, tag_field=SPECVERSION, tag=""):  # another value means a CloudEvent
     event_id: _UUIDText
     pattern_id: _UUIDText
     quality_score: _Proportion
@@ -114,14 +114,16 @@ def _reader(
     envelope: tuple[str, ...],
     is_structured: bool,
 ) -> tuple[Callable[[bytes], list[tuple[Any]]], Callable[[Any], Any] | None]:
-    """Return a decoder of values, and what reaches the event in what it returns, if that is not the event.
+    """Return a decoder of values, and a function that gets the event from its result.
+
+    The function is None if the result is the event itself.
 
     Args:
-        envelope: as for `decode_fast`.
-        is_structured: likewise.
+        envelope: see `decode_fast`.
+        is_structured: see `decode_fast`.
 
     Raises:
-        ValueError: msgspec knows no field of such a name.
+        ValueError: msgspec accepts no field of such a name.
     """
     part: type = _Fields
     for name in reversed(envelope):
@@ -287,7 +289,7 @@ def _interned(versions: Sequence[str | None]) -> list[str]:
     try:
         return list(map(sys.intern, versions))  # type: ignore[arg-type]  # None is caught
     except TypeError:
-        return [sys.intern(VERSION_DEFAULT if one is None else one) for one in versions]
+        return [sys.intern(VERSION_DEFAULT if version is None else version) for version in versions]
 
 
 def _require_shallow(values: Sequence[bytes], metadata: Sequence[bytes]) -> None:

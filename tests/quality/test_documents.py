@@ -31,9 +31,6 @@ def anchors(document: Path) -> frozenset[str]:
     return frozenset(found)
 
 
-_TO_COME: Final = {ROOT / "docs" / "tutorial.md"}
-
-
 def broken_links(document: Path, text: str) -> Iterator[str]:
     for link in _LINK.finditer(_CODE.sub("``", _FENCE.sub("", text))):
         target = link[1] or link[2]
@@ -41,7 +38,7 @@ def broken_links(document: Path, text: str) -> Iterator[str]:
             continue
         name, _, anchor = target.partition("#")
         path = (document.parent / name).resolve() if name else document
-        is_inside = (path.exists() or path in _TO_COME) and path.is_relative_to(ROOT)
+        is_inside = path.exists() and path.is_relative_to(ROOT)
         if not is_inside or (anchor and anchor not in anchors(path)):
             yield target
 

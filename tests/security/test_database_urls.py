@@ -71,10 +71,12 @@ async def test_every_command_refuses_the_url_in_one_line(form: str, command: Com
 
 
 async def test_the_url_of_a_file_is_refused_likewise(command: CommandLine) -> None:
-    (command.directory / ".env").write_text(f"DATABASE_URL={URLS['user@server']}\n")
-    finished = await command.run("status")
+    (command.directory / "our.env").write_text(f"DATABASE_URL={URLS['user@server']}\n")
+    finished = await command.run("status", "--env-file", "our.env")
+    line = told(finished.code, finished.stdout, finished.stderr)
 
-    assert "write @ as %40" in told(finished.code, finished.stdout, finished.stderr)
+    assert line.startswith("error: DATABASE_URL in our.env: ")
+    assert "write @ as %40" in line
 
 
 async def test_the_option_is_named_in_place_of_the_setting(command: CommandLine) -> None:
@@ -133,7 +135,7 @@ async def test_what_the_driver_cannot_read_is_the_operators_to_mend(
     with pytest.raises(UnusableOptionsError) as caught:
         await connect("postgresql://worker@127.0.0.1/db?service=prod")
 
-    assert diagnose(caught.value).fault is Fault.SETUP
+    assert diagnose(caught.value).fault is Fault.CONFIGURATION
     assert "hun" not in "".join(traceback.format_exception(caught.value))
 
 
@@ -142,4 +144,4 @@ async def test_a_caller_of_the_library_is_told_likewise() -> None:
         await connect(URLS["user@server"])
 
     assert "Secr3tPw" not in "".join(traceback.format_exception(caught.value))
-    assert diagnose(caught.value).fault is Fault.SETUP
+    assert diagnose(caught.value).fault is Fault.CONFIGURATION
