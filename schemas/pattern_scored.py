@@ -129,24 +129,27 @@ def _require_small(text: bytes) -> None:
         )
 
 
-_LONG_NUMBER: Final = re.compile(rb"[0-9]{%d}|[eE]-[0-9]{5}" % (DECIMALS_MAX - 9999))
-"""Is in each number that has too many decimals, and in some other texts."""
+_EXPONENT_END: Final = 2**30 - 1
+"""PostgreSQL reads no exponent as great as this, not even of zero."""
+
+_EXTREME_NUMBER: Final = re.compile(rb"[0-9]{%d}|[eE][+-]?[0-9]{5}" % (DECIMALS_MAX - 9999))
+"""Is in each finite number that `numeric` cannot hold, and in some other texts."""
 
 
 def _require_storable_numbers(text: bytes) -> None:
-    if _LONG_NUMBER.search(text):
-        json.loads(text, parse_float=_require_few_decimals)
+    if _EXTREME_NUMBER.search(text):
+        json.loads(text, parse_float=_require_numeric)
 
 
-def _require_few_decimals(number: str) -> None:
+def _require_numeric(number: str) -> None:
     try:
-        exponent = int(Decimal(number).as_tuple().exponent)
+        decimals = -int(Decimal(number).as_tuple().exponent)
     except ArithmeticError:  # far beyond
-        exponent = -DECIMALS_MAX - 1
-    if exponent < -DECIMALS_MAX:
+        decimals = DECIMALS_MAX + 1
+    if decimals > DECIMALS_MAX or int(number.lower().partition("e")[2] or 0) >= _EXPONENT_END:
         raise PydanticCustomError(
             RejectReason.OUT_OF_RANGE,
-            "holds a number with more than {limit} digits after the decimal point",
+            "holds a number that PostgreSQL cannot hold: at most {limit} digits after the decimal point",
             {"limit": DECIMALS_MAX},
         )
 
@@ -225,10 +228,11 @@ class Measurement(BaseModel):
         dict[str, JsonValue], AfterValidator(_require_storable_metadata), BeforeValidator(_metadata)
     ] = Field(
         default={},
-        description=f"Anything: at most {METADATA_BYTES_MAX} bytes as JSON, at most {METADATA_DEPTH_MAX} "
-        "levels deep, no U+0000, no lone surrogate, no number beyond a double. null counts as absent. The "
-        "page, the view pattern_quality_current and the export read these members, if they are there: name "
-        "(a string for people, such as module:function) and dimensions, an object with the numbers from 0 to "
+        description=f"Anything: at most {METADATA_BYTES_MAX} bytes of JSON as it is sent, at most "
+        f"{METADATA_DEPTH_MAX} levels deep, no U+0000, no lone surrogate, no number beyond a double. It is "
+        "kept as it is sent, numbers with all their digits. null counts as absent. The page, the view "
+        "pattern_quality_current and the export read these members, if they are there: name (a string for "
+        "people, such as module:function) and dimensions, an object with the numbers from 0 to "
         f"1 {', '.join(DIMENSIONS)}.",
     )
 
@@ -261,7 +265,7 @@ class PatternScored(Ordered, Measurement):
 _METADATA: Final = {"metadata"}
 
 _AS_SENT: Final = "_metadata_as_sent"
-"""Where an event keeps the text of its metadata, beside its fields: pydantic compares fields alone."""
+"""The key of the text of an event's metadata. It is no field, because pydantic compares fields."""
 
 
 class _Sent(msgspec.Struct, gc=False):
