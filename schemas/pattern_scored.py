@@ -44,7 +44,7 @@ DECIMALS_MAX: Final = 16383
 VERSION_CHARACTERS_MAX: Final = 64
 
 DIMENSIONS: Final = ("completeness", "documentation", "compliance", "metadata_richness", "complexity")
-"""Members of `metadata.dimensions` that readers of the table show."""
+"""The scorer's own dimensions, each a column of the view `pattern_quality_current`."""
 
 VERSION_DEFAULT: Final = "1.0.0"
 

@@ -22,6 +22,7 @@ from pattern_metrics.consumer.cli.common import (
     run,
     start_logging,
     tell_misunderstanding,
+    tell_target,
 )
 from pattern_metrics.consumer.cli.output import fail, tell
 from pattern_metrics.consumer.cli.progress import progress_bar
@@ -160,6 +161,7 @@ def publish(
     report, total = PublishReport(), input_size(file)
     try:
         measurements = read_file(file)
+        tell_target(kafka=settings)
         with progress_bar("publishing", total=total, in_bytes=True) as bar:
             run(
                 publish_file(
@@ -216,6 +218,7 @@ def topic_create(
 
     settings = load_settings(KafkaSettings)
     start_logging()
+    tell_target(kafka=settings)
     created: dict[str, bool] = {}
     for topic in settings.each_topic():
         creating = create_topic(topic, partitions=partitions, replication_factor=replication_factor)

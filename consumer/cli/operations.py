@@ -25,6 +25,7 @@ from pattern_metrics.consumer.cli.common import (
     run,
     start_logging,
     tell_misunderstanding,
+    tell_target,
 )
 from pattern_metrics.consumer.cli.output import fail, tell
 from pattern_metrics.consumer.cli.progress import progress_bar
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
     from rich.console import Group
     from rich.live import Live
 
-    from pattern_metrics.consumer.operations.status import Status
+    from pattern_metrics.consumer.operations.status import PartitionStatus, Status
 
 operations_app = typer.Typer()
 
@@ -98,6 +99,7 @@ def replay(
 
     settings = load_settings(WorkerSettings, database_url)
     start_logging()
+    tell_target(settings.database_url.get_secret_value(), settings)
     which = Slice(partition=partition, from_offset=from_offset, since=since, until=until)
     with progress_bar("replaying") as bar:
         work = replay_slice(settings, which, dry_run=dry_run, advance=bar.reach, pattern_id=pattern)
@@ -147,6 +149,7 @@ def verify(
 
     settings = load_settings(WorkerSettings, database_url)
     start_logging()
+    tell_target(settings.database_url.get_secret_value(), settings if against_topic else None)
     checks = run(check_table(settings), POSTGRESQL)
     report: dict[str, object] = {}
     is_sound = all(check.passed for check in checks)
@@ -210,6 +213,7 @@ def backfill(
     source = MeasurementSource.of(Path(file.name), measurements)
     rules = BackfillRules(clock.accepted_until(), limit, min_confidence, batch_size, delay)
     store = open_store(settings, dry_run=dry_run)
+    tell_target(settings.database_url.get_secret_value())
     with progress_bar("backfilling", total=total, in_bytes=True) as bar:
         work = backfill_source(
             store, source, rules, lambda line, why: tell(f"{measurements.unit} {line}: {why}"), bar.advance
@@ -275,10 +279,9 @@ def _screen(status: "Status") -> "Group":
     has_several = len({partition.topic for partition in status.partitions}) > 1
     beyond = list[str]()
     for partition in status.partitions:
-        name = f"{partition.topic} {partition.partition}" if has_several else str(partition.partition)
-        next_offset = "-" if partition.next_offset is None else f"{partition.next_offset:,}"
-        lag = f"{partition.beyond_end:,} beyond the end" if partition.beyond_end else f"{partition.lag:,}"
-        partitions.add_row(name, next_offset, f"{partition.end:,}", lag)
+        name = _name(partition) if has_several else str(partition.partition)
+        next_offset = _number(partition.next_offset)
+        partitions.add_row(name, next_offset, _number(partition.end), _lag_of(partition))
         if partition.beyond_end:
             beyond.append(name)
     letters = ", ".join(f"{count:,} {reason}" for reason, count in sorted(status.dead_letters.items()))
@@ -287,6 +290,10 @@ def _screen(status: "Status") -> "Group":
     behind = "" if status.revision.up_to_date else f" (needed: {status.revision.head}; run migrate up)"
     return Group(
         *([f"warning       {_beyond_the_end(beyond)}"] if beyond else []),
+        *(
+            f"warning       partition {_name(one)} is unavailable: {one.unavailable}"
+            for one in status.unavailable
+        ),
         f"lag           {status.lag:,}",
         f"patterns      {status.patterns:,} (last write {last_write})",
         f"dead letters  {sum(status.dead_letters.values()):,}" + (f": {letters}" if letters else ""),
@@ -294,6 +301,20 @@ def _screen(status: "Status") -> "Group":
         f"revision      {revision}{behind}",
         partitions,
     )
+
+
+def _number(number: int | None) -> str:
+    return "-" if number is None else f"{number:,}"
+
+
+def _name(partition: "PartitionStatus") -> str:
+    return f"{partition.topic} {partition.partition}"
+
+
+def _lag_of(partition: "PartitionStatus") -> str:
+    if partition.beyond_end:
+        return f"{partition.beyond_end:,} beyond the end"
+    return "unavailable" if partition.unavailable else _number(partition.lag)
 
 
 def _beyond_the_end(partitions: list[str]) -> str:

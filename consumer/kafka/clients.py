@@ -1,4 +1,4 @@
-"""The Kafka clients of the worker's side: every option that matters is said here, aloud."""
+"""Creates the worker's Kafka clients, with every option that matters written out."""
 
 from collections.abc import Iterable
 from typing import Final
@@ -10,6 +10,7 @@ from pattern_metrics.consumer.records.record import Record
 from pattern_metrics.consumer.settings import WorkerSettings
 from pattern_metrics.consumer.timing import TIMING, Timing
 from pattern_metrics.schemas.settings.kafka import KafkaSettings
+from pattern_metrics.schemas.settings.kafka_client import ask_side_by_side
 
 SESSION_TIMEOUT_MS: Final = 10_000
 REBALANCE_TIMEOUT_MS: Final = 60_000
@@ -19,7 +20,7 @@ _FETCH_BYTES_MAX: Final = 32 * 1024 * 1024
 _PARTITION_FETCH_BYTES_MAX: Final = 512 * 1024
 
 _POLL_INTERVAL_MS_MAX: Final = 7 * 24 * 3600 * 1000
-"""A worker that waits out an outage of PostgreSQL does not poll, and must stay in its group."""
+"""A worker that waits for PostgreSQL does not poll, and must stay in its group."""
 
 
 def create_consumer(settings: WorkerSettings, timing: Timing) -> AIOKafkaConsumer:
@@ -33,16 +34,16 @@ def create_consumer(settings: WorkerSettings, timing: Timing) -> AIOKafkaConsume
 
 
 def create_reader(settings: KafkaSettings) -> AIOKafkaConsumer:
-    """Return a consumer without a group: it touches nobody's offsets."""
+    """Return a consumer without a group, which changes no group's offsets."""
     return _create_consumer(settings, TIMING, group_id=None, group_instance_id=None)
 
 
 def _create_consumer(
     settings: KafkaSettings, timing: Timing, *, group_id: str | None, group_instance_id: str | None
 ) -> AIOKafkaConsumer:
-    """A consumer that commits only what it is told to and never jumps by itself."""
+    """Return a consumer that never commits by itself and never changes its position by itself."""
     unpack_by_these_rules()
-    return AIOKafkaConsumer(
+    consumer = AIOKafkaConsumer(
         **settings.client_options(),
         client_id="pattern-metrics",
         group_id=group_id,
@@ -62,17 +63,19 @@ def _create_consumer(
         fetch_max_bytes=_FETCH_BYTES_MAX,
         max_partition_fetch_bytes=_PARTITION_FETCH_BYTES_MAX,
     )
+    ask_side_by_side(consumer._client)  # noqa: SLF001 - it has no option for this
+    return consumer
 
 
 async def learn_of_partitions(consumer: AIOKafkaConsumer) -> None:
-    """Let the client ask now which partitions the topic has: by itself it does so every METADATA_AGE_MS."""
+    """Make the client ask for the topics' partitions now. By itself it does so every METADATA_AGE_MS."""
     await consumer._client.force_metadata_update()  # noqa: SLF001 - it offers no other way
 
 
 def release_values(records: Iterable[Record]) -> None:
-    """Free the values of records that such a client delivered and that are decoded.
+    """Free the values of decoded records.
 
-    A value takes more memory than what is kept of it. Whoever asks for it again unpacks it again.
+    A value takes more memory than its decoded event. A later reader of the value unpacks it again.
     """
     for record in records:
         if isinstance(record, FetchedRecord):

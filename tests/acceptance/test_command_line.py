@@ -1,4 +1,4 @@
-"""What can be seen without any server."""
+"""Behaviour of the command line that needs no server."""
 
 import sys
 from collections.abc import Iterator
@@ -20,7 +20,7 @@ from tests.support.letters import run_sql
 
 
 def paths(command: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
-    """Each command and group of commands, as the words that lead to it."""
+    """Yield the words of each command and group of commands."""
     yield path
     for name, child in getattr(command, "commands", {}).items():
         yield from paths(child, (*path, name))
@@ -43,7 +43,7 @@ async def test_each_command_has_a_help(command: CommandLine, path: tuple[str, ..
 async def test_help_wraps_once_and_shows_no_type_of_a_flag(
     command: CommandLine, path: tuple[str, ...]
 ) -> None:
-    """A line is filled as far as the next word goes; only a paragraph ends before."""
+    """A line is filled until the next word does not fit. Only a paragraph ends earlier."""
     narrow = (await command.run(*path, "--help", columns=80)).succeeded().stdout.decode()
 
     assert "<bool>" not in narrow
@@ -81,17 +81,17 @@ async def test_a_shell_can_complete_the_commands(command: CommandLine, shell: st
 
 
 AGENTS = {("demo",), ("score",), ("publish",), ("schema",), ("topic", "create"), ("migrate", "sql")}
-"""They use no database of the user's."""
+"""Commands that use no database of the user."""
 
 WITHOUT_REPORT = {
     *(("demo",), ("dashboard",), ("score",), ("schema",)),
     *(("migrate", "sql"), ("export",), ("dead-letters", "export")),
 }
-"""They print no result, or the output is data for a program already."""
+"""Commands that print no result, or whose output is data for a program already."""
 
 
 def commands() -> dict[tuple[str, ...], Any]:
-    """Each command that does something, without the groups."""
+    """Return each command without the groups."""
     found = {}
     for path in paths(typer.main.get_command(app)):
         one = typer.main.get_command(app)
@@ -131,7 +131,117 @@ async def test_the_option_goes_before_the_variable_of_the_database(
     )
 
     assert refused.code == 2
-    assert refused.stderr.startswith("error: --database-url: ")
+    if path == ("settings",):
+        assert "--database-url\n    error: must have the form" in refused.stdout.decode()
+    else:
+        assert refused.stderr.startswith("error: --database-url: ")
+
+
+CHANGES = {
+    ("migrate", "up"): "database 127.0.0.1:1/metrics\n",
+    ("migrate", "down", "base"): "database 127.0.0.1:1/metrics\n",
+    ("replay", "--dry-run"): "database 127.0.0.1:1/metrics; topic a, b at 127.0.0.1:2\n",
+    ("verify",): "database 127.0.0.1:1/metrics\n",
+    ("verify", "--against-topic"): "database 127.0.0.1:1/metrics; topic a, b at 127.0.0.1:2\n",
+    ("dead-letters", "redrive", "--all"): "database 127.0.0.1:1/metrics\n",
+    ("dead-letters", "discard", "--all", "--because", "x"): "database 127.0.0.1:1/metrics\n",
+    ("dead-letters", "prune", "--older-than", "1d"): "database 127.0.0.1:1/metrics\n",
+    ("history", "prune", "--older-than", "1d"): "database 127.0.0.1:1/metrics\n",
+    ("topic", "create"): "topic a, b at 127.0.0.1:2\n",
+}
+
+
+@pytest.mark.parametrize("arguments", CHANGES, ids=" ".join)
+async def test_a_command_reports_first_where_it_goes_and_nothing_of_the_login(
+    command: CommandLine, arguments: tuple[str, ...]
+) -> None:
+    url = "postgresql://hunter2:hunter2@127.0.0.1:1/metrics?sslpassword=hunter2"
+    failed = await command.run(
+        *arguments, database_url=url, kafka_topic="a, b", kafka_bootstrap_servers="127.0.0.1:2"
+    )
+
+    assert failed.code == 1, failed.stderr
+    assert failed.stdout == b""
+    assert failed.stderr.startswith(CHANGES[arguments])
+    assert len(failed.report.splitlines()) == 1
+    assert "hunter2" not in failed.stderr
+
+
+@pytest.mark.parametrize("place", ["before", "between", "after", "as a variable"])
+async def test_a_named_file_sets_what_the_environment_does_not(command: CommandLine, place: str) -> None:
+    (command.directory / "our.env").write_text("PATTERN_METRICS_KAFKA_TOPIC=ours\nKAFKA_GROUP_ID=ours\n")
+    (command.directory / ".env").write_text("KAFKA_TOPIC=theirs\nHTTP_PORT=1\n")
+    arguments = {
+        "before": ["--env-file", "our.env", "settings", "--json"],
+        "between": ["settings", "--env-file=our.env", "--json"],
+        "after": ["settings", "--json", "--env-file", "our.env"],
+        "as a variable": ["settings", "--json"],
+    }[place]
+    variable = "our.env" if place == "as a variable" else ""
+    shown = (
+        await command.run(*arguments, kafka_group_id="environment", pattern_metrics_env_file=variable)
+    ).succeeded()
+
+    found = {one["name"]: (one["value"], one["source"]) for one in shown.json["settings"]}
+    assert found["KAFKA_TOPIC"] == ("ours", "PATTERN_METRICS_KAFKA_TOPIC in our.env")
+    assert found["KAFKA_GROUP_ID"] == ("environment", "KAFKA_GROUP_ID")
+    assert found["HTTP_PORT"] == ("8080", "default")
+    assert found["DATABASE_URL"] == (None, "not set")
+
+
+async def test_a_file_that_cannot_be_read_is_told_in_one_line(command: CommandLine) -> None:
+    for arguments, told in (
+        (["--env-file", "none", "schema"], "error: --env-file: none: No such file or directory\n"),
+        (["topic", "create", "--env-file", "."], "error: --env-file: .: Is a directory\n"),
+    ):
+        refused = await command.run(*arguments)
+
+        assert (refused.code, refused.stdout, refused.stderr) == (2, b"", told)
+
+
+async def test_the_settings_are_shown_with_what_is_wrong_and_without_a_secret(command: CommandLine) -> None:
+    wrong: dict[str, Any] = {
+        "kafka_sasl_mechanism": "hunter2",
+        "kafka_sasl_password": "hunter2",
+        "kafka_bootstrap_servers": "worker:hunter2@broker",
+        "http_port": "80x",
+        "kafka_topic": "a\x1b[31mb",
+    }
+    url = "postgresql://hunter2:hunter2@db:5433/metrics?sslmode=require&sslpassword=hunter2"
+    shown = await command.run("settings", pattern_metrics_database_url=url, database_url="hunter2", **wrong)
+    lines = shown.stdout.decode().splitlines()
+
+    assert shown.code == 2
+    assert "hunter2" not in shown.stdout.decode() + shown.stderr
+    assert "\x1b" not in shown.stdout.decode()
+    [database] = [line for line in lines if line.startswith("DATABASE_URL ")]
+    assert "postgresql://db:5433/metrics?sslmode=require&sslpassword=***" in database
+    assert database.endswith(" PATTERN_METRICS_DATABASE_URL")
+    [place] = [number for number, line in enumerate(lines) if line.startswith("HTTP_PORT ")]
+    assert "80x" in lines[place]
+    assert lines[place + 1].startswith("    error: ")
+
+
+async def test_what_is_wrong_with_several_settings_is_shown_as_well(command: CommandLine) -> None:
+    alone = await command.run("settings", kafka_security_protocol="sasl_plaintext")
+    as_json = await command.run("settings", "--json", kafka_security_protocol="sasl_plaintext")
+
+    assert (alone.code, as_json.code) == (2, 2)
+    assert alone.stderr == "error: KAFKA_SASL_MECHANISM is needed with SASL_PLAINTEXT\n"
+    assert as_json.json["errors"] == ["KAFKA_SASL_MECHANISM is needed with SASL_PLAINTEXT"]
+
+
+async def test_the_settings_import_no_client_and_no_driver(command: CommandLine) -> None:
+    code = (
+        "import sys\n"
+        "sys.argv = ['pattern-metrics', 'settings']\n"
+        "from pattern_metrics.consumer.cli.app import _run_command\n"
+        "assert _run_command() == 0\n"
+        "print(sorted({'aiokafka', 'asyncpg', 'rich', 'structlog'} & sys.modules.keys()))\n"
+    )
+    shown = (await command.run_program(sys.executable, "-c", code)).succeeded()
+
+    assert shown.stdout.splitlines()[-1] == b"[]"
 
 
 @pytest.mark.parametrize(
@@ -149,7 +259,7 @@ async def test_the_option_goes_before_the_variable_of_the_database(
 async def test_an_error_names_the_server_that_does_not_answer(
     command: CommandLine, database_url: str, arguments: list[str]
 ) -> None:
-    """Both servers are away, and then Kafka alone."""
+    """First both servers are down, then Kafka alone."""
     both = await command.run(
         *arguments, "--database-url", "postgresql://x@127.0.0.1:1/x", kafka_bootstrap_servers="127.0.0.1:2"
     )
@@ -158,10 +268,10 @@ async def test_an_error_names_the_server_that_does_not_answer(
 
     postgresql = "PostgreSQL at 127.0.0.1:1 (DATABASE_URL or --database-url): "
     broker = "Kafka at 127.0.0.1:2 (KAFKA_BOOTSTRAP_SERVERS): "
-    assert both.stderr.startswith(f"error: {broker}" if arguments == ["replay"] else f"error: {postgresql}")
-    assert len(both.stderr.splitlines()) == 1
+    assert both.report.startswith(f"error: {broker}" if arguments == ["replay"] else f"error: {postgresql}")
+    assert len(both.report.splitlines()) == 1
     if arguments in (["status"], ["replay"]):
-        assert kafka.stderr.startswith(f"error: {broker}")
+        assert kafka.report.startswith(f"error: {broker}")
 
 
 @pytest.mark.parametrize("path", [(), ("migrate",), ("topic",)], ids=" ".join)
@@ -256,7 +366,7 @@ async def test_the_script_for_a_dba_needs_no_database(command: CommandLine) -> N
 
 @pytest.mark.parametrize("redirection", [">/dev/full", ">&-"])
 @pytest.mark.parametrize("arguments", ["schema", "--help", "migrate status", "migrate sql", "score ."])
-async def test_output_that_cannot_be_written_is_told_in_one_line(
+async def test_output_that_cannot_be_written_is_reported_in_one_line(
     command: CommandLine, migrated_database_url: str, tmp_path: Path, arguments: str, redirection: str
 ) -> None:
     (tmp_path / "module.py").write_text("def function(): ...\n")
@@ -270,7 +380,7 @@ async def test_output_that_cannot_be_written_is_told_in_one_line(
 
 
 @pytest.mark.parametrize("reader", ["publish", "backfill"])
-async def test_a_closed_standard_input_is_told_in_one_line(command: CommandLine, reader: str) -> None:
+async def test_a_closed_standard_input_is_reported_in_one_line(command: CommandLine, reader: str) -> None:
     shell = ("/bin/sh", "-c", f"{PROGRAM} {reader} - <&-")
 
     failed = await command.run_program(*shell, database_url="postgresql://127.0.0.1:1/none")
@@ -300,7 +410,7 @@ async def test_a_reader_that_has_seen_enough_ends_the_command_without_a_word(
     ],
     ids=["a column missing", "a column too many"],
 )
-async def test_a_table_that_does_not_fit_is_told_with_what_to_do_in_one_line(
+async def test_a_table_that_does_not_fit_is_reported_with_what_to_do_in_one_line(
     command: CommandLine, database_url: str, change: str, code: int, told: str, advice: str
 ) -> None:
     (await command.run("migrate", "up", database_url=database_url)).succeeded()
@@ -312,10 +422,10 @@ async def test_a_table_that_does_not_fit_is_told_with_what_to_do_in_one_line(
     refused = await command.run("migrate", "up", database_url=database_url, log_level="WARNING")
 
     assert refused.code == code
-    assert len(refused.stderr.splitlines()) == 1, refused.stderr
-    assert told in refused.stderr
-    assert advice in refused.stderr
-    assert "migrate up" not in refused.stderr
+    assert len(refused.report.splitlines()) == 1, refused.report
+    assert told in refused.report
+    assert advice in refused.report
+    assert "migrate up" not in refused.report
 
 
 @pytest.mark.parametrize(
@@ -328,10 +438,10 @@ async def test_a_wrong_parameter_of_the_database_url_is_named_in_one_line(
     refused = await command.run("migrate", "status", database_url=f"{database_url}?{parameter}")
 
     assert refused.code == 2
-    assert len(refused.stderr.splitlines()) == 1, refused.stderr
-    assert told in refused.stderr
-    assert "DATABASE_URL" in refused.stderr
-    assert "migrate" not in refused.stderr
+    assert len(refused.report.splitlines()) == 1, refused.report
+    assert told in refused.report
+    assert "DATABASE_URL" in refused.report
+    assert "migrate" not in refused.report
 
 
 async def test_a_command_does_its_work_where_standard_error_is_closed(command: CommandLine) -> None:
