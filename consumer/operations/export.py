@@ -6,6 +6,7 @@ from contextlib import AbstractContextManager
 from datetime import datetime
 from typing import Final
 
+import asyncpg
 import msgspec
 
 from pattern_metrics.consumer.operations.row_formats import Column, WriteRows

@@ -136,14 +136,16 @@ def test_a_number_is_accepted_exactly_when_postgresql_holds_it(any_database_url:
         @example(f"0.{'1' * 15_000}e-2000")
         def compare(number: str) -> None:
             metadata = f'{{"a":{number}}}'
+            sent = value_with_raw("metadata", metadata)
             try:
-                parse_event(value_with_raw("metadata", metadata), accepted_until=ACCEPTED_UNTIL)
+                parse_event(sent, accepted_until=ACCEPTED_UNTIL)
                 reason = None
             except InvalidEventError as error:
                 reason = error.reason
             is_beyond_double = abs(float(number)) == float("inf")
             is_held = not is_beyond_double and runner.run(postgres_holds(connection, metadata))
             assert reason is (None if is_held else RejectReason.OUT_OF_RANGE)
+            assert is_held or not decode_fast([sent], accepted_until=ACCEPTED_UNTIL)
 
         compare()
         runner.run(connection.close())
@@ -162,12 +164,14 @@ async def test_a_row_holds_every_digit(any_database_url: str) -> None:
 
 # Fast, in whatever language
 
-SHORT_EVENTS = events.filter(lambda one: len(one.metadata_json) < 1000)
-"""Without integers of thousands of digits."""
+COMMON_EVENTS = events.filter(
+    lambda one: len(one.metadata_json) < 1000 and one.measurement_timestamp.year > 1
+)
+"""Without integers of thousands of digits, and not near the zero time."""
 
 
 @pytest.mark.parametrize("spell", SPELLINGS.values(), ids=SPELLINGS.keys())
-@given(sent=st.lists(SHORT_EVENTS, min_size=1, max_size=8), seed=st.integers(0, 2**32))
+@given(sent=st.lists(COMMON_EVENTS, min_size=1, max_size=8), seed=st.integers(0, 2**32))
 def test_each_language_is_decoded_fast(spell: Spell, sent: list[PatternScored], seed: int) -> None:
     dice = Random(seed)
     values = [
