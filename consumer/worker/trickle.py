@@ -1,4 +1,4 @@
-"""How long a batch waits for more records while records trickle in. Pure: the caller passes the time."""
+"""The wait of a batch for more records, while records trickle in. Pure: the caller passes the time."""
 
 from math import exp, inf
 from typing import Final

@@ -1,4 +1,4 @@
-"""How long batches wait while records trickle in, by a clock that the arrivals move."""
+"""The wait of batches while records trickle in, by a clock that the arrivals move."""
 
 from collections import deque
 from collections.abc import Iterable
@@ -63,7 +63,7 @@ def steady(rate: float, seconds: float) -> list[float]:
 
 
 def rate_seen(rate: float) -> Trickle:
-    """What a steady rate has taught."""
+    """Return a trickle after records at a steady rate."""
     trickle = Trickle(TIMING.trickle)
     for number in range(int(rate * WARM)):
         trickle.note(1, number / rate)
