@@ -28,7 +28,6 @@ ENV PATH=/opt/pattern-metrics/bin:$PATH PYTHONDONTWRITEBYTECODE=1 HTTP_HOST=0.0.
 EXPOSE 8080
 # A number, of nobody: Kubernetes can see that it is not root's, and there is nothing that it owns.
 USER 65532:65532
-# Not below /tmp: a file `.env` in the working directory is read.
 WORKDIR /opt/pattern-metrics
 # An outage of Kafka or PostgreSQL does not fail it: to restart the worker would not help.
 HEALTHCHECK --interval=10s --timeout=10s --start-period=30s CMD ["python", "-m", "pattern_metrics.consumer.alive"]

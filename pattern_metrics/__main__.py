@@ -13,7 +13,7 @@ def main() -> None:
 
     A worker has nothing to finish then, which is a clean stop; it hears the next ones by its own handlers.
     """
-    is_worker = sys.argv[1:2] == ["consume"] and "--check" not in sys.argv
+    is_worker = _command(sys.argv[1:]) == "consume" and "--check" not in sys.argv
     numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP) if is_worker else (signal.SIGINT,)
 
     def end(_number: int, _frame: FrameType | None) -> None:
@@ -31,6 +31,13 @@ def main() -> None:
         run_command_line()
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)
+
+
+def _command(arguments: list[str]) -> str | None:
+    """Return the command's name, which only --env-file may precede."""
+    while arguments and arguments[0].partition("=")[0] == "--env-file":
+        arguments = arguments[1 if "=" in arguments[0] else 2 :]
+    return arguments[0] if arguments else None
 
 
 if __name__ == "__main__":

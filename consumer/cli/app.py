@@ -12,7 +12,7 @@ import typer
 
 from pattern_metrics.consumer import extras
 from pattern_metrics.consumer.cli.agents import agents_app
-from pattern_metrics.consumer.cli.common import Commands, log, run
+from pattern_metrics.consumer.cli.common import ENV_FILE_OPTION, Commands, log, run, use_env_file
 from pattern_metrics.consumer.cli.consume import consume_app
 from pattern_metrics.consumer.cli.dead_letters import dead_letters_app
 from pattern_metrics.consumer.cli.migrate import migrate_app
@@ -28,7 +28,7 @@ app = typer.Typer(
     pretty_exceptions_show_locals=False,
     help="""Read measurements of patterns from Kafka and keep one current row per pattern in PostgreSQL.
 
-    Settings are environment variables, or lines of a .env file in the working directory.
+    Settings are environment variables. `pattern-metrics settings` shows each with its source.
 
     Exit code 0: the command succeeded. Exit code 1: a check failed, a part of the input was refused, a server
     is not reachable, or the command was stopped before its end. Exit code 2: the usage or a setting is wrong,
@@ -55,6 +55,16 @@ def options(
         bool,
         typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit."),
     ] = False,
+    _env_file: Annotated[
+        str | None,
+        typer.Option(
+            ENV_FILE_OPTION,
+            metavar="FILE",
+            callback=use_env_file,
+            expose_value=False,
+            help="Also read settings from FILE (NAME=VALUE lines); the environment wins.",
+        ),
+    ] = None,
 ) -> None:
     """Take the options that come before a command."""
 

@@ -46,6 +46,8 @@ JsonOption = Annotated[
     bool, typer.Option("--json", help="Print the result as one JSON object, on the last line of stdout.")
 ]
 
+ENV_FILE_OPTION: Final = "--env-file"
+
 TIME_FORMS: Final = "an RFC 3339 time with an offset, or an age such as 90d, 12h or 30m"
 
 OPEN_FILES_MIN: Final = 128
@@ -61,7 +63,18 @@ COLLECT_AFTER: Final = 100_000
 
 
 class Commands(TyperGroup):
-    """Commands whose help shows their first sentence whole, and that name an extra which they lack."""
+    """Commands whose help shows their first sentence whole, and that name an extra which they lack.
+
+    Each command accepts --env-file after its name as well.
+    """
+
+    @override
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        command = super().get_command(ctx, cmd_name)
+        if command is not None:
+            shared = [option for option in ctx.find_root().command.params if ENV_FILE_OPTION in option.opts]
+            command.params += [option for option in shared if option not in command.params]
+        return command
 
     @override
     def invoke(self, ctx: Any) -> Any:
@@ -94,6 +107,23 @@ def parse_time(text: str) -> datetime:
     if moment.tzinfo is None:
         raise typer.BadParameter("has no offset: end it with Z or +HH:MM")
     return moment
+
+
+def use_env_file(path: str | None) -> None:
+    """Read the settings of this process and of its children from a file too; a useless file ends the command.
+
+    Args:
+        path: the value of the option --env-file.
+    """
+    from pattern_metrics.schemas.settings.variables import ENV_FILE, EnvFileError, find_variables
+
+    if path is None:
+        return
+    os.environ[ENV_FILE] = path
+    try:
+        find_variables(())
+    except EnvFileError as error:
+        fail(f"error: {ENV_FILE_OPTION}: {error}", 2)
 
 
 def load_settings(settings_class: "type[SettingsT]", database_url: str | None = None) -> "SettingsT":
@@ -186,14 +216,16 @@ class CommandFailedError(Exception):
     """A command failed, by no bug of its own.
 
     Attributes:
-        line: tells a person what failed.
+        line: says what failed, and names the variables that the user has set.
         code: the exit code.
         error: the error itself, if there was one.
     """
 
     def __init__(self, line: str, code: int, error: Exception | None = None) -> None:
-        super().__init__(line)
-        self.line = line
+        from pattern_metrics.schemas.settings.variables import with_variables
+
+        self.line = with_variables(line)
+        super().__init__(self.line)
         self.code = code
         self.error = error
 
@@ -243,6 +275,7 @@ def _line(error: Exception, diagnosis: "Diagnosis", about: str) -> str:
         is_of_postgresql,
         server_of,
     )
+    from pattern_metrics.schemas.settings.variables import hint_at_unread_file
 
     detail, hint = detail_and_hint(error)
     server = server_of(error)
@@ -255,7 +288,8 @@ def _line(error: Exception, diagnosis: "Diagnosis", about: str) -> str:
         about = f"{server} {about[about.index('(') :]}"
     if diagnosis.fault is Fault.SETUP and not (hint and diagnosis.is_general):
         hint = diagnosis.hint
-    return f"error: {about}: {detail}" + (f"; {hint}" if hint and not detail.startswith(hint) else "")
+    line = f"error: {about}: {detail}" + (f"; {hint}" if hint and not detail.startswith(hint) else "")
+    return line + (hint_at_unread_file("kafka_bootstrap_servers") if "KAFKA" in about else "")
 
 
 def _loop_factory() -> "Callable[[], asyncio.AbstractEventLoop] | None":

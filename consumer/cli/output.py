@@ -129,8 +129,10 @@ def tell(message: str) -> None:
 
 
 def fail(message: str, code: int) -> NoReturn:
-    """End the command with one line on standard error."""
-    tell(message)
+    """End the command with one line on standard error, which names the variables that the user has set."""
+    from pattern_metrics.schemas.settings.variables import with_variables
+
+    tell(with_variables(message))
     raise typer.Exit(code)
 
 

@@ -14,7 +14,6 @@ from typing import Final
 
 import asyncpg
 from aiokafka import AIOKafkaProducer
-from pydantic import SecretStr
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import track
@@ -102,18 +101,20 @@ async def run_demo(*, keep: bool) -> None:
 
 
 def _settings(postgres: PostgresServer, broker: EmbeddedBroker) -> WorkerSettings:
-    # Every setting that the environment could hold, and that would lead elsewhere, is said here.
-    return WorkerSettings(
-        kafka_bootstrap_servers=broker.bootstrap_servers,
-        kafka_security_protocol="PLAINTEXT",
-        kafka_sasl_mechanism=None,
-        kafka_topic="pattern-scored.v1",
-        kafka_group_id="pattern-metrics",
-        kafka_group_instance_id=None,
-        kafka_enable_idempotence=False,
-        database_url=SecretStr(postgres.dsn()),
-        history_enabled=True,
-    )
+    """Set each setting that could lead elsewhere if the environment set it."""
+    own = {
+        "kafka_bootstrap_servers": broker.bootstrap_servers,
+        "kafka_security_protocol": "PLAINTEXT",
+        "kafka_sasl_mechanism": None,
+        "kafka_topic": "pattern-scored.v1",
+        "kafka_group_id": "pattern-metrics",
+        "kafka_group_instance_id": None,
+        "kafka_enable_idempotence": False,
+        "kafka_envelope_field": None,
+        "database_url": postgres.dsn(),
+        "history_enabled": True,
+    }
+    return load(WorkerSettings, own)
 
 
 def _listen() -> AbstractContextManager[socket.socket | None]:

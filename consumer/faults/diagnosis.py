@@ -7,7 +7,7 @@ imported here: agents do without it, and where nobody has imported it, no error 
 import errno
 import ssl
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum, auto
 from typing import TYPE_CHECKING, Final
 
@@ -16,6 +16,7 @@ from aiokafka import errors as kafka_errors
 from pattern_metrics.consumer.database_url import InvalidDatabaseUrlError
 from pattern_metrics.schemas.settings.kafka import SettingFileError
 from pattern_metrics.schemas.settings.token_provider import TokenProviderError
+from pattern_metrics.schemas.settings.variables import with_variables
 
 if TYPE_CHECKING:
     import asyncpg
@@ -182,7 +183,16 @@ _TLS_HINTS: Final = {  # OpenSSL's own symbols
 
 
 def diagnose(error: BaseException) -> Diagnosis:
-    """Decide whose fault an error of PostgreSQL, Kafka or the network is."""
+    """Decide whose fault an error of PostgreSQL, Kafka or the network is.
+
+    Returns:
+        The diagnosis, whose hint names the variables that the user has set.
+    """
+    diagnosis = _diagnose(error)
+    return replace(diagnosis, hint=with_variables(diagnosis.hint))
+
+
+def _diagnose(error: BaseException) -> Diagnosis:
     if is_of_postgresql(error):
         return _diagnose_postgresql(error)
     if isinstance(error, kafka_errors.KafkaError):

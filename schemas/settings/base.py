@@ -3,15 +3,34 @@
 from typing import Literal, get_args, get_origin
 
 from pydantic import ValidationInfo, field_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
+from typing_extensions import override
+
+from pattern_metrics.schemas.settings.variables import find_variables
 
 
 class Settings(BaseSettings):
-    """Settings, each read from the variable that has its name in upper case."""
+    """Settings, each read from its variable: see the module `variables`.
 
-    model_config = SettingsConfigDict(
-        env_file=".env", extra="ignore", frozen=True, env_ignore_empty=True, hide_input_in_errors=True
-    )
+    Raises:
+        ValidationError: a setting is missing or wrong.
+        EnvFileError: the file of PATTERN_METRICS_ENV_FILE cannot be used.
+    """
+
+    model_config = SettingsConfigDict(extra="ignore", frozen=True, hide_input_in_errors=True)
+
+    @override
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        texts = {name: found.text for name, found in find_variables(settings_cls.model_fields).items()}
+        return init_settings, InitSettingsSource(settings_cls, texts)
 
     @field_validator("*", mode="before")
     @classmethod

@@ -9,6 +9,7 @@ from pydantic import Field, FilePath, SecretStr, field_validator, model_validato
 from pattern_metrics.schemas.hosts import resolvable_host, split_host
 from pattern_metrics.schemas.settings import token_provider
 from pattern_metrics.schemas.settings.base import Settings
+from pattern_metrics.schemas.settings.variables import with_variables
 
 SecurityProtocol = Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"]
 
@@ -16,7 +17,10 @@ SaslMechanism = Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER"
 
 
 class SettingFileError(OSError):
-    """A file that a setting names cannot be read or has the wrong content. The message names the setting."""
+    """A file that a setting names cannot be read or has the wrong content. The message names its variable."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(with_variables(message))
 
 
 _TOPIC: Final = r"[A-Za-z0-9._-]{1,249}"

@@ -9,11 +9,16 @@ from aiokafka.abc import AbstractTokenProvider
 from aiokafka.errors import KafkaError
 from typing_extensions import override
 
+from pattern_metrics.schemas.settings.variables import with_variables
+
 SETTING: Final = "KAFKA_SASL_OAUTH_TOKEN_PROVIDER"
 
 
 class TokenProviderError(KafkaError):  # type: ignore[misc]  # aiokafka has no types
     """The operator's code returned no token. The message has the error's class and none of its text."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(with_variables(message))
 
 
 class TokenProvider(AbstractTokenProvider):  # type: ignore[misc]  # aiokafka has no types

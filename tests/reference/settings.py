@@ -29,9 +29,17 @@ _GROUPS: Final[dict[str, type[BaseSettings]]] = {
 _TYPES: Final = {"boolean": "`true` or `false`", "integer": "an integer", "string": "a text"}
 
 _INTRODUCTION: Final = """
-Settings are environment variables, or lines of a `.env` file in the working directory. The environment takes
-precedence. An empty variable counts as absent. A setting that is missing or wrong ends the command with exit
-code 2 and one line that names the setting.
+A setting such as `KAFKA_TOPIC` is the first of these variables that is set and not empty:
+`PATTERN_METRICS_KAFKA_TOPIC` in the environment, `KAFKA_TOPIC` in the environment,
+`PATTERN_METRICS_KAFKA_TOPIC` in the file, `KAFKA_TOPIC` in the file. The file is the one of `--env-file FILE`
+or `PATTERN_METRICS_ENV_FILE`.
+
+An option of a command, such as `--database-url`, wins over all of them. No other file is read, also no `.env`
+in the working directory. The file has lines of the form `NAME=VALUE`. It is read once, when the command
+starts. Tracing has OpenTelemetry's own variables, which are read from the environment alone.
+
+A setting that is missing or wrong ends the command with exit
+code 2 and one line that names the variable.
 """
 
 

@@ -71,10 +71,12 @@ async def test_every_command_refuses_the_url_in_one_line(form: str, command: Com
 
 
 async def test_the_url_of_a_file_is_refused_likewise(command: CommandLine) -> None:
-    (command.directory / ".env").write_text(f"DATABASE_URL={URLS['user@server']}\n")
-    finished = await command.run("status")
+    (command.directory / "our.env").write_text(f"DATABASE_URL={URLS['user@server']}\n")
+    finished = await command.run("status", "--env-file", "our.env")
+    line = told(finished.code, finished.stdout, finished.stderr)
 
-    assert "write @ as %40" in told(finished.code, finished.stdout, finished.stderr)
+    assert line.startswith("error: DATABASE_URL in our.env: ")
+    assert "write @ as %40" in line
 
 
 async def test_the_option_is_named_in_place_of_the_setting(command: CommandLine) -> None:

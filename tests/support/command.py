@@ -16,6 +16,7 @@ from typing import Any
 from pydantic import SecretStr
 
 from pattern_metrics.consumer.settings import LogSettings, WorkerSettings
+from pattern_metrics.schemas.settings.variables import ENV_FILE, PREFIX
 from tests.support import warm
 from tests.support.waiting import eventually
 
@@ -24,8 +25,11 @@ PROGRAM = Path(sys.executable).with_name("pattern-metrics")
 SECONDS_MAX = 120.0
 """How long anything may take that a test waits for; generous, as the machine may be busy."""
 
-READ_AT_RUN = {"TERM", "COLUMNS", "LINES"} | {
-    name.upper() for settings in (LogSettings, WorkerSettings) for name in settings.model_fields
+READ_AT_RUN = {"TERM", "COLUMNS", "LINES", ENV_FILE} | {
+    prefix + name.upper()
+    for settings in (LogSettings, WorkerSettings)
+    for name in settings.model_fields
+    for prefix in ("", PREFIX)
 }
 """The variables of a run's environment that no import looks at."""
 

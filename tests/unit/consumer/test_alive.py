@@ -6,6 +6,7 @@ import pytest
 
 from pattern_metrics.consumer.alive import address
 from pattern_metrics.consumer.settings import HttpSettings
+from pattern_metrics.schemas.settings.variables import ENV_FILE
 
 
 @pytest.mark.parametrize(
@@ -17,6 +18,7 @@ from pattern_metrics.consumer.settings import HttpSettings
         ({"HTTP_HOST": "", "HTTP_PORT": ""}, ""),
         ({"HTTP_PORT": ""}, "HTTP_HOST='0.0.0.0'\nexport HTTP_PORT = 9001  # ours\n"),
         ({"HTTP_PORT": "9002"}, "HTTP_HOST=worker\nHTTP_PORT=9001\n"),
+        ({"HTTP_PORT": "9003", "PATTERN_METRICS_HTTP_PORT": "9004"}, "PATTERN_METRICS_HTTP_HOST=::1"),
     ],
 )
 def test_it_is_where_the_settings_say(
@@ -24,7 +26,9 @@ def test_it_is_where_the_settings_say(
 ) -> None:
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
-    (clean_environment / ".env").write_text(file, encoding="utf-8")
+    (clean_environment / ".env").write_text("HTTP_PORT=1", encoding="utf-8")
+    (clean_environment / "our.env").write_text(file, encoding="utf-8")
+    monkeypatch.setenv(ENV_FILE, str(clean_environment / "our.env"))
     settings = HttpSettings()
 
     assert address() == (settings.http_host, settings.http_port)

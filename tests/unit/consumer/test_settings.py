@@ -1,5 +1,7 @@
 """The settings of DESIGN.md: their defaults, where they come from, and how a wrong one is told."""
 
+import socket
+import tempfile
 import traceback
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -8,10 +10,15 @@ from typing import Any
 
 import pytest
 from aiokafka.abc import AbstractTokenProvider
+from aiokafka.errors import UnknownTopicOrPartitionError
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from pattern_metrics.consumer.faults.diagnosis import Fault, diagnose
+from pattern_metrics.consumer.http.listening import take_port
 from pattern_metrics.consumer.settings import (
     DatabaseSettings,
+    HttpSettings,
     InvalidSettingError,
     LogSettings,
     WorkerSettings,
@@ -19,8 +26,14 @@ from pattern_metrics.consumer.settings import (
 )
 from pattern_metrics.schemas.settings.base import Settings
 from pattern_metrics.schemas.settings.clock import ClockSettings
-from pattern_metrics.schemas.settings.kafka import KafkaSettings
+from pattern_metrics.schemas.settings.kafka import KafkaSettings, SettingFileError
 from pattern_metrics.schemas.settings.token_provider import TokenProviderError
+from pattern_metrics.schemas.settings.variables import (
+    ENV_FILE,
+    EnvFileError,
+    find_variables,
+    hint_at_unread_file,
+)
 
 SECRET = "hunter2"
 DATABASE_URL = f"postgresql://worker:{SECRET}@127.0.0.1:5432/metrics"
@@ -116,16 +129,135 @@ def test_the_environment_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
     assert settings.database_url.get_secret_value() == DATABASE_URL
 
 
-def test_a_file_in_the_working_directory_is_read_and_the_environment_goes_before_it(
+SPELLINGS = st.sampled_from([str.upper, str.upper, str.lower, str.title])
+TEXTS = st.sampled_from([None, "", "one", "two", "three", "four"])
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(texts=st.tuples(TEXTS, TEXTS, TEXTS, TEXTS), spell=SPELLINGS, option=st.sampled_from([None, "five"]))
+def test_the_option_wins_then_the_environment_then_the_file_and_the_prefix_in_each(
+    texts: tuple[str | None, ...],
+    spell: Callable[[str], str],
+    option: str | None,
+    clean_environment: Path,
+) -> None:
+    """A variable that is empty counts as one that is not set."""
+    name = spell("KAFKA_TOPIC")
+    prefixed = spell("PATTERN_METRICS_KAFKA_TOPIC")
+    sources = list(zip([prefixed, name, prefixed, name], texts, strict=True))
+    _, path = tempfile.mkstemp(dir=clean_environment)
+    file = Path(path)
+    file.write_text("".join(f"{name}={text}\n" for name, text in sources[2:] if text is not None))
+    winner = next(((name, text) for name, text in sources if text), None)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(ENV_FILE, path)
+        set_environment(patch, **{name: text for name, text in sources[:2] if text is not None})
+        topic = load(KafkaSettings, {} if option is None else {"kafka_topic": option}).kafka_topic
+        found = find_variables(["kafka_topic"]).get("kafka_topic")
+
+    assert topic == (option or (winner[1] if winner else "pattern-scored.v1"))
+    assert (found and (found.name, found.text)) == winner
+    assert found is None or found.file == (None if any(texts[:2]) else path)
+
+
+def test_a_file_in_the_working_directory_is_not_read(clean_environment: Path) -> None:
+    (clean_environment / ".env").write_text(f"DATABASE_URL={DATABASE_URL}\nKAFKA_TOPIC=of-another\n")
+
+    assert load(KafkaSettings).kafka_topic == "pattern-scored.v1"
+    assert str(refusal()) == (
+        "DATABASE_URL: is required; the file .env of this directory is not read: use --env-file .env"
+    )
+
+
+@pytest.mark.parametrize("content", ["", "OTHER=1\n", "DATABASE_URL=\n", "DATABASE_URL", "no line\n", "\xff"])
+def test_a_file_that_would_not_help_is_not_mentioned(content: str, clean_environment: Path) -> None:
+    (clean_environment / ".env").write_text(content, encoding="latin-1")
+
+    assert str(refusal()) == "DATABASE_URL: is required"
+
+
+@pytest.mark.parametrize(
+    "name", ["PATTERN_METRICS_BATCH_MAX_RECORDS", "batch_max_records", "Batch_Max_Records"]
+)
+def test_an_error_names_the_variable_that_was_set(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    set_environment(monkeypatch, DATABASE_URL=DATABASE_URL, **{name: "0"})
+
+    assert str(refusal()).startswith(f"{name}: ")
+
+
+def test_an_error_names_the_variable_and_its_file(
     clean_environment: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (clean_environment / ".env").write_text(
-        f"DATABASE_URL={DATABASE_URL}\nKAFKA_TOPIC=of-the-file\nKAFKA_GROUP_ID=of-the-file\nOTHER=1\n"
-    )
-    set_environment(monkeypatch, KAFKA_TOPIC="of-the-environment")
-    settings = load(WorkerSettings)
+    (clean_environment / "our.env").write_text("export PATTERN_METRICS_KAFKA_TOPIC='a b'\n")
+    set_environment(monkeypatch, PATTERN_METRICS_ENV_FILE="our.env", DATABASE_URL=DATABASE_URL)
 
-    assert (settings.kafka_topic, settings.kafka_group_id) == ("of-the-environment", "of-the-file")
+    assert str(refusal()).startswith("PATTERN_METRICS_KAFKA_TOPIC in our.env: ")
+
+
+def test_an_error_of_two_settings_and_one_that_comes_later_name_what_was_set(
+    clean_environment: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (clean_environment / "ca.pem").write_text("none")
+    prefixed = {f"PATTERN_METRICS_{name}": text for name, text in SASL.items()}
+    set_environment(monkeypatch, **prefixed)
+    ours = load(KafkaSettings)
+    set_environment(monkeypatch, PATTERN_METRICS_KAFKA_SSL_CAFILE="ca.pem")
+    set_environment(monkeypatch, PATTERN_METRICS_KAFKA_SECURITY_PROTOCOL="SASL_SSL")
+
+    assert str(refusal(KafkaSettings)) == (
+        "PATTERN_METRICS_KAFKA_SSL_CAFILE holds no certificate in PEM form"
+    )
+    with pytest.raises(SettingFileError, match=r"^PATTERN_METRICS_KAFKA_SSL_CAFILE "):
+        ours.model_copy(
+            update={"kafka_ssl_cafile": Path("ca.pem"), "kafka_security_protocol": "SSL"}
+        ).client_options()
+    hint = diagnose(UnknownTopicOrPartitionError()).hint
+    set_environment(monkeypatch, PATTERN_METRICS_KAFKA_TOPIC="t")
+
+    assert "KAFKA_TOPIC" in hint
+    assert diagnose(UnknownTopicOrPartitionError()).hint == hint.replace(
+        "KAFKA_TOPIC", "PATTERN_METRICS_KAFKA_TOPIC"
+    )
+
+
+def test_a_port_that_is_taken_is_named_by_what_was_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        set_environment(monkeypatch, PATTERN_METRICS_HTTP_PORT=str(taken.getsockname()[1]))
+        with pytest.raises(InvalidSettingError, match=r"^PATTERN_METRICS_HTTP_PORT: cannot listen"):
+            take_port(load(HttpSettings))
+
+
+def test_the_unread_file_is_mentioned_only_for_what_is_not_set(
+    clean_environment: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (clean_environment / ".env").write_text("PATTERN_METRICS_KAFKA_BOOTSTRAP_SERVERS=broker\n")
+    assert "--env-file .env" in hint_at_unread_file("kafka_bootstrap_servers")
+    assert not hint_at_unread_file("database_url")
+
+    set_environment(monkeypatch, KAFKA_BOOTSTRAP_SERVERS="broker")
+    assert not hint_at_unread_file("kafka_bootstrap_servers")
+
+
+@pytest.mark.parametrize(
+    ("content", "why"),
+    [
+        (None, "No such file or directory"),
+        (b"KAFKA_SASL_PASSWORD=hunter2\xff\n", "is not UTF-8"),
+        (b"KAFKA_TOPIC=t\n\nhunter2 hunter2\n", "line 3 is not NAME=VALUE"),
+        (b"KAFKA_SASL_PASSWORD='hunter2\n", "line 1 is not NAME=VALUE"),
+    ],
+)
+def test_a_file_that_cannot_be_used_is_named_and_not_repeated(
+    content: bytes | None, why: str, clean_environment: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = clean_environment / "our.env"
+    if content is not None:
+        file.write_bytes(content)
+    set_environment(monkeypatch, PATTERN_METRICS_ENV_FILE=str(file))
+
+    assert str(refusal(LogSettings)) == f"PATTERN_METRICS_ENV_FILE: {file}: {why}"
+    with pytest.raises(EnvFileError):
+        KafkaSettings()
 
 
 def test_an_empty_variable_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -522,10 +654,3 @@ def test_a_skew_that_no_clock_can_add_is_told_as_a_wrong_setting(
     set_environment(monkeypatch, MAX_CLOCK_SKEW_SECONDS=seconds)
 
     assert str(refusal(ClockSettings)).startswith("MAX_CLOCK_SKEW_SECONDS: ")
-
-
-def test_a_file_that_is_not_utf_8_is_told_as_a_wrong_setting(clean_environment: Path) -> None:
-    (clean_environment / ".env").write_bytes(b"KAFKA_SASL_PASSWORD=hunter2\xff\n")
-    error = refusal(KafkaSettings)
-
-    assert SECRET not in "".join(traceback.format_exception(error))
