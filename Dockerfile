@@ -1,12 +1,12 @@
-# The worker, which is the extra `worker`, without the extras for tests and demo: what docker-compose.yml and deploy/kubernetes run.
-# It needs no place to write: `docker run --read-only`.
+# The worker (extra `worker`), without the extras for tests and demo. docker-compose.yml and deploy/kubernetes run it.
+# It writes no file, so it can run with `docker run --read-only`.
 
 FROM python:3.11.14-slim-trixie AS build
 WORKDIR /build
 COPY requirements.lock .
-# There is one lock for everything, and pip takes hashes from no other place than a complete list of
-# requirements. So all of it is brought and checked against its hashes; what is then installed comes from these
-# files alone, which pins every version, and is only what the command itself needs.
+# One lock covers everything, and pip accepts hashes only in a complete list of requirements. So all packages are
+# downloaded and checked against their hashes. The installation then uses only these files, which pins every version, and
+# takes only the packages that the command needs.
 RUN pip download --no-cache-dir --only-binary :all: --require-hashes --requirement requirements.lock --dest /wheels
 COPY pyproject.toml README.md LICENSE ./
 COPY pattern_metrics pattern_metrics
@@ -23,12 +23,12 @@ LABEL org.opencontainers.image.title="pattern-metrics" \
       org.opencontainers.image.description="Kafka to PostgreSQL, one current row per pattern" \
       org.opencontainers.image.licenses="Apache-2.0"
 COPY --from=build /opt/pattern-metrics /opt/pattern-metrics
-# Loopback would be the container's own.
+# On loopback it could be reached only inside the container.
 ENV PATH=/opt/pattern-metrics/bin:$PATH PYTHONDONTWRITEBYTECODE=1 HTTP_HOST=0.0.0.0 HTTP_PORT=8080
 EXPOSE 8080
-# A number, of nobody: Kubernetes can see that it is not root's, and there is nothing that it owns.
+# A number, so that Kubernetes can see that the user is not root. The user owns no file.
 USER 65532:65532
 WORKDIR /opt/pattern-metrics
-# An outage of Kafka or PostgreSQL does not fail it: to restart the worker would not help.
+# An outage of Kafka or PostgreSQL does not fail the check, because a restart of the worker would not help.
 HEALTHCHECK --interval=10s --timeout=10s --start-period=30s CMD ["python", "-m", "pattern_metrics.consumer.alive"]
 ENTRYPOINT ["pattern-metrics"]

@@ -26,7 +26,7 @@ install: .venv/installed ## Make .venv from requirements.lock, with the project 
 	$(BIN)/pip install --quiet --no-deps --no-build-isolation --editable .
 	touch $@
 
-demo: install ## See the main job done, on an embedded broker and PostgreSQL
+demo: install ## Run the main job on an embedded broker and PostgreSQL
 	$(BIN)/pattern-metrics demo
 
 check: install ## Format, lint, types, one-way imports, spelling
@@ -36,7 +36,7 @@ check: install ## Format, lint, types, one-way imports, spelling
 	$(BIN)/lint-imports
 	$(BIN)/codespell
 
-format: install ## Format the code and mend what ruff can
+format: install ## Format the code and fix what ruff can fix
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
@@ -54,11 +54,11 @@ bench: install ## Measure ours and its peers side by side (QUICK=1, SCENARIOS=ho
 	$(BIN)/python -m benchmarks $(if $(QUICK),--quick) $(if $(SCENARIOS),--scenarios $(SCENARIOS)) \
 		$(if $(SYSTEMS),--systems $(SYSTEMS)) $(if $(RESUME),--resume)
 
-lock: install ## Write requirements.lock from pyproject.toml; what is pinned stays (UPGRADE=1 renews it)
+lock: install ## Write requirements.lock from pyproject.toml; pinned versions stay (UPGRADE=1 renews them)
 	$(BIN)/pip-compile --quiet --generate-hashes --no-emit-index-url --no-emit-find-links \
 		--no-emit-trusted-host --no-emit-options --no-header --allow-unsafe --strip-extras \
 		--all-extras $(if $(UPGRADE),--upgrade) --output-file requirements.lock pyproject.toml
-	@# The extras name each other, by which pip-compile takes the project for one of its own requirements.
+	@# The extras name each other, so pip-compile takes the project for one of its own requirements.
 	sed -i '/^# WARNING: pip install will require/,/^    # via pattern-metrics/d' requirements.lock
 
 schemas: install ## Generate the JSON Schema and the AsyncAPI document from the model
@@ -76,5 +76,5 @@ screenshots: install ## Take docs/images/ of the page with the demo's data (need
 dist: install ## Build sdist and wheel into dist
 	$(BIN)/python -m build --no-isolation --outdir dist
 
-check-deploy: ## Hold deploy, Dockerfile and docker-compose.yml against the real tools, which it builds (needs Go)
+check-deploy: ## Check deploy, Dockerfile and docker-compose.yml with the real tools, which it builds (needs Go)
 	deploy/check.sh

@@ -1,1 +1,1 @@
-"""Benchmarks that anybody can run: ours and its peers, side by side, on one machine."""
+"""Benchmarks of this worker and its peers, side by side on one machine. Anybody can run them."""

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from benchmarks.chart import chart
-from benchmarks.progress import tell
+from benchmarks.progress import show
 from benchmarks.report import report
 from benchmarks.results import Results
 from benchmarks.running import Runner, turns
@@ -25,23 +25,23 @@ _QUICK_RESULTS: Final = _ROOT / ".cache" / "benchmarks" / "results"
 
 
 def main() -> int:
-    """Measure what the command line asks for."""
+    """Run the benchmarks that the command line names. Return the exit code."""
     options = parse(sys.argv[1:])
-    configure_logging(LogSettings(log_level="WARNING"))  # of the migrations
+    configure_logging(LogSettings(log_level="WARNING"))  # for the migrations
     try:
         return asyncio.run(_run(options))
     except OSError as error:
         if error.filename is None:
             raise
-        tell(f"error: {error}")
+        show(f"error: {error}")
         return 1
     except KeyboardInterrupt:
-        tell("stopped; what was measured is kept: --resume goes on")
+        show("stopped; what was measured is kept: --resume goes on")
         return 130
 
 
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
-    """The command line; what is wrong with it ends the process with exit 2."""
+    """Parse the command line. A wrong argument ends the process with exit code 2."""
     names = [scenario.name for scenario in scenarios(FULL)]
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="a small topic, each run once: does it work?")
@@ -83,14 +83,14 @@ async def _run(options: argparse.Namespace) -> int:
     chosen = [scenario for scenario in scenarios(size) if scenario.name in options.scenarios]
     coming = list(turns(chosen, options.systems, size.repetitions))
     if not coming:
-        tell("nothing to run: none of these systems has a part in these scenarios in this size")
+        show("nothing to run: none of these systems has a part in these scenarios in this size")
         return 2
     directory.mkdir(parents=True, exist_ok=True)
     results = Results(directory / "results.json")
     if not options.resume:
         results.forget(options.scenarios, options.systems)
     if results.runs and (events := results.setting["configuration"]["events"]) != size.events:
-        tell(f"error: {directory} has runs of {events:,} events: measure as many, or give another --output")
+        show(f"error: {directory} has runs of {events:,} events: measure as many, or give another --output")
         return 2
     with running() as services:
         results.setting = await describe(services, size)
@@ -100,7 +100,7 @@ async def _run(options: argparse.Namespace) -> int:
         finally:
             _write(directory, size, results, runner.failures)
     for failure in runner.failures:
-        tell(f"failed: {failure}")
+        show(f"failed: {failure}")
     return 1 if runner.failures else 0
 
 

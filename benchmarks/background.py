@@ -1,4 +1,4 @@
-"""Publishes updates of the hot patterns, so many a second, until it is ended."""
+"""Publishes updates of the hot patterns at a constant rate until it is killed."""
 
 import asyncio
 import sys
@@ -16,7 +16,8 @@ _EVENTS_MAX: Final = 10_000_000
 
 
 async def _publish(bootstrap_servers: str, topic: str, encoding: str, rate: str) -> None:
-    # Each event is a millisecond newer than the one before: from yesterday on, none lies in the future.
+    # Each event is a millisecond newer than the one before. They begin yesterday, so that none is in the
+    # future.
     shape = Shape("background", _EVENTS_MAX, HOT_PATTERNS, first_time=datetime.now(UTC) - timedelta(days=1))
     async with AIOKafkaProducer(bootstrap_servers=bootstrap_servers, acks="all") as producer:
         writer = TopicWriter(producer, topic)

@@ -1,4 +1,4 @@
-"""The results as an SVG chart that is readable on light and on dark."""
+"""Draws the results as an SVG chart that is readable on light and on dark backgrounds."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,9 +11,9 @@ from benchmarks.results import Run, Summary, summarise
 from benchmarks.scenarios import Scenario
 
 CHARTED: Final = ("hot", "distinct", "update")
-"""The scenarios whose throughput one scale fits."""
+"""The scenarios whose throughput fits one scale."""
 
-_WIDTH, _LABEL, _BAR, _FULL = 760, 150, 160, 470  # where the bars begin, and how long the longest is
+_WIDTH, _LABEL, _BAR, _FULL = 760, 150, 160, 470  # of the bars: left edge, longest
 _LINE, _HEIGHT, _TITLE = 24, 16, 40
 
 _STYLE: Final = """
@@ -37,7 +37,7 @@ class _Scale:
 
 
 def chart(scenarios: Sequence[Scenario], runs: Sequence[Run]) -> str:
-    """Bars of events a second, the longest for the most; a line through the end of each is its spread."""
+    """Return bars of events a second. A line at the end of each bar shows the spread."""
     panels = [
         (scenario.title, summarise(run for run in runs if run.scenario == scenario.name))
         for scenario in scenarios

@@ -1,4 +1,4 @@
-"""What is compared: each reads a topic into the table of a database, in a process of its own."""
+"""The compared clients. Each reads a topic into a database table, in its own process."""
 
 import json
 import os
@@ -23,16 +23,16 @@ _HERE: Final = Path(__file__).parent
 
 @dataclass(frozen=True)
 class Job:
-    """What a client has to do.
+    """The work of a client.
 
     Attributes:
-        bootstrap_servers: where Kafka is.
+        bootstrap_servers: the address of Kafka.
         topic: the topic to read.
         dsn: the database to write.
         group: the consumer group.
-        settings: the client's that differ from what it is measured with otherwise.
-        workers: how many processes share the work.
-        ends: whether ours ends by itself once it is at the log's end; else `finish` stops it.
+        settings: settings of the client that differ from those of the other scenarios.
+        workers: the number of processes that share the work.
+        ends: whether our worker ends by itself at the log's end; otherwise `finish` stops it.
     """
 
     bootstrap_servers: str
@@ -46,14 +46,14 @@ class Job:
 
 @dataclass(frozen=True)
 class Consuming:
-    """A client at work.
+    """A running client.
 
     Attributes:
-        started: when it was, by the monotonic clock.
+        started: its start, by the monotonic clock.
         pids: its processes.
-        cpu_before: the seconds that they had used by then.
-        check: raises where the client has failed.
-        finish: called when the table is complete; raises where the client's own accounts are wrong.
+        cpu_before: the CPU seconds that they had used at the start.
+        check: raises if the client has failed.
+        finish: called when the table is complete; raises if the client's own counts are wrong.
     """
 
     started: float
@@ -64,26 +64,26 @@ class Consuming:
 
 
 class Client(ABC):
-    """One that is compared, for a single run."""
+    """A compared client, for a single run."""
 
     name: ClassVar[str]
     encoding: ClassVar[str] = "published"
-    """How it needs its topic: a key of `ENCODINGS`."""
+    """The form of the topic's values that it needs: a key of `ENCODINGS`."""
 
     is_slow: ClassVar[bool] = False
-    """Whether fewer events are enough to measure it."""
+    """Whether a smaller number of events is enough to measure it."""
 
     writes_what_is_there: ClassVar[bool] = True
     """Whether a replay writes rows although it changes nothing."""
 
-    def install(self) -> None:  # noqa: B027 - most need nothing
-        """Bring what the project does not have itself."""
+    def install(self) -> None:  # noqa: B027 - most clients need nothing
+        """Install dependencies that the project does not have."""
 
     @asynccontextmanager
     async def prepared(
         self, bootstrap_servers: str, rehearse: Callable[["Client"], Awaitable[None]]
     ) -> AsyncIterator[None]:
-        """Bring up what is up before the measurement; `rehearse` does the same work on another database."""
+        """Start everything that runs before the measurement. `rehearse` works on another database."""
         del bootstrap_servers, rehearse
         yield
 
@@ -93,18 +93,18 @@ class Client(ABC):
 
 
 class _Processes(Client):
-    """A client that is a program, started for the measurement."""
+    """A client that is a program and is started for the measurement."""
 
     @abstractmethod
     def command(self, job: Job) -> Sequence[str | Path]:
-        """The program and its arguments."""
+        """Return the program and its arguments."""
 
-    def environment(self, job: Job) -> Mapping[str, str]:  # noqa: ARG002 - most need none
-        """Its environment."""
+    def environment(self, job: Job) -> Mapping[str, str]:  # noqa: ARG002 - most clients need none
+        """Return its environment."""
         return {}
 
     def require_right(self, programs: Sequence[Program], job: Job) -> None:
-        """Check the programs' own accounts, once the table is complete."""
+        """Check the programs' own counts, once the table is complete."""
 
     @asynccontextmanager
     async def consuming(self, job: Job) -> AsyncIterator[Consuming]:
@@ -151,7 +151,7 @@ class Ours(_Processes):
         }
 
     def require_right(self, programs: Sequence[Program], job: Job) -> None:
-        """Its four numbers add up, to all the records: two processes may read some of them twice."""
+        """Check that its four numbers add up, to all records or more: two processes may read some twice."""
         totals = Counter[str]()
         for program in programs:
             if not job.ends:
@@ -165,7 +165,7 @@ class Ours(_Processes):
 
 
 class OursInTwo(Ours):
-    """The same, as two processes under one command: the counterpart of a peer's two tasks."""
+    """Our worker as two processes under one command: the counterpart of a peer's two tasks."""
 
     name = "pattern-metrics-2"
     processes = 2
@@ -178,7 +178,7 @@ OURS: Final = (Ours.name, OursInTwo.name)
 
 
 class Naive(_Processes):
-    """What people write first; see `naive.py`."""
+    """The consumer that people write first; see `naive.py`."""
 
     name = "naive"
     is_slow = True

@@ -1,4 +1,4 @@
-"""Kafka Connect with Debezium's JDBC sink, in the fastest configuration that we found for it."""
+"""Kafka Connect with Debezium's JDBC sink, in the fastest configuration that we found."""
 
 import json
 import shutil
@@ -18,7 +18,7 @@ from pattern_metrics.consumer.demo.embedded import HOST, EmbeddedServer
 
 _CREATED: Final = 201
 
-# As Kafka's own script starts a worker.
+# The options with which Kafka's own script starts a worker.
 _JAVA_OPTIONS: Final = (
     "-Xms256M",
     "-Xmx2G",
@@ -45,7 +45,7 @@ _SCHEMA: Final = {
 
 
 def batch_of(records: int) -> tuple[tuple[str, str], ...]:
-    """The settings for so many records a poll and a batch."""
+    """Return the settings for that many records per poll and per batch."""
     return ("batch.size", str(records)), ("consumer.override.max.poll.records", str(records))
 
 
@@ -61,7 +61,7 @@ TUNED: Final[Mapping[str, str]] = {
 
 
 class ConnectWorker(EmbeddedServer):
-    """Kafka Connect, standalone, with the plugin; a process that is gone when ours is."""
+    """Kafka Connect, standalone, with the plugin. The process ends when ours does."""
 
     def __init__(self, bootstrap_servers: str) -> None:
         super().__init__()
@@ -99,7 +99,7 @@ class ConnectWorker(EmbeddedServer):
         return status < 300  # noqa: PLR2004 - a success
 
     def request(self, method: str, path: str, body: object = None) -> tuple[int, Any]:
-        """Ask its REST interface: the status, and the answer's JSON."""
+        """Send a request to its REST interface. Return the status and the JSON of the response."""
         connection = HTTPConnection(HOST, self.port, timeout=60)
         try:
             headers = {"Content-Type": "application/json"}
@@ -113,7 +113,7 @@ class ConnectWorker(EmbeddedServer):
 
 
 def connector(job: Job, tuning: Mapping[str, str]) -> dict[str, str]:
-    """The configuration of the sink."""
+    """Return the configuration of the sink."""
     url = urlsplit(job.dsn)
     return {
         "connector.class": "io.debezium.connector.jdbc.JdbcSinkConnector",
@@ -136,7 +136,7 @@ def connector(job: Job, tuning: Mapping[str, str]) -> dict[str, str]:
 
 
 class _Debezium(Client):
-    """Either is the same but for its JVM."""
+    """Debezium's sink. The subclasses differ in the JVM or the settings."""
 
     encoding = "text"
     tuning: ClassVar[Mapping[str, str]] = TUNED
@@ -184,13 +184,13 @@ class _Debezium(Client):
 
 
 class ColdDebezium(_Debezium):
-    """In a JVM that is started for it."""
+    """Debezium in a JVM that is started for the measurement."""
 
     name = "debezium-cold"
 
 
 class WarmDebezium(_Debezium):
-    """In a JVM that has done the same work before."""
+    """Debezium in a JVM that has done the same work before."""
 
     name = "debezium-warm"
 
@@ -204,7 +204,7 @@ class WarmDebezium(_Debezium):
 
 
 class DefaultDebezium(WarmDebezium):
-    """Warm, with Debezium's own defaults."""
+    """Debezium in a warm JVM, with its own defaults."""
 
     name = "debezium-defaults"
     tuning = DEFAULTS

@@ -1,4 +1,4 @@
-"""The events of a scenario: the same from run to run, and what the table must hold once they are read."""
+"""The events of a scenario, the same in every run, and the table's content after they are read."""
 
 import hashlib
 import random
@@ -17,20 +17,20 @@ SEED: Final = 20260101
 PARTITIONS: Final = 6
 HOT_PATTERNS: Final = 1085
 FIRST_TIME: Final = datetime(2026, 1, 1, tzinfo=UTC)
-"""When the first event was measured; each further one a millisecond later."""
+"""Time of the first measurement. Each further event is a millisecond later."""
 
 
 @dataclass(frozen=True)
 class Shape:
-    """Which patterns a topic's events speak of, and when they were measured.
+    """The patterns and the times of a topic's events.
 
     Attributes:
         name: for a person, and for the topic's name.
-        events: how many; the last one of each partition marks its end, with a pattern of its own.
-        patterns: among how many patterns the events are drawn; None: each has its own.
-        is_growing: whether every other event has a pattern of its own all the same.
-        stride: how far apart those patterns are, where the table has patterns numbered from 0.
-        first_time: when the first event was measured.
+        events: their number. The last event of each partition marks its end and has its own pattern.
+        patterns: number of patterns from which the events are drawn; None: each event has its own.
+        is_growing: whether every other event has its own pattern nevertheless.
+        stride: distance between those patterns, if the table has patterns numbered from 0.
+        first_time: time of the first measurement.
     """
 
     name: str
@@ -42,17 +42,17 @@ class Shape:
 
 
 def pattern_id(name: str | int) -> UUID:
-    """A pattern's id, which SQL can make as well: `md5('pattern-' || name)::uuid`."""
+    """Return a pattern's id. SQL computes the same: `md5('pattern-' || name)::uuid`."""
     return UUID(hashlib.md5(f"pattern-{name}".encode(), usedforsecurity=False).hexdigest())
 
 
 END_MARKS: Final = tuple(pattern_id(f"end-of-{partition}") for partition in range(PARTITIONS))
-"""The pattern of each partition's last event: once all are rows of the table, everything is."""
+"""The patterns of the partitions' last events. Once all are rows of the table, every event is."""
 
 
 def generate(shape: Shape) -> Iterator[tuple[int, PatternScored]]:
     """Generate the events with their partitions, in the order in which they are sent."""
-    dice = random.Random(SEED)  # noqa: S311 - the same from run to run
+    dice = random.Random(SEED)  # noqa: S311 - the same in every run
     body = shape.events - PARTITIONS
     for index in range(shape.events):
         number = _pattern_of(index, shape, dice)
@@ -66,12 +66,12 @@ def _pattern_of(index: int, shape: Shape, dice: random.Random) -> int:
     if shape.patterns is None:
         return index
     if shape.is_growing and index % 2:
-        return shape.patterns + index // 2  # and so of any partition
+        return shape.patterns + index // 2  # so in any partition
     return dice.randrange(shape.patterns)
 
 
 def _event(pattern: UUID, number: int, time: datetime, dice: random.Random) -> PatternScored:
-    """One event as the scorer that comes with this writes it: 523 bytes of JSON on average."""
+    """Return an event in the form that our scorer writes: 523 bytes of JSON on average."""
     names = ("completeness", "documentation", "compliance", "metadata_richness", "complexity")
     line = dice.randrange(100, 900)
     metadata: dict[str, JsonValue] = {

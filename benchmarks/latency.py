@@ -1,4 +1,4 @@
-"""How long a lone record takes: from its acknowledgement by Kafka to its row being visible to a reader."""
+"""Measures the latency of a lone record, from Kafka's acknowledgement to a visible row."""
 
 import asyncio
 import random
@@ -34,7 +34,7 @@ _VISIBLE: Final = "SELECT true FROM pattern_quality_metrics WHERE pattern_id = $
 async def measure_latency(
     services: Services, client: Client, work: Work, rate: int, samples: int, repetition: int
 ) -> Run:
-    """Time lone records amid so many others a second, once the client has read all that was there."""
+    """Time lone records amid `rate` other events a second, once the client has read the rest of the topic."""
     client.install()
     bootstrap_servers = services.kafka.bootstrap_servers
     async with asyncio.timeout(RUN_SECONDS_MAX), services.database() as dsn, connected(dsn) as connection:
@@ -87,7 +87,7 @@ def _background(bootstrap_servers: str, topic: str, encoding: str, rate: int) ->
 async def _sample(
     connection: asyncpg.Connection, bootstrap_servers: str, topic: str, encode: Encode, samples: int
 ) -> Latency:
-    dice = random.Random()  # noqa: S311 - so as not to fall into step with anything
+    dice = random.Random()  # noqa: S311 - random, so that the samples do not synchronise with anything
     seconds, looks = [], 0
     visible = await connection.prepare(_VISIBLE)
     async with (
@@ -112,7 +112,7 @@ async def _sample(
 
 
 async def _end(observer: AIOKafkaConsumer, topic: str) -> int:
-    """How many records the topic has."""
+    """Return the number of records in the topic."""
     ends = await observer.end_offsets([TopicPartition(topic, partition) for partition in range(PARTITIONS)])
     return sum(ends.values())
 
@@ -129,6 +129,6 @@ def _lone_event() -> PatternScored:
 
 
 def summarise_latency(seconds: Sequence[float], looks: int, others_per_second: float) -> Latency:
-    """What was measured, in milliseconds; `looks` at the table took all that time together."""
+    """Return the latencies in milliseconds; `looks` queries of the table took all that time together."""
     cuts = [cut * 1000 for cut in quantiles(seconds, n=100, method="inclusive")]
     return Latency(len(seconds), cuts[49], cuts[94], cuts[98], sum(seconds) / looks * 1000, others_per_second)

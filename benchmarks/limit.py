@@ -1,4 +1,4 @@
-"""What PostgreSQL itself can do with ready-made rows: plain COPY into the table, or a stage and an upsert."""
+"""Measures PostgreSQL alone with ready-made rows: plain COPY into the table, or a stage and an upsert."""
 
 import asyncio
 import io
@@ -25,8 +25,8 @@ class Limit:
     """A way to write the rows.
 
     Attributes:
-        connections: how many share them.
-        has_stage: whether they go to a temporary table first, and from there by an upsert.
+        connections: number of connections that share the rows.
+        has_stage: whether the rows go to a temporary table first, and from there by an upsert.
     """
 
     connections: int
@@ -51,9 +51,9 @@ ON CONFLICT (pattern_id) DO UPDATE SET {", ".join(f"{name} = EXCLUDED.{name}" fo
 
 
 async def measure_limit(services: Services, system: str, work: Work, repetition: int) -> Run:
-    """Copy the rows of a topic, a batch a transaction.
+    """Copy the rows of a topic, one transaction per batch.
 
-    By COPY alone, or over several connections, that is right only where each event has its own pattern.
+    With COPY alone, or over several connections, the result is right only if each event has its own pattern.
     """
     limit = LIMITS[system]
     async with services.database(work.rows) as dsn, AsyncExitStack() as stack:
@@ -88,9 +88,10 @@ async def measure_limit(services: Services, system: str, work: Work, repetition:
 
 
 async def _ready_made(connection: asyncpg.Connection, work: Work) -> list[bytes]:
-    """The rows as COPY takes them in its binary form, sorted by pattern inside each batch as ours are.
+    """Return the rows in COPY's binary form, sorted by pattern inside each batch, as ours are.
 
-    Of a pattern that comes twice in a batch only the latest is there: PostgreSQL refuses to upsert both.
+    Of a pattern that occurs twice in a batch only the latest event is included: PostgreSQL refuses to upsert
+    both.
     """
     events = [event for _, event in generate(work.topic.shape)]
     batches = []

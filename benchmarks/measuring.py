@@ -1,4 +1,4 @@
-"""One run: the same clock, the same end, the same checks for every client."""
+"""One run: the same clock, the same end and the same checks for every client."""
 
 import asyncio
 import time
@@ -30,7 +30,7 @@ SELECT count(*) FROM pattern_quality_metrics WHERE pattern_id = ANY($1::uuid[]) 
 _MARKS: Final = "SELECT xmin::text FROM pattern_quality_metrics WHERE pattern_id = ANY($1::uuid[])"
 _PROGRESS: Final = "SELECT coalesce(sum(next_offset), 0) FROM ingest_progress WHERE consumer_group = $1"
 
-# Of the table and its indexes alone, page images included.
+# The WAL of the table and its indexes alone, page images included.
 _ROW_WAL: Final = """
 SELECT coalesce(sum(block_data_length + block_fpi_length + main_data_length), 0)::bigint
 FROM pg_get_wal_block_info(
@@ -48,16 +48,16 @@ Condition = Callable[[], Awaitable[bool]]
 
 @dataclass(frozen=True)
 class Work:
-    """What is to be measured.
+    """The work to measure.
 
     Attributes:
         scenario: its name.
-        variant: what varies inside it.
-        topic: to be read.
-        rows: how many the table has before.
-        applied: for a replay, the same events as agents publish them, to be in the table before.
-        settings: the client's that differ from what it is measured with otherwise.
-        workers: how many processes share the work.
+        variant: the variant inside the scenario.
+        topic: the topic to read.
+        rows: number of rows in the table before.
+        applied: for a replay, the same events in the agents' encoding, which are stored in the table before.
+        settings: settings of the client that differ from those of the other scenarios.
+        workers: number of processes that share the work.
     """
 
     scenario: str
@@ -69,7 +69,7 @@ class Work:
     workers: int = 1
 
     def job(self, services: Services, dsn: str, *, ends: bool = True) -> Job:
-        """The same for a client, with a group of its own."""
+        """Return the job of this work for a client, with its own consumer group."""
         return Job(
             services.kafka.bootstrap_servers,
             self.topic,
@@ -77,16 +77,16 @@ class Work:
             f"group-{uuid4().hex}",
             dict(self.settings),
             self.workers,
-            ends and self.workers == 1,  # of several, one would be gone before the other
+            ends and self.workers == 1,  # of several processes, one would end before the others
         )
 
 
 async def measure(services: Services, client: Client, work: Work, repetition: int) -> Run:
-    """Let a client do the work on a table of its own, and measure it.
+    """Run a client on its own table, and measure it.
 
     Raises:
-        WrongTableError: the table is not what it must be.
-        ProgramError: a program has failed.
+        WrongTableError: the table does not have the expected content.
+        ProgramError: a program failed.
         TimeoutError: it took too long.
     """
     client.install()
@@ -149,13 +149,13 @@ async def _measure(
 
 
 async def _apply(services: Services, work: Work, dsn: str, connection: asyncpg.Connection) -> None:
-    """Bring the topic into the table, so that to read it again is a replay."""
+    """Store the topic in the table, so that reading it again is a replay."""
     await _complete(services, Ours(), work, dsn, connection)
-    await connection.execute("VACUUM (ANALYZE) pattern_quality_metrics")  # else its hint bits would be WAL
+    await connection.execute("VACUUM (ANALYZE) pattern_quality_metrics")  # else hint bits would be WAL
 
 
 async def rehearse(services: Services, client: Client, work: Work) -> None:
-    """Let a client do the same work on another database, unmeasured."""
+    """Let a client do the same work on another database, without measuring it."""
     async with services.database(work.rows) as dsn, connected(dsn) as connection:
         await _complete(services, client, work, dsn, connection)
 
@@ -171,10 +171,10 @@ async def _complete(
 
 
 async def completion(connection: asyncpg.Connection, client: Client, work: Work, job: Job) -> Condition:
-    """Tell how to see that all is in the table.
+    """Return the condition that holds once every event is in the table.
 
-    The last event of each partition has a pattern of its own; once all of these rows are there, so is
-    everything before them. Who writes nothing at a replay is known by its progress.
+    The last event of each partition has its own pattern. Once these rows exist, everything before them does.
+    A client that writes nothing in a replay is recognised by its progress.
     """
     if work.applied is not None and not client.writes_what_is_there:
 
@@ -192,12 +192,12 @@ async def completion(connection: asyncpg.Connection, client: Client, work: Work,
 
 
 async def _is_assigned(admin: AIOKafkaAdminClient, group: str) -> bool:
-    """Whether the broker calls a group stable: its members know their partitions, and begin to fetch."""
+    """Return whether a group is stable: its members know their partitions and begin to fetch."""
     return await state_of(admin, group) == "Stable"
 
 
 async def wait_until(condition: Condition, consuming: Consuming) -> None:
-    """Wait until that is so; look now and then whether the client is still up."""
+    """Wait until the condition holds. Check now and then that the client still runs."""
     polls = 0
     while not await condition():
         polls += 1

@@ -1,4 +1,4 @@
-"""A consumer as people write it first: one upsert a message, in order of arrival."""
+"""The consumer that people write first: one upsert per message, in order of arrival."""
 
 import asyncio
 import json

@@ -1,4 +1,4 @@
-"""The peers, installed when they are wanted for the first time, into `.cache/`; never by the project."""
+"""The peers. They are installed into `.cache/` at their first use, never by the project."""
 
 import fcntl
 import shutil
@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-from benchmarks.progress import tell
+from benchmarks.progress import show
 
 QUIX_VERSION: Final = "3.28.1"
 CONNECT_VERSION: Final = "4.3.1"
@@ -17,7 +17,7 @@ DEBEZIUM_VERSION: Final = "3.5.0.Final"
 
 _CACHE: Final = Path(__file__).parents[1] / ".cache" / "benchmarks"
 
-# Connect brings these itself; a second copy inside the plugin does not fit the first.
+# Connect has these itself. A second copy in the plugin would conflict with them.
 _CONNECTS_OWN: Final = ("jackson", "kafka", "connect", "slf4j", "lz4", "zstd", "snappy")
 
 _POM: Final = """
@@ -36,17 +36,17 @@ _DEPENDENCY: Final = (
 
 
 def quix_python() -> Path:
-    """The interpreter that has Quix Streams."""
+    """Return the interpreter that has Quix Streams."""
     return _installed(f"quix-{QUIX_VERSION}", _install_quix) / "bin" / "python"
 
 
 def connect_libraries() -> Path:
-    """The directory of Kafka Connect's jars."""
+    """Return the directory of Kafka Connect's jars."""
     return _installed(f"connect-{CONNECT_VERSION}", _install_connect)
 
 
 def debezium_plugin() -> Path:
-    """The directory of Debezium's JDBC sink, as a plugin of Connect."""
+    """Return the directory of Debezium's JDBC sink, as a plugin of Connect."""
     return _installed(f"debezium-{DEBEZIUM_VERSION}", _install_debezium)
 
 
@@ -56,7 +56,7 @@ def _installed(name: str, install: Callable[[Path], None]) -> Path:
     with (_CACHE / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not is_complete.exists():
-            tell(f"installing {name}, once")
+            show(f"installing {name}, once")
             shutil.rmtree(directory, ignore_errors=True)
             install(directory)
             is_complete.touch()

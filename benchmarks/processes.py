@@ -1,4 +1,4 @@
-"""What processes cost: CPU time and memory, of a process and all below it, as Linux tells."""
+"""CPU time and memory of a process and all its descendants, as Linux reports them."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -12,32 +12,32 @@ _TICKS_PER_SECOND: Final = os.sysconf("SC_CLK_TCK")
 
 class _Stat(NamedTuple):
     parent: int
-    seconds: float  # with the children that have ended
+    seconds: float  # including children that have ended
 
 
 def cpu_seconds(*pids: int) -> float:
-    """What these and all below them have used so far, user and system; what has gone counts nothing."""
+    """Return the user and system seconds used so far by these processes and all their descendants."""
     stats = _stats()
     return sum(stats[pid].seconds for pid in _tree(pids, stats))
 
 
 def count(*pids: int) -> int:
-    """How many processes these and all below them are."""
+    """Return the number of these processes and all their descendants."""
     return len(_tree(pids, _stats()))
 
 
 def peak_bytes(*pids: int, processes: int) -> int:
-    """The greatest resident memory so far of these and of all below them, added up.
+    """Return the greatest resident memory so far of these processes and all their descendants, summed.
 
-    Without what they share with others now, as by PSS, where a page of two processes is half a page of each.
-    To be asked for when the clock has stopped: the kernel goes over all their pages.
+    Memory that they share now is counted once, as by PSS: a page of two processes is half a page of each.
+    Call this after the clock has stopped, because the kernel walks over all their pages.
 
     Args:
-        pids: the uppermost ones.
-        processes: how many there were.
+        pids: the topmost processes.
+        processes: their expected number.
 
     Returns:
-        0 where one of them has ended, as nobody knows its peak any more.
+        0 if one of them has ended, because its peak is then unknown.
     """
     tree = _tree(pids, _stats())
     peaks = list(map(_peak_bytes, tree))
@@ -55,7 +55,7 @@ def _stats() -> dict[int, _Stat]:
     stats = {}
     for path in _PROC.glob("[0-9]*"):
         with suppress(OSError):
-            # The second field is the program's name in parentheses, and may hold anything.
+            # The second field is the program's name in parentheses, which may contain anything.
             fields = (path / "stat").read_text().rpartition(")")[2].split()
             ticks = sum(map(int, fields[11:15]))  # utime, stime, cutime, cstime
             stats[int(path.name)] = _Stat(int(fields[1]), ticks / _TICKS_PER_SECOND)
@@ -63,7 +63,7 @@ def _stats() -> dict[int, _Stat]:
 
 
 def _peak_bytes(pid: int) -> int:
-    with suppress(OSError, KeyError):  # it has just ended
+    with suppress(OSError, KeyError):  # the process has just ended
         now = _kibibytes(pid, "smaps_rollup")
         return (_kibibytes(pid, "status")["VmHWM"] - now["Rss"] + now["Pss"]) * 1024
     return 0

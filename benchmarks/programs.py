@@ -1,4 +1,4 @@
-"""Programs under test: each ends with us, whatever happens."""
+"""Programs under test. Each ends with our process, whatever happens."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,15 +11,15 @@ _LOG_LINES_SHOWN: Final = 15
 
 
 class ProgramError(Exception):
-    """A program failed; the message shows the end of what it printed."""
+    """A program failed. The message shows the end of its output."""
 
 
 class Program:
-    """A program that runs inside a `with` block, in a temporary directory of its own.
+    """A program that runs inside a `with` block, in its own temporary directory.
 
     Args:
         command: the program and its arguments.
-        environment: its variables, beside a plain PATH, HOME and LC_ALL.
+        environment: its variables, besides a plain PATH, HOME and LC_ALL.
     """
 
     def __init__(self, command: Sequence[str | Path], environment: Mapping[str, str] | None = None) -> None:
@@ -45,21 +45,29 @@ class Program:
 
     @property
     def output(self) -> list[str]:
-        """The lines it has printed so far."""
+        """Return the lines that it has printed so far."""
         return (self._directory.path / "log").read_text(errors="replace").splitlines()
 
     def require_running(self, *, may_succeed: bool = False) -> None:
-        """Raise a `ProgramError` where it has ended by itself, unless it may and did so with success."""
+        """Check that it still runs; with `may_succeed`, it may also have ended with success.
+
+        Raises:
+            ProgramError: it has ended.
+        """
         if not self._process.is_running() and not (may_succeed and self._end(0) == 0):
             raise self._failure("ended by itself")
 
     def require_success(self) -> None:
-        """Wait for its end; raise a `ProgramError` where it failed or is late."""
+        """Wait for its end.
+
+        Raises:
+            ProgramError: it failed, or did not end in time.
+        """
         if self._end(END_SECONDS_MAX) != 0:
             raise self._failure("failed, or did not end in time")
 
     def _end(self, seconds_max: float) -> int:
-        """Wait for its end; kill it where that takes longer."""
+        """Wait for its end, and kill it after `seconds_max`."""
         if self._status is None:
             self._status = self._process.wait(seconds_max)
         return self._status

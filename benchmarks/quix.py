@@ -1,4 +1,4 @@
-"""Quix Streams' PostgreSQL sink as its documentation shows it; runs in a virtual environment of its own."""
+"""Quix Streams' PostgreSQL sink as its documentation shows it. Runs in its own virtual environment."""
 
 import sys
 from urllib.parse import urlsplit
@@ -25,8 +25,8 @@ def _consume(bootstrap_servers: str, topic: str, group: str, dsn: str) -> None:
         broker_address=bootstrap_servers,
         consumer_group=group,
         auto_offset_reset="earliest",
-        # It writes when it commits: after as many records as a batch of ours has, and without waiting for
-        # long at the log's end (5 s by default).
+        # The sink writes when it commits: after as many records as one of our batches has, and without a long
+        # wait at the log's end (its default is 5 s).
         commit_every=10_000,
         commit_interval=0.5,
     )

@@ -1,4 +1,4 @@
-"""The results as a Markdown page."""
+"""Writes the results as a Markdown page."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
@@ -44,7 +44,7 @@ _MEDIANS: Final = "A figure is the median of its row's runs: of two, their mean;
 
 
 def report(setting: Mapping[str, Any], size: Size, runs: Sequence[Run], failures: Sequence[str] = ()) -> str:
-    """The whole page."""
+    """Return the whole page."""
     described = scenarios(size)
     parts = ["# Results\n", *([_QUICK_NOTE] if size.is_quick else []), _setting(setting, size), _MEDIANS]
     if failures:
@@ -59,7 +59,7 @@ def report(setting: Mapping[str, Any], size: Size, runs: Sequence[Run], failures
 
 
 def table(runs: Sequence[Run], *, compares: bool = True) -> str:
-    """The runs of one scenario; unless it compares, without how many times as fast ours is."""
+    """Return the table of one scenario; with `compares`, also how many times as fast ours is."""
     summaries = summarise(runs)
     if runs[0].latency is not None:
         return _table(_LATENCY_HEADER, map(_latency_row, summaries))
@@ -92,7 +92,7 @@ def _row(summary: Summary, ours: Summary | None) -> Sequence[str]:
 
 
 def ratio(ours: Summary | None, other: Summary) -> str:
-    """How many times as fast ours is; of the medians."""
+    """Return how many times as fast ours is, by the medians."""
     if ours is None or ours.system == other.system:
         return ""
     return f"{ours.rate / other.rate:.2f} x"
@@ -129,7 +129,7 @@ def _setting(setting: Mapping[str, Any], size: Size) -> str:
 
 
 def _absent(scenario: Scenario, runs: Sequence[Run]) -> str:
-    """What of a scenario has no run: all of it, or some systems, at all variants or at those in brackets."""
+    """Return the parts of a scenario without a run: all, or systems with their variants in brackets."""
     found = {(run.variant, run.system) for run in runs if run.scenario == scenario.name}
     if not found:
         return scenario.name

@@ -1,4 +1,4 @@
-"""The runs and what they cost, in a file that is written as soon as each is known."""
+"""The runs and their costs, in a file that is written after each run."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
@@ -11,15 +11,15 @@ import orjson
 
 @dataclass(frozen=True)
 class Latency:
-    """From the acknowledgement of a record to its row being visible, in milliseconds.
+    """The time from a record's acknowledgement to its row being visible, in milliseconds.
 
     Attributes:
-        samples: how many records were timed.
-        median: half of them took no longer.
-        p95: 95 of a hundred took no longer.
-        p99: 99 of a hundred took no longer.
-        resolution: what one look at the table takes.
-        others_per_second: how many other events there were indeed.
+        samples: number of records that were timed.
+        median: half of the records took at most this long.
+        p95: 95 of a hundred took at most this long.
+        p99: 99 of a hundred took at most this long.
+        resolution: duration of one query of the table.
+        others_per_second: actual rate of the other events.
     """
 
     samples: int
@@ -36,20 +36,20 @@ class Run:
 
     Attributes:
         scenario: its name.
-        variant: what varies inside the scenario, such as the rows that exist; else empty.
-        system: who did it.
+        variant: the variant inside the scenario, such as the rows that exist; otherwise empty.
+        system: the system that was measured.
         repetition: from 1.
-        events: how many were read.
+        events: number of events that were read.
         seconds: from the assignment of the partitions to the last event's row being visible.
         seconds_with_start: from the start of the process (of the connector, in a warm JVM).
         cpu_client: CPU seconds of the client's processes within `seconds`.
         cpu_client_with_start: the same, within `seconds_with_start`.
         cpu_postgres: CPU seconds of PostgreSQL, all its processes, within `seconds`.
         cpu_kafka: CPU seconds of the broker, within `seconds`.
-        peak_bytes: the client's peak of resident memory, its processes added up; 0 where it is not known.
+        peak_bytes: the client's peak of resident memory, summed over its processes; 0 if unknown.
         wal_bytes: written by PostgreSQL, page images and autovacuum included, since the checkpoint before.
-        row_wal_bytes: the part of them that concerns the table's rows and indexes; known for a replay.
-        latency: where that was measured.
+        row_wal_bytes: the part of it for the table's rows and indexes; known for a replay.
+        latency: if it was measured.
     """
 
     scenario: str
@@ -70,7 +70,7 @@ class Run:
 
     @property
     def key(self) -> tuple[str, str, str, int]:
-        """What names the run."""
+        """The identity of the run."""
         return self.scenario, self.variant, self.system, self.repetition
 
     @property
@@ -80,7 +80,7 @@ class Run:
 
     @classmethod
     def from_json(cls, fields: dict[str, Any]) -> Self:
-        """A run as it stands in the file."""
+        """Return the run that the file's fields describe."""
         latency = fields.pop("latency")
         return cls(**fields, latency=Latency(**latency) if latency else None)
 
@@ -93,12 +93,12 @@ class Summary:
 
     @property
     def system(self) -> str:
-        """Who did it."""
+        """The measured system."""
         return self.runs[0].system
 
     @property
     def variant(self) -> str:
-        """At which variant."""
+        """The variant of the scenario."""
         return self.runs[0].variant
 
     @property
@@ -117,22 +117,22 @@ class Summary:
         return max(run.rate for run in self.runs)
 
     def median_of(self, attribute: str) -> float:
-        """The median of any other number of the runs."""
+        """Return the median of any other number of the runs."""
         return float(median(getattr(run, attribute) for run in self.runs))
 
     @property
     def peak_bytes(self) -> float:
-        """The median of those that are known, else 0."""
+        """The median of the known peaks; 0 if none is known."""
         known = [run.peak_bytes for run in self.runs if run.peak_bytes]
         return float(median(known)) if known else 0.0
 
     def latency_of(self, attribute: str) -> float:
-        """The median of a number of the runs' latencies."""
+        """Return the median of a number of the runs' latencies."""
         return float(median(getattr(run.latency, attribute) for run in self.runs))
 
 
 def summarise(runs: Iterable[Run]) -> list[Summary]:
-    """Put the runs of the same system and variant together, in the order of their first appearance."""
+    """Group the runs by system and variant, in the order of their first appearance."""
     groups: dict[tuple[str, str], list[Run]] = {}
     for run in runs:
         groups.setdefault((run.variant, run.system), []).append(run)
@@ -140,13 +140,13 @@ def summarise(runs: Iterable[Run]) -> list[Summary]:
 
 
 class Results:
-    """The runs in a file, beside what they were measured on.
+    """The runs in a file, with the machine and the configuration that they were measured on.
 
     Args:
-        path: the file; what it holds stays, but for runs of the same name.
+        path: the file. Its content stays, except runs of the same identity.
 
     Attributes:
-        setting: machine, versions and configuration, which are to be the same for all runs.
+        setting: machine, versions and configuration, which should be the same for all runs.
     """
 
     def __init__(self, path: Path) -> None:
@@ -161,15 +161,15 @@ class Results:
 
     @property
     def runs(self) -> list[Run]:
-        """All that are known."""
+        """All known runs."""
         return list(self._runs.values())
 
     def has(self, *key: object) -> bool:
-        """Whether a run is there already."""
+        """Return whether a run exists already."""
         return key in self._runs
 
     def forget(self, scenarios: Iterable[str], systems: Iterable[str]) -> None:
-        """Drop the runs of these scenarios and systems: they are to be measured anew."""
+        """Drop the runs of these scenarios and systems, so that they are measured again."""
         gone = {(scenario, system) for scenario in scenarios for system in systems}
         self._runs = {key: run for key, run in self._runs.items() if (run.scenario, run.system) not in gone}
 

@@ -1,4 +1,4 @@
-"""Runs the scenarios: every system in turn, several times, so that drift of the machine hits all alike."""
+"""Runs the scenarios: all systems in turn, several times, so that drift of the machine affects all alike."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -9,7 +9,7 @@ from benchmarks.events import Shape
 from benchmarks.latency import measure_latency
 from benchmarks.limit import LIMITS, measure_limit
 from benchmarks.measuring import Work, measure
-from benchmarks.progress import tell
+from benchmarks.progress import show
 from benchmarks.results import Results, Run
 from benchmarks.scenarios import CLIENTS, Scenario, Size, Variant
 from benchmarks.services import Services
@@ -20,7 +20,7 @@ _MEGA: Final = 1_000_000
 
 @dataclass(frozen=True)
 class Turn:
-    """One run to come."""
+    """One run that is still to do."""
 
     scenario: Scenario
     variant: Variant
@@ -29,12 +29,12 @@ class Turn:
 
     @property
     def key(self) -> tuple[str, str, str, int]:
-        """What names it in the results."""
+        """The identity of the run in the results."""
         return self.scenario.name, self.variant.name, self.system, self.repetition
 
 
 def turns(scenarios: Sequence[Scenario], systems: Sequence[str], repetitions: int) -> Iterator[Turn]:
-    """All runs in their order."""
+    """Yield all runs in their order."""
     for scenario in scenarios:
         for repetition in range(1, repetitions + 1):
             for variant in scenario.variants:
@@ -44,10 +44,10 @@ def turns(scenarios: Sequence[Scenario], systems: Sequence[str], repetitions: in
 
 
 class Runner:
-    """Measures one turn after the other; topics are loaded when they are wanted for the first time.
+    """Measures one run after the other. Topics are loaded at their first use.
 
     Attributes:
-        failures: the runs that failed so far, and by what.
+        failures: the runs that failed so far, with their errors.
     """
 
     def __init__(self, services: Services, size: Size, results: Results) -> None:
@@ -58,7 +58,7 @@ class Runner:
         self._topics: dict[tuple[Shape, str], Topic] = {}
 
     async def run(self, coming: Sequence[Turn]) -> None:
-        """Measure what the results do not have yet; a failure stops no other."""
+        """Measure the runs that the results lack. A failure stops no other run."""
         for number, turn in enumerate(coming, start=1):
             if self._results.has(*turn.key):
                 continue
@@ -67,12 +67,12 @@ class Runner:
             place = f"{number}/{len(coming)} {name}"
             try:
                 run = await self._measure(turn)
-            except Exception as error:  # noqa: BLE001 - whatever it is, the others are measured all the same
-                tell(f"{place}: failed: {type(error).__name__}: {error}")
+            except Exception as error:  # noqa: BLE001 - after any error, the other runs are still measured
+                show(f"{place}: failed: {type(error).__name__}: {error}")
                 self.failures.append(f"{name}: {type(error).__name__}")
             else:
                 self._results.add(run)
-                tell(f"{place}: {_figures(run)}")
+                show(f"{place}: {_figures(run)}")
 
     async def _measure(self, turn: Turn) -> Run:
         variant, repetition = turn.variant, turn.repetition
@@ -93,7 +93,7 @@ class Runner:
         shape = replace(variant.shape, events=events)
         topic = await self._topic(shape, encoding)
         if variant.rate:
-            del self._topics[shape, encoding]  # it will hold more
+            del self._topics[shape, encoding]  # the topic will get more records
         return Work(
             turn.scenario.name,
             variant.name,
@@ -107,7 +107,7 @@ class Runner:
     async def _topic(self, shape: Shape, encoding: str) -> Topic:
         key = (shape, encoding)
         if key not in self._topics:
-            tell(f"loading {shape.events:,} events: {shape.name}, {encoding}")
+            show(f"loading {shape.events:,} events: {shape.name}, {encoding}")
             name = f"topic-{uuid4().hex}"
             self._topics[key] = await load(self._services.kafka.bootstrap_servers, name, shape, encoding)
         return self._topics[key]

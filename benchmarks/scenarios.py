@@ -1,4 +1,4 @@
-"""What is measured: each scenario is a list of works, and who does them."""
+"""The scenarios: each is a list of works, and the systems that do them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -16,7 +16,7 @@ CLIENTS: Final[dict[str, type[Client]]] = {
 }
 
 SYSTEMS: Final = (*CLIENTS, *LIMITS)
-"""All that is compared, by name."""
+"""All compared systems, by name."""
 
 _OURS: Final = (Ours.name,)
 _TWO: Final = (Ours.name, WarmDebezium.name)
@@ -25,19 +25,19 @@ _ONE_OF_EACH: Final = (*OURS, Naive.name, Quix.name, WarmDebezium.name)
 
 @dataclass(frozen=True)
 class Size:
-    """How much is measured.
+    """The amount of work.
 
     Attributes:
-        events: in a topic.
-        sample: how many of them are enough for who is slow.
+        events: number of events in a topic.
+        sample: number of events for slow systems.
         growth: rows that the table has before; multiples of the least.
-        rates: at which latency is measured, in events a second.
-        samples: of latency.
-        batch_sizes: of ours.
-        peer_batch_sizes: of the fastest peer.
+        rates: event rates at which latency is measured, in events a second.
+        samples: number of latency samples.
+        batch_sizes: for our worker.
+        peer_batch_sizes: for the fastest peer.
         repetitions: of each run.
-        is_quick: whether it only shows that everything runs: no figure is for comparison, and the peers do no
-            more than *hot*, not in all their ways.
+        is_quick: whether the runs only show that everything works. No figure is then for comparison, and the
+            peers run only *hot*, and not in all their variants.
     """
 
     events: int
@@ -80,14 +80,14 @@ class Variant:
     """One work of a scenario, without its topic.
 
     Attributes:
-        name: what varies.
+        name: the property that varies.
         shape: of the topic.
-        rows: how many the table has before.
+        rows: number of rows in the table before.
         is_replay: whether the topic is in the table already.
-        settings: the client's that differ from what it is measured with otherwise.
-        workers: how many processes share the work.
-        rate: where latency is measured, how many other events come a second.
-        has_large_buffers: whether PostgreSQL is the one with large buffers (`services.LARGE_BUFFERS`).
+        settings: settings of the client that differ from those of the other scenarios.
+        workers: number of processes that share the work.
+        rate: for latency, the number of other events a second.
+        has_large_buffers: whether PostgreSQL has large buffers (`services.LARGE_BUFFERS`).
     """
 
     name: str
@@ -107,7 +107,7 @@ class Scenario:
     Attributes:
         name: for the command line and the table.
         title: for a person.
-        systems: who does them.
+        systems: the systems that do the works.
         variants: the works.
     """
 
@@ -118,7 +118,7 @@ class Scenario:
 
 
 def scenarios(size: Size) -> list[Scenario]:
-    """All there are, in the order of the report."""
+    """Return all scenarios, in the order of the report."""
     everybody = _ONE_OF_EACH if size.is_quick else tuple(CLIENTS)
     beyond, few, two = (_OURS, _OURS, _OURS) if size.is_quick else (everybody, _ONE_OF_EACH, _TWO)
     few_rows = min(size.growth)

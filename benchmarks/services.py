@@ -1,4 +1,4 @@
-"""Apache Kafka and PostgreSQL for the benchmarks, each with its own defaults; and one with more buffers."""
+"""Apache Kafka and PostgreSQL for the benchmarks, with their defaults; and a PostgreSQL with more buffers."""
 
 from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack, asynccontextmanager, contextmanager
@@ -10,17 +10,17 @@ import asyncpg
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import GroupCoordinatorNotAvailableError
 
-from benchmarks.progress import tell
+from benchmarks.progress import show
 from benchmarks.topics import Fold
 from pattern_metrics.consumer.demo.embedded import PostgresServer
 from pattern_metrics.consumer.operations.migration import migrate_up
 from tests.support.kafka import ApacheKafka
 
 KAFKA_SETTINGS: Final = {"group.initial.rebalance.delay.ms": "1000"}
-"""So that all members of a group are in its first assignment, and none of them reads before the others."""
+"""Gives all members of a group a part of its first assignment, so that none reads before the others."""
 
 LARGE_BUFFERS: Final = {"shared_buffers": "2GB", "max_wal_size": "8GB"}
-"""Of the second PostgreSQL: what one whose table has some gigabytes is given."""
+"""Settings of the second PostgreSQL, suitable for a table of some gigabytes."""
 
 _EMPTY: Final = "migrated"
 
@@ -43,17 +43,17 @@ FROM pattern_quality_metrics WHERE measurement_timestamp >= $1
 
 
 class WrongTableError(Exception):
-    """The table is not the fold of the topic: a figure got that way would be worth nothing."""
+    """The table is not the fold of the topic, so the measured figure would be worth nothing."""
 
 
 @dataclass(frozen=True)
 class Services:
-    """The servers that all share.
+    """The shared servers.
 
     Attributes:
         kafka: with the topics.
         postgres: with its defaults.
-        large_postgres: the same with `LARGE_BUFFERS`.
+        large_postgres: with `LARGE_BUFFERS`.
     """
 
     kafka: ApacheKafka
@@ -61,12 +61,12 @@ class Services:
     large_postgres: PostgresServer
 
     def with_large_buffers(self) -> "Services":
-        """The same, with the other PostgreSQL."""
+        """Return these services with the other PostgreSQL."""
         return replace(self, postgres=self.large_postgres)
 
     @asynccontextmanager
     async def database(self, rows: int = 0) -> AsyncIterator[str]:
-        """A database of its own, with so many rows already in the table; dropped afterwards."""
+        """Create a database with `rows` rows in the table, and drop it afterwards."""
         name = f"run_{uuid4().hex}"
         await self._execute(
             f"CREATE DATABASE {name} TEMPLATE {await self._template(rows)} STRATEGY file_copy"
@@ -77,7 +77,7 @@ class Services:
             await self._execute(f"DROP DATABASE {name} WITH (FORCE)")
 
     async def _template(self, rows: int) -> str:
-        """Name the database to copy; it is made when it is wanted for the first time."""
+        """Return the name of the database to copy. It is created at its first use."""
         name = f"{_EMPTY}_{rows}"
         async with connected(self.postgres.dsn()) as connection:
             if await connection.fetchval("SELECT true FROM pg_database WHERE datname = $1", name):
@@ -87,7 +87,7 @@ class Services:
         async with connected(self.postgres.dsn(name)) as connection:
             await connection.execute("CREATE EXTENSION pg_walinspect")
             if rows:
-                tell(f"filling a table with {rows:,} rows")
+                show(f"filling a table with {rows:,} rows")
                 await connection.execute(_PREFILL, rows)
                 await connection.execute("VACUUM (ANALYZE) pattern_quality_metrics")
         return name
@@ -99,7 +99,7 @@ class Services:
 
 @contextmanager
 def running() -> Iterator[Services]:
-    """Bring all up; all are gone with this process, however it ends."""
+    """Start all servers. They end with this process, however it ends."""
     with ExitStack() as stack:
         kafka = stack.enter_context(ApacheKafka(settings=KAFKA_SETTINGS, is_brief=False))
         postgres = stack.enter_context(PostgresServer())
@@ -108,7 +108,7 @@ def running() -> Iterator[Services]:
 
 @asynccontextmanager
 async def connected(dsn: str) -> AsyncIterator[asyncpg.Connection]:
-    """A connection to a database."""
+    """Open a connection to a database."""
     connection = await asyncpg.connect(dsn)
     try:
         yield connection
@@ -117,7 +117,7 @@ async def connected(dsn: str) -> AsyncIterator[asyncpg.Connection]:
 
 
 async def require_fold(connection: asyncpg.Connection, fold: Fold) -> None:
-    """Check that the table holds exactly that.
+    """Check that the table holds exactly the fold.
 
     Raises:
         WrongTableError: it does not.
@@ -130,7 +130,7 @@ async def require_fold(connection: asyncpg.Connection, fold: Fold) -> None:
 
 
 async def state_of(admin: AIOKafkaAdminClient, group: str) -> str:
-    """What the broker says of a consumer group."""
+    """Return the broker's state of a consumer group."""
     try:
         [answer] = await admin.describe_consumer_groups([group])
     except GroupCoordinatorNotAvailableError:  # the broker's first group

@@ -1,4 +1,4 @@
-"""What the figures were measured on; nothing that names a machine or a person."""
+"""Describes the machine and the versions, without anything that names a machine or a person."""
 
 import os
 import platform
@@ -28,7 +28,7 @@ _POSTGRES_SETTINGS = (
 
 
 async def describe(services: Services, size: Size) -> dict[str, Any]:
-    """Machine, versions and configuration."""
+    """Return machine, versions and configuration."""
     async with connected(services.postgres.dsn()) as connection:
         return {
             "measured": datetime.now(UTC).date().isoformat(),

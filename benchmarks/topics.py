@@ -1,4 +1,4 @@
-"""Topics, loaded as `ScorePublisher` would: its key, value, headers, compression and batch size."""
+"""Loads topics in the form of `ScorePublisher`: its key, value, headers, compression and batch size."""
 
 import asyncio
 import hashlib
@@ -25,11 +25,11 @@ Encode = Callable[[PatternScored], bytes]
 
 @dataclass(frozen=True)
 class Fold:
-    """What the table holds of a topic once it is read.
+    """The content of the table after a topic was read.
 
     Attributes:
-        since: no row that existed before is as new as that.
-        rows: how many are.
+        since: every row that existed before is older than this.
+        rows: number of rows.
         digest: of their event ids, in the order of their pattern ids.
     """
 
@@ -48,23 +48,23 @@ class Topic:
 
 
 def as_published(event: PatternScored) -> bytes:
-    """The value that agents send."""
+    """Return the value that agents send."""
     return event.to_json()
 
 
 def with_metadata_as_text(event: PatternScored) -> bytes:
-    """The same for Kafka Connect, which has no type for an object without a schema."""
+    """Return the value for Kafka Connect, which has no type for an object without a schema."""
     fields: dict[str, Any] = json.loads(event.to_json())
     fields["metadata"] = json.dumps(fields["metadata"], separators=(",", ":"))
     return json.dumps(fields, separators=(",", ":")).encode()
 
 
 ENCODINGS: Final[Mapping[str, Encode]] = {"published": as_published, "text": with_metadata_as_text}
-"""How the value is written: as agents do, or with metadata as a text."""
+"""The encodings of the value: as agents send it, or with metadata as text."""
 
 
 def digest(event_ids: list[UUID]) -> str:
-    """What PostgreSQL computes as `md5(string_agg(event_id::text, ''))`."""
+    """Return what PostgreSQL computes as `md5(string_agg(event_id::text, ''))`."""
     text = "".join(map(str, event_ids))
     return hashlib.md5(text.encode(), usedforsecurity=False).hexdigest()
 
@@ -93,7 +93,7 @@ async def create(bootstrap_servers: str, name: str) -> None:
 
 
 class TopicWriter:
-    """Fills batches by itself: several times as fast as to send one event after the other."""
+    """Fills batches itself, which is several times as fast as sending single events."""
 
     def __init__(self, producer: AIOKafkaProducer, topic: str) -> None:
         self._producer = producer
@@ -102,7 +102,7 @@ class TopicWriter:
         self._sent: list[asyncio.Future[Any]] = []
 
     async def append(self, partition: int, event: PatternScored, value: bytes) -> None:
-        """Put an event into the batch of its partition, which is sent once it is full."""
+        """Add an event to the batch of its partition, which is sent once it is full."""
         record: dict[str, Any] = {
             "key": str(event.pattern_id).encode(),
             "value": value,
@@ -120,7 +120,7 @@ class TopicWriter:
             self._sent.append(await self._producer.send_batch(batch, self._topic, partition=partition))
 
     async def flush(self) -> None:
-        """Send what there is, and wait until all is acknowledged."""
+        """Send the remaining batches, and wait until all are acknowledged."""
         for partition in self._batches:
             await self._send(partition)
         await asyncio.gather(*self._sent)

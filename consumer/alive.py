@@ -1,7 +1,7 @@
-"""Whether the worker of this machine or container is alive, for its health check.
+"""The health check of the worker on this machine or in this container.
 
-Run it by `python -m pattern_metrics.consumer.alive`. Exit 0: it is, or it serves no HTTP to be asked. 1: it
-is not. Asks without any proxy, and imports next to nothing, as it is run every few seconds.
+Run `python -m pattern_metrics.consumer.alive`. Exit 0: the worker is alive, or HTTP is turned off. 1: it is
+not alive. The check uses no proxy and imports next to nothing, because it runs every few seconds.
 """
 
 import socket
@@ -13,16 +13,16 @@ from pattern_metrics.schemas.settings.variables import find_variables
 DEFAULT_HOST: Final = "127.0.0.1"
 PORT: Final = 8080
 SECONDS_MAX: Final = 5.0
-"""How long it may take to connect, and to answer."""
+"""Seconds to connect, and seconds to wait for the answer."""
 
 
 def loopback_of(host: str) -> str:
-    """Where this machine itself finds what listens there: everywhere is here as well."""
+    """Return the address at which this machine reaches a listening host: 0.0.0.0 includes 127.0.0.1."""
     return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104
 
 
 def address() -> tuple[str, int]:
-    """Return HTTP_HOST and HTTP_PORT, without all that it takes to check the settings.
+    """Return HTTP_HOST and HTTP_PORT. The settings' model checks more, but is slow to import.
 
     Raises:
         EnvFileError: the file of PATTERN_METRICS_ENV_FILE cannot be used.
@@ -34,10 +34,10 @@ def address() -> tuple[str, int]:
 
 
 def is_alive(host: str, port: int) -> bool:
-    """What /livez says.
+    """Return whether /livez answers 200.
 
     Raises:
-        OSError: nobody answers there.
+        OSError: nothing listens there, or there was no answer within `SECONDS_MAX`.
     """
     with socket.create_connection((loopback_of(host), port), SECONDS_MAX) as connection:
         connection.sendall(b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n")
@@ -46,7 +46,7 @@ def is_alive(host: str, port: int) -> bool:
 
 
 def main() -> None:
-    """Ask, and exit with the answer."""
+    """Exit 0 if the worker is alive, else 1."""
     try:
         host, port = address()
         sys.exit(0 if port == 0 or is_alive(host, port) else 1)

@@ -1,8 +1,8 @@
-"""DATABASE_URL, read by our own strict grammar.
+"""Parses DATABASE_URL by our own strict grammar.
 
-The driver receives the parts that were read here, never the text. A lenient parser finds a host in a password
-that holds an @, and a resolver and a log then see a part of the password. This parser refuses every text that
-can be read in two ways. No message of an error repeats any of the text.
+The driver receives the parsed parts, never the text. A lenient parser finds a host in a password that
+contains an @; then a resolver and a log see a part of the password. This parser refuses every text that can
+be read in two ways. Error messages repeat none of the text.
 """
 
 import re
@@ -48,14 +48,14 @@ _LOGIN_PARAMETERS: Final = {
     *("sslmode", "sslnegotiation", "sslcert", "sslkey", "sslpassword", "sslrootcert", "sslcrl"),
     *("ssl_min_protocol_version", "ssl_max_protocol_version"),
 }
-"""The parameters of the driver, and the one that a server takes in the login alone."""
+"""The driver's parameters, and `options`, which a server accepts only in the login."""
 
 _REFUSED_SETTINGS: Final = (*("client_encoding", "standard_conforming_strings", "session_replication_role"),)
-"""The settings of the server that would change what is stored."""
+"""The server's settings that would change the stored data."""
 
 
 class InvalidDatabaseUrlError(ValueError):
-    """The text cannot be used as the database's URL; the message says what to write instead."""
+    """The text cannot be used as the database's URL. The message says what to write instead."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +80,7 @@ class DatabaseUrl:
 
     @property
     def settings(self) -> dict[str, str]:
-        """The parameters that are settings of the server for this session."""
+        """The parameters that are server settings for this session."""
         return {name: text for name, text in self.parameters.items() if name not in _LOGIN_PARAMETERS}
 
     @property
@@ -94,12 +94,12 @@ class DatabaseUrl:
 
     @property
     def has_sockets_only(self) -> bool:
-        """Whether every host is the directory of a Unix socket."""
+        """True if every host is the directory of a Unix socket."""
         return bool(self.hosts) and all(host.startswith("/") for host in self.hosts)
 
     @property
     def names_user(self) -> bool:
-        """Whether a user is named, here or by the service that is named here."""
+        """True if the URL names a user, or a service (which may name the user)."""
         return self.user is not None or "service" in self.parameters
 
     def driver_options(self) -> dict[str, Any]:
@@ -119,7 +119,7 @@ class DatabaseUrl:
         }
 
     def without_login(self, text: str) -> str:
-        """Return what a server said, with the user's name and the password replaced by `***`."""
+        """Return the server's message with the user's name and the password replaced by `***`."""
         if self.password is not None:
             text = text.replace(self.password, "***")
         if self.user is None:
@@ -130,10 +130,10 @@ class DatabaseUrl:
 
 
 def parse_database_url(text: str) -> DatabaseUrl:
-    """Read a database's URL.
+    """Parse a database's URL.
 
     Raises:
-        InvalidDatabaseUrlError: the text is not one URL that can be read in one way only.
+        InvalidDatabaseUrlError: the text is no URL, or can be read in more than one way.
     """
     parts = _split(text)
     user, _, password = parts["login"].partition(":")
@@ -185,7 +185,7 @@ def _decode(text: str) -> str:
 
 
 def _parameters(query: str) -> dict[str, str]:
-    """Read what stands after the `?`, as the driver does: + is a space, an empty value is none."""
+    """Parse the part after the `?` as the driver does: + is a space, and an empty value counts as missing."""
     parameters: dict[str, str] = {}
     for pair in filter(None, query.split("&")):
         name, separator, value = (_decode(part.replace("+", " ")) for part in pair.partition("="))
@@ -201,7 +201,7 @@ def _parameters(query: str) -> dict[str, str]:
 
 
 def _require_harmless(parameters: Mapping[str, str]) -> None:
-    """Refuse what would change the data on its way, as a parameter or as a part of `options`."""
+    """Refuse settings that would change the stored data, as a parameter or as a part of `options`."""
     names = {name.lower() for name in parameters}
     # The server takes -cNAME=VALUE and --NAME=VALUE, in any case, with hyphens and escaped characters.
     options = parameters.get("options", "").replace("\\", "").replace("-", "_").lower()
@@ -211,7 +211,7 @@ def _require_harmless(parameters: Mapping[str, str]) -> None:
 
 
 def _once(value: str, parameters: dict[str, str], *names: str) -> str | None:
-    """Take a part from its place or from the parameters; the driver and libpq prefer different ones."""
+    """Take a part from its place or from the parameters. Both may not differ: driver and libpq disagree."""
     values = {value, *(parameters.pop(name, "") for name in names)} - {""}
     if len(values) > 1:
         raise InvalidDatabaseUrlError(f"write {names[-1].upper()} once: before the ?, or after it")

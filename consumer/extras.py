@@ -1,4 +1,4 @@
-"""The extras of an installation: what each brings, and which one is missing."""
+"""The extras of an installation: their modules, and the extra that is missing."""
 
 from importlib.util import find_spec
 from typing import Final
@@ -12,15 +12,15 @@ MODULES: Final = {
     "otel": ("opentelemetry",),
     "parquet": ("pyarrow",),
 }
-"""Extra → the modules that it alone brings."""
+"""The modules that each extra alone installs."""
 
 
 def advice(error: ModuleNotFoundError, needed_by: str) -> str | None:
-    """Return which extra to install, in one line, or None if no extra brings the module that is missing.
+    """Return which extra to install, in one line; None if no extra brings the missing module.
 
     Args:
         error: names the module.
-        needed_by: what cannot be done without it, such as a command.
+        needed_by: the command or feature that needs the module.
     """
     missing = (error.name or "").partition(".")[0]
     for extra, modules in MODULES.items():
@@ -30,10 +30,10 @@ def advice(error: ModuleNotFoundError, needed_by: str) -> str | None:
 
 
 def require(extra: str) -> None:
-    """Check for the modules of an extra, without importing them.
+    """Check that the modules of an extra are installed, without importing them.
 
     Raises:
-        ModuleNotFoundError: names the first one that is missing.
+        ModuleNotFoundError: names the first module that is missing.
     """
     for module in MODULES[extra]:
         if find_spec(module) is None:

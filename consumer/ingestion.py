@@ -1,4 +1,4 @@
-"""Store a decoded batch: the one path of everything that brings records into the table."""
+"""Stores a decoded batch: the only path into the table, for worker, replay, backfill and redrive."""
 
 from collections.abc import Awaitable, Callable, Hashable, Iterable
 
@@ -10,20 +10,20 @@ from pattern_metrics.consumer.records.record import Accepted, Event, Rejected
 
 
 async def store_batch(transaction: StoreTransaction, batch: Batch) -> tuple[Accounting, list[Rejected]]:
-    """Merge a batch's events into the table and, where it is kept, into the history.
+    """Merge a batch's events into the table and, if it is kept, into the history.
 
-    If PostgreSQL refuses the latest event of a pattern, the latest of the pattern's other events takes its
-    place, so that the table stays the maximum of what is valid. The history comes first: an event that the
-    history refuses is in neither.
+    If PostgreSQL refuses the latest event of a pattern, the latest of the pattern's other events is merged
+    instead, so that the table holds the maximum of all valid events. The history is merged first: an event
+    that the history refuses is in neither table.
 
     Returns:
-        What became of the records; and the records that the caller has to keep as dead letters: first the
-        records that did not decode, then the records that PostgreSQL refused.
+        The outcome of the records; and the records that the caller has to keep as dead letters: first those
+        that did not decode, then those that PostgreSQL refused.
 
     Raises:
-        asyncpg.PostgresError: a statement failed for a reason that is not a row's (see `faults.diagnosis`).
+        asyncpg.PostgresError: a statement failed for a reason other than a row (see `faults.diagnosis`).
         asyncpg.InterfaceError: the connection broke.
-        OSError: PostgreSQL is not reachable.
+        OSError: PostgreSQL cannot be reached.
         TimeoutError: PostgreSQL did not answer in time.
     """
     accepted, refused = batch.accepted, list[Rejected]()
@@ -45,7 +45,7 @@ async def _merge(
     key: Callable[[Event], Hashable],
     merge: Callable[[Iterable[Accepted]], Awaitable[tuple[int, list[Rejected]]]],
 ) -> tuple[int, list[Rejected]]:
-    """Merge the latest event of each key or, where it is refused, the latest of the others of that key."""
+    """Merge the latest event of each key. If it is refused, merge the latest of the key's other events."""
     applied, refused = 0, list[Rejected]()
     while candidates:
         merged, losers = await merge(fold(candidates, key).values())
@@ -55,11 +55,11 @@ async def _merge(
             break
         records = {id(loser.record) for loser in losers}
         keys = {key(candidate.event) for candidate in candidates if id(candidate.record) in records}
-        candidates = [one for one in without(candidates, losers) if key(one.event) in keys]
+        candidates = [each for each in without(candidates, losers) if key(each.event) in keys]
     return applied, refused
 
 
 def without(accepted: list[Accepted], refused: Iterable[Rejected]) -> list[Accepted]:
-    """Return the accepted records that PostgreSQL did not refuse after all."""
-    records = {id(one.record) for one in refused}
-    return [one for one in accepted if id(one.record) not in records] if records else accepted
+    """Return the accepted records without the records that PostgreSQL refused."""
+    records = {id(each.record) for each in refused}
+    return [each for each in accepted if id(each.record) not in records] if records else accepted

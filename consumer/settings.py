@@ -32,7 +32,7 @@ class InvalidSettingError(Exception):
 
 
 class LogSettings(Settings):
-    """What is logged, and how; always to standard error."""
+    """The level and the form of the log, which goes to standard error."""
 
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
         default="INFO",
@@ -47,7 +47,7 @@ class LogSettings(Settings):
 
 
 class DatabaseSettings(Settings):
-    """Where the table is."""
+    """The database, and whether it keeps the history."""
 
     database_url: SecretStr = Field(
         description="The PostgreSQL database: postgresql://USER:PASSWORD@HOST:PORT/DATABASE, with libpq's "
@@ -68,7 +68,7 @@ class DatabaseSettings(Settings):
     @field_validator("database_url", mode="before")
     @classmethod
     def _require_usable(cls, value: object) -> object:
-        """Before pydantic's own check, whose message for bytes that are not UTF-8 has no remedy."""
+        """Check the URL before pydantic does, whose message for bytes that are not UTF-8 has no remedy."""
         text = value.get_secret_value() if isinstance(value, SecretStr) else value
         if isinstance(text, str) and not parse_database_url(text).names_user:
             _require_default_user()
@@ -85,7 +85,7 @@ def _require_default_user() -> None:
 
 
 class EnvelopeSettings(Settings):
-    """Where in a record's value the event lies."""
+    """The place of the event in a record's value."""
 
     kafka_envelope_field: Annotated[str, Field(pattern=r"^[^.]+(\.[^.]+){0,9}$")] | None = Field(
         default=None,
@@ -96,12 +96,12 @@ class EnvelopeSettings(Settings):
 
     @property
     def envelope(self) -> tuple[str, ...]:
-        """The names on the way to the event; none where the value is the event."""
+        """The names of the fields that lead to the event; empty if the value is the event."""
         return tuple(self.kafka_envelope_field.split(".")) if self.kafka_envelope_field else ()
 
 
 class HttpSettings(Settings):
-    """Where HTTP is served."""
+    """The address of the HTTP server."""
 
     http_host: Annotated[str, Field(min_length=1)] = Field(
         default="127.0.0.1",
@@ -115,7 +115,7 @@ class HttpSettings(Settings):
 
 
 class WorkerSettings(KafkaSettings, EnvelopeSettings, DatabaseSettings, ClockSettings, HttpSettings):
-    """All that `consume` needs."""
+    """The settings of `consume`."""
 
     kafka_group_id: Annotated[str, Field(min_length=1)] = Field(
         default="pattern-metrics",
@@ -153,7 +153,7 @@ class WorkerSettings(KafkaSettings, EnvelopeSettings, DatabaseSettings, ClockSet
 
 
 class DashboardSettings(DatabaseSettings, HttpSettings):
-    """All that `dashboard` needs."""
+    """The settings of `dashboard`."""
 
 
 def load(settings_class: type[SettingsT], options: Mapping[str, Any] = _NO_OPTIONS) -> SettingsT:
@@ -161,7 +161,7 @@ def load(settings_class: type[SettingsT], options: Mapping[str, Any] = _NO_OPTIO
 
     Args:
         settings_class: the settings to read.
-        options: values from the command line, by field; they win.
+        options: values from the command line, by field; they override the environment.
 
     Raises:
         InvalidSettingError: names the first variable, or the option, that is missing or wrong.
@@ -174,7 +174,7 @@ def load(settings_class: type[SettingsT], options: Mapping[str, Any] = _NO_OPTIO
         raise InvalidSettingError(_refusal(field, first["type"], first["msg"], options)) from None
     except EnvFileError as error:
         raise InvalidSettingError(f"{ENV_FILE}: {error}") from None
-    except OSError as error:  # of a file in a folder that may not be entered
+    except OSError as error:  # for a file in a directory that may not be entered
         names = [
             str(found)
             for found in find_variables(settings_class.model_fields).values()

@@ -1,4 +1,4 @@
-"""A clean stop: what waits is interrupted at once, what is in hand gets its grace time."""
+"""A clean stop: waiting is interrupted at once, and work in flight gets the grace time to finish."""
 
 import asyncio
 import math
@@ -15,11 +15,11 @@ T = TypeVar("T")
 
 
 class GraceExpiredError(Exception):
-    """A stop took longer than its grace time; what was in hand is given up, and was not committed."""
+    """A stop took longer than its grace time. The work in flight was cancelled and not committed."""
 
 
 class Stop:
-    """Whether, and until when, to stop."""
+    """A request to stop, and the time until which work may continue."""
 
     def __init__(self, grace_seconds: float) -> None:
         self._grace_seconds = grace_seconds
@@ -28,22 +28,22 @@ class Stop:
 
     @property
     def is_requested(self) -> bool:
-        """Whether somebody asked to stop."""
+        """True if a stop was requested."""
         return self._requested.is_set()
 
     def request(self) -> None:
-        """Ask to stop; the grace time begins with the first request."""
+        """Request a stop. The grace time begins with the first request."""
         if not self.is_requested:
             self._deadline = asyncio.get_running_loop().time() + self._grace_seconds
             self._requested.set()
 
     @property
     def seconds_left(self) -> float:
-        """What is left of the grace time; infinite as long as no stop was requested."""
+        """Seconds left of the grace time; infinite while no stop is requested."""
         return max(0.0, self._deadline - asyncio.get_running_loop().time())
 
     async def interrupt(self, waiting: Coroutine[Any, Any, T]) -> T | None:
-        """Run something that may be given up at any moment; None where a stop came first."""
+        """Run work that may be cancelled at any moment. Return its result, or None if a stop came first."""
         task = asyncio.ensure_future(waiting)
         await self._first(task)
         if not task.done():
@@ -52,10 +52,10 @@ class Stop:
         return task.result()
 
     async def finish(self, task: "asyncio.Task[T]") -> T:
-        """Wait for something that is in hand; after a stop, only as long as the grace time lasts.
+        """Wait for work in flight; after a stop, only until the grace time is over.
 
         Raises:
-            GraceExpiredError: it was cancelled, because the grace time was over.
+            GraceExpiredError: the work was cancelled, because the grace time was over.
         """
         await self._first(task)
         if not task.done():
@@ -77,23 +77,27 @@ class Stop:
 
 
 async def cancel(task: "asyncio.Task[Any]") -> None:
-    """Cancel a task and wait until it has ended, however it ends."""
+    """Cancel a task and wait until it has ended in any way."""
     task.cancel()
     await asyncio.wait({task})
     see(task)
 
 
 def see(ended: "asyncio.Task[Any]") -> None:
-    """Look at how a task has ended, so that asyncio does not report an error as never retrieved."""
+    """Retrieve a task's error, so that asyncio does not log it as never retrieved."""
     if not ended.cancelled():
         ended.exception()
 
 
 async def end_within(seconds: float, ending: Coroutine[Any, Any, None]) -> str | None:
-    """Run what ends something that may be broken; what went wrong, by name, or None.
+    """Run a coroutine that closes something that may be broken. Return the name of its error, or None.
 
-    aiokafka 0.14 lets the cancellation of its own tasks escape when it is stopped while its broker is away;
-    that is neither our cancellation nor anybody's concern.
+    aiokafka 0.14 lets the cancellation of its own tasks escape when it is stopped while its broker is away.
+    Nobody cancelled us then, so the cancellation is returned like an error.
+
+    Args:
+        seconds: the longest wait; afterwards the coroutine is cancelled.
+        ending: the coroutine.
     """
     task = asyncio.ensure_future(ending)
     await asyncio.wait({task}, timeout=seconds)
@@ -106,7 +110,7 @@ async def end_within(seconds: float, ending: Coroutine[Any, Any, None]) -> str |
 
 @contextmanager
 def hearing_signals(stop: Callable[[], object], stop_at_once: Callable[[], object]) -> Iterator[None]:
-    """Answer SIGTERM, SIGINT or SIGHUP in the running loop: the first one cleanly, the next ones at once."""
+    """Call `stop` at the first SIGTERM, SIGINT or SIGHUP in the running loop, then `stop_at_once`."""
     signals_seen = 0
 
     def handle() -> None:
@@ -120,7 +124,7 @@ def hearing_signals(stop: Callable[[], object], stop_at_once: Callable[[], objec
 
     loop = asyncio.get_running_loop()
     numbers = [signal.SIGTERM, signal.SIGINT]
-    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as nohup ignores it
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # nohup ignores it
         numbers.append(signal.SIGHUP)
     for number in numbers:
         loop.add_signal_handler(number, handle)

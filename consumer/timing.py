@@ -11,7 +11,7 @@ class Clock:
     """Two clocks.
 
     Attributes:
-        monotonic: seconds since some moment; never goes back.
+        monotonic: seconds since an arbitrary moment; never goes back.
         wall: seconds since the epoch.
     """
 
@@ -25,33 +25,34 @@ CLOCK: Final = Clock()
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Timing:
-    """How long a worker and its page wait, in seconds.
+    """The limits of everything that waits in a worker and its page, in seconds.
 
     Attributes:
-        poll: for the first record of a batch.
-        request: for the answer to one request of the Kafka client.
-        answer: for a call of the Kafka client. The default is two rebalances: a longer call may never return.
-        revoke: of a rebalance for the batches in flight. The default is half of what the group grants, so
-            that the worker stays a member.
-        commit: for the answer to a commit.
-        leave: for the client to leave the group.
-        silence: without a record before the broker is asked whether it is there and whether it has records.
-        stall: with lag and without a record before the client counts as stalled.
-        lag: between two questions for the log's end; an outage of PostgreSQL stops the fetches that tell it.
-        lag_answer: for the answer to that question.
-        letters: between two questions for the oldest open dead letter, which reads all open dead letters.
-        letters_statement: for the answer to that question, on a connection that batches wait for.
-        backoff: at most, between a session that failed and the next one.
-        batch_line: at least, between two log lines of written batches.
-        quick: for a write; a quicker one lets the next transaction be twice as large.
-        connection: of HTTP, for its one request and answer.
-        pulse: without a turn of the event loop before it counts as stuck; no batch takes as long to decode.
-        fork: for the fork server's answer.
-        stage: before a connection's temporary table is renewed, and before an unused connection is closed.
-            PostgreSQL freezes no temporary table of another session, so an old one holds back the age of the
-            database.
-        page: for the database, before the page answers that it is slow; less than `connection`.
-        page_idle: before an unused connection of the page is closed.
+        poll: wait for the first record of a batch.
+        request: wait for the answer to one request of the Kafka client.
+        answer: wait for a call of the Kafka client to return. The default is the time of two rebalances; a
+            call that takes longer may never return.
+        revoke: wait of a rebalance for the batches in flight. The default is half of the time that the group
+            allows, so that the worker stays a member.
+        commit: wait for the answer to a commit.
+        leave: wait for the client to leave the group.
+        silence: time without a record before the broker is asked whether it is up and has records.
+        stall: time with lag and without a record before the client counts as stalled.
+        lag: interval of asking for the log's end. Fetches report it too, but stop while PostgreSQL is away.
+        lag_answer: wait for the answer to that question.
+        letters: interval of asking for the oldest open dead letter, which reads all open dead letters.
+        letters_statement: wait for the answer to that question, on a connection that batches need.
+        backoff: longest wait between a failed session and the next one.
+        batch_line: least time between two log lines of written batches.
+        quick: a write that takes less lets the next transaction be twice as large.
+        connection: time of an HTTP connection for its one request and answer.
+        pulse: time without a turn of the event loop before it counts as stuck; no batch decodes as long.
+        fork: wait for the fork server's answer.
+        stage: age at which a connection's temporary table is recreated and an unused connection is closed.
+            PostgreSQL freezes no temporary table of another session, so an old one keeps the database's
+            oldest transaction id from advancing.
+        page: wait for the database before the page answers that it is slow; less than `connection`.
+        page_idle: idle time after which a connection of the page is closed.
     """
 
     poll: float = 0.5
@@ -78,4 +79,4 @@ class Timing:
 
 
 TIMING: Final = Timing()
-"""The limits of a worker in service."""
+"""The limits in production."""

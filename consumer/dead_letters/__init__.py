@@ -1,1 +1,1 @@
-"""Dead letters: to list, show, export, redrive, discard and prune them."""
+"""Dead letters: list, show, export, redrive, discard and prune them."""

@@ -1,4 +1,4 @@
-"""Dead letters after the fact: which there are, and what becomes of them."""
+"""Reads dead letters from their table, and resolves them."""
 
 import base64
 import json
@@ -20,7 +20,7 @@ from pattern_metrics.schemas.pattern_scored import JSON_DEPTH_MAX, json_depth
 PREFETCH_ROWS: Final = 50
 
 Advance = Callable[[int, int], None]
-"""Told how many letters are done with, and of how many."""
+"""Called with the number of letters that are done, and the number of all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,12 +29,12 @@ class DeadLetter:
 
     Attributes:
         record: the record as it came; a header that was no text has the value it had.
-        reason: why it was refused; a later release may know more reasons than `RejectReason`.
-        detail: what exactly was wrong.
+        reason: the reason for the refusal. A later release may know more reasons than `RejectReason`.
+        detail: the exact fault, for a person.
         noticed_at: when it was refused.
         status: open, redriven or discarded.
-        resolved_at: since when it is not open any more.
-        resolution: why it was discarded.
+        resolved_at: when it was redriven or discarded; None while it is open.
+        resolution: the reason for discarding it; None otherwise.
     """
 
     record: StoredRecord
@@ -47,17 +47,17 @@ class DeadLetter:
 
     @property
     def coordinates(self) -> Coordinates:
-        """Where the record was."""
+        """The place of the record in its topic."""
         return Coordinates(self.record.topic, self.record.partition, self.record.offset)
 
     @property
     def explanation(self) -> str:
-        """One sentence for the person who has to mend it."""
+        """One sentence for the person who has to fix it; empty if this release does not know the reason."""
         return RejectReason(self.reason).explanation if self.reason in set(RejectReason) else ""
 
 
 def letter_of(row: Mapping[str, Any]) -> DeadLetter:
-    """The letter that a row of the table holds."""
+    """Return the letter that a row of the table holds."""
     headers = [
         (
             header["key"],
@@ -89,17 +89,22 @@ def letter_of(row: Mapping[str, Any]) -> DeadLetter:
     )
 
 
-# To look at them
+# Reading
 
 
 async def count_letters(database_url: str, selection: Selection) -> int:
-    """How many letters there are."""
+    """Return the number of letters in a selection.
+
+    Raises:
+        asyncpg.PostgresError: PostgreSQL refused the login or the statement.
+        OSError: PostgreSQL cannot be reached.
+    """
     async with connected(database_url) as connection:
         return await count_selected(connection, selection)
 
 
 async def count_selected(connection: Connection, selection: Selection) -> int:
-    """Return how many dead letters a selection holds, by a connection that is there."""
+    """Return the number of letters in a selection, over an open connection."""
     count: int = await connection.fetchval(statement("select_dead_letter_count"), *selection.arguments())
     return count
 
@@ -107,13 +112,17 @@ async def count_selected(connection: Connection, selection: Selection) -> int:
 async def list_letters(
     database_url: str, selection: Selection, limit: int | None, write: Callable[[dict[str, Any]], None]
 ) -> None:
-    """Tell of each letter without its bytes, the newest first, in bounded memory.
+    """Pass each letter without its bytes to `write`, the newest first, in bounded memory.
 
     Args:
-        database_url: any DSN that asyncpg knows.
-        selection: which.
-        limit: the first so many; None for all.
-        write: is given the columns of each.
+        database_url: the database.
+        selection: the letters to list.
+        limit: the greatest number of letters; None for all.
+        write: called with the columns of each letter.
+
+    Raises:
+        asyncpg.PostgresError: PostgreSQL refused the login or the statement.
+        OSError: PostgreSQL cannot be reached.
     """
     async with connected(database_url) as connection, connection.transaction(readonly=True):
         rows = connection.cursor(statement("select_dead_letter_list"), *selection.arguments(), limit)
@@ -122,7 +131,7 @@ async def list_letters(
 
 
 async def missing(database_url: str, coordinates: Sequence[Coordinates]) -> list[Coordinates]:
-    """Those of the coordinates at which there is no letter, whatever became of it."""
+    """Return the coordinates at which there is no letter of any status."""
     found = set[Coordinates]()
 
     def note(row: dict[str, Any]) -> None:
@@ -130,13 +139,18 @@ async def missing(database_url: str, coordinates: Sequence[Coordinates]) -> list
 
     if coordinates:
         await list_letters(database_url, Selection(status=None, coordinates=coordinates), None, note)
-    return [one for one in coordinates if one not in found]
+    return [each for each in coordinates if each not in found]
 
 
 async def read_letters(
     database_url: str, selection: Selection, write: Callable[[DeadLetter], None], advance: Advance
 ) -> None:
-    """Hand over each letter with its bytes, in the order of the topic, in bounded memory."""
+    """Pass each letter with its bytes to `write`, in the order of the topic, in bounded memory.
+
+    Raises:
+        asyncpg.PostgresError: PostgreSQL refused the login or the statement.
+        OSError: PostgreSQL cannot be reached.
+    """
     async with connected(database_url) as connection, connection.transaction(readonly=True):
         total, done = await count_selected(connection, selection), 0
         rows = connection.cursor(
@@ -151,9 +165,9 @@ async def read_letters(
 def export_line(letter: DeadLetter, envelope: Sequence[str] = ()) -> tuple[bytes, bool]:
     r"""Return a line for `publish`, after an edit, and whether it is JSON of the letter.
 
-    JSON stays as it is, on one line: inside its strings a line break can only be written as `\n`. Of an
-    envelope the line is the event. Of anything else the line tells what it was, so that `publish` refuses it
-    until it was edited.
+    JSON stays as it is, on one line: inside its strings a line break can only be written as `\n`. If the
+    record has an envelope, the line is the event. If the record is not JSON, the line describes it, so that
+    `publish` refuses it until somebody has edited it.
 
     Args:
         letter: the letter.
@@ -183,7 +197,7 @@ def _without_envelope(record: StoredRecord, envelope: Sequence[str]) -> bytes | 
 
 
 def _is_json(text: str) -> bool:
-    if json_depth(text) > JSON_DEPTH_MAX:  # the limit of the parser below is the interpreter's
+    if json_depth(text) > JSON_DEPTH_MAX:  # because the parser below has only the interpreter's limit
         return False
     try:
         json.loads(text)
@@ -192,11 +206,16 @@ def _is_json(text: str) -> bool:
     return True
 
 
-# To resolve them
+# Resolving
 
 
 async def discard(database_url: str, selection: Selection, because: str) -> int:
-    """Mark open letters as discarded, all or none; how many there were."""
+    """Mark open letters as discarded, all or none. Return how many there were.
+
+    Raises:
+        asyncpg.PostgresError: PostgreSQL refused the login or the statement.
+        OSError: PostgreSQL cannot be reached.
+    """
     async with connected(database_url) as connection:
         status = await connection.execute(
             statement("update_discarded_dead_letters"), *selection.arguments(), storable_text(because)
@@ -205,7 +224,12 @@ async def discard(database_url: str, selection: Selection, because: str) -> int:
 
 
 async def prune(database_url: str, before: datetime) -> int:
-    """Delete letters that were redriven or discarded before that time; how many there were."""
+    """Delete letters that were redriven or discarded before that time. Return how many there were.
+
+    Raises:
+        asyncpg.PostgresError: PostgreSQL refused the login or the statement.
+        OSError: PostgreSQL cannot be reached.
+    """
     async with connected(database_url) as connection:
         return _affected(await connection.execute(statement("delete_dead_letters"), before))
 

@@ -1,4 +1,4 @@
-"""Redrives dead letters through the same ingestion as every record."""
+"""Redrives dead letters through the same code as every record."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -23,7 +23,7 @@ PAGE_LETTERS_MAX: Final = 1000
 
 
 PAGE_BYTES_MAX: Final = 16 * 1024 * 1024
-"""A transaction takes no more letters once it has so many bytes."""
+"""A transaction takes no more letters after this many bytes."""
 
 
 async def redrive(
@@ -34,24 +34,26 @@ async def redrive(
     advance: Advance,
     envelope: Sequence[str] = (),
 ) -> Accounting:
-    """Decode letters again by today's rules and store them; what succeeds is marked.
+    """Decode letters again by today's rules and store them. Letters that succeed are marked.
 
-    What is refused again stays open, with today's reason. Each page is a transaction of its own: safe beside
-    workers, twice, by two at once, and to interrupt.
+    A letter that is refused again stays open, with today's reason. Each page is one transaction, so a redrive
+    may run beside workers, beside another redrive, more than once, and may be interrupted.
 
     Args:
-        store: where letters and table are; it is closed at the end.
-        selection: which of the open ones.
+        store: the letters and the table. It is closed at the end.
+        selection: the open letters to redrive.
         accepted_until: the latest acceptable measurement time.
-        advance: told how far it is.
+        advance: called after each page.
         envelope: the path of KAFKA_ENVELOPE_FIELD, one name a level.
 
     Returns:
-        What became of them; a dead letter is one that was refused again.
+        The outcome of the letters; its dead letters are those that were refused again.
 
     Raises:
-        asyncpg.PostgresError: a statement failed; the pages before are done.
-        OSError: PostgreSQL is not reachable.
+        asyncpg.PostgresError: a statement failed. The pages before it are stored.
+        asyncpg.InterfaceError: the connection broke. The pages before it are stored.
+        OSError: PostgreSQL cannot be reached.
+        TimeoutError: PostgreSQL did not answer in time.
     """
     total, after = Accounting(), ("", -1, -1, -1)
     try:
@@ -95,7 +97,7 @@ async def _redrive_page(
     accounting, dead = await store_batch(transaction, batch)
     refused = [(*_key(letter.record), letter.reason, letter.detail) for letter in dead]
     await transaction.connection.executemany(statement("update_refused_dead_letter"), refused)
-    stored = [_key(one.record) for one in without(batch.accepted, dead)]
+    stored = [_key(each.record) for each in without(batch.accepted, dead)]
     if stored:
         await transaction.connection.execute(statement("update_redriven_dead_letters"), *columns_of(stored))
     return accounting

@@ -1,4 +1,4 @@
-"""Which dead letters are meant. Imports no database driver, as the commands' arguments are read by it."""
+"""Selections of dead letters. Imports no database driver, because the commands' arguments need it."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ _OFFSET_MAX: Final = 2**63 - 1
 
 
 class Coordinates(NamedTuple):
-    """Where a record was in its topic; a topic made anew may have had another one there."""
+    """The place of a record in its topic. A recreated topic may have another record there."""
 
     topic: str
     partition: int
@@ -34,7 +34,7 @@ def parse_coordinates(text: str) -> Coordinates:
     """Read `TOPIC/PARTITION/OFFSET`.
 
     Raises:
-        ValueError: it is none.
+        ValueError: the text has another form, or numbers that Kafka cannot have.
     """
     topic, *numbers = text.rsplit("/", 2)
     if not topic or len(numbers) != len(Coordinates._fields[1:]) or not all(map(str.isdecimal, numbers)):
@@ -46,19 +46,19 @@ def parse_coordinates(text: str) -> Coordinates:
 
 
 def columns_of(rows: Iterable[tuple[object, ...]]) -> list[list[object]]:
-    """Rows as PostgreSQL's `unnest` takes them."""
+    """Return rows as columns, which PostgreSQL's `unnest` takes."""
     return [list(column) for column in zip(*rows, strict=True)]
 
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """Which letters are meant: those that fulfil every condition that is given.
+    """A selection of letters: those that fulfil every given condition.
 
     Attributes:
-        status: what became of them.
-        reason: why they were refused.
-        topic: where they come from.
-        since: when they were noticed, at the earliest.
+        status: open, redriven or discarded.
+        reason: the reason for the refusal.
+        topic: the topic of the record.
+        since: the earliest time at which a letter was noticed.
         coordinates: exactly these records.
     """
 
@@ -69,7 +69,7 @@ class Selection:
     coordinates: Sequence[Coordinates] = ()
 
     def arguments(self) -> tuple[object, ...]:
-        """What the statements that select letters take first."""
+        """Return the first arguments of each statement that selects letters."""
         columns: Sequence[object] = columns_of(self.coordinates) or (None, None, None)
         topic = None if self.topic is None else storable_text(self.topic)
         return (self.status, self.reason, topic, self.since, *columns)

@@ -1,4 +1,4 @@
-"""A dead letter in words: for a person, whose terminal it must not steer, and for a program."""
+"""Formats a dead letter: as text for a person, safe for the terminal, and as fields for a program."""
 
 import shlex
 from datetime import UTC, datetime
@@ -9,7 +9,7 @@ from pattern_metrics.consumer.dead_letters.selection import OPEN
 
 
 def safe_text(text: str) -> str:
-    """With escapes for whatever a terminal would obey instead of show."""
+    """Return the text with escapes for control characters, which a terminal would obey instead of show."""
     return "".join(
         character if character.isprintable() else character.encode("unicode_escape").decode()
         for character in text
@@ -17,12 +17,12 @@ def safe_text(text: str) -> str:
 
 
 def time_text(moment: datetime) -> str:
-    """To the minute, in UTC."""
+    """Return a time to the minute, in UTC."""
     return moment.astimezone(UTC).strftime("%Y-%m-%d %H:%MZ")
 
 
 def letter_fields(letter: DeadLetter) -> dict[str, Any]:
-    """All of it; bytes as text where they are text, else as hexadecimal under a name that says so."""
+    """Return all of a letter. Bytes that are no text are hexadecimal, under a name that says so."""
     return {
         **letter.coordinates._asdict(),
         "record_timestamp": letter.record.timestamp,
@@ -40,7 +40,7 @@ def letter_fields(letter: DeadLetter) -> dict[str, Any]:
 
 
 def letter_text(letter: DeadLetter) -> list[str]:
-    """The lines of what it is, why it was refused, and how to mend it."""
+    """Return the lines that say what the letter is, why it was refused, and how to fix it."""
     resolved = "" if letter.resolved_at is None else f" {time_text(letter.resolved_at)}"
     resolution = "" if letter.resolution is None else f": {safe_text(letter.resolution)}"
     headers = [f"  header   {safe_text(name)}: {_shown(value)}" for name, value in letter.record.headers]
@@ -59,15 +59,15 @@ def letter_text(letter: DeadLetter) -> list[str]:
 
 
 def advice(letter: DeadLetter) -> list[str]:
-    """The commands by which it can be mended."""
+    """Return the commands that fix the letter."""
     which = shlex.quote(safe_text(str(letter.coordinates)))
     publish, done = ("backfill", "backfilled") if letter.record.mode == "line" else ("publish", "published")
     return [
-        "  where the event is wrong:",
+        "  if the event is wrong:",
         f"    pattern-metrics dead-letters export mended.jsonl {which}    # then edit that file",
         f"    pattern-metrics {publish} mended.jsonl",
-        f"    pattern-metrics dead-letters discard {which} --because '{done} anew'",
-        "  where it was right, once the setting, the clock or the database is mended:",
+        f"    pattern-metrics dead-letters discard {which} --because '{done} again'",
+        "  if the event is right, once the setting, the clock or the database is fixed:",
         f"    pattern-metrics dead-letters redrive {which}",
     ]
 
@@ -80,7 +80,7 @@ def _as_text(content: bytes) -> str | None:
 
 
 def _fields(name: str, content: bytes | None) -> dict[str, str | None]:
-    """Bytes in JSON: as text where they are text, else as hexadecimal."""
+    """Return bytes for JSON: as text if they are text, else as hexadecimal."""
     if content is None:
         return {name: None}
     text = _as_text(content)
@@ -88,7 +88,7 @@ def _fields(name: str, content: bytes | None) -> dict[str, str | None]:
 
 
 def _shown(content: bytes | None) -> str:
-    """Bytes for a person, who may want a line break to be one."""
+    """Return bytes for a person, with line breaks kept."""
     if content is None:
         return "none"
     text = _as_text(content)

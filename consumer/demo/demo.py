@@ -1,4 +1,4 @@
-"""The demonstration: the main job on embedded services, told while it happens."""
+"""The demonstration: the main job on embedded services, described while it runs."""
 
 import asyncio
 import socket
@@ -44,12 +44,12 @@ _SHOWN: Final = 5
 
 
 class DemoError(Exception):
-    """What the demonstration was to prove did not hold."""
+    """A claim of the demonstration did not hold."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Stage:
-    """What the steps share."""
+    """The objects that the steps share."""
 
     settings: WorkerSettings
     worker: Worker
@@ -61,21 +61,21 @@ class _Stage:
 
     async def wait_until_read(self, count: int) -> None:
         async with asyncio.timeout(READ_SECONDS_MAX):
-            while self.worker.accounting.read < count:  # noqa: ASYNC110 - the worker has no need to tell
+            while self.worker.accounting.read < count:  # noqa: ASYNC110 - the worker signals nothing
                 await asyncio.sleep(0.05)
 
 
 async def run_demo(*, keep: bool) -> None:
-    """Show the main job from end to end, and prove what it claims.
+    """Show the main job from end to end, and prove its claims.
 
     Args:
         keep: stay up afterwards, until interrupted, and print how to connect.
 
     Raises:
-        InvalidSettingError: HTTP_HOST and HTTP_PORT, where one is set, cannot be had.
+        InvalidSettingError: HTTP_HOST or HTTP_PORT is set, and cannot be listened on.
         EmbeddedServerError: a service could not be started.
-        DemoError: what was to be proved did not hold.
-        TimeoutError: the worker did not read what was published.
+        DemoError: a claim did not hold.
+        TimeoutError: the worker did not read the published records in time.
     """
     console = Console()
     listening = _listen() if keep else nullcontext()
@@ -100,8 +100,21 @@ async def run_demo(*, keep: bool) -> None:
                 await _stay(stage, listener)
 
 
+async def run_servers() -> None:
+    """Start both servers, empty, and keep them until interrupted.
+
+    Raises:
+        EmbeddedServerError: a server could not be started.
+    """
+    console = Console()
+    with PostgresServer() as postgres, EmbeddedBroker() as broker:
+        _print_how_to_connect(console, _settings(postgres, broker))
+        with suppress(asyncio.CancelledError):
+            await asyncio.Event().wait()
+
+
 def _settings(postgres: PostgresServer, broker: EmbeddedBroker) -> WorkerSettings:
-    """Set each setting that could lead elsewhere if the environment set it."""
+    """Return the settings, with each one set that the environment could point at another server."""
     own = {
         "kafka_bootstrap_servers": broker.bootstrap_servers,
         "kafka_security_protocol": "PLAINTEXT",
@@ -118,7 +131,7 @@ def _settings(postgres: PostgresServer, broker: EmbeddedBroker) -> WorkerSetting
 
 
 def _listen() -> AbstractContextManager[socket.socket | None]:
-    """Take HTTP_PORT; a port of its own where nobody asked for that one, which may be a worker's."""
+    """Listen on HTTP_PORT if it is set. Otherwise take a free port, as the default port may be a worker's."""
     settings = load(HttpSettings)
     if not settings.model_fields_set:
         return socket.create_server((HOST, 0))
@@ -196,7 +209,7 @@ async def _show_dead_letter(stage: _Stage) -> None:
     letters = await stage.connection.fetch(statement("select_dead_letters"))
     _require([letter["value"] for letter in letters] == [POISON], "the poisoned record alone, byte for byte")
     letter = letters[0]
-    stage.console.print("[bold]4. The poisoned record[/] was set aside, and blocked nothing")
+    stage.console.print("[bold]4. The poisoned record[/] became a dead letter, and blocked nothing")
     stage.console.print(
         f"   {letter['topic']}/{letter['partition']}/{letter['offset']}: {letter['reason']}: "
         f"{escape(letter['detail'])}",
@@ -227,7 +240,7 @@ async def _replay(stage: _Stage) -> None:
     before = await stage.rows()
     settings = stage.settings.model_copy(update={"kafka_group_id": f"replay-{uuid.uuid4()}"})
     accounting = await Worker(settings).run(until_caught_up=True)
-    changed = sum(one != other for one, other in zip(before, await stage.rows(), strict=True))
+    changed = sum(old != new for old, new in zip(before, await stage.rows(), strict=True))
     stage.console.print(f"   {accounting}")
     stage.console.print(
         f"   {changed} rows changed, {accounting.applied} rows written (xmin, updated_at as before)"
@@ -238,13 +251,8 @@ async def _replay(stage: _Stage) -> None:
 
 async def _stay(stage: _Stage, listener: socket.socket | None) -> None:
     settings = stage.settings
-    stage.console.print("\nStill up; Ctrl-C ends it. To connect from another terminal:")
-    for name, value in (
-        ("KAFKA_BOOTSTRAP_SERVERS", settings.kafka_bootstrap_servers),
-        ("KAFKA_ENABLE_IDEMPOTENCE", "false"),
-        ("DATABASE_URL", settings.database_url.get_secret_value()),
-    ):
-        stage.console.print(f"   export {name}={value}", highlight=False, soft_wrap=True)
+    stage.console.print()
+    _print_how_to_connect(stage.console, settings)
     stage.console.print('   psql "$DATABASE_URL" -c "SELECT count(*) FROM pattern_quality_metrics"')
     worker = stage.worker
     watched = Watched(worker.health, worker.metrics, settings.kafka_group_id, settings.kafka_topic)
@@ -253,6 +261,16 @@ async def _stay(stage: _Stage, listener: socket.socket | None) -> None:
             stage.console.print(f"To look at it: {address_of(listener)}", highlight=False)
         with suppress(asyncio.CancelledError):
             await asyncio.Event().wait()
+
+
+def _print_how_to_connect(console: Console, settings: WorkerSettings) -> None:
+    console.print("Running until Ctrl-C. To connect from another terminal:")
+    for name, value in (
+        ("KAFKA_BOOTSTRAP_SERVERS", settings.kafka_bootstrap_servers),
+        ("KAFKA_ENABLE_IDEMPOTENCE", "false"),
+        ("DATABASE_URL", settings.database_url.get_secret_value()),
+    ):
+        console.print(f"   export {name}={value}", highlight=False, soft_wrap=True)
 
 
 def _require(holds: bool, claim: str) -> None:

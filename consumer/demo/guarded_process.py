@@ -1,4 +1,4 @@
-"""A process and a directory that end with this process, however it ends."""
+"""A process and a directory that end with our process, however it ends."""
 
 import fcntl
 import os
@@ -15,9 +15,9 @@ Command = Sequence[str | Path]
 _STOP_SECONDS_MAX = 30.0
 
 
-# Runs the server ("$@") until it ends, or until our end of stdin is closed: then it sends the server the
-# signals in "$1". Prints the server's pid. All the server's processes inherit that stdout: its end of file
-# says that the last of them is gone.
+# Runs the server ("$@") until it ends, or until our end of stdin is closed; then it sends the server the
+# signals in "$1". Prints the server's pid. All processes of the server inherit that stdout, so its end of
+# file means that the last of them has ended.
 _GUARD = """
 signals=$1; shift
 exec 3<&0
@@ -37,12 +37,12 @@ _SWEEPER = 'exec >/dev/null 2>&1; read -r _; rm -rf -- "$1"'
 
 
 class GuardedDirectory:
-    """A temporary directory that is removed when we and all processes that hold its `lease` are gone."""
+    """A temporary directory that is removed when our process and all holders of its `lease` have ended."""
 
     def __init__(self) -> None:
         self.path = Path(tempfile.mkdtemp(prefix="pattern-metrics-"))
         reading_end, writing_end = os.pipe()
-        # Children inherit the lease under this number; the low ones are the guard's own.
+        # Children inherit the lease under this number. The guard uses the low numbers.
         self.lease = fcntl.fcntl(writing_end, fcntl.F_DUPFD_CLOEXEC, 100)
         self._sweeper = subprocess.Popen(  # noqa: S603 - our own script
             ["/bin/sh", "-c", _SWEEPER, "sh", self.path], stdin=reading_end, start_new_session=True, cwd="/"
@@ -57,12 +57,12 @@ class GuardedDirectory:
 
 
 class GuardedProcess:
-    """A child process in a session of its own that does not outlive us; `pid` is the program's own.
+    """A child process in its own session that does not outlive us. `pid` is the program's, not the guard's.
 
     Args:
         command: the program and its arguments.
-        directory: where it works; its output is appended to the file `log` there.
-        abandon_signals: names of the signals that it gets, one after the other, when we are gone.
+        directory: its working directory; its output is appended to the file `log` there.
+        abandon_signals: names of the signals that it gets, one after the other, when our process has ended.
         identity: `user`, `group` and `extra_groups` of `subprocess.Popen`, to run as another user.
     """
 
@@ -88,7 +88,7 @@ class GuardedProcess:
         self.pid = int(self._output.readline())
 
     def is_running(self) -> bool:
-        """Whether the program has not ended yet."""
+        """Return whether the program still runs."""
         return self._guard.poll() is None
 
     def wait(self, seconds_max: float) -> int:

@@ -1,1 +1,1 @@
-"""Errors: whose fault one is, how long to wait, and what keeps the worker from being ready."""
+"""Errors: their class, the wait between attempts, and the conditions under which the worker is not ready."""

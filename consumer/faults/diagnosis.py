@@ -1,7 +1,8 @@
-"""Whose fault is an error? The one place that decides what happens after a failure.
+"""Classifies errors. This is the one place that decides what happens after a failure.
 
-By class and SQLSTATE (PostgreSQL, appendix A), never by the text of a message. PostgreSQL's driver is not
-imported here: agents do without it, and where nobody has imported it, no error is its own.
+It looks at the error's class and its SQLSTATE (PostgreSQL, appendix A), never at the text of a message. It
+does not import PostgreSQL's driver, because agents run without it. If nobody has imported the driver, no
+error can be its own.
 """
 
 import errno
@@ -23,26 +24,26 @@ if TYPE_CHECKING:
 
 
 class Fault(Enum):
-    """What an error says about who has to act."""
+    """The class of an error: it says who has to act."""
 
     RECORD = auto()
-    """The record's: it becomes a dead letter."""
-    WEATHER = auto()
-    """Nobody's: wait and try again, for as long as it takes."""
-    SETUP = auto()
-    """The operator's: stay up, not ready, say what to do; goes on once it is mended."""
+    """The record is at fault: it becomes a dead letter."""
+    TRANSIENT = auto()
+    """Nobody has to act: wait and try again, for as long as it takes."""
+    CONFIGURATION = auto()
+    """An operator has to act: stay up, not ready, log what to do, and continue once it is fixed."""
     UNKNOWN = auto()
     """A bug, ours or a library's: stop and commit nothing more."""
 
 
 @dataclass(frozen=True, slots=True)
 class Diagnosis:
-    """A fault, and what a person may do about it.
+    """The class of an error, and what a person can do about it.
 
     Attributes:
-        fault: whose it is.
+        fault: the class.
         hint: what to do.
-        is_general: whether the hint is that of many errors, so that one the server gave would be better.
+        is_general: whether the hint covers many errors. A hint from the server is then the better one.
     """
 
     fault: Fault
@@ -52,12 +53,12 @@ class Diagnosis:
 
 _NO_FILES: Final = "too many files and connections are open: raise the limit (ulimit -n)"
 _UNREACHABLE: Final = "not reachable; waiting for it"
-_REFUSED_FOR_NOW: Final = "the server answers with an error that may pass by itself; trying again"
+_REFUSED_FOR_NOW: Final = "the server answers with an error that may be temporary; trying again"
 
 _RECORD_CLASSES: Final = {
     *("22", "23", "44"),  # data, constraint, view
-    *("09", "20", "21", "27", "2D", "2F", "38", "39", "P0"),  # what a trigger's code can do wrong
-    *("01", "02"),  # a trigger may even raise what is none
+    *("09", "20", "21", "27", "2D", "2F", "38", "39", "P0"),  # errors in a trigger's code
+    *("01", "02"),  # a trigger may even raise a warning or "no data" as an error
     "54",  # a limit of the row
 }
 _POSTGRESQL_CLASSES: Final = {
@@ -65,44 +66,44 @@ _POSTGRESQL_CLASSES: Final = {
     *("24", "25", "26", "27", "28", "2B", "2D", "2F", "34", "38", "39", "3B", "3D", "3F", "40", "42", "44"),
     *("53", "54", "55", "57", "58", "72", "F0", "HV", "P0", "XX"),
 }
-"""All that PostgreSQL has: what begins otherwise, an operator's trigger raised."""
-_WEATHER_CLASSES: Final = {"08", "40", "53", "55", "57", "58"}
+"""All classes of PostgreSQL. An operator's trigger raised any other."""
+_TRANSIENT_CLASSES: Final = {"08", "40", "53", "55", "57", "58"}
 _UNREACHABLE_CLASSES: Final = {"08", "57"}
-"""Those in which the server is there no more, or not yet."""
-_WEATHER_STATES: Final = {
+"""Classes that mean that the server has gone away, or is not up yet."""
+_TRANSIENT_STATES: Final = {
     "25006",  # read-only: a demoted primary
     "25P02",
     "25P03",
     "25P04",
-    "0A000",  # a prepared statement that a migration has overtaken; prepared anew on the next connection
+    "0A000",  # a prepared statement that a migration invalidated; it is prepared again on the next connection
 }
-_WEATHER_HINTS: Final = {
-    "25006": "the database is read-only, as a demoted primary is, or default_transaction_read_only is on; "
-    "waiting for one that is not",
-    "57014": "a statement took too long, or was cancelled: the database is slow, or somebody holds a lock; "
-    "trying again with fewer records at once",
-    "53100": "its disk is full; waiting for room",
-    "53300": "it has too many connections; waiting for one",
-    "55P03": "a lock that somebody holds keeps it from going on; trying again",
+_TRANSIENT_HINTS: Final = {
+    "25006": "the database is read-only: a demoted primary, or default_transaction_read_only is on; waiting "
+    "for a writable one",
+    "57014": "a statement took too long, or was cancelled: the database is slow, or another session holds a "
+    "lock; trying again with fewer records at once",
+    "53100": "its disk is full; waiting for free space",
+    "53300": "it has too many connections; waiting for a free one",
+    "55P03": "another session holds a lock that is needed; trying again",
 }
-_SETUP_HINTS: Final = {
+_CONFIGURATION_HINTS: Final = {
     "42P01": "a table is missing: run `pattern-metrics migrate up`, or check search_path",
     "42883": "a function is missing: run `pattern-metrics migrate up`, or check search_path",
     "42703": "a column is missing: run `pattern-metrics migrate up`",
     "42P10": "the UNIQUE constraint is missing: run `pattern-metrics migrate up`",
     "42501": "the user of DATABASE_URL lacks a right: grant it",
-    "42704": "something that is named does not exist: check the parameters after the ? of DATABASE_URL",
+    "42704": "an object or parameter does not exist: check the parameters after the ? of DATABASE_URL",
     "3D000": "the database of DATABASE_URL does not exist: create it",
     "55000": "a published table has no replica identity (run `pattern-metrics migrate up`), or something "
     "else is not in the state that the statement needs",
 }
 _GENERAL_STATES: Final = {"55000"}
-_SETUP_CLASSES: Final = {
+_CONFIGURATION_CLASSES: Final = {
     "28": "the login was refused: check the user, the password and pg_hba.conf",
     "3D": "check the database name in DATABASE_URL",
     "3F": "the schema does not exist: check search_path",
     "42": "the schema is not the one this version needs: see `pattern-metrics migrate status`",
-    "XX": "PostgreSQL failed inside: see its log",
+    "XX": "PostgreSQL had an internal error: see its log",
 }
 _POOLER_REFUSED: Final = (
     "a pooler refused the login: check the user, the password, the database and `options` in DATABASE_URL"
@@ -111,12 +112,12 @@ _UNUSABLE_OPTIONS: Final = (
     "name USER in DATABASE_URL; check the variables PG* and the files of PGPASSFILE and PGSERVICEFILE"
 )
 _BEYOND_ROWS: Final = (
-    "a trigger or a constraint refuses what belongs to no event (progress, dead letters, a login, a commit): "
-    "mend it; the log has what PostgreSQL said"
+    "a trigger or a constraint refuses a statement that stores no event (progress, dead letters, a login, a "
+    "commit): fix it; the log has PostgreSQL's message"
 )
 
 _LOGIN_REFUSED: Final = "the login was refused: check the user and the password or token (KAFKA_SASL_*)"
-_KAFKA_SETUP_HINTS: Final[dict[type[Exception], str]] = {
+_KAFKA_CONFIGURATION_HINTS: Final[dict[type[Exception], str]] = {
     kafka_errors.UnknownTopicOrPartitionError: "the topic of KAFKA_TOPIC does not exist (or may not be "
     "described): run `pattern-metrics topic create`",
     kafka_errors.InvalidTopicError: "KAFKA_TOPIC is no valid topic name",
@@ -126,12 +127,12 @@ _KAFKA_SETUP_HINTS: Final[dict[type[Exception], str]] = {
     "READ on it",
     kafka_errors.InconsistentGroupProtocolError: "a client with another partition assignor or "
     "protocol is in the group of KAFKA_GROUP_ID: end it, or name a group for this worker alone",
-    kafka_errors.UnknownError: "the broker failed inside: see its log; to publish to one without "
-    "InitProducerId, such as the embedded one, set KAFKA_ENABLE_IDEMPOTENCE=false",
+    kafka_errors.UnknownError: "the broker had an internal error: see its log; to publish to a broker "
+    "without InitProducerId, such as the embedded one, set KAFKA_ENABLE_IDEMPOTENCE=false",
     kafka_errors.ClusterAuthorizationFailedError: "the broker denies this user: check its ACLs",
     kafka_errors.AuthenticationFailedError: _LOGIN_REFUSED,
     kafka_errors.SaslAuthenticationFailed: _LOGIN_REFUSED,
-    TokenProviderError: "KAFKA_SASL_OAUTH_TOKEN_PROVIDER gave no token: mend it, or what it asks",
+    TokenProviderError: "KAFKA_SASL_OAUTH_TOKEN_PROVIDER gave no token: fix it, or the server that it asks",
     kafka_errors.AuthenticationMethodNotSupported: "check KAFKA_SASL_MECHANISM",
     kafka_errors.IllegalSaslStateError: "the listener takes no SASL login: check KAFKA_SECURITY_PROTOCOL",
     kafka_errors.UnsupportedSaslMechanismError: "check KAFKA_SASL_MECHANISM",
@@ -165,16 +166,16 @@ _OWN_CERTIFICATE_MISSING: Final = (
     "and sslkey in DATABASE_URL"
 )
 _OWN_FILES: Final = (
-    "a certificate or key file holds something else, or the two do not match: check sslrootcert, sslcert and "
-    "sslkey in DATABASE_URL"
+    "a certificate or key file has the wrong content, or the two do not match: check sslrootcert, sslcert "
+    "and sslkey in DATABASE_URL"
 )
 _TLS_HINTS: Final = {  # OpenSSL's own symbols
     "WRONG_VERSION_NUMBER": _NO_TLS,
-    "SSLV3_ALERT_BAD_CERTIFICATE": _OWN_CERTIFICATE_MISSING,  # what Java says of none
+    "SSLV3_ALERT_BAD_CERTIFICATE": _OWN_CERTIFICATE_MISSING,  # Java's alert if we send no certificate
     "TLSV13_ALERT_CERTIFICATE_REQUIRED": _OWN_CERTIFICATE_MISSING,
     "SSLV3_ALERT_CERTIFICATE_EXPIRED": _OWN_CERTIFICATE_REFUSED,
     "SSLV3_ALERT_CERTIFICATE_REVOKED": _OWN_CERTIFICATE_REFUSED,
-    "SSLV3_ALERT_CERTIFICATE_UNKNOWN": _OWN_CERTIFICATE_REFUSED,  # what Java says of all others
+    "SSLV3_ALERT_CERTIFICATE_UNKNOWN": _OWN_CERTIFICATE_REFUSED,  # Java's alert for all other certificates
     "SSLV3_ALERT_UNSUPPORTED_CERTIFICATE": _OWN_CERTIFICATE_REFUSED,
     "TLSV1_ALERT_UNKNOWN_CA": _OWN_CERTIFICATE_REFUSED,
     "NO_CERTIFICATE_OR_CRL_FOUND": _OWN_FILES,
@@ -183,7 +184,7 @@ _TLS_HINTS: Final = {  # OpenSSL's own symbols
 
 
 def diagnose(error: BaseException) -> Diagnosis:
-    """Decide whose fault an error of PostgreSQL, Kafka or the network is.
+    """Classify an error of PostgreSQL, Kafka or the network.
 
     Returns:
         The diagnosis, whose hint names the variables that the user has set.
@@ -198,40 +199,40 @@ def _diagnose(error: BaseException) -> Diagnosis:
     if isinstance(error, kafka_errors.KafkaError):
         return _diagnose_kafka(error)
     if isinstance(error, (SettingFileError, UnfitDatabaseError, InvalidDatabaseUrlError)):
-        return Diagnosis(Fault.SETUP, str(error))
+        return Diagnosis(Fault.CONFIGURATION, str(error))
     if isinstance(error, ssl.SSLError):
         return _diagnose_tls(error)
     if isinstance(error, (OSError, TimeoutError)):
         has_files = getattr(error, "errno", None) not in {errno.EMFILE, errno.ENFILE}
-        return Diagnosis(Fault.WEATHER, _UNREACHABLE if has_files else _NO_FILES)
+        return Diagnosis(Fault.TRANSIENT, _UNREACHABLE if has_files else _NO_FILES)
     return Diagnosis(Fault.UNKNOWN, "unexpected error")
 
 
 def is_of_postgresql(error: BaseException) -> bool:
-    """Whether PostgreSQL said this, or its driver."""
+    """Return whether the error comes from PostgreSQL or from its driver."""
     if "asyncpg" not in sys.modules:
         return False
     import asyncpg
 
-    told = (asyncpg.PostgresError, asyncpg.PostgresWarning)
-    return isinstance(error, (*told, asyncpg.InterfaceError, asyncpg.InternalClientError))
+    of_server = (asyncpg.PostgresError, asyncpg.PostgresWarning)
+    return isinstance(error, (*of_server, asyncpg.InterfaceError, asyncpg.InternalClientError))
 
 
 def diagnose_beyond_rows(error: BaseException) -> Diagnosis:
-    """Likewise, of an error that came from outside the statements for rows: then no record is to blame."""
+    """Classify an error that came from outside the statements for rows, so that no record can be at fault."""
     diagnosis = diagnose(error)
     if diagnosis.fault is Fault.RECORD:
-        return Diagnosis(Fault.SETUP, _BEYOND_ROWS, is_general=True)
+        return Diagnosis(Fault.CONFIGURATION, _BEYOND_ROWS, is_general=True)
     return diagnosis
 
 
 def said_by(error: BaseException, *, has_reader: bool = False) -> str:
-    """Return what the server, the driver or the system said, and the hosts, in one line.
+    """Return the message of the server, the driver or the system, with the hosts, in one line.
 
     Args:
-        error: the error; its notes are told as well.
-        has_reader: whether the text goes to the person who ran the command, and not to a log: then the detail
-            of PostgreSQL, which may repeat a row's values, takes the place of where it happened.
+        error: the error; its notes are included.
+        has_reader: whether the text goes to the person who ran the command, and not to a log. It then has
+            PostgreSQL's detail, which may repeat a row's values, in place of the place of the error.
     """
     texts: list[str | None] = [str(error)]
     if said := _server_error(error):
@@ -240,8 +241,8 @@ def said_by(error: BaseException, *, has_reader: bool = False) -> str:
     if isinstance(error.__cause__, ssl.SSLError):
         texts.append(str(error.__cause__))
     texts += getattr(error, "__notes__", [])
-    told = [" ".join(text.split()) for text in texts if text]
-    return "; ".join(told) if texts[0] else "; ".join([type(error).__name__, *told])
+    messages = [" ".join(text.split()) for text in texts if text]
+    return "; ".join(messages) if texts[0] else "; ".join([type(error).__name__, *messages])
 
 
 def server_of(error: BaseException) -> str | None:
@@ -251,7 +252,7 @@ def server_of(error: BaseException) -> str | None:
 
 
 def detail_and_hint(error: BaseException) -> tuple[str, str]:
-    """Return what is wrong, and the server's own advice, if there is any; each in one line."""
+    """Return what is wrong, and the server's own hint or an empty text; each in one line."""
     said = _server_error(error)
     hint = " ".join((said.hint or "").split()) if said else ""
     return said_by(error, has_reader=True), hint.removesuffix(".")
@@ -271,64 +272,67 @@ def _diagnose_postgresql(error: BaseException) -> Diagnosis:
     from pattern_metrics.consumer.faults.driver import RefusedLoginError, UnusableOptionsError
 
     if isinstance(error, RefusedLoginError):
-        return Diagnosis(Fault.SETUP, _POOLER_REFUSED)
+        return Diagnosis(Fault.CONFIGURATION, _POOLER_REFUSED)
     if isinstance(error, (asyncpg.PostgresError, asyncpg.PostgresWarning)):
         return _diagnose_sqlstate(error.sqlstate or "XX")
     if isinstance(error, UnusableOptionsError):
-        return Diagnosis(Fault.SETUP, _UNUSABLE_OPTIONS)
+        return Diagnosis(Fault.CONFIGURATION, _UNUSABLE_OPTIONS)
     if isinstance(error, asyncpg.exceptions.ClientConfigurationError):
-        return Diagnosis(Fault.SETUP, "check DATABASE_URL")
+        return Diagnosis(Fault.CONFIGURATION, "check DATABASE_URL")
     if isinstance(error, asyncpg.InterfaceError) and isinstance(error, ValueError):
         return Diagnosis(Fault.RECORD, "the driver could not encode the row")
-    return Diagnosis(Fault.WEATHER, _UNREACHABLE)
+    return Diagnosis(Fault.TRANSIENT, _UNREACHABLE)
 
 
 def _diagnose_sqlstate(sqlstate: str) -> Diagnosis:
     family = sqlstate[:2]
     if family in _RECORD_CLASSES:
         return Diagnosis(Fault.RECORD, "the row was refused")
-    if sqlstate in _SETUP_HINTS:
-        return Diagnosis(Fault.SETUP, _SETUP_HINTS[sqlstate], is_general=sqlstate in _GENERAL_STATES)
-    if family in _WEATHER_CLASSES or sqlstate in _WEATHER_STATES:
-        return _diagnose_weather(sqlstate)
-    if family in _SETUP_CLASSES:
-        return Diagnosis(Fault.SETUP, _SETUP_CLASSES[family], is_general=True)
+    if sqlstate in _CONFIGURATION_HINTS:
+        return Diagnosis(
+            Fault.CONFIGURATION, _CONFIGURATION_HINTS[sqlstate], is_general=sqlstate in _GENERAL_STATES
+        )
+    if family in _TRANSIENT_CLASSES or sqlstate in _TRANSIENT_STATES:
+        return _diagnose_transient(sqlstate)
+    if family in _CONFIGURATION_CLASSES:
+        return Diagnosis(Fault.CONFIGURATION, _CONFIGURATION_CLASSES[family], is_general=True)
     if family not in _POSTGRESQL_CLASSES:
         return Diagnosis(Fault.RECORD, "the row was refused with an SQLSTATE of the operator's own")
     return Diagnosis(
-        Fault.SETUP, f"PostgreSQL said SQLSTATE {sqlstate}, which is not expected", is_general=True
+        Fault.CONFIGURATION, f"PostgreSQL returned the unexpected SQLSTATE {sqlstate}", is_general=True
     )
 
 
-def _diagnose_weather(sqlstate: str) -> Diagnosis:
-    if hint := _WEATHER_HINTS.get(sqlstate):
-        return Diagnosis(Fault.WEATHER, hint)
+def _diagnose_transient(sqlstate: str) -> Diagnosis:
+    if hint := _TRANSIENT_HINTS.get(sqlstate):
+        return Diagnosis(Fault.TRANSIENT, hint)
     if sqlstate[:2] in _UNREACHABLE_CLASSES:
-        return Diagnosis(Fault.WEATHER, _UNREACHABLE)
-    return Diagnosis(Fault.WEATHER, _REFUSED_FOR_NOW, is_general=True)
+        return Diagnosis(Fault.TRANSIENT, _UNREACHABLE)
+    return Diagnosis(Fault.TRANSIENT, _REFUSED_FOR_NOW, is_general=True)
 
 
 def _diagnose_tls(error: ssl.SSLError) -> Diagnosis:
     if isinstance(error, ssl.SSLCertVerificationError):
         code = getattr(error, "verify_code", 0)
-        return Diagnosis(Fault.SETUP, _CERTIFICATE_HINTS.get(code, "the server's certificate is not trusted"))
+        untrusted = "the server's certificate is not trusted"
+        return Diagnosis(Fault.CONFIGURATION, _CERTIFICATE_HINTS.get(code, untrusted))
     if hint := _TLS_HINTS.get(getattr(error, "reason", "")):
-        return Diagnosis(Fault.SETUP, hint)
-    return Diagnosis(Fault.WEATHER, _UNREACHABLE)
+        return Diagnosis(Fault.CONFIGURATION, hint)
+    return Diagnosis(Fault.TRANSIENT, _UNREACHABLE)
 
 
 def _diagnose_kafka(error: kafka_errors.KafkaError) -> Diagnosis:
-    if isinstance(error.__cause__, ssl.SSLError):  # what a server thinks of our certificate comes late
+    if isinstance(error.__cause__, ssl.SSLError):  # a server refuses our certificate only after the handshake
         return _diagnose_tls(error.__cause__)
-    for kind, hint in _KAFKA_SETUP_HINTS.items():
+    for kind, hint in _KAFKA_CONFIGURATION_HINTS.items():
         if isinstance(error, kind):
-            return Diagnosis(Fault.SETUP, hint)
+            return Diagnosis(Fault.CONFIGURATION, hint)
     if error.retriable or isinstance(
         error, (kafka_errors.KafkaTimeoutError, kafka_errors.KafkaUnavailableError)
     ):
-        return Diagnosis(Fault.WEATHER, _UNREACHABLE)
+        return Diagnosis(Fault.TRANSIENT, _UNREACHABLE)
     return Diagnosis(Fault.UNKNOWN, "unexpected error of the Kafka client")
 
 
 class UnfitDatabaseError(Exception):
-    """The database cannot hold what events hold; the message says what to do."""
+    """The database cannot hold the contents of events. The message says what to do."""

@@ -1,11 +1,11 @@
-"""Errors of ours that are PostgreSQL's driver's, by their class. This module imports the driver."""
+"""Our own errors that derive from the driver's classes. This module imports the driver."""
 
 import asyncpg
 
 
 class RefusedLoginError(asyncpg.ProtocolViolationError):
-    """A pooler refused a login: PgBouncer has one SQLSTATE for a password, a database and a parameter."""
+    """A pooler refused a login. PgBouncer uses one SQLSTATE for a wrong password, database or parameter."""
 
 
 class UnusableOptionsError(asyncpg.InterfaceError):
-    """The driver failed before it connected; the message repeats nothing of what it read."""
+    """The driver failed before it connected. The message repeats none of its input."""

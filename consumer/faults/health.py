@@ -1,4 +1,4 @@
-"""What keeps the worker from being ready, and a log that stays readable while it does."""
+"""The conditions under which the worker is not ready, logged without flooding the log."""
 
 from collections.abc import Callable
 from typing import Final
@@ -13,18 +13,19 @@ logger = structlog.get_logger()
 SAID_CHARACTERS_MAX: Final = 300
 
 REMINDER_SECONDS: Final = 30.0
-"""How often a condition that lasts is logged again."""
+"""Seconds after which a condition that lasts is logged again."""
 
 
 class Health:
-    """The conditions under which the worker is not ready; each is logged when it begins, lasts and ends.
+    """The conditions under which the worker is not ready. Each is logged when it begins, lasts and ends.
 
     Args:
+        on_failure: called with the component and the class of the error at each `report`.
         clock: measures how long a condition lasts.
-        on_failure: told the component and whose fault it is, each time that one is reported.
 
     Attributes:
-        is_assigned: whether the group has given this worker its partitions, and it knows where to read them.
+        is_assigned: whether the group has assigned partitions to this worker and their start offsets are
+            known.
     """
 
     def __init__(
@@ -41,23 +42,23 @@ class Health:
 
     @property
     def conditions(self) -> dict[str, str]:
-        """Component → what is wrong with it; empty when everything works."""
+        """The fault of each component that does not work; empty if all work."""
         return dict(self._conditions)
 
     @property
     def obstacles(self) -> dict[str, str]:
-        """Component → why the worker is not ready; empty when it is."""
+        """The reason per component why the worker is not ready; empty if it is ready."""
         unassigned = {} if self.is_assigned else {"assignment": "the group has assigned no partitions yet"}
         return self.conditions | unassigned
 
     def fail(self, component: str, error: BaseException | str, hint: str, **details: object) -> None:
-        """Say that a component keeps the worker from working; logged at once, then as a reminder.
+        """Record that a component does not work. Logged at once, then every `REMINDER_SECONDS`.
 
         Args:
-            component: which one.
-            error: what failed, or its name.
-            hint: what to do; the condition lasts as long as it is the same.
-            details: fields that only the log has.
+            component: its name.
+            error: the error, or its name.
+            hint: what to do. The condition counts as the same as long as the hint is the same.
+            details: fields for the log line alone.
         """
         now = self._clock.monotonic()
         name = error if isinstance(error, str) else type(error).__name__
@@ -72,7 +73,7 @@ class Health:
             )
 
     def report(self, component: str, error: BaseException, diagnosis: Diagnosis) -> None:
-        """As `fail`, for an error that was diagnosed, and after which it is tried again."""
+        """Record a diagnosed error, after which the operation is tried again; see `fail`."""
         self._on_failure(component, diagnosis.fault)
         sqlstate = getattr(error, "sqlstate", None)
         name = f"{type(error).__name__} ({sqlstate})" if sqlstate else type(error).__name__
@@ -80,7 +81,7 @@ class Health:
         self.fail(component, name, diagnosis.hint, **({} if said == diagnosis.hint else {"said": said}))
 
     def recover(self, component: str) -> None:
-        """Say that a component works (again)."""
+        """Record that a component works (again)."""
         if self._conditions.pop(component, None) is not None:
             seconds = round(self._clock.monotonic() - self._since.pop(component), 1)
             self._logged.pop(component)

@@ -1,4 +1,4 @@
-"""An outage is not a crash: try again, with back-off and jitter, for as long as it takes."""
+"""Retries an operation with back-off and jitter, for as long as an outage lasts: an outage is not a crash."""
 
 import random
 from collections.abc import Awaitable, Callable
@@ -15,11 +15,11 @@ BACKOFF_SECONDS_INITIAL = 0.2
 RETRY_SECONDS_MAX = 10.0
 
 
-WEATHER: Final = frozenset({Fault.WEATHER})
-"""What a command waits out; of a wrong set-up it tells whoever started it."""
+TRANSIENT: Final = frozenset({Fault.TRANSIENT})
+"""Faults that a command waits out. It reports a wrong configuration to the person who started it."""
 
-WEATHER_AND_SETUP: Final = frozenset({Fault.WEATHER, Fault.SETUP})
-"""What a worker waits out: it goes on by itself once the set-up is mended."""
+RECOVERABLE: Final = frozenset({Fault.TRANSIENT, Fault.CONFIGURATION})
+"""Faults that a worker waits out. It continues by itself once the configuration is fixed."""
 
 
 def backoff_seconds(failures: int, seconds_max: float) -> float:
@@ -38,20 +38,20 @@ async def persevere(
     operation: Callable[[], Awaitable[T]],
     health: Health,
     *,
-    waits_out: frozenset[Fault] = WEATHER_AND_SETUP,
+    waits_out: frozenset[Fault] = RECOVERABLE,
     recovers: bool = True,
 ) -> T:
     """Run an operation until it succeeds.
 
     Args:
-        component: what `health` is told about.
-        operation: what to run; begun anew for each attempt.
-        health: told of each failure, and of the end of an outage.
-        waits_out: whose faults end by themselves, or by somebody who mends them.
+        component: the name that `health` reports.
+        operation: called again for each attempt.
+        health: receives each failure, and the end of an outage.
+        waits_out: the classes of errors after which to try again.
         recovers: whether success means that the component works again.
 
     Raises:
-        Exception: what the operation raised, where it is not waited out.
+        Exception: the operation's error, if its class is not in `waits_out`.
     """
 
     def is_passing(error: BaseException) -> bool:
@@ -69,7 +69,7 @@ async def persevere(
         reraise=True,
     )
 
-    async def attempt() -> T:  # tenacity awaits only what is a coroutine function itself
+    async def attempt() -> T:  # tenacity awaits only a coroutine function
         return await operation()
 
     result: T = await retrying(attempt)

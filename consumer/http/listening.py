@@ -1,4 +1,4 @@
-"""The socket that HTTP is served on."""
+"""The socket of the HTTP server."""
 
 import errno
 import socket
@@ -11,15 +11,15 @@ from pattern_metrics.consumer.settings import HttpSettings, InvalidSettingError,
 
 logger = structlog.get_logger()
 
-_EVERYWHERE: Final = {"0.0.0.0", "::"}  # noqa: S104 - asked for by HTTP_HOST
+_EVERYWHERE: Final = {"0.0.0.0", "::"}  # noqa: S104 - HTTP_HOST asked for it
 """Both mean every address of this machine, by IPv4 and by IPv6."""
 
 
 def take_port(settings: HttpSettings) -> socket.socket:
-    """Take HTTP_PORT; `0.0.0.0` and `::` are both answered by IPv4 and by IPv6.
+    """Listen on HTTP_PORT. Both `0.0.0.0` and `::` are answered by IPv4 and by IPv6.
 
     Raises:
-        InvalidSettingError: it cannot be had.
+        InvalidSettingError: HTTP_HOST or HTTP_PORT cannot be used; the message names the setting.
     """
     host, port = settings.http_host, settings.http_port
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
@@ -36,12 +36,12 @@ def take_port(settings: HttpSettings) -> socket.socket:
 
 
 def listen(settings: WorkerSettings) -> socket.socket | None:
-    """Take HTTP_PORT for a worker; None where that is 0.
+    """Listen on HTTP_PORT for a worker; None if it is 0, or if the default port is taken.
 
-    The default port may be another program's, or another worker's: nobody asked for it, so that is a warning.
+    The default port may belong to another program or worker. Nobody asked for it, so that is only a warning.
 
     Raises:
-        InvalidSettingError: the port that was asked for cannot be had.
+        InvalidSettingError: the port was set, and cannot be used.
     """
     if settings.http_port == 0:
         return None
@@ -55,7 +55,7 @@ def listen(settings: WorkerSettings) -> socket.socket | None:
 
 
 def address_of(listener: socket.socket) -> str:
-    """Where a browser on this machine finds it."""
+    """Return the URL by which a browser on this machine reaches the server."""
     host, port, *_ = listener.getsockname()
     host = "127.0.0.1" if host == "::" and socket.has_dualstack_ipv6() else loopback_of(host)
     return f"http://[{host}]:{port}/" if ":" in host else f"http://{host}:{port}/"

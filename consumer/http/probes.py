@@ -22,24 +22,24 @@ PULSE_SECONDS: Final = 1.0
 
 
 class Readiness(Protocol):
-    """What keeps a worker, or several, from being ready."""
+    """The conditions under which a worker, or several, are not ready."""
 
     @property
     def obstacles(self) -> dict[str, str]:
-        """Component → why."""
+        """The reason per component."""
 
 
 class MetricsReport(Protocol):
-    """What a worker counts, or several do."""
+    """The counts of a worker, or of several."""
 
     def render(self, obstacles: Mapping[str, str]) -> bytes:
-        """The text that Prometheus reads."""
+        """Return the text that Prometheus reads."""
 
     def lags(self) -> dict[Partition, Lag]:
-        """How far each partition is behind, as far as it is known."""
+        """Return the lag of each partition, as far as it is known."""
 
     def outcomes(self) -> dict[str, int]:
-        """How many records were read and written so far, by what became of them."""
+        """Return the number of records that were read and written so far, by outcome."""
 
 
 @asynccontextmanager
@@ -52,15 +52,15 @@ async def serving(
     is_alive: Callable[[], bool] = lambda: True,
     timing: Timing = TIMING,
 ) -> AsyncIterator[None]:
-    """Serve a worker, if there is a listener, until the end of the block; which no client keeps waiting.
+    """Serve a worker until the end of the block, if there is a listener. No client delays the end.
 
     Args:
-        listener: where.
-        health: whether it is ready.
-        metrics: what it counts.
-        page: what is served besides.
-        is_alive: whether all that does the work is, besides this loop.
-        timing: `pulse` and `connection` bound the loop and each connection.
+        listener: the socket; None serves nothing.
+        health: the worker's readiness.
+        metrics: the worker's counts.
+        page: further routes.
+        is_alive: whether everything besides this loop that does the work is alive.
+        timing: `pulse` and `connection` limit the loop and each connection.
     """
     if listener is None:
         yield
@@ -76,7 +76,7 @@ async def serving(
 
 
 class _Pulse:
-    """Whether the worker's loop still runs, for another thread to see."""
+    """The pulse of the worker's loop, which another thread can check."""
 
     def __init__(self, seconds_max: float) -> None:
         self._seconds_max = seconds_max

@@ -1,7 +1,7 @@
-"""HTTP: whether the worker is alive, whether it is ready, what it counts, and the page. Read-only.
+"""The HTTP server: probes, metrics and the page. Read-only.
 
-Served by a thread with a loop of its own: a batch that is being decoded does not keep a probe waiting, and
-what a scraper does not take, or takes slowly, is no work of the worker's loop.
+It runs in a thread with its own event loop. So a batch that is being decoded does not delay a probe, and a
+slow scraper does not delay the worker.
 """
 
 import asyncio
@@ -31,7 +31,7 @@ logger = structlog.get_logger()
 
 
 CONNECTIONS_MAX: Final = 64
-"""How many connections there may be; the next one takes the oldest one's place: no probe is shut out."""
+"""Greatest number of connections. A new connection replaces the oldest, so that no probe is shut out."""
 
 HEADER_BYTES_MAX: Final = 8192
 STOP_SECONDS_MAX: Final = 2.0
@@ -49,28 +49,28 @@ HEADERS: Final = [
     ("Cache-Control", "no-store"),
     ("Connection", "close"),
 ]
-"""Of every answer."""
+"""Headers of every response."""
 
 
 class Site(Protocol):
-    """What is served besides."""
+    """Further routes to serve."""
 
     @property
     def routes(self) -> Sequence[BaseRoute]:
-        """What is served."""
+        """The routes."""
 
     def open(self) -> None:
-        """Begin in the loop that serves it."""
+        """Start, in the loop that serves the routes."""
 
     def close(self) -> None:
-        """End what it began in the loop that serves it."""
+        """Stop, in the loop that serves the routes."""
 
 
 @asynccontextmanager
 async def serving_routes(
     listener: socket.socket, routes: Sequence[BaseRoute], page: Site | None, timing: Timing = TIMING
 ) -> AsyncIterator[None]:
-    """Serve these and the page until the end of the block; on loopback, to whoever asks by such a name."""
+    """Serve the routes and the page until the end of the block. On loopback, check the Host header."""
     all_routes = [*routes, *(page.routes if page else ())]
     router = ExceptionMiddleware(Router(all_routes, redirect_slashes=False))
     host, *_ = listener.getsockname()
@@ -86,7 +86,7 @@ async def serving_routes(
             proxy_headers=False,
             access_log=False,
             log_config=None,
-            log_level="error",  # below it, uvicorn tells of each request that is no HTTP
+            log_level="error",  # at lower levels uvicorn logs each request that is no HTTP
             h11_max_incomplete_event_size=HEADER_BYTES_MAX,
         ),
         page,
@@ -105,7 +105,7 @@ def _serve(server: uvicorn.Server, listener: socket.socket) -> None:
     logger.info("http_started", address=address, port=port)
     try:
         server.run(sockets=[listener])
-    except Exception:  # the outermost place of its thread; the worker goes on without it
+    except Exception:  # this is the outermost frame of the thread; the worker runs without it
         logger.exception("http_failed")
 
 
@@ -117,7 +117,7 @@ def _is_loopback(host: str) -> bool:
 
 
 def _by_names_of_loopback(served: ASGIApp) -> ASGIApp:
-    """Served to whoever asks a name of loopback: any other may be a web site's that leads a browser here."""
+    """Reject requests whose Host header is not a loopback name (protection against DNS rebinding)."""
 
     async def answer(scope: Scope, receive: Receive, send: Send) -> None:
         try:
@@ -130,14 +130,14 @@ def _by_names_of_loopback(served: ASGIApp) -> ASGIApp:
 
 
 class _Connection(H11Protocol):
-    """One request and one answer, within a time, and among so many others.
+    """A connection for one request and one response, with a limit of time and of their number.
 
-    uvicorn's own limits turn away the newcomer, which may be the probe, and do not end one that says nothing.
+    uvicorn's own limits turn away the new connection, which may be the probe's, and do not end a silent one.
     """
 
     _arrivals: ClassVar = count()
     arrival: int
-    """Which one it is; uvloop's clock has the same time for all that arrive within a millisecond."""
+    """Order of arrival. uvloop's clock returns the same time for all connections within a millisecond."""
 
     def __init__(self, seconds: float, **options: Any) -> None:  # noqa: ANN401 - uvicorn calls it
         super().__init__(**options)
@@ -149,7 +149,7 @@ class _Connection(H11Protocol):
         super().connection_made(transport)
         self._ending = self.loop.call_later(self._seconds, transport.abort)
         if len(self.connections) > CONNECTIONS_MAX:
-            oldest = min(self.connections, key=lambda one: getattr(one, "arrival", -1))
+            oldest = min(self.connections, key=lambda each: getattr(each, "arrival", -1))
             self.connections.discard(oldest)
             oldest.transport.abort()
 
@@ -160,11 +160,11 @@ class _Connection(H11Protocol):
 
     @override
     def send_400_response(self, msg: str) -> None:
-        self.transport.abort()  # what is no HTTP gets no answer
+        self.transport.abort()  # a request that is no HTTP gets no answer
 
 
 class _Server(uvicorn.Server):
-    """Ends at once: no answer is worth waiting for."""
+    """A server that ends at once, without waiting for responses."""
 
     def __init__(self, config: uvicorn.Config, page: Site | None) -> None:
         super().__init__(config)

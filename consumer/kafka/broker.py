@@ -143,7 +143,7 @@ async def _ask(
             return answer
         finally:
             connection.close()
-    telling = (failure for failure in failures if diagnose(failure).fault is Fault.SETUP)
+    telling = (failure for failure in failures if diagnose(failure).fault is Fault.CONFIGURATION)
     raise next(telling, failures[-1])
 
 

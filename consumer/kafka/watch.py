@@ -83,7 +83,7 @@ class Watch:
                     await require_topic(topic)
         except (KafkaError, OSError, TimeoutError) as error:
             diagnosis = diagnose(error)
-            if diagnosis.fault is Fault.SETUP:
+            if diagnosis.fault is Fault.CONFIGURATION:
                 raise
             self._health.report("kafka", error, diagnosis)
             self.touch()  # an outage is no stall: the client gets its time once the broker is back

@@ -1,1 +1,1 @@
-"""What a person runs once: replay, verify, backfill, export, migrate and the like."""
+"""Operations that a person runs once: replay, verify, backfill, export, migrate and others."""

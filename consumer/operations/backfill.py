@@ -1,4 +1,4 @@
-"""Measurements from a file, or from an agent without Kafka, into the table by the same path."""
+"""Writes measurements from a file, or from an agent without Kafka, by the same path as the worker."""
 
 import asyncio
 import time
@@ -9,7 +9,7 @@ from itertools import islice
 from typing import Final
 
 from pattern_metrics.consumer.faults.health import Health
-from pattern_metrics.consumer.faults.retrying import WEATHER, persevere
+from pattern_metrics.consumer.faults.retrying import TRANSIENT, persevere
 from pattern_metrics.consumer.ingestion import store_batch
 from pattern_metrics.consumer.operations.files.refusals import Refusals
 from pattern_metrics.consumer.operations.files.source import BrokenSourceError
@@ -25,12 +25,12 @@ BACKFILL_RECORDS: Final = 1000
 
 @dataclass(frozen=True, slots=True)
 class BackfillRules:
-    """How much of a source is taken, and how fast.
+    """The measurements of a source to take, and the pace of writing them.
 
     Attributes:
         accepted_until: the latest acceptable measurement time.
-        limit: the first so many measurements; None for all.
-        min_confidence: measurements below it are passed over.
+        limit: the greatest number of measurements; None for all.
+        min_confidence: measurements below it are skipped.
         batch_records: measurements in one transaction.
         delay_seconds: the pause between two transactions.
     """
@@ -44,13 +44,13 @@ class BackfillRules:
 
 @dataclass(slots=True)
 class BackfillReport:
-    """What became of the measurements, kept current.
+    """The outcome of the measurements so far.
 
     Attributes:
-        accounting: of those that were taken.
-        passed_over: how many were not, for their confidence.
-        refusals: what was wrong with the lines that hold no valid measurement.
-        broken: why the file could not be read to its end, if so.
+        accounting: of the measurements that were taken.
+        passed_over: the number of measurements that were skipped for their confidence.
+        refusals: the faults of the lines that hold no valid measurement.
+        broken: the reason why the file could not be read to its end; empty otherwise.
     """
 
     accounting: Accounting = field(default_factory=Accounting)
@@ -60,11 +60,11 @@ class BackfillReport:
 
     @property
     def read(self) -> int:
-        """How many measurements were looked at."""
+        """The number of measurements that were read."""
         return self.accounting.read + self.passed_over
 
     def as_dict(self) -> dict[str, int]:
-        """For a program."""
+        """Return the numbers as JSON has them."""
         return {**self.accounting.as_dict(), "passed_over": self.passed_over}
 
     def __str__(self) -> str:
@@ -79,20 +79,21 @@ async def backfill(
     on_refused: Callable[[int, str], None],
     advance: Callable[[float], None] = lambda _: None,
 ) -> BackfillReport:
-    """Bring a source's measurements into the table; run twice, it changes nothing the second time.
+    """Write a source's measurements into the table. A second run changes nothing.
 
     Args:
-        store: where to write; a `ShadowStore` to see what would be applied. It is closed at the end.
+        store: the table; a `ShadowStore` shows what would be applied. It is closed at the end.
         source: the measurements.
-        rules: what is taken.
-        on_refused: told of each line that holds no valid measurement: its number, and why.
-        advance: told how many bytes of the file were done with, about.
+        rules: the measurements to take.
+        on_refused: called with the number and the fault of each line that holds no valid measurement.
+        advance: called with the number of bytes of the file that are done since the last call; approximate.
 
     Returns:
-        What became of the measurements, also of a file that could not be read to its end.
+        The outcome of the measurements, also of a file that could not be read to its end.
 
     Raises:
-        asyncpg.PostgresError: a statement failed, and waiting does not help.
+        asyncpg.PostgresError: a statement failed, and waiting does not help. Outages are waited out.
+        ShadowLostError: the connection broke during a dry run.
     """
     health, report = Health(), BackfillReport()
     try:
@@ -114,10 +115,11 @@ async def backfill(
 
 
 def _batches(records: Iterator[StoredRecord], records_max: int) -> Iterator[list[StoredRecord]]:
-    """Cut the records into batches that are bounded in bytes as well.
+    """Cut the records into batches, which are limited in bytes as well.
 
     Raises:
-        BrokenSourceError: the file cannot be read any further; after the batch of all records before.
+        BrokenSourceError: the file cannot be read any further. The batch of the records before it was
+            yielded.
     """
     batch, size = list[StoredRecord](), 0
     try:
@@ -152,26 +154,28 @@ async def _write(store: Store, batch: Batch, health: Health) -> Accounting:
             await transaction.insert_dead_letters(dead)
         return accounting
 
-    return await persevere("postgresql", write, health, waits_out=WEATHER)
+    return await persevere("postgresql", write, health, waits_out=TRANSIENT)
 
 
 async def store_quality_metrics(
     database_url: str, measurements: Sequence[Measurement], *, keeps_history: bool = False
 ) -> Accounting:
-    """Write measurements into the table without Kafka, for an agent that has none; waits out an outage.
+    """Write measurements into the table without Kafka, for an agent that has none. It waits out an outage.
 
-    The same law as everywhere: a measurement that is not newer than its pattern's row changes nothing. One
-    that is no `PatternScored` is named by its content, so that to store it twice is a retry.
+    The order is the same as everywhere: a measurement that is not newer than its pattern's row changes
+    nothing. A measurement that is no `PatternScored` gets an id derived from its content, so that storing it
+    twice is a retry.
 
     Args:
-        database_url: any DSN that asyncpg knows.
-        measurements: what to store; in one transaction.
+        database_url: as in DATABASE_URL.
+        measurements: the measurements, written in one transaction.
         keeps_history: whether all of them are kept in `pattern_quality_history` as well.
 
     Returns:
-        What became of them; a dead letter is one that the database refused.
+        The outcome of the measurements; its dead letters are those that the database refused.
 
     Raises:
+        InvalidDatabaseUrlError: the URL cannot be used; the message says what to write.
         asyncpg.PostgresError: a statement failed, and waiting does not help.
     """
     events = [
@@ -180,7 +184,7 @@ async def store_quality_metrics(
     ]
     batch = batch_of(
         Accepted(StoredRecord("agent", 0, number, -1, event.to_json()), event)
-        for number, event in enumerate(events, start=time.time_ns())  # so that each call has its own
+        for number, event in enumerate(events, start=time.time_ns())  # gives each call its own numbers
     )
     store = Store(database_url, keeps_history=keeps_history)
     try:

@@ -1,4 +1,4 @@
-"""The current rows for readers, as JSON Lines, CSV or Parquet."""
+"""Exports the current rows for readers, as JSON Lines, CSV or Parquet."""
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
@@ -11,7 +11,7 @@ from pattern_metrics.consumer.postgres.connection import Connection, connected
 from pattern_metrics.schemas.bands import Band
 
 ROWS_IN_MEMORY: Final = 10_000
-"""Rows that are fetched and written at once; of a Parquet file, a row group."""
+"""Rows that are fetched and written at once; in a Parquet file, a row group."""
 
 
 async def export_rows(
@@ -22,21 +22,21 @@ async def export_rows(
     open_writer: Callable[[Sequence[Column]], AbstractContextManager[WriteRows]],
     advance: Callable[[int, int], None],
 ) -> int:
-    """Write the current rows, ordered by pattern, in bounded memory: those of one instant, whoever writes.
+    """Write the current rows, ordered by pattern, in bounded memory. All rows are of one snapshot.
 
     Args:
-        database_url: any DSN that asyncpg knows.
+        database_url: as in DATABASE_URL.
         min_quality: the least score; None for all.
         band: the only band; None for all.
-        open_writer: given the columns, what writes rows.
-        advance: told how many rows are written, and of how many.
+        open_writer: returns, for the columns, a function that writes rows.
+        advance: called with the number of rows written and the number of all rows.
 
     Returns:
-        How many rows there were.
+        The number of rows.
 
     Raises:
         asyncpg.PostgresError: a statement failed.
-        OSError: PostgreSQL is not reachable.
+        OSError: PostgreSQL cannot be reached.
     """
     done = 0
     async with (
@@ -46,7 +46,7 @@ async def export_rows(
         await _read_times_as_text(connection)
         total = await connection.fetchval(statement("select_current_count"), min_quality, band)
         prepared = await connection.prepare(statement("select_current"))
-        columns = [Column(one.name, one.type.name) for one in prepared.get_attributes()]
+        columns = [Column(each.name, each.type.name) for each in prepared.get_attributes()]
         cursor = await prepared.cursor(min_quality, band)
         with open_writer(columns) as write_rows:
             while rows := await cursor.fetch(ROWS_IN_MEMORY):
@@ -57,7 +57,7 @@ async def export_rows(
 
 
 async def _read_times_as_text(connection: Connection) -> None:
-    """Read a time that Python cannot hold as PostgreSQL's own text, in UTC."""
+    """Make the connection return a time that Python cannot hold as PostgreSQL's own text, in UTC."""
     await connection.execute("SET LOCAL timezone = 'UTC'; SET LOCAL datestyle = 'ISO'")
     await connection.set_type_codec(
         "timestamptz", schema="pg_catalog", encoder=str, decoder=_time_or_text, format="text"

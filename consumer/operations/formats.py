@@ -1,4 +1,4 @@
-"""What an export may be. Imports no library, as the commands' options are read by it."""
+"""The formats of an export. Imports no library, because the commands' options need it."""
 
 from enum import StrEnum
 from pathlib import PurePath
@@ -6,7 +6,7 @@ from typing import Final
 
 
 class Format(StrEnum):
-    """What an export may be."""
+    """The formats of an export."""
 
     JSONL = "jsonl"
     CSV = "csv"
@@ -14,7 +14,7 @@ class Format(StrEnum):
 
     @classmethod
     def of_name(cls, name: str) -> "Format | None":
-        """The format that a file's name promises by its ending; None where it promises none of these."""
+        """Return the format of a file name's ending; None for any other ending."""
         return _FORMATS_OF_ENDINGS.get(PurePath(name).suffix.lower())
 
 

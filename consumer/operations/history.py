@@ -1,4 +1,4 @@
-"""The history of measurements: how long it is kept."""
+"""Prunes the history of measurements."""
 
 from collections.abc import Callable
 from datetime import datetime
@@ -8,23 +8,25 @@ from pattern_metrics.consumer.operations.sql import statement
 from pattern_metrics.consumer.postgres.connection import connected
 
 BLOCKS_PER_TRANSACTION: Final = 4096
-"""32 MiB of the table: no lock and no snapshot of the server is held for long."""
+"""32 MiB of the table per transaction, so that no lock and no snapshot is held for long."""
 
 
 async def prune_history(database_url: str, before: datetime, advance: Callable[[int, int], None]) -> int:
-    """Delete the measurements that were made before that time; beside workers, and safe to interrupt.
+    """Delete older measurements from the history. Workers may run meanwhile, and it may be interrupted.
+
+    Current rows are in another table and stay.
 
     Args:
-        database_url: any DSN that asyncpg knows.
+        database_url: as in DATABASE_URL.
         before: the earliest measurement time that is kept.
-        advance: told how many blocks of the table are done, and of how many.
+        advance: called with the number of blocks of the table that are done, and the number of all.
 
     Returns:
-        How many measurements there were.
+        The number of measurements that were deleted.
 
     Raises:
-        asyncpg.PostgresError: a statement failed; what was deleted before stays deleted.
-        OSError: PostgreSQL is not reachable.
+        asyncpg.PostgresError: a statement failed. Earlier deletions stay.
+        OSError: PostgreSQL cannot be reached.
     """
     deleted = 0
     async with connected(database_url) as connection:

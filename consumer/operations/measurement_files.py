@@ -1,4 +1,4 @@
-"""A file of measurements as records, which end as those of the topic do."""
+"""Turns a file of measurements into records, which are then stored like records of the topic."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -17,9 +17,9 @@ class MeasurementSource:
 
     Attributes:
         name: the file's name, without its directory.
-        timestamp: when the file was written, in milliseconds since the epoch: one that was changed since has
-            dead letters of its own.
-        measurements: what the file holds.
+        timestamp: when the file was written, in milliseconds since the epoch. A file that has changed since
+            has its own dead letters.
+        measurements: the content of the file.
     """
 
     name: str
@@ -28,21 +28,22 @@ class MeasurementSource:
 
     @classmethod
     def of(cls, path: Path, measurements: Measurements) -> Self:
-        """Name a file's measurements; what is no file, such as standard input, by the time of the run."""
+        """Name a file's measurements. Other input, such as standard input, gets the time of the run."""
         if not path.is_file():
             return cls("stdin", int(datetime.now(UTC).timestamp() * 1000), measurements)
         return cls(storable_text(path.name), int(path.stat().st_mtime * 1000), measurements)
 
     @property
     def topic(self) -> str:
-        """The topic of its records."""
+        """The topic of the file's records."""
         return f"{FILE_TOPIC_PREFIX}{self.name}"
 
     def records(self, advance: Callable[[float], None]) -> Iterator[StoredRecord]:
-        """The lines that are not blank.
+        """Yield the lines that are not blank.
 
         Args:
-            advance: told how many bytes of the file were done with, about.
+            advance: called with the number of bytes of the file that are done since the last call;
+                approximate.
 
         Raises:
             BrokenSourceError: the file cannot be read any further.

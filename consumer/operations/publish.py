@@ -1,4 +1,4 @@
-"""`publish FILE|-`: from a file to the topic, with every refused line named."""
+"""`publish FILE|-`: publishes a file to the topic, and names every refused line."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -15,13 +15,13 @@ from pattern_metrics.schemas.settings.kafka import KafkaSettings
 
 @dataclass(slots=True)
 class PublishReport:
-    """What became of the lines; kept current, so that it tells the truth also after an interruption.
+    """The outcome of the lines so far, correct also after an interruption.
 
     Attributes:
         published: events that were acknowledged.
-        last_line: the last line that is done with.
+        last_line: the last line that is done.
         reached_end: whether that was the last line of the file.
-        refusals: what was wrong with the lines that hold no valid event.
+        refusals: the faults of the lines that hold no valid event.
     """
 
     published: int = 0
@@ -31,21 +31,21 @@ class PublishReport:
 
     @property
     def refused(self) -> int:
-        """How many lines hold no valid event."""
+        """The number of lines that hold no valid event."""
         return self.refusals.count
 
     @property
     def read(self) -> int:
-        """How many lines were looked at."""
+        """The number of lines that were read."""
         return self.published + self.refused
 
     @property
     def is_complete(self) -> bool:
-        """Whether every line was published."""
+        """True if every line was published."""
         return self.reached_end and self.refused == 0
 
     def as_dict(self) -> dict[str, int | bool]:
-        """For a program."""
+        """Return the numbers as JSON has them."""
         return {
             "published": self.published,
             "refused": self.refused,
@@ -70,17 +70,17 @@ async def publish_file(
     """Publish the valid lines of a file, in parts that are acknowledged one after the other.
 
     Args:
-        settings: where to.
-        measurements: what the file holds.
+        settings: the broker and the topic.
+        measurements: the content of the file.
         accepted_until: the latest acceptable measurement time.
-        report: what is kept current.
-        on_refused: told of each line that holds no valid event.
-        advance: told how many bytes were done with.
+        report: is updated after each part.
+        on_refused: called for each line that holds no valid event.
+        advance: called with the number of bytes that are done since the last call.
 
     Raises:
-        PublishError: names the events that were not acknowledged; to publish the file again is a retry.
-        BrokenSourceError: the file cannot be read any further; what was read is published.
-        KafkaError: no broker is reachable, the login was refused, or the topic does not exist.
+        PublishError: names the events that were not acknowledged. Publishing the file again is a retry.
+        BrokenSourceError: the file cannot be read any further. Everything before that place is published.
+        KafkaError: no broker can be reached, the login was refused, or the topic does not exist.
     """
     await require_topic(settings)
     async with ScorePublisher(settings) as publisher:

@@ -1,4 +1,4 @@
-"""Replays the topic, or a slice of it, into the table, through the same ingestion as the worker."""
+"""Replays the topic, or a slice of it, into the table, through the same code as the worker."""
 
 from collections.abc import Sequence
 from contextlib import aclosing
@@ -6,7 +6,7 @@ from functools import partial
 from uuid import UUID
 
 from pattern_metrics.consumer.faults.health import Health
-from pattern_metrics.consumer.faults.retrying import WEATHER, persevere
+from pattern_metrics.consumer.faults.retrying import TRANSIENT, persevere
 from pattern_metrics.consumer.ingestion import store_batch, without
 from pattern_metrics.consumer.kafka.clients import release_values
 from pattern_metrics.consumer.kafka.topic import Advance, Slice, read_topic
@@ -28,24 +28,24 @@ async def replay(
     advance: Advance,
     pattern_id: UUID | None = None,
 ) -> Accounting:
-    """Bring the records of a slice into the table; safe beside workers, and to interrupt at any point.
+    """Store the records of a slice. Workers may run meanwhile, and it may be interrupted at any point.
 
     Args:
-        settings: where topic and database are.
+        settings: the topic and the database.
         which: the slice.
-        dry_run: tell what would be applied, by the same statements, and write nothing.
-        advance: told of the progress.
-        pattern_id: only this pattern's records, whatever their keys; of what does not decode, those with its
-            key.
+        dry_run: count by the same statements what would be applied, and write nothing.
+        advance: called with the progress.
+        pattern_id: only this pattern's records, whatever their keys. Records that do not decode are included
+            if they have its key.
 
     Returns:
-        What became of the slice's records, or would.
+        The outcome of the slice's records; in a dry run, the outcome that they would have.
 
     Raises:
         KafkaError: the topic cannot be read.
         InvalidSliceError: the topic has no such partition.
         ShadowLostError: the connection broke during a dry run; run it again.
-        asyncpg.PostgresError: a statement failed, and waiting does not help.
+        asyncpg.PostgresError: a statement failed, and waiting does not help. Outages are waited out.
     """
     health, total = Health(), Accounting()
     store = open_store(settings, dry_run=dry_run)
@@ -55,11 +55,11 @@ async def replay(
                 batch = decode_batch(
                     records, accepted_until=settings.accepted_until(), envelope=settings.envelope
                 )
-                release_values(one.record for one in batch.accepted)
+                release_values(each.record for each in batch.accepted)
                 if pattern_id is not None:
                     batch = _of_pattern(batch, pattern_id)
                 write = partial(_write, store, batch, dry_run=dry_run)
-                total += await persevere("postgresql", write, health, waits_out=WEATHER)
+                total += await persevere("postgresql", write, health, waits_out=TRANSIENT)
     finally:
         await store.close()
     return total
@@ -71,12 +71,12 @@ async def _write(store: Store, batch: Batch, *, dry_run: bool) -> Accounting:
         await transaction.insert_dead_letters(dead)
         stored = without(batch.accepted, dead)
         if stored and not dry_run:
-            await _mark_redriven(transaction.connection, [one.record for one in stored])
+            await _mark_redriven(transaction.connection, [each.record for each in stored])
     return accounting
 
 
 async def _mark_redriven(connection: Connection, stored: Sequence[Record]) -> None:
-    """Mark the open dead letters of records of one partition that are stored now."""
+    """Mark open dead letters of one partition whose records are stored now."""
     topic, partition = stored[0].topic, stored[0].partition
     keys = {(record.offset, record.timestamp) for record in stored}
     letters = await connection.fetch(
@@ -88,7 +88,7 @@ async def _mark_redriven(connection: Connection, stored: Sequence[Record]) -> No
 
 
 def _of_pattern(batch: Batch, pattern_id: UUID) -> Batch:
-    """Keep a pattern's records; of the records that did not decode, those that have its key."""
+    """Keep one pattern's records, and the records with its key that did not decode."""
     key = str(pattern_id).encode()
     return batch_of(
         fate

@@ -1,4 +1,4 @@
-"""How rows are written: JSON Lines, CSV or Parquet."""
+"""Writes rows as JSON Lines, CSV or Parquet."""
 
 import csv
 import io
@@ -39,7 +39,7 @@ OpenWriter = Callable[[Sequence[Column], Write], AbstractContextManager[WriteRow
 
 @contextmanager
 def _json_lines(columns: Sequence[Column], write: Write) -> Iterator[WriteRows]:
-    """An object a line; `backfill` takes it, and what it does not know it passes over."""
+    """Write an object a line. `backfill` reads it and ignores the fields that it does not know."""
     documents = [column.name for column in columns if column.type == "jsonb"]
 
     def write_rows(rows: Sequence[asyncpg.Record]) -> None:
@@ -57,7 +57,7 @@ def _json_lines(columns: Sequence[Column], write: Write) -> Iterator[WriteRows]:
 
 @contextmanager
 def _csv(columns: Sequence[Column], write: Write) -> Iterator[WriteRows]:
-    """RFC 4180 with a header, metadata as JSON text, no cell a formula; an absent value is an empty cell."""
+    """Write RFC 4180 with a header, metadata as JSON, no cell as a formula, missing values as empty cells."""
     names = [column.name for column in columns]
 
     def write_cells(rows: Sequence[Sequence[object]]) -> None:
@@ -76,7 +76,7 @@ def _cell(value: object) -> object:
 
 
 class _Sink(io.RawIOBase):
-    """What pyarrow writes to: it asks for the position, which a pipe does not know."""
+    """The file for pyarrow, which asks for the position; a pipe does not know it."""
 
     def __init__(self, write: Write) -> None:
         self._write = write
@@ -99,7 +99,7 @@ class _Sink(io.RawIOBase):
 
 @contextmanager
 def _parquet(columns: Sequence[Column], write: Write) -> Iterator[WriteRows]:
-    """Ids, metadata and other text as strings; times in microseconds, UTC.
+    """Write ids, metadata and other text as strings, and times in microseconds, UTC.
 
     A time outside of the years 1 to 9999 becomes null.
 

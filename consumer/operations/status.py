@@ -1,4 +1,4 @@
-"""`status`: where the worker is, in the topic and in the table, on one screen."""
+"""`status`: shows the worker's progress in the topic and the state of the table on one screen."""
 
 import json
 from dataclasses import dataclass
@@ -22,10 +22,11 @@ class PartitionStatus:
     Attributes:
         topic: the topic's name.
         partition: its number.
-        next_offset: the next offset to be written; None where the group has not begun.
-        end: the log's end; the last stable offset, which is what a reader can reach.
+        next_offset: the next offset to write; None if the group has not begun.
+        end: the last stable offset: the first offset that a reader cannot reach yet.
         lag: offsets between the two; they may have holes.
-        beyond_end: offsets by which `next_offset` lies beyond the end: the log was truncated or recreated.
+        beyond_end: offsets by which `next_offset` is beyond the end, because the log was truncated or
+            recreated.
     """
 
     topic: str
@@ -38,15 +39,16 @@ class PartitionStatus:
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """All of it.
+    """The whole status.
 
     Attributes:
-        partitions: each partition of the topic.
+        partitions: each partition of the topics.
         patterns: rows in the table.
         last_write: when a row was last written.
-        dead_letters: reason → how many.
-        gaps: recorded gaps of the group, and how many offsets they hold.
-        revision: where the schema stands.
+        dead_letters: open dead letters by reason.
+        gaps: recorded gaps of the group.
+        gap_offsets: offsets in these gaps.
+        revision: the state of the schema.
     """
 
     partitions: list[PartitionStatus]
@@ -63,7 +65,7 @@ class Status:
         return sum(partition.lag for partition in self.partitions)
 
     def as_dict(self) -> dict[str, Any]:
-        """For a program."""
+        """Return the status as JSON has it."""
         return {
             "lag": self.lag,
             "beyond_end": sum(partition.beyond_end for partition in self.partitions),
@@ -88,24 +90,25 @@ class Status:
 
 
 async def read_status(settings: WorkerSettings) -> Status:
-    """Look at the topic and the database; changes nothing.
+    """Read the topic and the database. Changes nothing.
 
     Raises:
         KafkaError: the topic cannot be described.
+        MigrationError: the database holds a revision that this release does not know.
         asyncpg.PostgresError: a statement failed.
-        OSError: something is not reachable.
+        OSError: PostgreSQL or Kafka cannot be reached.
     """
     database_url = settings.database_url.get_secret_value()
     revision = await migration_status(database_url)
     identities, group = await topic_ids(settings), settings.kafka_group_id
     progress = dict[Partition, int]()
-    # A reader may lack the right to what a store prepares.
+    # A store prepares statements for which a reader may lack the right.
     async with connected(database_url) as connection:
         reading = StoreTransaction(connection, keeps_history=False)
         for topic, topic_id in identities.items():
             progress |= await reading.progress(group, topic, topic_id)
         [row] = await connection.fetch(statement("select_status"), group, list(identities))
-    beginnings, ends = await read_bounds(settings)  # after the progress, which a worker moves on meanwhile
+    beginnings, ends = await read_bounds(settings)  # after the progress, which a worker may advance meanwhile
     partitions = []
     for tp, end in sorted(ends.items()):
         next_offset = progress.get(tp)

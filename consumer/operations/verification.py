@@ -1,4 +1,4 @@
-"""`verify`: is the table what it claims to be, by itself and against the topic?"""
+"""`verify`: checks the table by itself, and against the topic."""
 
 import uuid
 from contextlib import aclosing
@@ -24,25 +24,27 @@ from pattern_metrics.schemas.dead_letter import RejectReason
 from pattern_metrics.schemas.pattern_scored import PatternScored
 
 WRONG: Final = ("missing", "older", "different")
-"""Findings against the topic that are wrong. A replay mends the first two; a different row has the time and
-the event of the topic's, which therefore does not supersede it."""
+"""Findings that are wrong.
 
-TOLD: Final = ("newer", "absent_in_topic")
-"""Findings that may come from a backfill, from records that retention has removed, or that a replay alone has
-read so far."""
+A replay repairs the first two. A different row has the time and the event_id of the topic's event, so the
+event does not supersede it.
+"""
+
+TOLERATED: Final = ("newer", "absent_in_topic")
+"""Findings that have other causes: a backfill, retention, or a record that only a replay has read so far."""
 
 DIFFERENCES_SHOWN: Final = 5
 
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One thing that must hold.
+    """One property that must hold.
 
     Attributes:
-        name: what was checked, in a few words.
+        name: the property, in a few words.
         passed: whether it holds.
-        detail: what was found.
-        mend: the command that mends it; empty where none does.
+        detail: the evidence.
+        mend: the command that repairs it; empty if there is none.
     """
 
     name: str
@@ -56,11 +58,12 @@ class Check:
 
 
 async def check_table(settings: WorkerSettings) -> list[Check]:
-    """Check what must hold of the table whatever the topic says.
+    """Check the properties that the table must have, whatever the topic holds.
 
     Raises:
         asyncpg.PostgresError: a statement failed.
-        OSError: PostgreSQL is not reachable.
+        OSError: PostgreSQL cannot be reached.
+        TimeoutError: the table could not be read in time.
     """
     revision = await _check_revision(settings)
     store = Store(settings.database_url.get_secret_value())
@@ -107,11 +110,11 @@ async def _check_revision(settings: WorkerSettings) -> Check:
 
 
 class _RollBackError(Exception):
-    """Leaves a transaction without a trace."""
+    """Rolls a transaction back without another effect."""
 
 
 async def _check_upsert(store: Store) -> Check:
-    """Try what the worker does, and roll it back."""
+    """Write like the worker, and roll it back."""
     name, pattern_id, measured_at = (
         "a second insert of a pattern updates its row",
         uuid.uuid4(),
@@ -132,7 +135,7 @@ async def _check_upsert(store: Store) -> Check:
                 merged, refused = await transaction.table.merge([Accepted(record, event)])
                 applied += merged
             count = await transaction.connection.fetchval(statement("select_pattern_count"), pattern_id)
-            raise _RollBackError  # noqa: TRY301 - it is the transaction that has to see it
+            raise _RollBackError  # noqa: TRY301 - the transaction has to see it
     except asyncpg.InsufficientPrivilegeError as error:
         mend = "making the login a member of pattern_metrics_worker"
         return Check(name, passed=False, detail=error.args[0], mend=mend)
@@ -146,15 +149,15 @@ async def _check_upsert(store: Store) -> Check:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """The table against the topic.
+    """The table compared with the topic.
 
     Attributes:
-        accounting: what became of the topic's records in the fold.
-        counts: finding → how many patterns; see `WRONG` and `TOLD`.
-        examples: the first wrong ones.
-        progress: partition → the offset up to which the group had written it.
-        short_logs: partition → where its log ends, where that is before the progress.
-        unknown: the partitions with records of which the group has written nothing: they are not compared.
+        accounting: the outcome of the topic's records in the fold.
+        counts: number of patterns by finding; see `WRONG` and `TOLERATED`.
+        examples: the first wrong patterns.
+        progress: for each partition, the offset up to which the group had written it.
+        short_logs: the end of each log that ends before the progress.
+        unknown: partitions with records of which the group has written nothing. They are not compared.
     """
 
     accounting: Accounting
@@ -165,9 +168,10 @@ class Comparison:
     unknown: list[Partition]
 
     def check_progress(self) -> Check:
-        """Whether what the group has written is a part of the log, and each partition has one.
+        """Check that the progress of each partition is inside its log, and that each has progress.
 
-        A log that was made anew lacks some; of a partition without progress nothing could be compared.
+        The log of a recreated topic may be shorter than the progress. Nothing can be compared in a partition
+        without progress.
         """
         beyond = [
             f"{self._name(partition)} is written up to {self.progress[partition]:,}, its log ends at {end:,}"
@@ -186,10 +190,10 @@ class Comparison:
         return f"partition {number} of {topic}" if is_one_of_several else f"partition {number}"
 
     def check(self, *, strict: bool) -> Check:
-        """The verdict; strict, it also counts what the topic does not explain."""
-        counted = (*WRONG, *TOLD) if strict else WRONG
+        """Return the verdict. `strict` also fails on findings that the topic does not explain."""
+        counted = (*WRONG, *TOLERATED) if strict else WRONG
         passed = not any(self.counts.get(finding, 0) for finding in counted)
-        found = [f"{self.counts.get(finding, 0):,} {finding}" for finding in (*WRONG, *TOLD)]
+        found = [f"{self.counts.get(finding, 0):,} {finding}" for finding in (*WRONG, *TOLERATED)]
         shown = [
             f"{example['pattern_id']} {example['finding']}"
             for example in self.examples
@@ -199,26 +203,28 @@ class Comparison:
         mend = "pattern-metrics replay"
         if not any(self.counts.get(finding, 0) for finding in WRONG):
             mend = (
-                "deleting the rows that nothing explains: no backfill, no record that retention took, none "
-                "that the group has yet to read"
+                "deleting the rows that have no other cause: no backfill, no record that retention "
+                "removed, no record that the group has yet to read"
             )
         if self.counts.get("different", 0):
             mend = (
-                f"deleting the rows that are different, then {mend} (it alone supersedes no row of the same "
-                "event_id and time; of two contents of one event_id in the topic, the first read stays)"
+                f"deleting the rows that are different, then {mend} (which alone supersedes no row of the "
+                "same event_id and time; of two contents of one event_id in the topic, the first stays)"
             )
         return Check("the table is the fold of the topic", passed, detail, mend)
 
 
 async def compare_with_topic(settings: WorkerSettings, advance: Advance) -> Comparison:
-    """Fold the topic by the same law, in a temporary table, and compare; workers may write meanwhile.
+    """Fold the topic in a temporary table, and compare it with the table. Workers may write meanwhile.
 
-    What the group had written when this began is compared: what was read since can only make rows newer. A
-    record that is a dead letter is none of the fold, although by today's rules it might be valid.
+    Compared are the records that the group had written when this began: records read since can only make rows
+    newer. A record that is a dead letter is not folded, although today's rules might accept it.
 
     Raises:
         KafkaError: the topic cannot be read.
         ShadowLostError: the connection to PostgreSQL broke; run it again.
+        asyncpg.PostgresError: a statement failed.
+        OSError: PostgreSQL cannot be reached.
     """
     group, ends = settings.kafka_group_id, dict[Partition, int]()
     store = ShadowStore(settings.database_url.get_secret_value(), loads_rows=False)
@@ -229,7 +235,7 @@ async def compare_with_topic(settings: WorkerSettings, advance: Advance) -> Comp
             for topic, topic_id in identities.items():
                 stored = await transaction.progress(group, topic)
                 progress = await transaction.progress(group, topic, topic_id)
-                # Progress in another topic of this name reads as less. Workers may have moved it on.
+                # Progress in an earlier topic of this name reads as smaller. Workers may have advanced it.
                 ends |= {tp: offset for tp, offset in progress.items() if offset >= stored.get(tp, 0)}
         beginnings, log_ends = await read_bounds(settings)
         reading = read_topic(settings, ends=ends, on_short=short_logs.__setitem__, advance=advance)
@@ -246,7 +252,7 @@ async def compare_with_topic(settings: WorkerSettings, advance: Advance) -> Comp
         counts = await store.count_differences()
         examples = [
             example
-            for findings in (WRONG, TOLD)
+            for findings in (WRONG, TOLERATED)
             if any(map(counts.get, findings))
             for example in await store.differences(findings, DIFFERENCES_SHOWN)
         ]
@@ -259,10 +265,10 @@ async def compare_with_topic(settings: WorkerSettings, advance: Advance) -> Comp
 async def _without_dead_letters(store: ShadowStore, batch: Batch) -> Batch:
     if not batch.accepted:
         return batch
-    aside = await store.set_aside([accepted.record for accepted in batch.accepted])
+    recorded = await store.recorded_dead_letters([accepted.record for accepted in batch.accepted])
     return batch_of(
         Rejected(fate.record, RejectReason.REFUSED_BY_DATABASE, "a dead letter already")
-        if (fate.record.partition, fate.record.offset) in aside
+        if (fate.record.partition, fate.record.offset) in recorded
         else fate
         for fates in batch.fates.values()
         for fate in fates

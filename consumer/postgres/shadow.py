@@ -65,8 +65,8 @@ class ShadowStore(Store):
     async def _tell_all_that_lacks(self, error: asyncpg.PostgresError) -> None:
         """It needs less than a worker does, so PostgreSQL's own words are the better ones."""
 
-    async def set_aside(self, records: Sequence[Record]) -> set[tuple[int, int]]:
-        """Which of one topic's records are dead letters: (partition, offset)."""
+    async def recorded_dead_letters(self, records: Sequence[Record]) -> set[tuple[int, int]]:
+        """Return the partition and offset of each of one topic's records that is a dead letter."""
         async with self.transaction() as transaction:
             rows = await transaction.connection.fetch(
                 statement("select_recorded_dead_letters"),

@@ -1,11 +1,20 @@
-"""What became of the records that were read, and the breaker that guards the dead letters."""
+"""Counts of what became of the records that were read, and the breaker that guards the dead letters."""
 
 from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, slots=True)
 class Accounting:
-    """What became of the records read: `read == applied + superseded + dead_letters`, always."""
+    """The outcome of the records read: `read == applied + superseded + dead_letters`, always.
+
+    Attributes:
+        applied: records whose event was written: it superseded the row of its pattern, or the pattern had no
+            row.
+        superseded: valid records that changed nothing, because the table or the same batch holds an event of
+            that pattern with the same or a greater order.
+        dead_letters: records that did not decode, or that PostgreSQL refused. Each is kept with its bytes and
+            the reason.
+    """
 
     applied: int = 0
     superseded: int = 0
@@ -13,7 +22,7 @@ class Accounting:
 
     @property
     def read(self) -> int:
-        """All records that were read."""
+        """The number of records that were read, from a topic, a file or the dead letters."""
         return self.applied + self.superseded + self.dead_letters
 
     def __add__(self, other: "Accounting") -> "Accounting":
@@ -24,7 +33,7 @@ class Accounting:
         )
 
     def as_dict(self) -> dict[str, int]:
-        """The four numbers, for a program."""
+        """Return the four numbers as JSON has them."""
         return {
             "read": self.read,
             "applied": self.applied,
@@ -41,10 +50,15 @@ class Accounting:
 
 @dataclass(slots=True)
 class Breaker:
-    """Guards the table of dead letters: opens after `limit` invalid records without a valid one between.
+    """Guards the table of dead letters: opens after `limit` invalid records without a valid record between.
 
-    What only the database refuses is known once the batch is written and the next one decoded; hence it is
-    counted by itself, and by whole batches.
+    PostgreSQL's refusals are known only after the batch is written, when the next batch is already decoded.
+    They are therefore counted separately, by whole batches.
+
+    Attributes:
+        limit: DEAD_LETTER_MAX_CONSECUTIVE.
+        consecutive: records in a row that did not decode.
+        refused: records in a row that became dead letters, by whole batches.
     """
 
     limit: int
@@ -52,20 +66,20 @@ class Breaker:
     refused: int = field(default=0, init=False)
 
     def observe(self, *, valid: bool) -> None:
-        """Count a record that was decoded, or several valid ones."""
+        """Count one decoded record, or several valid records."""
         self.consecutive = 0 if valid else self.consecutive + 1
 
     def observe_written(self, accounting: Accounting) -> None:
-        """Count the records of a batch that was written, where the table took none of them."""
+        """Count the records of a written batch, if all of them became dead letters."""
         is_any_valid = accounting.applied + accounting.superseded > 0
         self.refused = 0 if is_any_valid else self.refused + accounting.dead_letters
 
     @property
     def count(self) -> int:
-        """How many records in a row were invalid, at least."""
+        """The least number of records in a row that were invalid."""
         return max(self.consecutive, self.refused)
 
     @property
     def is_open(self) -> bool:
-        """Whether a producer was, most likely, deployed with a wrong schema."""
+        """True if a producer was, most likely, deployed with a wrong schema."""
         return self.count >= self.limit

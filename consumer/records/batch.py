@@ -13,16 +13,16 @@ from pattern_metrics.consumer.records.offsets import OffsetRange, Partition, nex
 from pattern_metrics.consumer.records.record import Accepted, Fate, Record, Rejected
 
 WORTH_SPLITTING: Final = 1_000
-"""Records of a batch, below which a second transaction costs more than it saves."""
+"""Size of a batch in records, below which a second transaction costs more than it saves."""
 
 BATCH_BYTES_MAX: Final = 16 * 1024 * 1024
-"""Bytes of values that fill a batch. A fetch is bounded too, but in compressed bytes."""
+"""Bytes of values that fill a batch. A fetch is limited too, but in compressed bytes."""
 
 SLICE_RECORDS: Final = 500
-"""Records to ask for at once. Between two slices the event loop goes on with the write."""
+"""Records to request at once. Between two slices the event loop continues with the write."""
 
 FIRST_RECORDS: Final = 16
-"""Records to ask for before their size is known."""
+"""Records to request before their size is known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +59,7 @@ class Batch:
 
     @cached_property
     def rejected(self) -> list[Rejected]:
-        """The records that do not."""
+        """The records that hold no valid event."""
         if len(self.accepted) == self.size:
             return []
         return [fate for fates in self.fates.values() for fate in fates if isinstance(fate, Rejected)]
@@ -74,9 +74,10 @@ class Batch:
         }
 
     def split(self, parts: int) -> "list[Batch]":
-        """Split into at most so many batches of whole partitions, about equal in records.
+        """Split into at most `parts` batches of whole partitions, with about equally many records.
 
-        No two of them share a partition, so progress in one never passes what another has yet to write.
+        No partition is in two batches, so the progress of one batch never passes records that another has yet
+        to write.
         """
         if not self.ranges:
             return []
@@ -84,7 +85,7 @@ class Batch:
             return [self]
         batches = [Batch() for _ in range(parts)]
         sizes = [0] * parts
-        for partition in sorted(self.ranges, key=lambda one: -len(self.fates.get(one, ()))):
+        for partition in sorted(self.ranges, key=lambda key: -len(self.fates.get(key, ()))):
             place = sizes.index(min(sizes))
             fates = self.fates.get(partition, [])
             sizes[place] += len(fates)
@@ -92,11 +93,11 @@ class Batch:
         return [batch for batch in batches if batch.ranges]
 
     def first(self, records: int) -> "tuple[Batch, Batch | None]":
-        """Split after so many records; the second batch is None where nothing is left."""
+        """Split after `records` records. The second batch is None if nothing is left."""
         return (self, None) if self.size <= records else self._cut(records)
 
     def until(self, breaker: Breaker) -> "Batch":
-        """Let a breaker count the records, and cut after the record at which it opens."""
+        """Count the records with a breaker, and cut after the record at which it opens."""
         was_open = breaker.is_open
         if was_open:
             return Batch()
@@ -127,7 +128,7 @@ class Batch:
         return now, later if later.fates or later.ranges else None
 
     def put(self, partition: Partition, fates: list[Fate], offsets: OffsetRange | None) -> None:
-        """Fill a batch that is being made with one partition."""
+        """Add one partition to a batch that is being built."""
         if fates:
             self.fates[partition] = fates
         if offsets is not None and offsets.start < offsets.end:
@@ -140,7 +141,7 @@ def decode_batch(
     """Decode records that belong to no consumer group.
 
     Args:
-        records: of any partitions; those of one partition in the order of their offsets.
+        records: of any partitions; the records of one partition in the order of their offsets.
         accepted_until: the latest acceptable measurement time.
         envelope: the path of KAFKA_ENVELOPE_FIELD, one name a level.
     """
@@ -156,11 +157,11 @@ def batch_of(fates: Iterable[Fate]) -> Batch:
 
 
 def room_for(records: int, size: int, records_max: int) -> int:
-    """Return how many records to ask for next, by the size of the records that are there.
+    """Return how many records to request next, judged by the size of the records already read.
 
     Args:
-        records: in the batch.
-        size: of their values, in bytes.
+        records: number of records in the batch.
+        size: size of their values, in bytes.
         records_max: BATCH_MAX_RECORDS.
 
     Returns:
@@ -173,5 +174,5 @@ def room_for(records: int, size: int, records_max: int) -> int:
 
 
 def size_of(record: Record) -> int:
-    """Return the bytes of a record's value."""
+    """Return the size of a record's value, in bytes."""
     return len(record.value or b"")

@@ -1,4 +1,4 @@
-"""Bytes → event or dead letter. Pure: no I/O, no clock."""
+"""Decodes bytes to an event or a dead letter. Pure: no I/O, no clock."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -17,7 +17,7 @@ from pattern_metrics.schemas.dead_letter import InvalidEventError, RejectReason
 from pattern_metrics.schemas.pattern_scored import EVENT_TYPE, parse_event, parse_measurement
 
 _TOGETHER_MAX: Final = 32
-"""So many share the cost of a call; the more, the more are looked at again for one that is not common."""
+"""Records that share the cost of one call. If one is not common, all of them are decoded again."""
 
 _CLOUD_EVENTS: Final = b"cloudevents"
 
@@ -40,7 +40,7 @@ def decode_all(
         some = records[done : done + at_once]
         common = _decode_common(some, accepted_until, envelope)
         if common is None and len(some) > 1:
-            at_once = max(1, len(some) // 4)  # around one that is not common, fewer and fewer
+            at_once = max(1, len(some) // 4)  # around a record that is not common, smaller and smaller groups
             continue
         if common is not None:
             at_once = min(2 * at_once, _TOGETHER_MAX)
@@ -52,11 +52,11 @@ def decode_all(
 
 
 def decode(record: Record, *, accepted_until: datetime, envelope: Sequence[str] = ()) -> Fate:
-    """Decide any record's fate as far as it can be decided without the database.
+    """Decide a record's fate as far as possible without the database.
 
     Args:
-        record: what Kafka delivered, whose key and CloudEvents attributes are not needed; or a line of a
-            file, which may lack its `event_id`.
+        record: from Kafka, where the key and the CloudEvents attributes are optional; or a line of a file,
+            where `event_id` is optional.
         accepted_until: the latest acceptable measurement time.
         envelope: the path of KAFKA_ENVELOPE_FIELD; a line of a file has no envelope.
     """
@@ -75,7 +75,7 @@ def event_of(record: Record, envelope: Sequence[str]) -> bytes:
     """Return the JSON of the event in a record of a topic, see `event_json`.
 
     Raises:
-        InvalidEventError: as `event_json`; or the headers name another type of event.
+        InvalidEventError: see `event_json`; or the headers name another type of event.
     """
     mode = record.mode
     if mode == "foreign":
@@ -93,7 +93,7 @@ _UNREAD: Final = {
 
 
 def _notes(record: Record, error: InvalidEventError) -> list[str]:
-    """What stands around a value that could not be read, for a person."""
+    """Return hints for a person about a value that could not be read: its framing and its content type."""
     if record.mode == "line" or error.reason not in _UNREAD:
         return []
     notes = list[str]()
@@ -108,7 +108,7 @@ def _notes(record: Record, error: InvalidEventError) -> list[str]:
 def _decode_common(
     records: Sequence[Record], accepted_until: datetime, envelope: Sequence[str]
 ) -> list[Accepted] | None:
-    """All of them, or nothing where one does not hold an event as agents publish it."""
+    """Decode records whose events have the common form; None if any record has another form."""
     values = [value for record in records if (value := record.value) is not None]
     modes = {record.mode for record in records}
     if len(values) < len(records) or len(modes) > 1 or "foreign" in modes:

@@ -1,8 +1,8 @@
-"""Common events, decoded fast: accept fast, refuse slowly. Pure.
+"""Decodes events of the common form fast, and leaves all others to `parse_event`. Pure.
 
-What is accepted here is what `parse_event` accepts, with the same values; a property test holds the two
-together. Whatever is not accepted here (an unusual spelling as much as a fault) is left to `parse_event`,
-whose verdict and reason stand: this module knows no reasons, and refuses nothing.
+It accepts only values that `parse_event` accepts, with the same result; a property test compares the two. All
+other values, unusual spellings as well as faults, go to `parse_event`, which decides and gives the reason.
+This module knows no reasons and refuses nothing.
 """
 
 import re
@@ -32,26 +32,26 @@ _UUID_CHARACTERS: Final = 36
 _HYPHENS: Final = (8, 13, 18, 23)
 _UUIDText = Annotated[str, msgspec.Meta(min_length=_UUID_CHARACTERS, max_length=_UUID_CHARACTERS)]
 
-# Of what msgspec takes for a time, RFC 3339 has a colon in the offset; more than six digits it rounds off.
+# msgspec accepts more times than RFC 3339 does: also without a colon in the offset. It rounds more than six
+# digits.
 _ZULU_BYTES_MAX: Final = len('"2026-01-01T00:00:00.123456Z"')
 _OFFSET_BYTES_MAX: Final = len('"2026-01-01T00:00:00.123456+00:00"')
 
 _VALUE_BYTES_MAX: Final = 4096
-"""Of what is longer, fetching and storing take most of the time."""
+"""For longer values, fetching and storing take most of the time anyway."""
 
-# pydantic reads no deeper than 200 levels, also of what is passed over, such as unknown fields. So deep lies
-# nothing that is so short with the five fields that every event has, nor what has so few brackets.
+# pydantic reads no deeper than 200 levels, also in ignored fields. A value this short, or with this few
+# brackets, cannot be nested 200 levels deep once the five required fields are in it.
 _PASSED_OVER_BYTES_MAX: Final = 512
 _BRACKETS_MAX: Final = 190
 
-# To look for one byte by its number takes a sixth of what it takes by a string of length one.
+# Searching for one byte by its number takes a sixth of the time of searching for a string of length one.
 _BACKSLASH: Final = ord("\\")
 _OPENING: Final = ord("{")
 _ZULU: Final = ord("Z")
 _COLON: Final = ord(":")
 
-# A double keeps up to 15 digits, whatever they are: those of a number with fewer than 8 on each side of its
-# point.
+# A double keeps 15 digits exactly. A number with fewer than 8 digits on each side of its point has no more.
 _ALIKE: Final = bytes.maketrans(b"123456789E[", b"000000000e{")
 _IN_NO_NUMBER: Final = b"abcdfghijklmnopqrstuvwxyzABCDFGHIJKLMNOPQRSTUVWXYZ" + b'"'
 _EXPONENT: Final = b"0e"
@@ -63,18 +63,18 @@ _NO_METADATA: Final = b"{}"
 _INNER: Final = "inner"
 
 _ATTRIBUTES: Final[list[Any]] = [("type", Literal[EVENT_TYPE] | None, None), ("data_base64", None, None)]
-"""Attributes of a CloudEvent on which it depends whether its data holds our event."""
+"""CloudEvent attributes that decide whether its data holds our event."""
 
 _count_openings: Final = methodcaller("count", _OPENING)
 
-# An integer of so many digits is kept exactly by pydantic, and not by orjson.
+# pydantic keeps an integer of this many digits exactly, orjson does not.
 _LONG_NUMBER: Final = re.compile(rb"\d{19}")
 
 
 class FastEvent(Ordered, msgspec.Struct, frozen=True, gc=False):
     """An event with the fields that the table needs.
 
-    Its UUIDs are the driver's own: equal to any other's, but hashed and compared in C.
+    Its UUIDs are of the driver's class: equal to Python's, but hashed and compared in C.
     """
 
     pattern_id: UUID
@@ -86,7 +86,7 @@ class FastEvent(Ordered, msgspec.Struct, frozen=True, gc=False):
     metadata_json: bytes
 
 
-class _Fields(msgspec.Struct, gc=False, tag_field=SPECVERSION, tag=""):  # another value marks a CloudEvent
+class _Fields(msgspec.Struct, gc=False, tag_field=SPECVERSION, tag=""):  # another value means a CloudEvent
     event_id: _UUIDText
     pattern_id: _UUIDText
     quality_score: _Proportion
@@ -101,14 +101,16 @@ def _reader(
     envelope: tuple[str, ...],
     is_structured: bool,
 ) -> tuple[Callable[[bytes], list[tuple[Any]]], Callable[[Any], Any] | None]:
-    """Return a decoder of values, and what reaches the event in what it returns, if that is not the event.
+    """Return a decoder of values, and a function that gets the event from its result.
+
+    The function is None if the result is the event itself.
 
     Args:
-        envelope: as for `decode_fast`.
-        is_structured: likewise.
+        envelope: see `decode_fast`.
+        is_structured: see `decode_fast`.
 
     Raises:
-        ValueError: msgspec knows no field of such a name.
+        ValueError: msgspec accepts no field of such a name.
     """
     part: type = _Fields
     for name in reversed(envelope):
@@ -133,15 +135,18 @@ def decode_fast(
     envelope: tuple[str, ...] = (),
     is_structured: bool = False,
 ) -> list[FastEvent] | None:
-    """Decode events from their JSON, or leave all of them to `parse_event` where one is not common.
+    """Decode events from their JSON. If any value is not of the common form, return None for all of them.
 
-    Each call of a decoder costs more than what it does for one event: hence several at a time.
+    It takes several at a time, because a call of a decoder costs more than decoding one event.
 
     Args:
         values: one or more events in UTF-8.
         accepted_until: the latest acceptable measurement time.
-        envelope: the names on the way to each event in its value.
-        is_structured: whether that way begins in the data of a CloudEvents envelope.
+        envelope: the names of the fields that lead to the event, outermost first.
+        is_structured: whether the values are CloudEvents envelopes, in whose data that path begins.
+
+    Returns:
+        The events in the order of the values, or None: decode each value by `parse_event`.
     """
     try:
         together = _together(values)
@@ -178,18 +183,19 @@ def decode_fast(
 
 
 def _together(values: Sequence[bytes]) -> bytes:
-    """The values as one text, whose parts cannot change places with each other.
+    """Join the values into one text, in such a way that none can change its neighbours.
 
-    Each is in an array of its own. Between two of them stands what can be inside no JSON, a line break
-    between brackets: not in a string, and not outside of one, where a comma would be missing. Hence where the
-    whole is well-formed, each value is; and where it is as many arrays as values, each value is one.
+    Each value is in an array of its own. The separator is a line break between brackets, which no JSON
+    contains: in a string a line break is not allowed, and outside of a string a comma would be missing. So if
+    the text is well-formed, each value is well-formed; and if it holds as many arrays as values, each value
+    is one JSON value.
 
-    That a number which is passed over has too many digits for pydantic needs more room than a value may have
-    here.
+    pydantic refuses a number with too many digits even in an ignored field. Such a number is longer than a
+    value may be here.
 
     Raises:
-        ValueError: one of them is long, not UTF-8, or may have the escape of U+0000, which PostgreSQL cannot
-            hold; msgspec sees that no other stands for half a character.
+        ValueError: a value is too long, is not UTF-8, or may contain the escape of U+0000, which PostgreSQL
+            cannot store. msgspec itself refuses the escapes of lone surrogates.
     """
     if max(map(len, values)) > _VALUE_BYTES_MAX:
         raise ValueError
@@ -202,14 +208,14 @@ def _together(values: Sequence[bytes]) -> bytes:
 
 
 def _require_canonical_uuids(texts: Sequence[str]) -> None:
-    """Each of 36 characters has its four hyphens; that the others are hexadecimal `UUID` sees."""
+    """Check the four hyphens of each text of 36 characters. `UUID` checks that the rest is hexadecimal."""
     together, hyphens = "".join(texts), "-" * len(texts)
     if any(together[place::_UUID_CHARACTERS] != hyphens for place in _HYPHENS):
         raise ValueError
 
 
 def _common_times(raw: Sequence[msgspec.Raw]) -> list[datetime]:
-    """The times in UTC; a comma in one of them would make it no time."""
+    """Return the times in UTC. A comma cannot join two of them, because a time with a comma is invalid."""
     together = b",".join(raw)
     times: list[datetime] = _read_times(b"[%b]" % together)
     if not all(map(_is_exact, together.split(b","))):
@@ -227,15 +233,15 @@ def _is_exact(raw: bytes) -> bool:
 
 
 def _interned(versions: Sequence[str | None]) -> list[str]:
-    """The versions, of which there are a few for many events; null is as absent."""
+    """Return the versions, interned, because many events share few of them; null counts as absent."""
     try:
         return list(map(sys.intern, versions))  # type: ignore[arg-type]  # None is caught
     except TypeError:
-        return [sys.intern(VERSION_DEFAULT if one is None else one) for one in versions]
+        return [sys.intern(VERSION_DEFAULT if version is None else version) for version in versions]
 
 
 def _require_shallow(values: Sequence[bytes], metadata: Sequence[bytes]) -> None:
-    """What lies beside the metadata, or is metadata that is given again, is not too deep for pydantic."""
+    """Check that ignored fields, and metadata that is given twice, are not too deep for pydantic."""
     if max(map(len, values)) - min(map(len, metadata)) <= _PASSED_OVER_BYTES_MAX:
         return
     for value, known in zip(values, metadata, strict=True):
@@ -246,15 +252,16 @@ def _require_shallow(values: Sequence[bytes], metadata: Sequence[bytes]) -> None
 
 
 def _common_metadata(raw: list[bytes]) -> list[bytes]:
-    """Metadata as JSON with the values that it has for pydantic.
+    """Return metadata as JSON with the values that pydantic would give.
 
     Args:
-        raw: any JSON; msgspec has seen that it is well-formed, and so without the byte that parts it here.
+        raw: any JSON. msgspec has checked that it is well-formed, so it cannot contain the separator used
+            here.
     """
     alike = _PARTING.join(raw).translate(_ALIKE, _IN_NO_NUMBER)
-    if any(one[0] != _OPENING for one in raw):
-        raw = [_NO_METADATA if one == _NULL else one for one in raw]
-    if any(one[0] != _OPENING for one in raw) or (
+    if any(each[0] != _OPENING for each in raw):
+        raw = [_NO_METADATA if each == _NULL else each for each in raw]
+    if any(each[0] != _OPENING for each in raw) or (
         alike.count(_OPENING) > METADATA_DEPTH_MAX
         and max(map(_count_openings, alike.split(_PARTING))) > METADATA_DEPTH_MAX
     ):
@@ -267,16 +274,16 @@ def _is_plain(alike: bytes) -> bool:
 
 
 def _plain(raw: bytes) -> bytes:
-    """Metadata as it is or, where a number in it may be no double, as compact JSON with the shortest numbers.
+    """Return metadata unchanged, or as compact JSON with shortest numbers if a number may be no double.
 
     Raises:
-        ValueError: it may have one that pydantic keeps exactly.
+        ValueError: it may contain a number that pydantic keeps exactly.
     """
     if _is_plain(raw.translate(_ALIKE)):
         return raw
     canonical = orjson.dumps(orjson.loads(raw))
     if canonical == raw:
-        return raw  # and not the other, of which orjson keeps a kilobyte
+        return raw  # not `canonical`, for which orjson has allocated a kilobyte
     if _LONG_NUMBER.search(raw):
         raise ValueError
     return canonical

@@ -1,4 +1,4 @@
-"""Many events → the latest per pattern: the law of the table. Pure."""
+"""Folds many events to the latest per pattern: the law of the table. Pure."""
 
 from collections.abc import Callable, Hashable, Iterable
 from datetime import datetime
@@ -11,20 +11,21 @@ KeyT = TypeVar("KeyT", bound=Hashable)
 
 
 def by_pattern(event: Event) -> UUID:
-    """The key of the table: one current row per pattern."""
+    """Return the key of the table: one current row per pattern."""
     return event.pattern_id
 
 
 def by_measurement(event: Event) -> tuple[UUID, datetime]:
-    """The key of the history: one row per pattern and time of measurement."""
+    """Return the key of the history: one row per pattern and time of measurement."""
     return event.pattern_id, event.measurement_timestamp
 
 
 def fold(accepted: Iterable[Accepted], key: Callable[[Event], KeyT]) -> dict[KeyT, Accepted]:
     """Keep, per key, the event that supersedes all others (see `schemas.pattern_scored.Ordered`).
 
-    The order is total, so the result depends neither on the order of the events nor on duplicates. One row
-    per key is also what the upserts need: PostgreSQL refuses to touch a row twice (SQLSTATE 21000).
+    The order is total, so the result depends neither on the order of the events nor on duplicates. The
+    upserts also need one row per key: PostgreSQL refuses to update a row twice in one statement (SQLSTATE
+    21000).
     """
     latest: dict[KeyT, Accepted] = {}
     for candidate in accepted:

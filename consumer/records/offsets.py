@@ -1,4 +1,4 @@
-"""Where reading starts and what may be committed. Pure; offsets have holes: nothing counts by subtraction."""
+"""Start offsets and offsets to commit. Pure. Offsets have holes, so never count records by subtraction."""
 
 from dataclasses import dataclass
 from typing import TypeAlias
@@ -15,9 +15,9 @@ class OffsetRange:
     """Offsets of one partition from `start` up to, not including, `end`.
 
     Attributes:
-        start: the first one.
-        end: the first one that is not inside.
-        topic_id: the topic in which they mean something; None where the broker gives topics no ID.
+        start: the first offset inside.
+        end: the first offset after the range.
+        topic_id: the topic to which the offsets belong; None if the broker gives topics no ID.
     """
 
     start: int
@@ -32,12 +32,12 @@ class OffsetRange:
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """Where a partition is read from.
+    """The start of reading in a partition.
 
     Attributes:
         offset: the first offset to read.
-        gap: what retention took before it was read; None where nothing is known of any.
-        was_forgotten: whether Kafka lost the group's offset, as it does with a topic that is made anew.
+        gap: the offsets that retention removed before they were read; None if no gap is known.
+        was_forgotten: whether Kafka lost the group's offset, as happens when a topic is recreated.
     """
 
     offset: int
@@ -46,18 +46,18 @@ class Start:
 
 
 def next_offset(record: Record) -> int:
-    """The offset to commit once the record is accounted for: the only place that adds one."""
+    """Return the offset to commit once the record is accounted for. No other code adds one to an offset."""
     return record.offset + 1
 
 
 def choose_start(*, committed: int | None, progress: int | None, beginning: int) -> Start:
-    """Where to start reading a partition: every doubt is settled by reading more.
+    """Choose where to start reading a partition. In doubt, it reads more.
 
     Args:
-        committed: Kafka's committed offset of the group, if there is one.
-        progress: the next offset that `ingest_progress` holds, if it does; 0 where it is that of a topic of
-            the same name that was there before this one.
-        beginning: the first offset the log still has.
+        committed: Kafka's committed offset of the group; None if there is none.
+        progress: the next offset in `ingest_progress`; None if there is none, and 0 if it belongs to an
+            earlier topic of the same name.
+        beginning: the first offset that the log still has.
     """
     gap = _gap_before(beginning, committed, progress)
     if committed is None or progress is None:
@@ -67,21 +67,21 @@ def choose_start(*, committed: int | None, progress: int | None, beginning: int)
 
 
 def restart_out_of_range(*, position: int, progress: int | None, beginning: int) -> Start:
-    """Where to go on when the broker says that it does not have `position`.
+    """Choose where to continue when the broker does not have `position`.
 
-    Below the beginning, retention ran ahead: a gap. Otherwise the position lies beyond the log's end, so this
-    is not the log we knew (a topic made anew, a truncated log): it is read from its beginning. Of a database
-    that went back meanwhile, the gap begins where it is by now.
+    If `position` is below the beginning, retention has removed records: a gap. Otherwise it is beyond the end
+    of the log, so the log is not the one we knew (a recreated topic, a truncated log) and is read from its
+    beginning. If the database was restored to an earlier state meanwhile, the gap begins at its progress.
 
     Args:
-        position: where the worker was.
-        progress: as for `choose_start`.
-        beginning: likewise.
+        position: the offset that the broker refused.
+        progress: see `choose_start`.
+        beginning: the first offset that the log still has.
     """
     return Start(beginning, _gap_before(beginning, position, progress))
 
 
 def _gap_before(beginning: int, *offsets: int | None) -> OffsetRange | None:
-    """What lies between the smallest offset that is known and the log's beginning."""
+    """Return the offsets between the smallest known offset and the log's beginning; None without a gap."""
     known = [offset for offset in offsets if offset is not None]
     return OffsetRange(min(known), beginning) if known and min(known) < beginning else None

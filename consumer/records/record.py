@@ -1,4 +1,4 @@
-"""A record and its fate: the vocabulary of everything between the topic and the table."""
+"""A record and its fate: the types that all code between the topic and the table shares."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -13,12 +13,14 @@ from pattern_metrics.schemas.dead_letter import RejectReason
 from pattern_metrics.schemas.pattern_scored import EVENT_TYPE, STRUCTURED_CONTENT_TYPE
 
 Mode: TypeAlias = Literal["plain", "structured", "foreign", "line"]
-"""How to read a value: as it is, as a CloudEvents envelope, not at all (a header names another type), or as a
-line of a file.
+"""The way to read a value, by the record's headers and its topic.
+
+plain: the value is the event. structured: it is a CloudEvents envelope. foreign: it is not read, because a
+header names another type of event. line: it is a line of a file.
 """
 
 FILE_TOPIC_PREFIX: Final = "file:"
-"""Begins the topic of what is a line of a file; no Kafka topic can have such a name."""
+"""Prefix of the topic of a record that is a line of a file. No Kafka topic can have such a name."""
 
 CONTENT_TYPE: Final = "content-type"
 _EVENT_TYPE: Final = "ce_type"
@@ -40,11 +42,11 @@ class Record(Protocol):
 
     @property
     def offset(self) -> int:
-        """The record's place in its partition."""
+        """The record's offset in its partition."""
 
     @property
     def timestamp(self) -> int:
-        """Milliseconds since the epoch; -1 where the record has none."""
+        """Milliseconds since the epoch; -1 if the record has none."""
 
     @property
     def key(self) -> bytes | None:
@@ -60,11 +62,11 @@ class Record(Protocol):
 
     @property
     def mode(self) -> Mode:
-        """How the value is to be read, see `mode_of`."""
+        """The way to read the value, see `mode_of`."""
 
 
 class Event(Protocol):
-    """What the table needs of a valid event (`PatternScored` is one)."""
+    """The parts of a valid event that the table needs (`PatternScored` is one)."""
 
     @property
     def pattern_id(self) -> UUID:
@@ -72,23 +74,23 @@ class Event(Protocol):
 
     @property
     def event_id(self) -> UUID:
-        """Names the measurement."""
+        """The id of the measurement."""
 
     @property
     def quality_score(self) -> float:
-        """From 0 to 1."""
+        """The score, from 0 to 1."""
 
     @property
     def confidence(self) -> float:
-        """From 0 to 1."""
+        """The scorer's confidence, from 0 to 1."""
 
     @property
     def measurement_timestamp(self) -> datetime:
-        """When the pattern was measured, in UTC."""
+        """The time of the measurement, in UTC."""
 
     @property
     def version(self) -> str:
-        """The scorer's."""
+        """The scorer's version."""
 
     @property
     def metadata_json(self) -> bytes:
@@ -96,10 +98,10 @@ class Event(Protocol):
 
     @property
     def order(self) -> tuple[datetime, UUID]:
-        """What decides between two events of one pattern (see `schemas.pattern_scored.Ordered`)."""
+        """The sort key that decides between events of one pattern (see `schemas.pattern_scored.Ordered`)."""
 
     def supersedes(self, other: Any) -> bool:  # noqa: ANN401 - an event of any class
-        """Whether its order is the greater one."""
+        """Return whether this event's order is the greater one."""
 
 
 class Accepted(msgspec.Struct, frozen=True, gc=False):
@@ -111,7 +113,7 @@ class Accepted(msgspec.Struct, frozen=True, gc=False):
 
 @dataclass(frozen=True, slots=True)
 class Rejected:
-    """A record that becomes a dead letter; `detail` is for a person and always storable as text."""
+    """A record that becomes a dead letter. `detail` is for a person, and PostgreSQL can store it as text."""
 
     record: Record
     reason: RejectReason
@@ -119,14 +121,14 @@ class Rejected:
 
 
 Fate: TypeAlias = Accepted | Rejected
-"""What becomes of a record, as far as it can be told without the database."""
+"""The outcome of a record, as far as it is known without the database."""
 
 
 def mode_of(headers: Iterable[tuple[str, bytes | None]]) -> Mode:
-    """Tell what the headers say of the value, by CloudEvents' Kafka protocol binding.
+    """Return how the headers say to read the value, by CloudEvents' Kafka protocol binding.
 
-    The first content-type and the first ce_type that are not empty count. Headers' names are compared
-    whatever their case: they are those of HTTP, and some clients write them so.
+    The first content-type and the first ce_type that are not empty count. The case of the headers' names is
+    ignored, because some clients write them as HTTP does.
     """
     content_type = event_type = b""
     for name, value in headers:
@@ -143,7 +145,7 @@ def mode_of(headers: Iterable[tuple[str, bytes | None]]) -> Mode:
     return _mode(content_type, event_type)
 
 
-@lru_cache(maxsize=256)  # a few, of many records
+@lru_cache(maxsize=256)  # few combinations, many records
 def _mode(content_type: bytes, event_type: bytes) -> Mode:
     if event_type.strip(_QUOTES_AND_SPACE) not in (b"", EVENT_TYPE.encode()):
         return "foreign"
@@ -153,7 +155,7 @@ def _mode(content_type: bytes, event_type: bytes) -> Mode:
 
 @dataclass(frozen=True, slots=True)
 class StoredRecord:
-    """A record that does not come from a consumer: a line of a file, a dead letter."""
+    """A record that does not come from a consumer: a line of a file, or a dead letter."""
 
     topic: str
     partition: int
@@ -165,5 +167,5 @@ class StoredRecord:
 
     @property
     def mode(self) -> Mode:
-        """How the value is to be read."""
+        """The way to read the value."""
         return "line" if self.topic.startswith(FILE_TOPIC_PREFIX) else mode_of(self.headers)

@@ -1,7 +1,7 @@
-"""Where in a record's value the event lies. Pure.
+"""Finds the event in a record's value. Pure.
 
-A value is unwrapped in one order: the framing of a schema registry, CloudEvents structured mode, the envelope
-that KAFKA_ENVELOPE_FIELD names, and CloudEvents structured mode inside that envelope.
+A value is unwrapped in this order: the framing of a schema registry, CloudEvents structured mode, the
+envelope that KAFKA_ENVELOPE_FIELD names, and CloudEvents structured mode inside that envelope.
 """
 
 import base64
@@ -17,7 +17,7 @@ from pattern_metrics.schemas.pattern_scored import EVENT_TYPE, STRUCTURED_CONTEN
 
 
 class _Framing(NamedTuple):
-    """A schema registry's bytes before the JSON: magic bytes, then an identity of the schema."""
+    """The bytes that a schema registry puts before the JSON: magic bytes, then the id of the schema."""
 
     magic: bytes
     length: int
@@ -33,23 +33,23 @@ _FRAMINGS: Final = (
 )
 
 ABOVE_MAGIC: Final = b"\4"
-"""Values of this or more begin with no magic byte; JSON does so too."""
+"""A value that compares equal or greater has no magic byte. Every JSON text does."""
 
 _OBJECT: Final = re.compile(rb'[ \t\r\n]*\{[ \t\r\n]*["}]')
 _SHORTEST: Final = _FRAMINGS[0]
 
 SPECVERSION: Final = "specversion"
-"""The attribute by which a CloudEvent in JSON is known."""
+"""The attribute that marks a CloudEvent in JSON."""
 
 _NOTHING: Final = (None, "")
 _ESCAPED_LETTERS: Final = (b"\\u006", b"\\u007")
 
 
 def unframed(value: bytes) -> bytes:
-    """Return the value without a schema registry's framing, which is known by the JSON object behind it.
+    """Return the value without a schema registry's framing, which is recognised by the JSON object after it.
 
-    Where no object follows, the value comes back without Confluent's five bytes if it begins with a zero
-    byte, else as it is.
+    If no object follows, the value comes back without Confluent's five bytes if it begins with a zero byte,
+    else unchanged.
     """
     if value >= ABOVE_MAGIC:
         return value
@@ -61,7 +61,7 @@ def unframed(value: bytes) -> bytes:
 
 
 def framing_without_json(value: bytes) -> str | None:
-    """Name the framing with which a value begins, if no JSON object follows it."""
+    """Return the name of the framing with which a value begins, if no JSON object follows it; else None."""
     if _OBJECT.match(unframed(value)):
         return None
     registries = (framing.registry for framing in _FRAMINGS if value.startswith(framing.magic))
@@ -69,7 +69,7 @@ def framing_without_json(value: bytes) -> str | None:
 
 
 def _may_be_cloud_event(text: bytes) -> bool:
-    """Whether this JSON may have SPECVERSION, which an escape of one of its letters may hide; no false no."""
+    """Return False only if this JSON has no SPECVERSION, not even with one of its letters as an escape."""
     return SPECVERSION.encode() in text or any(letter in text for letter in _ESCAPED_LETTERS)
 
 
@@ -82,11 +82,11 @@ def event_json(value: bytes, *, is_structured: bool, envelope: Sequence[str] = (
         envelope: the path of KAFKA_ENVELOPE_FIELD, one name a level.
 
     Returns:
-        What lies where the event belongs; only `parse_event` says whether it is one.
+        The JSON at the event's place. Only `parse_event` checks whether it is an event.
 
     Raises:
-        InvalidEventError: the value, or JSON in a string of it, cannot be read; a field on the way to the
-            event is missing; or a CloudEvent has another type.
+        InvalidEventError: the value, or JSON in one of its strings, cannot be read; a field of the path is
+            missing; or a CloudEvent has another type.
     """
     if not (is_structured or envelope or _may_be_cloud_event(value)):
         return value
@@ -100,11 +100,14 @@ def event_json(value: bytes, *, is_structured: bool, envelope: Sequence[str] = (
 
 
 def _data_of(content: JsonValue, *, is_declared: bool) -> JsonValue:
-    """Return the data of a CloudEvent in JSON; whatever is no CloudEvent comes back as it is.
+    """Return the data of a CloudEvent in JSON; other content unchanged.
 
     Args:
         content: JSON.
-        is_declared: whether a header says that it is one, which `specversion` does as well.
+        is_declared: whether a header says that it is a CloudEvent. `specversion` says so as well.
+
+    Raises:
+        InvalidEventError: its type is not ours, or its data is missing or cannot be read.
     """
     if not isinstance(content, dict) or not (is_declared or content.get(SPECVERSION) not in _NOTHING):
         return content
@@ -150,7 +153,7 @@ def _field_of(content: JsonValue, path: Sequence[str]) -> JsonValue:
 
 
 def _json_in(place: str, content: JsonValue) -> JsonValue:
-    """Read JSON that is in a string; other content comes back as it is."""
+    """Read JSON that is inside a string; other content comes back unchanged."""
     if not isinstance(content, str):
         return content
     try:

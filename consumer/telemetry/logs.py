@@ -1,4 +1,4 @@
-"""Logs: structlog on standard error, one constant event name a line, everything else as fields."""
+"""Logs: structlog on standard error, with one constant event name per line and everything else as fields."""
 
 import atexit
 import logging
@@ -16,25 +16,25 @@ from pattern_metrics.consumer.settings import LogSettings
 from pattern_metrics.consumer.timing import CLOCK, Clock
 
 REPEAT_SECONDS: Final = 30.0
-"""How often a library may repeat a message."""
+"""Seconds within which a message of a library is not repeated."""
 
 
 LINES_MAX: Final = 1000
-"""How many lines wait for whoever reads the log; the next ones are dropped."""
+"""Lines that wait for the reader of the log. Further lines are dropped."""
 
 LOG_FLUSH_SECONDS_MAX: Final = 2.0
-"""How long the end of the process waits for whoever reads the log."""
+"""Longest wait for the reader of the log when the process ends."""
 
 logger = structlog.get_logger()
 
 
 class PatientStream:
-    """Takes each line at once, and writes it in a thread of its own whenever the other side takes it.
+    """A stream that takes each line at once, and writes it in its own thread when the reader takes it.
 
-    A pipe that nobody reads must not hold up the worker: lines that find no room are dropped, and counted.
+    A pipe that nobody reads must not block the worker. Lines that find no room are dropped and counted.
 
     Args:
-        descriptor: of the file. Python's own stream would be locked while a write does not return.
+        descriptor: of the file. Python's own stream would stay locked while a write does not return.
     """
 
     def __init__(self, descriptor: int) -> None:
@@ -45,24 +45,24 @@ class PatientStream:
         atexit.register(self.flush_within, LOG_FLUSH_SECONDS_MAX)
 
     def write(self, text: str) -> None:
-        """Take a line; called by one thread at a time, as the handler holds its lock."""
+        """Take a line. One thread calls it at a time, because the handler holds its lock."""
         try:
             self._lines.put_nowait(text.encode(errors="backslashreplace"))
         except queue.Full:
             self._dropped += 1
 
     def flush(self) -> None:
-        """Nothing: the thread writes as soon as it can."""
+        """Do nothing: the thread writes as soon as it can."""
 
     def flush_within(self, seconds: float) -> None:
-        """Wait until all lines are written, and no longer than that."""
+        """Wait until all lines are written, but no longer than `seconds`."""
         with self._lines.all_tasks_done:
             self._lines.all_tasks_done.wait_for(lambda: not self._lines.unfinished_tasks, seconds)
 
     def _write_all(self) -> None:
         while True:
             line = self._lines.get()
-            with suppress(OSError):  # a full disk, a reader that has gone: there is nowhere to tell it
+            with suppress(OSError):  # a full disk or a reader that has gone: it can be reported nowhere
                 while line:
                     line = line[os.write(self._descriptor, line) :]
             if self._dropped and self._lines.empty():
@@ -72,9 +72,9 @@ class PatientStream:
 
 
 class RepeatFilter(logging.Filter):
-    """Lets aiokafka say the same thing only now and then, and then say how often it was held back.
+    """Passes each message of aiokafka once per `REPEAT_SECONDS`, with the number of repetitions it held back.
 
-    It writes some fifty lines a second while its broker is away.
+    aiokafka writes some fifty lines a second while its broker is away.
     """
 
     def __init__(self, clock: Clock = CLOCK) -> None:
@@ -104,13 +104,13 @@ def configure_logging(
     is_patient: bool = False,
     process: int | None = None,
 ) -> None:
-    """Send our events, and what aiokafka has to say from a level on, to standard error, in one form.
+    """Log our events, and aiokafka's from `library_level` on, to standard error in one form.
 
     Args:
         settings: level and form.
-        library_level: from which level on aiokafka is heard.
-        is_patient: whether lines are dropped that nobody reads, rather than waited for.
-        process: which one of several this is; each line then names it, whoever says it.
+        library_level: lowest level at which aiokafka's messages are logged.
+        is_patient: whether lines that nobody reads are dropped, instead of waited for.
+        process: number of this process, if there are several. Each line then has it, from any logger.
     """
     use_console = settings.log_format == "console" or (settings.log_format is None and sys.stderr.isatty())
     shared: list[structlog.typing.Processor] = [
@@ -134,7 +134,7 @@ def configure_logging(
         wrapper_class=structlog.stdlib.BoundLogger,
         cache_logger_on_first_use=True,
     )
-    told = {} if process is None else {"process": process}
+    fields = {} if process is None else {"process": process}
     handler = logging.StreamHandler(PatientStream(sys.stderr.fileno()) if is_patient else sys.stderr)
     handler.addFilter(RepeatFilter())
     handler.setFormatter(
@@ -142,7 +142,7 @@ def configure_logging(
             foreign_pre_chain=shared,
             processors=[
                 structlog.stdlib.ProcessorFormatter.remove_processors_meta,
-                lambda _logger, _name, line: {**line, **told},
+                lambda _logger, _name, line: {**line, **fields},
                 *renderers,
             ],
         )
@@ -150,5 +150,5 @@ def configure_logging(
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(settings.log_level)
-    logging.captureWarnings(True)  # such as asyncpg's, of a password file that others may read
+    logging.captureWarnings(True)  # for example asyncpg's, about a password file that others may read
     logging.getLogger("aiokafka").setLevel(max(library_level, root.level))

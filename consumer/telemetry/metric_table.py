@@ -17,7 +17,7 @@ COMPONENTS: Final = ("kafka", "commit", "postgresql", "breaker", "assignment", "
 """The components that can keep the worker from being ready."""
 
 
-_WAITED_OUT: Final = ("weather", "setup", "unknown")
+_WAITED_OUT: Final = ("transient", "configuration", "unknown")
 
 
 _SECONDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
@@ -142,8 +142,8 @@ REBALANCES = Metric(
 RETRIES = Metric(
     "pattern_metrics_retries_total",
     "counter",
-    "Failures after which the worker tries again, by server and class: weather (a transient failure, such as "
-    "an outage), setup (a person has to correct the configuration) or unknown.",
+    "Failures after which the worker tries again, by server and class: transient (such as an outage), "
+    "configuration (an operator has to correct it) or unknown.",
     {"component": ("kafka", "postgresql"), "class": _WAITED_OUT},
 )
 

@@ -1,7 +1,7 @@
-"""What the worker counts and measures: one closed table, and the only place that knows Prometheus.
+"""The counts and measurements of the worker. No other module knows Prometheus.
 
-The names are a public contract. docs/reference/metrics.md lists them.
-Everything is observed by the batch, never by the record.
+The names are a public contract. docs/reference/metrics.md lists them. Values are observed per batch, never
+per record.
 """
 
 import math
@@ -48,7 +48,7 @@ from pattern_metrics.schemas.dead_letter import RejectReason
 
 @dataclass(frozen=True, slots=True)
 class Lag:
-    """How far a partition is behind: offsets, and for how many seconds its next record has been waiting."""
+    """The lag of a partition: offsets, and seconds that its next record has been waiting."""
 
     offsets: int
     seconds: float
@@ -59,7 +59,7 @@ class Metrics:
 
     def __init__(self, clock: Clock = CLOCK) -> None:
         self._clock = clock
-        # These would be names beyond the table.
+        # Created-metrics would add names that are not in the table.
         prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]
         self._registry = CollectorRegistry()
         self._counters: dict[str, Counter] = {}
@@ -69,10 +69,10 @@ class Metrics:
             self._register(metric)
         self._gauges[LAST_COMMIT.name].set(self._clock.wall())
         self._gauges[BUILD_INFO.name].labels(*next(_closed_values(BUILD_INFO))).set(1)
-        self._lags_lock = threading.Lock()  # a rendering must not bring back what was given up
+        self._lags_lock = threading.Lock()  # rendering must not restore the gauges of a revoked partition
         self._lags: dict[Partition, int] = {}
         self._waiting_since: dict[Partition, float] = {}
-        self._behind_since: dict[Partition, float] = {}  # stands in while no timestamp is known
+        self._behind_since: dict[Partition, float] = {}  # used while no timestamp is known
         self._oldest_dead_letter_at = math.nan
 
     def _register(self, metric: Metric) -> None:
@@ -94,22 +94,22 @@ class Metrics:
         for values in _closed_values(metric):
             made.labels(*values)
 
-    # Told by the worker
+    # Called by the worker
 
     def batch_read(self, batch: Batch, decode_seconds: float) -> None:
-        """A batch was read and decoded, and waits to be written."""
+        """Record that a batch was read and decoded, and waits to be written."""
         self._histograms[BATCH_RECORDS.name].observe(batch.size)
         self._histograms[DECODE_SECONDS.name].observe(decode_seconds)
         for partition, timespan in batch.timespans.items():
             self._waiting_since.setdefault(partition, timespan.first)
 
     def batch_written(self, batch: Batch, accounting: Accounting, seconds: float) -> None:
-        """A batch is in the table, after so many seconds of writing."""
+        """Record that a batch is in the table, after so many seconds of writing."""
         outcomes = (accounting.applied, accounting.superseded, accounting.dead_letters)
         for outcome, count in zip(RECORDS.labels["outcome"], outcomes, strict=True):
             self._counters[RECORDS.name].labels(outcome).inc(count)
         reasons = CountOf(rejected.reason for rejected in batch.rejected)
-        # All others of the batch's dead letters were refused by the table, and only there.
+        # Only the table refuses the remaining dead letters of the batch.
         reasons[RejectReason.REFUSED_BY_DATABASE] += accounting.dead_letters - len(batch.rejected)
         for reason, count in reasons.items():
             self._counters[DEAD_LETTERS.name].labels(reason).inc(count)
@@ -120,31 +120,31 @@ class Metrics:
             self._waiting_since[partition] = timespan.last  # the next record is hardly older
 
     def offsets_committed(self, seconds: float) -> None:
-        """Offsets were committed to Kafka."""
+        """Record that offsets were committed to Kafka, after so many seconds."""
         self._histograms[COMMIT_SECONDS.name].observe(seconds)
         self._gauges[LAST_COMMIT.name].set(self._clock.wall())
 
     def partitions_assigned(self, count: int) -> None:
-        """A rebalance has ended, and gave this worker so many."""
+        """Record that a rebalance has ended, and the number of partitions that this worker has now."""
         self._counters[REBALANCES.name].inc()
         self._gauges[ASSIGNED.name].set(count)
 
     def partitions_given_up(self) -> None:
-        """Until the group assigns some anew, none is ours."""
+        """Record that this worker has no partitions until the group assigns some."""
         self._gauges[ASSIGNED.name].set(0)
 
     def reading_started(self, starts: Mapping[Partition, Start]) -> None:
-        """Partitions are read from here, and what lies before is written, or lost."""
+        """Record the gaps of partitions whose reading starts."""
         gaps: list[OffsetRange] = [start.gap for start in starts.values() if start.gap is not None]
         self._counters[GAPS.name].inc(len(gaps))
         self._counters[GAP_OFFSETS.name].inc(sum(gap.end - gap.start for gap in gaps))
 
     def failed(self, component: str, fault: Fault) -> None:
-        """Something failed, and will be tried again."""
+        """Record a failure, after which the worker tries again."""
         self._counters[RETRIES.name].labels(component, fault.name.lower()).inc()
 
     def lag_observed(self, lags: Mapping[Partition, int]) -> None:
-        """How far each partition that is ours is behind; others are no more."""
+        """Set the lag of each of our partitions, and remove all other partitions."""
         with self._lags_lock:
             for partition in self._lags.keys() - lags.keys():
                 self._gauges[LAG.name].remove(*partition)
@@ -163,16 +163,16 @@ class Metrics:
         self._behind_since.pop(partition, None)
 
     def oldest_dead_letter_observed(self, seconds: float | None) -> None:
-        """How old the oldest open dead letter is; None where there is none."""
+        """Set the age of the oldest open dead letter; None if there is none."""
         self._oldest_dead_letter_at = math.inf if seconds is None else self._clock.monotonic() - seconds
 
-    # Asked by a scraper
+    # Called by a scraper
 
     def render(self, obstacles: Mapping[str, str]) -> bytes:
-        """The text that Prometheus reads.
+        """Return the text that Prometheus reads.
 
         Args:
-            obstacles: component → why the worker is not ready.
+            obstacles: the reason per component why the worker is not ready.
         """
         self._gauges[READY.name].set(not obstacles)
         for component in COMPONENTS:
@@ -184,10 +184,10 @@ class Metrics:
                 self._gauges[LAG_SECONDS.name].labels(*partition).set(lag.seconds)
         return generate_latest(self._registry)
 
-    # Asked by the page
+    # Called by the page
 
     def lags(self) -> dict[Partition, Lag]:
-        """How far each partition that is ours is behind, as far as it is known."""
+        """Return the lag of each of our partitions, as far as it is known."""
         with self._lags_lock:
             return self._lags_now()
 
@@ -200,7 +200,7 @@ class Metrics:
         }
 
     def outcomes(self) -> dict[str, int]:
-        """How many records were read and written so far, by what became of them."""
+        """Return the number of records that were read and written so far, by outcome."""
         counted = {
             outcome: self._registry.get_sample_value(RECORDS.name, {"outcome": outcome})
             for outcome in RECORDS.labels["outcome"]
@@ -209,5 +209,5 @@ class Metrics:
 
 
 def _closed_values(metric: Metric) -> Iterator[tuple[str, ...]]:
-    """All combinations of values of the labels, where these are closed sets."""
+    """Return all combinations of label values, if these are closed sets."""
     return product(*metric.labels.values()) if metric.labels else iter(())

@@ -1,7 +1,7 @@
 """Traces for OpenTelemetry: spans by its semantic conventions, exported by OTLP as its own variables say.
 
-What is exported holds names and numbers, never a value, a setting or an error's message. To export is never
-waited for: spans queue up, up to a bound, and those that the collector does not take are lost.
+Spans hold names and numbers, never a value, a setting or an error's message. Nothing waits for the export:
+spans queue up to a limit, and spans that the collector does not take are lost.
 """
 
 import logging
@@ -43,15 +43,17 @@ logger = structlog.get_logger()
 NAME: Final = "pattern-metrics"
 
 LINKS_MAX: Final = 128
-"""Publishers that a batch is linked to; also what the SDK keeps by default."""
+"""Greatest number of publishers that a batch is linked to; also the SDK's default."""
 
 SPAN_FLUSH_SECONDS_MAX: Final = 2.0
-"""How long the end of the process waits for the collector to take the last spans."""
+"""Longest wait for the collector to take the last spans when the process ends."""
 
 COMPLAINT_SECONDS: Final = 60.0
-"""How often it is said that spans are lost."""
+"""Seconds between two warnings that spans are lost."""
 
-_HINT: Final = "does the collector take them (OTEL_EXPORTER_OTLP_*)? nothing else is held up by it"
+_HINT: Final = (
+    "check that the collector accepts spans (OTEL_EXPORTER_OTLP_*); the worker continues without them"
+)
 
 _SUPPORTED: Final = {
     "OTEL_TRACES_EXPORTER": ("otlp", "none"),
@@ -73,14 +75,14 @@ _MESSAGING_TYPES: Final = {"process": "process", "poll": "receive", "commit": "s
 
 @contextmanager
 def exporting() -> Iterator[None]:
-    """Record what is begun in this block, and export it; leaving it takes SPAN_FLUSH_SECONDS_MAX at most.
+    """Record the spans of this block and export them. Leaving it takes SPAN_FLUSH_SECONDS_MAX at most.
 
     Raises:
-        InvalidSettingError: a variable asks for what is not supported.
+        InvalidSettingError: a variable asks for something that is not supported.
     """
     for name, supported in _SUPPORTED.items():
         if os.environ.get(name, "").strip() not in {"", *supported}:
-            raise InvalidSettingError(f"{name}: only {' and '.join(supported)} can be had")
+            raise InvalidSettingError(f"{name}: only {' and '.join(supported)} is supported")
     with _complaining_briefly():
         try:
             provider = _provider()
@@ -93,7 +95,7 @@ def exporting() -> Iterator[None]:
             yield
         finally:
             recorder.reset(token)
-            # The SDK's own bound is half a minute; a thread of its own is left behind.
+            # The SDK's own limit is half a minute. The thread is left behind after ours.
             ending = threading.Thread(target=provider.shutdown, name="spans", daemon=True)
             ending.start()
             ending.join(SPAN_FLUSH_SECONDS_MAX)
@@ -107,7 +109,7 @@ def _provider() -> TracerProvider:
 
 
 class _Complaints(logging.Handler):
-    """Says that spans are lost, seldom and in our words: the library's may hold an address or a token."""
+    """Warns that spans are lost, seldom and in our words: the library's text may hold a token."""
 
     def __init__(self) -> None:
         super().__init__(logging.WARNING)
@@ -137,10 +139,10 @@ def _complaining_briefly() -> Iterator[None]:
 
 
 class RecordedBatch(BatchTrace):
-    """A trace of its own for each batch, with links to the traces of those who published its records.
+    """The trace of a batch, with links to the traces of the publishers of its records.
 
     Args:
-        tracer: makes the spans.
+        tracer: creates the spans.
         topic: of the records.
         group: the consumer group that reads them.
     """
@@ -162,7 +164,7 @@ class RecordedBatch(BatchTrace):
             for publisher in islice(_publishers(parts), LINKS_MAX):
                 self._span.add_link(publisher)
         self._context = set_span_in_context(self._span, self._context)
-        # They were decoded as they came; that is told as if it were done when all were there.
+        # Records are decoded as they arrive. The trace shows this as if decoding began when all had arrived.
         polled_at = time.time_ns() - int(decode_seconds * 1e9)
         self._start("poll", self._records, self._began_at).end(polled_at)
         self._start("decode", self._records, polled_at).end()
@@ -214,7 +216,7 @@ class RecordedBatch(BatchTrace):
 
 
 def _fail(span: Span, kind: type[BaseException]) -> None:
-    """By the error's class alone: its message may hold a row's value or a password."""
+    """Mark a span as failed, with the error's class alone: the message may hold a value or a password."""
     span.set_attribute("error.type", f"{kind.__module__}.{kind.__qualname__}")
     span.set_status(StatusCode.ERROR)
 

@@ -1,6 +1,6 @@
-"""What was done with each batch, and for how long: told to whoever records it, and by default nobody does.
+"""Records the steps of each batch and their durations. By default nothing records them.
 
-Nothing here knows OpenTelemetry; `spans` does, and is imported only where tracing is on.
+This module does not know OpenTelemetry. `spans` does, and is imported only if tracing is on.
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -22,44 +22,44 @@ _TURNING_ON: Final = (
 
 
 class BatchTrace:
-    """The trace of one batch, from before its poll to the end of its block; this one does nothing at all."""
+    """The trace of one batch, from before its poll to the end of its block. This one does nothing."""
 
     def polled(self, parts: Collection[Sequence[Fate]], decode_seconds: float) -> None:
-        """The poll that began with this trace brought these records, and this went into decoding them."""
+        """Record the result of the poll that began with this trace, and the seconds of decoding it."""
 
     def span(
         self,
-        step: Step,  # noqa: ARG002 - there is nobody to tell
-        records: int | None = None,  # noqa: ARG002 - likewise
+        step: Step,  # noqa: ARG002 - this trace records nothing
+        records: int | None = None,  # noqa: ARG002 - this trace records nothing
     ) -> AbstractContextManager[None]:
-        """Within this block the batch, or so many of its records, take a step."""
+        """Within this block the batch, or that many of its records, take a step."""
         return _NOTHING
 
     def ending_on_failure(self) -> AbstractContextManager[None]:
-        """Within this block the batch is in hand; who raises in it gives up the batch."""
+        """Within this block the batch is in flight. An error in it ends the trace as failed."""
         return _NOTHING
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        """The batch is done with, or was given up because of this."""
+        """End the trace, as failed if there was an error."""
 
 
 OFF: Final = BatchTrace()
 
 recorder: ContextVar[Callable[[str, str], BatchTrace] | None] = ContextVar("recorder", default=None)
-"""Begins the trace of a batch of a topic and a consumer group; None where tracing is off."""
+"""Begins the trace of a batch of a topic and a consumer group; None if tracing is off."""
 
 
 def begin_batch(topic: str, group: str) -> BatchTrace:
-    """Begin the trace of what will be polled next, if anything is."""
+    """Begin the trace of the next poll."""
     begin = recorder.get()
     return OFF if begin is None else begin(topic, group)
 
 
 def tracing_asked_by(environment: Mapping[str, str]) -> str | None:
-    """Which of OpenTelemetry's own variables turns tracing on, if any; it takes an empty one for none."""
+    """Return OpenTelemetry's variable that turns tracing on, or None. An empty variable counts as unset."""
     is_disabled = environment.get("OTEL_SDK_DISABLED", "").strip().lower() == "true"
     if is_disabled or environment.get("OTEL_TRACES_EXPORTER", "").strip() == "none":
         return None

@@ -10,7 +10,7 @@ from aiokafka.errors import KafkaError
 
 from pattern_metrics.consumer.faults.diagnosis import Fault, diagnose, said_by
 from pattern_metrics.consumer.faults.health import Health
-from pattern_metrics.consumer.faults.retrying import WEATHER_AND_SETUP, backoff_seconds, persevere
+from pattern_metrics.consumer.faults.retrying import RECOVERABLE, backoff_seconds, persevere
 from pattern_metrics.consumer.kafka.broker import require_rights, require_topic
 from pattern_metrics.consumer.kafka.watch import StalledError
 from pattern_metrics.consumer.postgres.store import Store, require_all
@@ -135,7 +135,7 @@ class Worker:
                 await require_rights(topic)
             except KafkaError as error:
                 failures.append(error)
-                if diagnose(error).fault is not Fault.SETUP:
+                if diagnose(error).fault is not Fault.CONFIGURATION:
                     break
         if failures:
             for other in failures[1:]:
@@ -153,7 +153,7 @@ class Worker:
             Exception: the error, where to build the client anew has not helped so far.
         """
         diagnosis = diagnose(error)
-        if diagnosis.fault in WEATHER_AND_SETUP:
+        if diagnosis.fault in RECOVERABLE:
             self.health.report("kafka", error, diagnosis)
             return 0
         if rebuilds == REBUILDS_MAX:

@@ -1,4 +1,4 @@
-"""`make alerts`: the rules as an object of the Prometheus operator, on standard output."""
+"""`make alerts`: prints the rules as an object of the Prometheus operator."""
 
 import sys
 from pathlib import Path

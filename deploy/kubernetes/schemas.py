@@ -1,4 +1,4 @@
-"""JSON Schemas for kubeconform, which then needs no network: Kubernetes' from a wheel, others' from CRDs.
+"""Writes JSON Schemas for kubeconform, so that it needs no network: Kubernetes' from a wheel, and CRDs'.
 
 Usage: python schemas.py VERSION DIRECTORY CRD…
 """
@@ -14,7 +14,7 @@ DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
 
 def closed(schema: object) -> object:
-    """The schema, with no field allowed that it does not name."""
+    """Return the schema without permission for fields that it does not name."""
     if isinstance(schema, list):
         return [closed(part) for part in schema]
     if not isinstance(schema, dict):
@@ -26,14 +26,14 @@ def closed(schema: object) -> object:
 
 
 def main(version: str, directory: str, *definition_files: str) -> None:
-    """Write them into the directory."""
+    """Write the schemas into the directory."""
     target = Path(directory)
     target.mkdir()
     wheel = Path(kubernetes_validate.__file__).parent / "kubernetes-json-schema" / f"{version}-local-strict"
     for path in (wheel / "_definitions.json", *wheel.glob("*-*.json")):
         text = path.read_text(encoding="utf-8").replace('"/api/_definitions', '"_definitions')
         schema = {"$schema": DIALECT, **json.loads(text)}
-        schema.pop("$id", None)  # an address where they are not
+        schema.pop("$id", None)  # an address at which they do not exist
         (target / path.name).write_text(json.dumps(schema), encoding="utf-8")
     for file in definition_files:
         definition = yaml.safe_load(Path(file).read_text(encoding="utf-8"))["spec"]

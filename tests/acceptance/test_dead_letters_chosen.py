@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 from pattern_metrics.schemas.dead_letter import RejectReason
 from tests.support.command import CommandLine, Finished
-from tests.support.letters import a_record, run_sql, set_aside, statuses
+from tests.support.letters import a_record, add_letters, run_sql, statuses
 from tests.support.pipeline import an_event
 
 
@@ -18,9 +18,9 @@ async def test_letters_are_chosen_by_reason_topic_and_time_and_end_as_what_was_d
 ) -> None:
     url, run = migrated_database_url, database_command.run
     headers = (("ce_source", b"urn:agent"),)
-    await set_aside(url, [a_record(1, b"[]")], RejectReason.NOT_AN_OBJECT)
-    await set_aside(url, [a_record(2, b"{}", "other")], RejectReason.MISSING_FIELD)
-    await set_aside(url, [a_record(3, an_event(1).to_json(), headers=headers), a_record(4, b"x")])
+    await add_letters(url, [a_record(1, b"[]")], RejectReason.NOT_AN_OBJECT)
+    await add_letters(url, [a_record(2, b"{}", "other")], RejectReason.MISSING_FIELD)
+    await add_letters(url, [a_record(3, an_event(1).to_json(), headers=headers), a_record(4, b"x")])
     await run_sql(url, """UPDATE dead_letters SET noticed_at = '2026-01-01' WHERE "offset" = 1""")
     recently = (datetime.now(UTC) - timedelta(hours=1)).isoformat()
 

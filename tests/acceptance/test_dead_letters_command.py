@@ -9,7 +9,7 @@ import pytest
 
 from pattern_metrics.consumer.settings import WorkerSettings
 from tests.support.command import PROGRAM, CommandLine, Finished
-from tests.support.letters import a_record, run_sql, set_aside, statuses
+from tests.support.letters import a_record, add_letters, run_sql, statuses
 from tests.support.pipeline import an_event, send, table
 
 
@@ -67,7 +67,7 @@ async def test_redrive_ends_with_the_four_numbers_and_fails_where_letters_are_re
 ) -> None:
     url = migrated_database_url
     await run_sql(url, "ALTER TABLE pattern_quality_metrics ADD CONSTRAINT r CHECK (quality_score < 0.9)")
-    await set_aside(url, [a_record(n, an_event(n, score=n / 10).to_json()) for n in (8, 9)])
+    await add_letters(url, [a_record(n, an_event(n, score=n / 10).to_json()) for n in (8, 9)])
 
     first = await database_command.run("dead-letters", "redrive", "--all")
     await run_sql(url, "ALTER TABLE pattern_quality_metrics DROP CONSTRAINT r")
@@ -88,7 +88,7 @@ async def test_a_terminal_is_shown_what_it_would_have_obeyed(
     value = "\x1b[2Jred [bold]\x07\r\n\x9b31m\u202e".encode()
     headers = (("\x1b]0;title", b"\x1b"), ("none", None))
     topic = "file:\x1b[1m[/bold] it's"
-    await set_aside(migrated_database_url, [a_record(0, value, topic, key=b"\x1b\xff", headers=headers)])
+    await add_letters(migrated_database_url, [a_record(0, value, topic, key=b"\x1b\xff", headers=headers)])
 
     listed = (await database_command.run("dead-letters", "list")).succeeded().stdout.decode()
     shown = (await database_command.run("dead-letters", "show", f"{topic}/0/0")).succeeded().stdout.decode()
@@ -120,7 +120,7 @@ async def test_a_terminal_is_shown_what_it_would_have_obeyed(
 async def test_wrong_usage_is_told_and_changes_nothing(
     database_command: CommandLine, migrated_database_url: str, arguments: list[str], told: str
 ) -> None:
-    await set_aside(migrated_database_url, [a_record(0, an_event(1).to_json())])
+    await add_letters(migrated_database_url, [a_record(0, an_event(1).to_json())])
 
     finished = await database_command.run("dead-letters", *arguments)
 
@@ -138,7 +138,7 @@ async def test_wrong_usage_is_told_and_changes_nothing(
 async def test_a_place_without_a_letter_is_named_and_nothing_is_done(
     database_command: CommandLine, migrated_database_url: str, arguments: list[str]
 ) -> None:
-    await set_aside(migrated_database_url, [a_record(0, an_event(1).to_json())])
+    await add_letters(migrated_database_url, [a_record(0, an_event(1).to_json())])
 
     finished = await database_command.run("dead-letters", *arguments, "scores/0/1")
 
@@ -150,7 +150,7 @@ async def test_a_place_without_a_letter_is_named_and_nothing_is_done(
 async def test_where_nothing_can_be_written_the_database_is_not_blamed(
     database_command: CommandLine, migrated_database_url: str
 ) -> None:
-    await set_aside(migrated_database_url, [a_record(n, b"x" * 100) for n in range(2000)])
+    await add_letters(migrated_database_url, [a_record(n, b"x" * 100) for n in range(2000)])
 
     full = await database_command.run("dead-letters", "export", "/dev/full")
     pipe = f"{PROGRAM} dead-letters list --json | head -n 1"
@@ -176,7 +176,7 @@ async def test_a_database_without_the_revision_is_told_what_to_run(
 async def test_the_table_of_letters_is_for_people_and_says_how_many_there_are(
     database_command: CommandLine, migrated_database_url: str
 ) -> None:
-    await set_aside(migrated_database_url, [a_record(n, b"") for n in range(60)])
+    await add_letters(migrated_database_url, [a_record(n, b"") for n in range(60)])
 
     default = (await database_command.run("dead-letters", "list")).succeeded().stdout.decode().splitlines()
     all_of_them = await database_command.run("dead-letters", "list", "--limit", "100", "--status", "all")

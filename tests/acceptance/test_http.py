@@ -83,7 +83,7 @@ async def test_an_outage_of_postgresql_fails_readyz_by_name_and_livez_never(
     assert "not reachable" in told["postgresql"]
     assert during["pattern_metrics_ready", ()] == 0
     assert by_label(during, "pattern_metrics_not_ready") == {"postgresql": 1}
-    assert during["pattern_metrics_retries_total", ("weather", "postgresql")] > 0
+    assert during["pattern_metrics_retries_total", ("transient", "postgresql")] > 0
     assert total(during, "pattern_metrics_consumer_lag_seconds") > 0
     assert after["pattern_metrics_ready", ()] == 1
     assert total(after, "pattern_metrics_consumer_lag_seconds") == 0

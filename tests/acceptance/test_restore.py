@@ -7,7 +7,7 @@ from pattern_metrics.schemas.pattern_scored import PatternScored
 from tests.support.command import SECONDS_MAX, CommandLine
 from tests.support.pipeline import an_event, execute, expected_table, table
 from tests.support.postgres import wheel_program
-from tests.support.topics import make_topic_anew
+from tests.support.topics import recreate_topic
 from tests.support.waiting import eventually
 
 EARLY = [an_event(number, seconds=number, score=0.2) for number in range(1, 60)]
@@ -96,11 +96,11 @@ async def test_a_database_from_before_the_topic_was_made_anew_is_caught_up_from_
 ) -> None:
     """Its progress lies ahead of what the group has committed, and is that of another log."""
     command, settings, file = real_command, real_settings, tmp_path / "backup"
-    await make_topic_anew(settings, partitions=1)
+    await recreate_topic(settings, partitions=1)
     await publish(command, EARLY)
     (await command.run("consume", "--until-caught-up")).succeeded()
     await back_up(command, settings, file)
-    await make_topic_anew(settings, partitions=1)
+    await recreate_topic(settings, partitions=1)
     await publish(command, LATE[:20])
     (await command.run("consume", "--until-caught-up")).succeeded()
 
@@ -123,7 +123,7 @@ async def test_a_worker_under_which_database_and_topic_change_at_once_notices_bo
 ) -> None:
     """The topic is made anew, and filled beyond where the worker is, before it looks again."""
     command, settings, file = real_command, real_settings, tmp_path / "backup"
-    await make_topic_anew(settings, partitions=1)
+    await recreate_topic(settings, partitions=1)
 
     async def holds(events: list[PatternScored]) -> bool:
         return await table(settings) == expected_table(events)
@@ -134,7 +134,7 @@ async def test_a_worker_under_which_database_and_topic_change_at_once_notices_bo
         await back_up(command, settings, file)
 
         worker.freeze()
-        await make_topic_anew(settings, partitions=1)
+        await recreate_topic(settings, partitions=1)
         await publish(command, LATE)
         worker.thaw()
         await eventually(lambda: holds([*EARLY[:10], *LATE]), deadline_seconds=SECONDS_MAX)

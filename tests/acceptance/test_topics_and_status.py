@@ -19,8 +19,8 @@ from tests.support.topics import (
     KEPT,
     configure,
     delete_records_before,
-    make_topic_anew,
     readable,
+    recreate_topic,
 )
 from tests.support.waiting import eventually
 
@@ -33,7 +33,7 @@ async def test_aborted_transactions_and_compaction_confuse_no_count(
 ) -> None:
     """Offsets with holes: of transaction markers, of what was aborted, of what was compacted away."""
     command, settings = real_command, real_settings
-    await make_topic_anew(settings, partitions=1, configs=COMPACTED)
+    await recreate_topic(settings, partitions=1, configs=COMPACTED)
     latest: dict[int, PatternScored] = {}
     seconds, written = itertools.count(), 0
 
@@ -85,7 +85,7 @@ async def test_a_topic_made_anew_is_noticed_and_read_from_its_beginning(
     command, settings = real_command, real_settings
     await send(settings, [*(event.to_json() for event in OLD), b"poison"])
     (await command.run("consume", "--until-caught-up")).succeeded()
-    await make_topic_anew(settings, partitions=3)
+    await recreate_topic(settings, partitions=3)
     await send(settings, [*(event.to_json() for event in NEW), b"other poison"])
 
     before = await command.run("verify", "--against-topic")
@@ -109,7 +109,7 @@ async def test_a_topic_that_is_made_anew_under_a_running_worker_is_noticed_too(
     async with real_command.worker() as worker:
         await send(real_settings, [event.to_json() for event in OLD])
         await worker.wait_until_read(len(OLD))
-        await make_topic_anew(real_settings, partitions=3)
+        await recreate_topic(real_settings, partitions=3)
         await send(real_settings, [event.to_json() for event in NEW])
         await worker.wait_until_read(len(OLD) + len(NEW))
         warnings = {line["event"] for line in worker.events() if line["level"] == "warning"}

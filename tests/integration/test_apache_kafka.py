@@ -52,8 +52,8 @@ from tests.support.topics import (
     KEPT,
     configure,
     delete_records_before,
-    make_topic_anew,
     readable,
+    recreate_topic,
 )
 from tests.support.waiting import eventually, hold
 
@@ -183,7 +183,7 @@ async def test_a_topic_made_anew_under_its_name_is_read_from_its_beginning(setti
     await publish(settings, range(10))
     await send(settings, [b"poison"])
     await catch_up(settings)
-    await make_topic_anew(settings, partitions=1)
+    await recreate_topic(settings, partitions=1)
     await publish(settings, range(20, 24))
     await send(settings, [b"other poison"])
 
@@ -275,7 +275,7 @@ async def test_an_open_transaction_holds_nothing_up_and_its_end_is_read(settings
 async def test_a_compacted_topic_with_holes_between_its_offsets_is_read_to_its_end(
     settings: WorkerSettings,
 ) -> None:
-    await make_topic_anew(settings, partitions=1, configs=COMPACTED)
+    await recreate_topic(settings, partitions=1, configs=COMPACTED)
     latest: dict[int, PatternScored] = {}
     seconds = itertools.count()
     async with producing(settings) as producer:

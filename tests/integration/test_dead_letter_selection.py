@@ -13,7 +13,7 @@ from pattern_metrics.consumer.dead_letters.letters import (
 from pattern_metrics.consumer.dead_letters.selection import Coordinates, Selection
 from pattern_metrics.consumer.records.accounting import Accounting
 from pattern_metrics.schemas.dead_letter import RejectReason
-from tests.support.letters import TOPIC, a_record, letters, run_redrive, run_sql, set_aside, statuses
+from tests.support.letters import TOPIC, a_record, add_letters, letters, run_redrive, run_sql, statuses
 from tests.support.pipeline import an_event
 
 
@@ -28,9 +28,9 @@ async def offsets(url: str, selection: Selection) -> list[int]:
 
 async def test_every_statement_understands_the_same_selection(migrated_database_url: str) -> None:
     url = migrated_database_url
-    await set_aside(url, [a_record(0, b""), a_record(1, b"")], RejectReason.INVALID_JSON)
-    await set_aside(url, [a_record(2, b"", "other")], RejectReason.INVALID_JSON)
-    await set_aside(url, [a_record(3, b"{}")], RejectReason.MISSING_FIELD)
+    await add_letters(url, [a_record(0, b""), a_record(1, b"")], RejectReason.INVALID_JSON)
+    await add_letters(url, [a_record(2, b"", "other")], RejectReason.INVALID_JSON)
+    await add_letters(url, [a_record(3, b"{}")], RejectReason.MISSING_FIELD)
     await run_sql(url, "UPDATE dead_letters SET noticed_at = '2020-01-01Z' WHERE \"offset\" = 1")
     since = datetime(2020, 1, 1, 0, 0, 1, tzinfo=UTC)
     places = [Coordinates(TOPIC, 0, 1), Coordinates("other", 0, 2), Coordinates("other", 0, 3)]
@@ -60,7 +60,7 @@ async def test_every_statement_understands_the_same_selection(migrated_database_
 
 async def test_the_newest_letters_are_listed_first_up_to_a_limit(migrated_database_url: str) -> None:
     for offset in (5, 3, 4):
-        await set_aside(migrated_database_url, [a_record(offset, b"")])
+        await add_letters(migrated_database_url, [a_record(offset, b"")])
     listed = list[dict[str, Any]]()
 
     await list_letters(migrated_database_url, Selection(), 2, listed.append)
@@ -74,7 +74,7 @@ async def test_a_topic_made_anew_has_several_letters_in_one_place_and_all_are_me
     migrated_database_url: str,
 ) -> None:
     url, place = migrated_database_url, Coordinates(TOPIC, 0, 7)
-    await set_aside(
+    await add_letters(
         url,
         [
             a_record(7, an_event(1).to_json(), timestamp=1),
@@ -96,7 +96,7 @@ async def test_a_topic_made_anew_has_several_letters_in_one_place_and_all_are_me
 
 async def test_only_what_was_resolved_long_ago_is_pruned(migrated_database_url: str) -> None:
     url = migrated_database_url
-    await set_aside(url, [a_record(0, an_event(1).to_json()), *(a_record(n, b"[]") for n in (1, 2, 3))])
+    await add_letters(url, [a_record(0, an_event(1).to_json()), *(a_record(n, b"[]") for n in (1, 2, 3))])
     await run_redrive(url)
     await discard(url, Selection(coordinates=[Coordinates(TOPIC, 0, 1)]), "noise")
     await run_sql(
@@ -120,7 +120,7 @@ async def test_a_discarded_letter_keeps_its_reasons_and_is_left_out_of_a_redrive
 ) -> None:
     url = migrated_database_url
     record = a_record(0, an_event(1).to_json())
-    await set_aside(url, [record])
+    await add_letters(url, [record])
 
     assert await discard(url, Selection(), "noise \0") == 1
     assert await discard(url, Selection(), "again") == 0

@@ -24,12 +24,12 @@ from tests.support.events import NOW
 from tests.support.letters import (
     ACCEPTED_UNTIL,
     a_record,
+    add_letters,
     connected,
     letters,
     rows,
     run_redrive,
     run_sql,
-    set_aside,
     statuses,
 )
 from tests.support.pipeline import (
@@ -50,7 +50,7 @@ async def test_what_is_valid_by_now_is_stored_and_marked_and_the_rest_stays_open
 ) -> None:
     url = any_migrated_database_url
     newest = an_event(1, seconds=2)
-    await set_aside(
+    await add_letters(
         url,
         [
             a_record(0, newest.to_json()),
@@ -76,7 +76,7 @@ async def test_what_is_valid_by_now_is_stored_and_marked_and_the_rest_stays_open
 
 
 async def test_a_letter_that_is_refused_as_before_costs_no_write(migrated_database_url: str) -> None:
-    await set_aside(migrated_database_url, [a_record(0, b"nonsense"), a_record(1, b"[]")])
+    await add_letters(migrated_database_url, [a_record(0, b"nonsense"), a_record(1, b"[]")])
     await run_redrive(migrated_database_url)
     versions = "SELECT xmin::text, * FROM dead_letters"
     before = await rows(migrated_database_url, versions)
@@ -92,7 +92,7 @@ async def test_what_the_database_refuses_stays_open_until_the_database_is_mended
 ) -> None:
     url = migrated_database_url
     await run_sql(url, "ALTER TABLE pattern_quality_metrics ADD CONSTRAINT rule CHECK (quality_score < 0.9)")
-    await set_aside(url, [a_record(n, an_event(n, score=n / 10).to_json()) for n in range(11)])
+    await add_letters(url, [a_record(n, an_event(n, score=n / 10).to_json()) for n in range(11)])
 
     assert await run_redrive(url) == Accounting(applied=9, dead_letters=2)
     assert {letter.detail for letter in await letters(url, Selection())} != {"as it was"}
@@ -104,7 +104,7 @@ async def test_what_the_database_refuses_stays_open_until_the_database_is_mended
 async def test_headers_come_back_as_far_as_decoding_needs_them(migrated_database_url: str) -> None:
     envelope = json.dumps({"specversion": "1.0", "data": json.loads(an_event(1).to_json())}).encode()
     headers = (("Content-Type", b"application/cloudevents+json"), ("raw", b"\xff\0"), ("none", None))
-    await set_aside(migrated_database_url, [a_record(0, envelope, headers=headers)])
+    await add_letters(migrated_database_url, [a_record(0, envelope, headers=headers)])
 
     assert (await letters(migrated_database_url))[0].record.headers == list(headers)
     assert await run_redrive(migrated_database_url) == Accounting(applied=1)
@@ -114,7 +114,7 @@ async def test_a_line_of_a_backfill_is_decoded_by_the_rules_of_a_file(migrated_d
     fields = json.loads(an_event(1).to_json())
     del fields["event_id"]
     line = json.dumps(fields).encode()
-    await set_aside(
+    await add_letters(
         migrated_database_url,
         [a_record(1, line, "file:scores.jsonl"), a_record(2, b"{", "file:scores.jsonl"), a_record(1, line)],
     )
@@ -142,7 +142,7 @@ async def test_pages_leave_no_letter_out_and_take_none_twice(
         for place, (topic, partition) in enumerate(product(("a", "b"), (0, 1)))
         for offset in range(4)
     ]
-    await set_aside(migrated_database_url, records)
+    await add_letters(migrated_database_url, records)
 
     steps = list[int]()
 
@@ -162,7 +162,7 @@ async def test_two_redrives_at_once_share_the_letters(
 ) -> None:
     monkeypatch.setattr(dead_letters, "PAGE_LETTERS_MAX", 7)
     count = 200
-    await set_aside(migrated_database_url, [a_record(n, an_event(n % 50).to_json()) for n in range(count)])
+    await add_letters(migrated_database_url, [a_record(n, an_event(n % 50).to_json()) for n in range(count)])
 
     first, second = await asyncio.gather(*(run_redrive(migrated_database_url) for _ in range(2)))
 
@@ -176,7 +176,7 @@ async def test_what_another_redrive_has_in_hand_is_passed_over_and_discarding_wa
     migrated_database_url: str,
 ) -> None:
     url = migrated_database_url
-    await set_aside(url, [a_record(n, an_event(n).to_json()) for n in range(2)])
+    await add_letters(url, [a_record(n, an_event(n).to_json()) for n in range(2)])
     waiting = (
         "SELECT count(*) FROM pg_stat_activity "
         "WHERE wait_event_type = 'Lock' AND datname = current_database()"
@@ -206,7 +206,7 @@ async def test_a_redrive_beside_a_worker_that_reads_the_same_records_again_ends_
     monkeypatch.setattr(dead_letters, "PAGE_LETTERS_MAX", 7)
     events = [an_event(number % 20, seconds=number % 2 * 3600 + number) for number in range(300)]
     records = [a_record(offset, event.to_json()) for offset, event in enumerate(events)]
-    await set_aside(url, records)
+    await add_letters(url, records)
 
     async def replay() -> None:
         store = Store(url)
@@ -232,7 +232,7 @@ async def test_a_page_that_fails_is_undone_and_the_pages_before_it_stay(
 ) -> None:
     url = migrated_database_url
     monkeypatch.setattr(dead_letters, "PAGE_LETTERS_MAX", 2)
-    await set_aside(url, [a_record(n, an_event(n).to_json()) for n in range(6)])
+    await add_letters(url, [a_record(n, an_event(n).to_json()) for n in range(6)])
     await run_sql(
         url,
         """
@@ -304,7 +304,7 @@ async def test_a_worker_of_before_still_sets_records_aside_and_finds_them_there(
 ) -> None:
     """Its INSERT names no column of 016; a letter that was resolved is not opened again."""
     url = migrated_database_url
-    await set_aside(url, [a_record(0, an_event(1).to_json()), a_record(1, b"nonsense")])
+    await add_letters(url, [a_record(0, an_event(1).to_json()), a_record(1, b"nonsense")])
     await run_redrive(url)
     await discard(url, Selection(), "noise")
     before = await letters(url)
@@ -313,7 +313,7 @@ async def test_a_worker_of_before_still_sets_records_aside_and_finds_them_there(
     store = Store(url)
     await write(store, decode_batch(records, accepted_until=ACCEPTED_UNTIL))
     await store.close()
-    await set_aside(url, records)
+    await add_letters(url, records)
 
     assert await letters(url) == before
     assert [letter.status for letter in before] == ["redriven", "discarded"]

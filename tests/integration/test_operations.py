@@ -211,7 +211,7 @@ async def test_of_two_contents_of_one_event_the_first_to_arrive_stays_until_its_
     await run_replay(settings)
 
     assert comparison.counts == {"different": 1}
-    assert "deleting the rows that are different, then pattern-metrics replay (it alone" in str(
+    assert "deleting the rows that are different, then pattern-metrics replay (which alone" in str(
         comparison.check(strict=False)
     )
     assert replayed == Accounting(superseded=2)

@@ -21,7 +21,7 @@ from tests.support.pipeline import (
     table,
     worker_settings,
 )
-from tests.support.topics import make_topic_anew
+from tests.support.topics import recreate_topic
 from tests.support.waiting import eventually
 
 EVENTS = [an_event(number % 5, seconds=number) for number in range(20)]
@@ -73,7 +73,7 @@ async def test_one_topic_that_is_recreated_is_read_again_and_the_other_goes_on(
     later = [an_event(number, seconds=100) for number in range(5)]
     async with running(settings) as worker:
         await eventually(lambda: _has_read(worker, len(EVENTS) + 2))
-        await make_topic_anew(first, partitions=1)
+        await recreate_topic(first, partitions=1)
         await send(first, [event.to_json() for event in later[:3]])
         await send(second, [event.to_json() for event in later[3:]])
         await eventually(lambda: _has(settings, expected_table(EVENTS + later)), deadline_seconds=90)

@@ -489,6 +489,6 @@ async def test_a_connection_that_the_server_ended_is_replaced_by_the_next_transa
     try:
         accounting = await write(store, a_batch([an_event(2)]))
     except Exception as failure:  # noqa: BLE001 - which one, if any: that depends on what asyncpg has noticed
-        assert diagnose(failure).fault is Fault.WEATHER  # noqa: PT017
+        assert diagnose(failure).fault is Fault.TRANSIENT  # noqa: PT017
         accounting = await write(store, a_batch([an_event(2)]))
     assert accounting == Accounting(applied=1)

@@ -110,7 +110,10 @@ async def test_no_setting_in_the_url_changes_what_is_stored(
     assert refused.keys() == {"client_encoding", "standard_conforming_strings", "session_replication_role"}
     assert all(name in message for name, message in refused.items())
     assert errors.keys() - refused.keys() <= FAIL_ALOUD
-    assert {diagnose_beyond_rows(error).fault for error in errors.values()} <= {Fault.SETUP, Fault.WEATHER}
+    assert {diagnose_beyond_rows(error).fault for error in errors.values()} <= {
+        Fault.CONFIGURATION,
+        Fault.TRANSIENT,
+    }
 
 
 @pytest.mark.parametrize(
@@ -173,7 +176,7 @@ async def test_a_setting_that_the_server_lacks_is_named(migrated_database_url: s
     with pytest.raises(asyncpg.UndefinedObjectError, match="connect_timeout") as caught:
         await connect(f"{migrated_database_url}?connect_timeout=10")
 
-    assert diagnose(caught.value).fault is Fault.SETUP
+    assert diagnose(caught.value).fault is Fault.CONFIGURATION
 
 
 # The stage
@@ -315,5 +318,5 @@ async def test_a_table_that_cannot_be_published_is_the_operators_to_mend(
         await write_all(Store(any_migrated_database_url, keeps_history=True), [a_batch([an_event(1)])])
 
     diagnosis = diagnose(caught.value)
-    assert diagnosis.fault is Fault.SETUP
+    assert diagnosis.fault is Fault.CONFIGURATION
     assert "replica identity (run `pattern-metrics migrate up`)" in diagnosis.hint

@@ -47,7 +47,7 @@ async def test_a_database_that_cannot_hold_any_text_is_refused(postgres_server: 
             async with store.transaction():
                 pass
 
-    assert diagnose(refused.value) == Diagnosis(Fault.SETUP, str(refused.value))
+    assert diagnose(refused.value) == Diagnosis(Fault.CONFIGURATION, str(refused.value))
 
 
 async def test_an_empty_database_is_brought_to_the_newest_revision(any_database_url: str) -> None:

@@ -31,9 +31,6 @@ def anchors(document: Path) -> frozenset[str]:
     return frozenset(found)
 
 
-_TO_COME: Final = {ROOT / "docs" / "tutorial.md"}
-
-
 def broken_links(document: Path, text: str) -> Iterator[str]:
     for link in _LINK.finditer(_CODE.sub("``", _FENCE.sub("", text))):
         target = link[1] or link[2]
@@ -41,7 +38,7 @@ def broken_links(document: Path, text: str) -> Iterator[str]:
             continue
         name, _, anchor = target.partition("#")
         path = (document.parent / name).resolve() if name else document
-        is_inside = (path.exists() or path in _TO_COME) and path.is_relative_to(ROOT)
+        is_inside = path.exists() and path.is_relative_to(ROOT)
         if not is_inside or (anchor and anchor not in anchors(path)):
             yield target
 
@@ -58,6 +55,15 @@ def test_a_link_that_leads_nowhere_would_be_noticed(link: str) -> None:
     assert list(broken_links(ROOT / "README.md", text)) == [link]
 
 
+def test_the_list_of_documents_names_each_document() -> None:
+    listed = (ROOT / "docs" / "README.md").read_text(encoding="utf-8")
+    documents = [path.relative_to(ROOT / "docs") for path in DOCUMENTS if (ROOT / "docs") in path.parents]
+
+    assert documents
+    missing = [name for name in map(str, documents) if name != "README.md" and f"]({name})" not in listed]
+    assert missing == [], "list it in docs/README.md"
+
+
 def test_the_readme_shows_the_agent_that_a_test_runs() -> None:
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
 
@@ -69,3 +75,14 @@ def test_the_readme_can_be_read_in_five_minutes() -> None:
 
     assert len(readme.splitlines()) <= 180
     assert len(readme.split()) <= 1400
+
+
+def test_the_readme_states_only_figures_that_the_performance_page_states() -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    performance = (ROOT / "docs" / "explanation" / "performance.md").read_text(encoding="utf-8")
+    section = readme.partition("## How fast it is")[2].partition("\n## ")[0]
+
+    figures = re.findall(r"\d[\d.,]*\d", section)
+
+    assert figures
+    assert [figure for figure in figures if figure not in performance] == []

@@ -135,7 +135,7 @@ async def test_what_the_driver_cannot_read_is_the_operators_to_mend(
     with pytest.raises(UnusableOptionsError) as caught:
         await connect("postgresql://worker@127.0.0.1/db?service=prod")
 
-    assert diagnose(caught.value).fault is Fault.SETUP
+    assert diagnose(caught.value).fault is Fault.CONFIGURATION
     assert "hun" not in "".join(traceback.format_exception(caught.value))
 
 
@@ -144,4 +144,4 @@ async def test_a_caller_of_the_library_is_told_likewise() -> None:
         await connect(URLS["user@server"])
 
     assert "Secr3tPw" not in "".join(traceback.format_exception(caught.value))
-    assert diagnose(caught.value).fault is Fault.SETUP
+    assert diagnose(caught.value).fault is Fault.CONFIGURATION

@@ -87,7 +87,7 @@ async def test_a_file_that_cannot_be_read_is_named(
 
     assert str(path) in str(caught.value)
     assert (f"{name} of DATABASE_URL" if by == "parameter" else VARIABLES[name]) in str(caught.value)
-    assert diagnose(caught.value).fault is Fault.SETUP
+    assert diagnose(caught.value).fault is Fault.CONFIGURATION
 
 
 @pytest.mark.parametrize("state", ["a folder", "a loop"])
@@ -213,7 +213,7 @@ async def test_a_ca_that_would_prove_nothing_is_refused(
     with pytest.raises(InvalidDatabaseUrlError, match="sslmode=verify-full") as caught:
         await connect(f"{postgres_server.dsn()}?{parameters}")
 
-    assert diagnose(caught.value).fault is Fault.SETUP
+    assert diagnose(caught.value).fault is Fault.CONFIGURATION
 
 
 async def test_a_command_tells_the_file_in_one_line(tmp_path: Path) -> None:

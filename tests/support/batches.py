@@ -1,4 +1,4 @@
-"""Batches as a store gets them, without a topic."""
+"""Batches for tests of the store, without a topic."""
 
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Final
@@ -19,7 +19,7 @@ FUTURE: Final = BASE_TIME.replace(year=2100)
 
 
 def a_batch(values: Iterable[PatternScored | bytes | None], first_offset: int = 0) -> Batch:
-    """The decoded records of these values, in order."""
+    """Decode these values as records, in order."""
     records = [
         TopicRecord(value.to_json() if isinstance(value, PatternScored) else value, offset=offset)
         for offset, value in enumerate(values, start=first_offset)
@@ -28,7 +28,7 @@ def a_batch(values: Iterable[PatternScored | bytes | None], first_offset: int = 
 
 
 async def write(store: Store, batch: Batch) -> Accounting:
-    """In one transaction, without a group's progress."""
+    """Write a batch in one transaction, without a group's progress."""
     async with store.transaction() as transaction:
         accounting, dead = await store_batch(transaction, batch)
         await transaction.insert_dead_letters(dead)
@@ -38,10 +38,10 @@ async def write(store: Store, batch: Batch) -> Accounting:
 async def costs_next_to_no_wal(
     write_again: Callable[[], Awaitable[object]], events: int, database: asyncpg.Connection
 ) -> bool:
-    """Write what is there already until that costs less than a byte of WAL an event.
+    """Repeat a write that changes nothing until it costs less than a byte of WAL per event.
 
-    WAL is counted for the whole server: autovacuum's share, and pages that are written whole for their
-    first change after a checkpoint, come now and then; what the batch costs comes each time.
+    WAL is counted for the whole server. Autovacuum, and the full page that the first change after a
+    checkpoint writes, add to it now and then; the cost of the batch itself would come each time.
 
     Raises:
         AssertionError: it costs more each time.

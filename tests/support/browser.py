@@ -1,4 +1,4 @@
-"""The page in a headless Chromium that watches what the page does."""
+"""The page in a headless Chromium, which records what the page does."""
 
 import shutil
 import socket
@@ -22,10 +22,10 @@ from tests.support.kafka import missing
 from tests.support.waiting import eventually
 
 PATIENCE_MS = 30_000
-"""How long anything may take that a test waits for; generous, as the machine may be busy."""
+"""Longest wait for anything; generous, because the machine may be busy."""
 
 NOT_ANSWERED = ("Failed to load resource", "net::ERR")
-"""What Chromium writes of a request that failed, which is no fault of the page."""
+"""Chromium's messages about a failed request, which is no fault of the page."""
 
 
 CONTRASTS = """() => {
@@ -47,7 +47,7 @@ CONTRASTS = """() => {
       return [one.textContent.slice(0, 40), (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05)];
     });
 }"""
-"""The first words of each element that shows a text → the contrast of that."""
+"""Returns the contrast of each element that shows a text, by its first words."""
 
 UNSEEN = """() => {
   const texts = [document.title];
@@ -56,7 +56,7 @@ UNSEEN = """() => {
   for (const one of document.querySelectorAll("*")) texts.push(one.dataset.tip ?? "", one.ariaLabel ?? "");
   return texts.filter((text) => /[^\\P{C}\\n\\t]|[\\p{Zl}\\p{Zp}]/u.test(text));
 }"""
-"""The texts of the page that hold what a screen obeys instead of showing it."""
+"""Returns the texts of the page with characters that a screen would obey instead of show."""
 
 LEFTS = """(element) => {
   const lefts = [];
@@ -71,11 +71,11 @@ LEFTS = """(element) => {
   }
   return lefts;
 }"""
-"""How far from the left each character of an element is, in their order."""
+"""Returns the distance of each character of an element from the left, in order."""
 
 
 def executable() -> str:
-    """The system's Chromium."""
+    """Return the path of the system's Chromium."""
     found = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     if found is None:
         missing("the page needs Chromium: apt-get install chromium")
@@ -84,9 +84,9 @@ def executable() -> str:
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def browser() -> AsyncIterator[Browser]:
-    """The system's Chromium, for tests of the session's event loop: each visits with cookies of its own."""
+    """The system's Chromium, for tests of the session's event loop. Each visit has its own cookies."""
     async with async_playwright() as playwright:
-        # As root, as CI is, Chromium has no sandbox of its own.
+        # CI runs as root, where Chromium cannot use its sandbox.
         browser = await playwright.chromium.launch(executable_path=executable(), args=["--no-sandbox"])
         yield browser
         await browser.close()
@@ -96,7 +96,7 @@ async def browser() -> AsyncIterator[Browser]:
 async def served(
     database_url: str, watched: Watched | None = None, *, history_enabled: bool = False, clock: Clock = CLOCK
 ) -> AsyncIterator[str]:
-    """Serve the page in this process, and say where."""
+    """Serve the page in this process, and yield its address."""
     settings = DatabaseSettings(database_url=SecretStr(database_url), history_enabled=history_enabled)
     with socket.create_server((HOST, 0)) as listener:
         async with serving_routes(listener, [], ServedPage(settings, watched, clock=clock)):
@@ -105,13 +105,13 @@ async def served(
 
 @dataclass
 class Visit:
-    """A page that is looked at, and what it did besides.
+    """A page that is open, and what it did.
 
     Attributes:
         address: where it was served.
         page: to click on.
-        complaints: what it wrote to the console, and errors that nobody caught.
-        requests: the addresses that it asked for.
+        complaints: messages on its console, and uncaught errors.
+        requests: the addresses that it requested.
     """
 
     address: str
@@ -125,25 +125,25 @@ class Visit:
         await self.page.locator("#state:not(:empty)").wait_for()
 
     async def texts(self, selector: str) -> list[str]:
-        """The texts of all such elements."""
+        """Return the texts of all elements that the selector matches."""
         return [text.strip() for text in await self.page.locator(selector).all_inner_texts()]
 
     async def wait_for_texts(self, selector: str, expected: list[str]) -> None:
-        """Wait until those are the texts."""
+        """Wait until the texts are as expected."""
 
         async def is_so() -> bool:
             found = await self.texts(selector)
-            assert found == expected  # which shows what there is
+            assert found == expected  # pytest shows the difference
             return True
 
         await eventually(is_so)
 
     async def wait_for_title(self, shown: str) -> None:
-        """Wait until the title says that this is shown."""
+        """Wait until the title names this place."""
         await expect(self.page).to_have_title(f"{shown} \N{EN DASH} pattern-metrics", timeout=PATIENCE_MS)
 
     def assert_was_good(self) -> None:
-        """It complained of nothing, and asked nobody else."""
+        """Check that the page logged no error, and requested nothing from elsewhere."""
         complaints = [text for text in self.complaints if not any(part in text for part in NOT_ANSWERED)]
         assert complaints == []
         assert [url for url in self.requests if not url.startswith(self.address)] == []
@@ -151,7 +151,7 @@ class Visit:
 
 @asynccontextmanager
 async def visiting(browser: Browser, address: str, **options: Any) -> AsyncIterator[Visit]:
-    """Look at the page; it must have been good at the end of the block."""
+    """Open the page. At the end of the block, check that it was good."""
     context = await browser.new_context(**{"viewport": {"width": 1200, "height": 800}, **options})
     context.set_default_timeout(PATIENCE_MS)
     visit = Visit(address, await context.new_page())

@@ -1,4 +1,4 @@
-"""Certificates made with openssl: authorities, and what they sign, right or wrong in one way."""
+"""Certificates made with openssl: authorities and what they sign, valid or wrong in one way."""
 
 import shutil
 import subprocess
@@ -38,15 +38,15 @@ class Certificate:
 
     @property
     def keystore(self) -> str:
-        """Both in one text, as Kafka's PEM keystores have them."""
+        """Both in one text, in the form of Kafka's PEM keystores."""
         return self.key.read_text() + self.certificate.read_text()
 
 
 class Authority:
-    """Signs certificates; `certificate` is what its followers trust.
+    """Signs certificates. Clients that trust `certificate` trust all of them.
 
     Args:
-        directory: a new one, where it keeps its files.
+        directory: a new directory for its files.
     """
 
     def __init__(self, directory: Path) -> None:

@@ -1,4 +1,4 @@
-"""A collector of OpenTelemetry, as small as can be: OTLP by HTTP, and what it was sent."""
+"""A minimal OpenTelemetry collector: it takes OTLP over HTTP and keeps what it received."""
 
 import threading
 from collections.abc import Iterator
@@ -33,7 +33,7 @@ class CollectedSpan:
 
 
 class Collector:
-    """What was sent to a server, which takes it, refuses it, never answers, or is not there."""
+    """The spans that were sent to a server which accepts, refuses, never answers, or does not run."""
 
     def __init__(self, mood: Mood = "takes") -> None:
         self.mood = mood
@@ -44,7 +44,7 @@ class Collector:
 
     @property
     def environment(self) -> dict[str, Any]:
-        """What an operator sets."""
+        """The variables that an operator sets."""
         port = 1 if self.mood == "is away" else self.port
         return {"OTEL_EXPORTER_OTLP_ENDPOINT": f"http://{HOST}:{port}", "OTEL_BSP_SCHEDULE_DELAY": "100"}
 
@@ -61,7 +61,7 @@ class Collector:
 
 @contextmanager
 def collecting(mood: Mood = "takes") -> Iterator[Collector]:
-    """A collector that is there meanwhile, at a port of its own."""
+    """Run a collector on its own port during the block."""
     collector = Collector(mood)
 
     class Handler(BaseHTTPRequestHandler):

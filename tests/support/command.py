@@ -1,4 +1,4 @@
-"""The installed command as a person or a supervisor runs it: a process with an environment of its own."""
+"""The installed command as a person or a supervisor runs it: a process with its own environment."""
 
 import asyncio
 import json
@@ -23,7 +23,7 @@ from tests.support.waiting import eventually
 PROGRAM = Path(sys.executable).with_name("pattern-metrics")
 
 SECONDS_MAX = 120.0
-"""How long anything may take that a test waits for; generous, as the machine may be busy."""
+"""Longest wait for anything; generous, because the machine may be busy."""
 
 READ_AT_RUN = {"TERM", "COLUMNS", "LINES", ENV_FILE} | {
     prefix + name.upper()
@@ -31,7 +31,7 @@ READ_AT_RUN = {"TERM", "COLUMNS", "LINES", ENV_FILE} | {
     for name in settings.model_fields
     for prefix in ("", PREFIX)
 }
-"""The variables of a run's environment that no import looks at."""
+"""The variables of a run's environment that no import reads."""
 
 _COLOURS = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
@@ -39,7 +39,7 @@ LogLine = dict[str, Any]
 
 
 def environment_of(settings: WorkerSettings) -> dict[str, str]:
-    """What was set explicitly, as environment variables."""
+    """Return the settings that were set explicitly, as environment variables."""
     return {name.upper(): _text(getattr(settings, name)) for name in settings.model_fields_set}
 
 
@@ -57,7 +57,7 @@ class Finished:
 
     @property
     def json(self) -> Any:
-        """What `--json` puts on the last line of stdout."""
+        """Return the JSON on the last line of stdout, as `--json` prints it."""
         return json.loads(self.stdout.splitlines()[-1])
 
     def succeeded(self) -> "Finished":
@@ -67,13 +67,13 @@ class Finished:
 
 @dataclass(frozen=True)
 class CommandLine:
-    """Runs `pattern-metrics` in a directory, with an environment that holds nothing else.
+    """Runs `pattern-metrics` in a directory, with an environment that contains nothing else.
 
     Attributes:
-        directory: where.
-        environment: that.
-        program: what `worker` runs.
-        is_warm: whether the program may have been imported before: see `warm`.
+        directory: the working directory.
+        environment: the variables of each run.
+        program: the program that `worker` runs.
+        is_warm: whether the program may be forked from a process that has imported it: see `warm`.
     """
 
     directory: Path
@@ -82,7 +82,7 @@ class CommandLine:
     is_warm: bool = True
 
     async def run(self, *arguments: str | Path, stdin: bytes = b"", **settings: object) -> Finished:
-        """Run a command to its end; `settings` by their names in lower case."""
+        """Run a command to its end; `settings` are named in lower case."""
         return await self.run_program(PROGRAM, *arguments, stdin=stdin, **settings)
 
     async def run_program(self, *command: str | Path, stdin: bytes = b"", **settings: object) -> Finished:
@@ -96,7 +96,7 @@ class CommandLine:
         number: signal.Signals = signal.SIGINT,
         **settings: object,
     ) -> Finished:
-        """Run a command, press Ctrl-C (or send that signal) once that is so, and wait for its end."""
+        """Run a command, send it a signal (Ctrl-C) once the condition holds, and wait for its end."""
         process = await self._start(PROGRAM, *arguments, **settings)
         try:
             await eventually(once, deadline_seconds=SECONDS_MAX)
@@ -111,12 +111,12 @@ class CommandLine:
     async def create_process(
         self, *command: str | Path, settings: Mapping[str, object], **options: Any
     ) -> warm.Process:
-        """Start a process; the warm program does for a run whose imports could see nothing of their own.
+        """Start a process, forked from the warm program unless a variable of its own could affect imports.
 
         Args:
-            command: the program, and what it is told.
+            command: the program and its arguments.
             settings: by their names in lower case.
-            options: its streams, as `asyncio.create_subprocess_exec` takes them.
+            options: its streams, as for `asyncio.create_subprocess_exec`.
         """
         base = {"PATH": f"{PROGRAM.parent}:{os.defpath}", "HOME": str(self.directory), "LC_ALL": "C.UTF-8"}
         own = dict(self.environment) | {name.upper(): _text(value) for name, value in settings.items()}
@@ -126,7 +126,7 @@ class CommandLine:
 
     @asynccontextmanager
     async def watched(self, *arguments: str | Path, **settings: object) -> AsyncIterator["Watched"]:
-        """Run a command in a terminal; killed at the end of the block, if it still runs."""
+        """Run a command in a terminal. It is killed at the end of the block if it still runs."""
         ours, its = os.openpty()
         try:
             process = await self.create_process(
@@ -148,7 +148,7 @@ class CommandLine:
 
     @asynccontextmanager
     async def worker(self, *arguments: str, **settings: object) -> AsyncIterator["WorkerProcess"]:
-        """`pattern-metrics consume` in the background; killed at the end of the block, if it still runs."""
+        """Run `pattern-metrics consume` in the background. It is killed at the end of the block."""
         log = self.directory / f"worker-{len(list(self.directory.glob('worker-*')))}.log"
         with log.open("wb") as stderr:
             process = await self.create_process(
@@ -184,23 +184,25 @@ async def _reap(process: warm.Process) -> None:
 
 @dataclass
 class Watched:
-    """A command that runs in a terminal, and what the terminal was given."""
+    """A command that runs in a terminal, and its output there."""
 
     process: warm.Process
     terminal: int
     screen: str = ""
 
-    async def wait_for(self, pattern: str) -> None:
-        """Wait until the terminal was given this, since the last time."""
+    async def wait_for(self, pattern: str) -> re.Match[str]:
+        """Wait until the output since the last call matches, and return the match."""
 
-        def is_shown() -> bool:
+        def found() -> re.Match[str] | None:
             os.set_blocking(self.terminal, False)
             with suppress(BlockingIOError):
                 self.screen += os.read(self.terminal, 1_000_000).decode(errors="replace")
-            return re.search(pattern, _COLOURS.sub("", self.screen)) is not None
+            return re.search(pattern, _COLOURS.sub("", self.screen))
 
-        await eventually(is_shown, deadline_seconds=SECONDS_MAX)
+        match = await eventually(found, deadline_seconds=SECONDS_MAX)
+        assert match is not None
         self.screen = ""
+        return match
 
     async def press_ctrl_c(self) -> int:
         """Send SIGINT, and return the exit code."""
@@ -211,7 +213,7 @@ class Watched:
 
 @dataclass(frozen=True)
 class WorkerProcess:
-    """A worker that runs meanwhile."""
+    """A worker that runs in the background."""
 
     process: warm.Process
     log: Path
@@ -221,7 +223,7 @@ class WorkerProcess:
         return self.process.returncode is None
 
     def events(self, name: str | None = None, **fields: object) -> list[LogLine]:
-        """The lines of the log so far, or those of one event with these fields."""
+        """Return the log lines so far, or those of one event with these fields."""
         complete = [line for line in self.log.read_bytes().splitlines(keepends=True) if line.endswith(b"\n")]
         assert all(line.startswith(b"{") for line in complete), self.log.read_text()
         lines: list[LogLine] = [json.loads(line) for line in complete]
@@ -229,7 +231,7 @@ class WorkerProcess:
         return [line for line in lines if wanted.items() <= line.items()]
 
     async def wait_for_event(self, name: str, *, count: int = 1, **fields: object) -> LogLine:
-        """Wait until the log holds an event, and return the one that is number `count`."""
+        """Wait until the log has an event `count` times, and return the last of them."""
 
         def is_there() -> bool:
             return len(self.events(name, **fields)) >= count
@@ -239,7 +241,7 @@ class WorkerProcess:
         return self.events(name, **fields)[count - 1]
 
     async def wait_until_read(self, count: int) -> None:
-        """Wait until so many records are written."""
+        """Wait until `count` records are written."""
 
         def is_read() -> bool:
             return count <= sum(int(line["read"]) for line in self.events("batch_written"))
@@ -248,7 +250,7 @@ class WorkerProcess:
 
     @property
     def partitions(self) -> set[int]:
-        """What the worker was assigned last."""
+        """Return the partitions of the worker's last assignment."""
         assigned = self.events("partitions_assigned")
         return set(assigned[-1]["partitions"]) if assigned else set()
 
@@ -264,9 +266,9 @@ class WorkerProcess:
         await self.process.wait()
 
     def freeze(self) -> None:
-        """Send SIGSTOP: it does nothing any more, until it is thawed or killed."""
+        """Send SIGSTOP: it does nothing until it is thawed or killed."""
         self.process.send_signal(signal.SIGSTOP)
 
     def thaw(self) -> None:
-        """Send SIGCONT: it goes on, and has not noticed."""
+        """Send SIGCONT: it continues, and has not noticed."""
         self.process.send_signal(signal.SIGCONT)

@@ -21,12 +21,12 @@ EVENT_ID = UUID("0197a6d2-5c1f-7b3a-8a53-1c9de07d5b11")
 REQUIRED = ("event_id", "pattern_id", "quality_score", "confidence", "measurement_timestamp")
 
 DIGITS_MAX = 4300
-"""Python's own limit on the digits of an integer in text, and the parser's."""
+"""Python's own limit on the digits of an integer in text, which is the parser's too."""
 
 
 @dataclass(frozen=True, slots=True)
 class TopicRecord:
-    """A record as the consumer sees it."""
+    """A record in the form that the consumer gets."""
 
     value: bytes | None = None
     key: bytes | None = None
@@ -42,7 +42,7 @@ class TopicRecord:
 
 
 def fields(**changes: Any) -> dict[str, Any]:
-    """The fields of a valid event, as JSON has them."""
+    """Return the fields of a valid event, as JSON has them."""
     return {
         "event_id": str(EVENT_ID),
         "pattern_id": str(PATTERN_ID),
@@ -54,24 +54,24 @@ def fields(**changes: Any) -> dict[str, Any]:
 
 
 def value(**changes: Any) -> bytes:
-    """The JSON of a valid event, with changed or additional fields."""
+    """Return the JSON of a valid event, with changed or additional fields."""
     return json.dumps(fields(**changes)).encode()
 
 
 def value_without(*names: str) -> bytes:
-    """The JSON of a valid event that lacks these fields."""
+    """Return the JSON of a valid event that lacks these fields."""
     return json.dumps({name: content for name, content in fields().items() if name not in names}).encode()
 
 
 def value_with_raw(field: str, text: str | bytes) -> bytes:
-    """The JSON of an event in which a field's value is exactly this text: what `json.dumps` cannot write."""
+    """Return an event's JSON in which a field has exactly this text, which `json.dumps` may not write."""
     placeholder = "to be replaced"
     raw = text.encode() if isinstance(text, str) else text
     return value(**{field: placeholder}).replace(json.dumps(placeholder).encode(), raw)
 
 
 def nested(levels: int) -> dict[str, Any]:
-    """Metadata of so many levels, objects and lists by turns."""
+    """Return metadata with this many levels, alternating objects and lists."""
     inner: Any = {} if levels % 2 else []
     for level in range(levels - 1, 0, -1):
         inner = {"a": inner} if level % 2 else [inner]
@@ -80,12 +80,12 @@ def nested(levels: int) -> dict[str, Any]:
 
 
 def event(**changes: Any) -> PatternScored:
-    """A valid event."""
+    """Return a valid event."""
     return PatternScored.model_validate_json(value(**changes))
 
 
 def as_scored(decoded: Event) -> PatternScored:
-    """A decoded event as the model has it, whichever way it was decoded."""
+    """Return a decoded event as the model, whichever decoder made it."""
     return PatternScored(
         event_id=decoded.event_id,
         pattern_id=decoded.pattern_id,
@@ -98,11 +98,11 @@ def as_scored(decoded: Event) -> PatternScored:
 
 
 def accepted(scored: PatternScored, offset: int = 0) -> Accepted:
-    """An event in its record."""
+    """Return an event in its record."""
     return Accepted(TopicRecord(scored.to_json(), offset=offset), scored)
 
 
-# Whatever an accepted event may hold
+# Strategies for anything that an accepted event may hold
 
 storable_text = st.text(st.characters(codec="utf-8", exclude_characters="\0"))
 
@@ -136,7 +136,7 @@ metadata = st.dictionaries(storable_text, _json_values | _deep, max_size=6).filt
 
 _offsets = st.integers(-14 * 60, 14 * 60).map(lambda minutes: timezone(timedelta(minutes=minutes)))
 
-# From year 2 on: a day is kept for the offsets.
+# Year 1 is left out, so that an offset cannot leave the range.
 timestamps = st.datetimes(datetime(2, 1, 1), datetime(2025, 12, 30), timezones=_offsets)  # noqa: DTZ001
 
 proportions = st.floats(0, 1)
@@ -157,11 +157,11 @@ events = st.builds(
 FEW_PATTERNS = tuple(UUID(int=number) for number in (1, 2, 3))
 FEW_TIMES = tuple(NOW - timedelta(microseconds=number) for number in (2, 1, 0))
 FEW_IDS = tuple(UUID(int=number) for number in (0, 1, 2**127, 2**128 - 1))
-"""The smallest one (which a row from before events had ids has), and one on either side of the sign bit."""
+"""The smallest id (of a row from before events had ids), and one on either side of the sign bit."""
 
 
 def measurement(pattern: UUID, time: datetime, event_id: UUID, version: str = "1.0.0") -> PatternScored:
-    """The event of this identity: the content follows from it, as an id names one measurement."""
+    """Return the event of this identity. Its content follows from it, as an id names one measurement."""
     identity = FEW_TIMES.index(time) * len(FEW_IDS) + FEW_IDS.index(event_id)
     return PatternScored(
         event_id=event_id,

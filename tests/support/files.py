@@ -1,4 +1,4 @@
-"""Files of measurements for tests: as pipes that deliver pieces, packed, and read to their end."""
+"""Files of measurements for tests: pipes that deliver pieces, packed files, and readers to the end."""
 
 import gzip
 import io
@@ -29,7 +29,7 @@ PACKERS: dict[str, Callable[[bytes], bytes]] = {
 
 
 class Pipe(io.BytesIO):
-    """Delivers its content in pieces of these sizes, and the rest as it is asked for."""
+    """Delivers its content in pieces of these sizes, and then as much as is asked for."""
 
     def __init__(self, content: bytes, sizes: list[int] | None = None) -> None:
         super().__init__(content)
@@ -47,13 +47,13 @@ class Pipe(io.BytesIO):
 
 
 def lines_of(file: io.BytesIO) -> Iterator[tuple[int, bytes]]:
-    """Number and JSON of all measurements of a file."""
+    """Yield number and JSON of all measurements of a file."""
     for part in read_measurements(file).parts:
         yield from part.lines
 
 
 def events_of(file: io.BytesIO) -> list[PatternScored]:
-    """The events of a file, each of which must be valid."""
+    """Return the events of a file. Each must be valid."""
     events = []
     for number, event in read_events(lines_of(file), accepted_until=FAR):
         assert isinstance(event, PatternScored), (number, event)

@@ -1,4 +1,4 @@
-"""Records that must become dead letters, each for its one reason, whatever the clock says."""
+"""Records that must become dead letters, each for exactly one reason, at any time of day."""
 
 import json
 from collections.abc import Mapping

@@ -1,6 +1,6 @@
-"""Profiles for hypothesis: chance at a desk, the same examples every time in CI.
+"""Profiles for hypothesis: random examples at a desk, the same examples every time in CI.
 
-A deadline per example, or for making them, would measure the machine, not the code: there is none.
+There is no deadline per example, because it would measure the machine and not the code.
 """
 
 import os

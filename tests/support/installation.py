@@ -1,4 +1,4 @@
-"""The wheel, as it is built for others, in an environment of its own: nothing of this checkout is in it."""
+"""The built wheel in its own environment, which contains nothing of this checkout."""
 
 import os
 import stat
@@ -23,14 +23,14 @@ PROJECT = "pattern-metrics"
 
 @dataclass(frozen=True)
 class Built:
-    """The sdist, and the wheel that was made from it."""
+    """The sdist, and the wheel that was built from it."""
 
     sdist: Path
     wheel: Path
 
 
 def build(directory: Path, *options: str) -> None:
-    """Build as `make dist` does: the sdist, and from it the wheel."""
+    """Build as `make dist` does: the sdist, and the wheel from it."""
     subprocess.run(
         [sys.executable, "-m", "build", "--no-isolation", "--outdir", directory, *options, ROOT],
         check=True,
@@ -39,9 +39,10 @@ def build(directory: Path, *options: str) -> None:
 
 
 def install(wheel: Path, directory: Path, extras: set[str]) -> Path:
-    """A new environment with the wheel, these extras, and what they require; returns its programs.
+    """Make an environment with the wheel, these extras and their requirements. Return its `bin`.
 
-    The requirements are links to those here, which have the locked versions: an index is not asked.
+    The requirements are links to the installed distributions, which have the locked versions. No index is
+    asked.
     """
     venv.create(directory, symlinks=True)
     pip = [sys.executable, "-m", "pip", "--python", str(directory)]
@@ -52,13 +53,13 @@ def install(wheel: Path, directory: Path, extras: set[str]) -> Path:
 
 
 def link(names: set[str], packages: Path) -> None:
-    """Put links to distributions of this environment into a directory of packages."""
+    """Link distributions of this environment into a directory of packages."""
     for name in names:
         _link(distribution(name), packages)
 
 
 def required(name: str, extras: set[str]) -> set[str]:
-    """The names of all distributions that one needs, itself included."""
+    """Return the names of all distributions that one needs, itself included."""
     found = {name}
     for line in distribution(name).requires or ():
         requirement = Requirement(line)
@@ -77,9 +78,9 @@ def _link(requirement: Distribution, packages: Path) -> None:
 
 
 def unprivileged() -> list[str]:
-    """What a command begins with to run as a user whom nothing belongs to, and who has neither name nor home.
+    """Return the beginning of a command that runs as a user without files, name and home.
 
-    Root's interpreter may lie below /root, which that user then may still read.
+    Root's interpreter may be below /root; that user can still read it.
     """
     if os.geteuid() != 0:
         return ["env", "--unset=HOME"]
@@ -101,7 +102,7 @@ def unprivileged() -> list[str]:
 
 @contextmanager
 def _distribution() -> Iterator[str]:
-    """The directory of what was built."""
+    """Yield the directory of the build."""
     with tempfile.TemporaryDirectory() as name:
         build(Path(name))
         yield name
@@ -116,7 +117,7 @@ def built(pytestconfig: pytest.Config) -> Iterator[Built]:
 
 @pytest.fixture(scope="session")
 def light(built: Built, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The programs of `pip install pattern-metrics`, as agents do."""
+    """The programs of `pip install pattern-metrics`, as agents install it."""
     return install(built.wheel, tmp_path_factory.mktemp("light") / "environment", set())
 
 

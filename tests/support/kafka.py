@@ -1,4 +1,4 @@
-"""Brokers for tests: the embedded one, Apache Kafka itself, or one that is running already."""
+"""Brokers for tests: the embedded one, Apache Kafka itself, or one that already runs."""
 
 import base64
 import fcntl
@@ -28,7 +28,7 @@ from tests.support.shared import shared
 from tests.support.waiting import eventually
 
 NODES: Final = (1, 2, 3)
-"""Of a cluster."""
+"""The nodes of a cluster."""
 
 _POM = Path(__file__).with_name("kafka_pom.xml")
 _CACHE = Path(__file__).parents[2] / ".cache" / "kafka-4.4.0"
@@ -36,7 +36,7 @@ _CACHE = Path(__file__).parents[2] / ".cache" / "kafka-4.4.0"
 
 @dataclass(frozen=True)
 class Broker:
-    """A broker that tests share: each takes topics and groups of its own."""
+    """A broker that tests share. Each test uses its own topics and groups."""
 
     name: str  # embedded, apache or external
     bootstrap_servers: str
@@ -44,13 +44,13 @@ class Broker:
 
 @dataclass(frozen=True)
 class Listener:
-    """Where clients come in by another way than the plain one.
+    """A listener beside the plain one.
 
     Attributes:
         protocol: PLAINTEXT, SSL, SASL_PLAINTEXT or SASL_SSL.
         settings: the listener's own, by their names without the listener's prefix.
-        advertised_host: the name that it tells its clients.
-        advertised_port: the port that it tells its clients, a proxy's; None for its own.
+        advertised_host: the host name that it gives to clients.
+        advertised_port: the port that it gives to clients, such as a proxy's; None for its own.
     """
 
     protocol: str
@@ -60,13 +60,13 @@ class Listener:
 
 
 class ApacheKafka(EmbeddedServer):
-    """Apache Kafka 4.4.0, one node in KRaft mode; keeps its data over a restart.
+    """Apache Kafka 4.4.0, one node in KRaft mode. It keeps its data over a restart.
 
     Args:
-        listeners: name → what there is beside the plain listener; a change takes effect at the next start.
+        listeners: the listeners beside the plain one, by name. A change takes effect at the next start.
         settings: server settings that differ from the ones here, by name.
-        scram_users: name → password, for each SCRAM mechanism.
-        is_brief: whether it is to be up soon, rather than to be fast in the long run.
+        scram_users: password by user, for each SCRAM mechanism.
+        is_brief: whether to start fast rather than run fast.
     """
 
     def __init__(
@@ -95,7 +95,7 @@ class ApacheKafka(EmbeddedServer):
         self._controller_port = self._choose_controller_port()
         self._ports = {name: free_port() for name in self.listeners}
         self._write_properties()
-        # With an equals sign: the id may begin with a dash.
+        # With an equals sign, because the id may begin with a dash.
         options = [f"--cluster-id={self._cluster_id}", f"--config={self._properties_file}"]
         options += self._format_options()
         options += [
@@ -112,11 +112,11 @@ class ApacheKafka(EmbeddedServer):
         return ["--standalone"]
 
     def port_of(self, listener: str) -> int:
-        """The listener's own port."""
+        """Return the listener's own port."""
         return self._ports[listener]
 
     def bootstrap_servers_of(self, listener: str) -> str:
-        """Where clients of a listener begin."""
+        """Return the address for clients of a listener."""
         return f"{HOST}:{self.port_of(listener)}"
 
     def _command(self) -> Sequence[str | Path]:
@@ -165,7 +165,7 @@ class ApacheKafka(EmbeddedServer):
             "log.dirs": str(self.directory / "data"),
             "auto.create.topics.enable": "false",
             "group.initial.rebalance.delay.ms": "0",
-            # After a crash it cannot come back before the session of the dead one has ended (9 s by default).
+            # After a crash the broker is fenced until its old session has expired (9 s by default).
             "broker.session.timeout.ms": "3000",
             "broker.heartbeat.interval.ms": "500",
             "offsets.topic.replication.factor": "1",
@@ -185,20 +185,20 @@ class ApacheKafka(EmbeddedServer):
 
 
 class _Node(ApacheKafka):
-    """One of a cluster: broker and controller."""
+    """A node of a cluster: broker and controller."""
 
     def __init__(self, number: int, controller_ports: Mapping[int, int], cluster_id: str) -> None:
         super().__init__()
         self._number = number
         self._controller_ports = controller_ports
         self._cluster_id = cluster_id
-        self._java_options.append("-Xmx256m")  # the last one counts
+        self._java_options.append("-Xmx256m")  # the last option counts
 
     def _choose_controller_port(self) -> int:
         return self._controller_ports[self._number]
 
     def _format_options(self) -> list[str]:
-        return []  # the voters are named in the settings
+        return []  # the settings name the voters
 
     def _properties(self) -> dict[str, str]:
         voters = ",".join(f"{number}@{HOST}:{port}" for number, port in self._controller_ports.items())
@@ -217,7 +217,7 @@ class _Node(ApacheKafka):
 
 
 class KafkaCluster:
-    """Three nodes of Apache Kafka 4.4.0: each partition on all of them, and two needed to write.
+    """Three nodes of Apache Kafka 4.4.0. Each partition is on all of them, and a write needs two.
 
     Attributes:
         nodes: each by its id; may be stopped, killed and started again.
@@ -234,7 +234,7 @@ class KafkaCluster:
 
     def __enter__(self) -> Self:
         try:
-            with ThreadPoolExecutor() as pool:  # none is ready before most are there
+            with ThreadPoolExecutor() as pool:  # no node is ready before most have started
                 list(pool.map(_Node.__enter__, self.nodes.values()))
         except BaseException:
             self.__exit__()
@@ -243,7 +243,7 @@ class KafkaCluster:
 
     def __exit__(self, *_: object) -> None:
         for node in self.nodes.values():
-            node.kill()  # the last ones would look for a quorum to take their leave of
+            node.kill()  # the last nodes would wait for a quorum to leave
             node.__exit__()
 
 
@@ -252,7 +252,7 @@ def _new_cluster_id() -> str:
 
 
 def _libraries() -> Path:
-    """The directory of Kafka's jars, which the first run brings from Maven Central."""
+    """Return the directory of Kafka's jars. The first run downloads them from Maven Central."""
     libraries = _CACHE / "libs"
     with _locked("lock"):
         if not libraries.exists():
@@ -260,16 +260,16 @@ def _libraries() -> Path:
             shutil.rmtree(unfinished, ignore_errors=True)
             arguments = ["-f", str(_POM), "dependency:copy-dependencies", f"-DoutputDirectory={unfinished}"]
             command = ["mvn", "--quiet", "--batch-mode", *arguments]
-            subprocess.run(command, check=True, stdout=sys.__stderr__)  # stdout is for who asked for a broker
+            subprocess.run(command, check=True, stdout=sys.__stderr__)  # stdout is for the caller
             unfinished.rename(libraries)
     return libraries
 
 
 def _brief_options() -> list[str]:
-    """Compile quickly, and map the classes that were loaded once: a broker is up in half the time."""
+    """Compile quickly, and reuse a class archive: a broker starts in half the time."""
     java = Path(shutil.which("java") or "java").resolve()
     compile_quickly = "-XX:TieredStopAtLevel=1"
-    classes = _CACHE / f"classes-{java.stat().st_mtime_ns}.jsa"  # of this very Java
+    classes = _CACHE / f"classes-{java.stat().st_mtime_ns}.jsa"  # for this exact Java
     with _locked("classes.lock"):
         if not classes.exists():
             unfinished = _CACHE / "unfinished.jsa"
@@ -283,7 +283,7 @@ def _brief_options() -> list[str]:
 
 @contextmanager
 def _locked(name: str) -> Iterator[None]:
-    """Against other runs and processes that begin at the same moment."""
+    """Lock against other runs and processes that begin at the same moment."""
     _CACHE.mkdir(parents=True, exist_ok=True)
     with (_CACHE / name).open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -291,7 +291,7 @@ def _locked(name: str) -> Iterator[None]:
 
 
 def require_apache(request: pytest.FixtureRequest) -> None:
-    """For a test that needs an Apache Kafka of its own."""
+    """Skip or fail a test that needs its own Apache Kafka, if there is none."""
     if request.config.getoption("--kafka") not in {"auto", "apache"}:
         pytest.skip("needs an Apache Kafka of its own: --kafka=apache")
     _skip_without_java()
@@ -304,7 +304,7 @@ def _skip_without_java() -> None:
 
 
 def missing(reason: str) -> NoReturn:
-    """Leave a test out; in CI, which has everything, fail."""
+    """Skip a test; in CI, which has everything, fail."""
     if os.environ.get("CI"):
         pytest.fail(f"{reason}; in CI no ring may be left out")
     pytest.skip(reason)
@@ -361,14 +361,14 @@ def module_apache_kafka(request: pytest.FixtureRequest) -> Iterator[ApacheKafka]
 
 @pytest.fixture
 def own_apache_kafka(module_apache_kafka: ApacheKafka) -> ApacheKafka:
-    """A running Apache Kafka that the test may stop and kill: no other module's."""
+    """A running Apache Kafka of this module alone, which the test may stop and kill."""
     module_apache_kafka.start()
     return module_apache_kafka
 
 
 @asynccontextmanager
 async def administering(bootstrap_servers: str) -> AsyncIterator[AIOKafkaAdminClient]:
-    """A client that asks the brokers for what a consumer cannot."""
+    """Open an admin client, for requests that a consumer cannot make."""
     admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap_servers)
     await admin.start()
     try:

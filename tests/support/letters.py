@@ -1,4 +1,4 @@
-"""Dead letters for tests: setting records aside, and looking at what became of them."""
+"""Dead letters for tests: storing some, and reading what became of them."""
 
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
@@ -30,10 +30,10 @@ def a_record(offset: int, value: bytes | None, topic: str = TOPIC, **changes: An
     )
 
 
-async def set_aside(
+async def add_letters(
     url: str, records: Iterable[StoredRecord], reason: RejectReason = RejectReason.REFUSED_BY_DATABASE
 ) -> None:
-    """As a worker does."""
+    """Store records as dead letters, as a worker does."""
     store = Store(url)
     try:
         async with store.transaction() as transaction:

@@ -1,4 +1,4 @@
-"""Publishers that do not stop while a test does something else, and what watches the table meanwhile."""
+"""Publishers that run while a test does something else, and a trigger that watches the table."""
 
 import asyncio
 import random
@@ -27,11 +27,11 @@ CREATE TRIGGER note_step_back AFTER UPDATE ON pattern_quality_metrics FOR EACH R
 WHEN (((NEW.measurement_timestamp, NEW.event_id) > (OLD.measurement_timestamp, OLD.event_id)) IS NOT TRUE)
 EXECUTE FUNCTION note_step_back();
 """
-"""Notes each update that does not make its row newer."""
+"""Records each update that does not make its row newer."""
 
 
 class Load:
-    """Publishes measurements in no order, and a little poison, to all partitions."""
+    """Publishes measurements in random order, and a few invalid records, to all partitions."""
 
     def __init__(self, settings: WorkerSettings) -> None:
         self.events = list[PatternScored]()
@@ -60,7 +60,7 @@ class Load:
                     self._settings.kafka_topic, poison, partition=len(self.poison) % len(PARTITIONS)
                 )
                 self.poison.append(poison)
-                with suppress(TimeoutError):  # leave the others some of the machine
+                with suppress(TimeoutError):  # leave some CPU to the others
                     async with asyncio.timeout(PAUSE_SECONDS):
                         await ended.wait()
 
@@ -74,7 +74,7 @@ class Load:
 
 
 def is_shared(one: WorkerProcess, other: WorkerProcess) -> bool:
-    """Whether two workers have all partitions, and none together."""
+    """Return whether two workers have all partitions between them, and none in common."""
     return (
         min(len(one.partitions), len(other.partitions)) > 0
         and one.partitions.isdisjoint(other.partitions)

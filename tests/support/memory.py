@@ -1,4 +1,4 @@
-"""Where servers of tests keep their files: in memory, as none of these tests crashes the machine."""
+"""Keeps the files of tests' servers in memory, because no such test crashes the machine."""
 
 import os
 import shutil
@@ -11,7 +11,7 @@ import pytest
 
 _MEMORY = Path("/dev/shm")
 _BYTES_MIN = 4 << 30
-"""So much room lets all processes of a run have their servers there."""
+"""Enough room for the servers of all processes of a run."""
 
 
 def _is_usable() -> bool:
@@ -19,13 +19,13 @@ def _is_usable() -> bool:
         _MEMORY.is_dir()
         and os.access(_MEMORY, os.W_OK)
         and shutil.disk_usage(_MEMORY).free >= _BYTES_MIN
-        and not os.statvfs(_MEMORY).f_flag & os.ST_NOEXEC  # some servers are copied to where they run
+        and not os.statvfs(_MEMORY).f_flag & os.ST_NOEXEC  # some servers are copied there and executed
     )
 
 
 @contextmanager
 def files_in_memory() -> Iterator[None]:
-    """Let temporary files be made there, for as long as a block."""
+    """Create temporary files there during a block."""
     with pytest.MonkeyPatch.context() as patch:
         if "TMPDIR" not in os.environ and _is_usable():
             patch.setattr(tempfile, "tempdir", str(_MEMORY))
@@ -34,7 +34,7 @@ def files_in_memory() -> Iterator[None]:
 
 @pytest.fixture(scope="session", autouse=True)
 def _temporary_files_in_memory(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """What a run removes at its end; `tmp_path`, which it keeps, is chosen before and stays on the disk."""
+    """Affects files that a run removes. `tmp_path`, which it keeps, was chosen before and stays on disk."""
     tmp_path_factory.getbasetemp()
     with files_in_memory():
         yield

@@ -1,4 +1,4 @@
-"""What a test of the whole path needs: settings, a publisher of raw records, a running worker, the table."""
+"""Tools for tests of the whole path: settings, a producer of raw records, a running worker, the table."""
 
 import asyncio
 import uuid
@@ -51,7 +51,7 @@ def worker_settings(bootstrap_servers: str, topic: str, database_url: str, **cha
 def an_event(
     pattern: int = 1, seconds: float = 0, event: int | None = None, score: float = 0.5, **changes: Any
 ) -> PatternScored:
-    """An event of a numbered pattern, measured some seconds after the base time."""
+    """Return an event of a numbered pattern, measured `seconds` after the base time."""
     return PatternScored(
         **{
             "event_id": uuid.uuid4() if event is None else uuid.UUID(int=event),
@@ -67,7 +67,7 @@ def an_event(
 
 @asynccontextmanager
 async def producing(settings: WorkerSettings, **options: Any) -> AsyncIterator[AIOKafkaProducer]:
-    """A plain producer, for records that no publisher would send."""
+    """Open a plain producer, for records that no publisher would send."""
     producer = AIOKafkaProducer(bootstrap_servers=settings.kafka_bootstrap_servers, **options)
     await producer.start()
     try:
@@ -94,7 +94,7 @@ async def catch_up(settings: WorkerSettings) -> Accounting:
 
 @asynccontextmanager
 async def running(settings: WorkerSettings, timing: Timing = TIMING) -> AsyncIterator[Worker]:
-    """A worker that runs meanwhile, and must still run at the end."""
+    """Run a worker during the block. It must still run at the end."""
     worker = Worker(settings, timing)
     task = asyncio.create_task(worker.run())
     try:
@@ -124,7 +124,7 @@ async def execute(settings: WorkerSettings, script: str) -> None:
 
 
 async def table(settings: WorkerSettings) -> dict[uuid.UUID, tuple[datetime, uuid.UUID, float]]:
-    """The table: pattern → measurement time, event and score. Fails where a pattern has two rows."""
+    """Return the table: measurement time, event and score by pattern. Fails if a pattern has two rows."""
     rows = await fetch(
         settings,
         "SELECT pattern_id, measurement_timestamp, event_id, quality_score FROM pattern_quality_metrics",
@@ -137,7 +137,7 @@ async def table(settings: WorkerSettings) -> dict[uuid.UUID, tuple[datetime, uui
 def expected_table(
     events: Iterable[PatternScored],
 ) -> dict[uuid.UUID, tuple[datetime, uuid.UUID, float]]:
-    """The law, in three lines: the greatest (measurement_timestamp, event_id) of each pattern."""
+    """Return the greatest (measurement_timestamp, event_id) of each pattern: the law, in three lines."""
     expected: dict[uuid.UUID, tuple[datetime, uuid.UUID, float]] = {}
     for event in sorted(events, key=lambda event: (event.measurement_timestamp, event.event_id)):
         expected[event.pattern_id] = (event.measurement_timestamp, event.event_id, event.quality_score)
@@ -145,13 +145,13 @@ def expected_table(
 
 
 async def dead_letters(settings: WorkerSettings) -> list[tuple[bytes | None, str]]:
-    """Value and reason of each dead letter, in the order of the log."""
+    """Return value and reason of each dead letter, in the order of the log."""
     rows = await fetch(settings, 'SELECT value, reason FROM dead_letters ORDER BY partition, "offset"')
     return [(row["value"], row["reason"]) for row in rows]
 
 
 async def committed_offsets(settings: WorkerSettings) -> dict[int, int]:
-    """Kafka's own committed offsets of the group."""
+    """Return Kafka's committed offsets of the group."""
     consumer = AIOKafkaConsumer(
         bootstrap_servers=settings.kafka_bootstrap_servers, group_id=settings.kafka_group_id
     )
@@ -167,6 +167,6 @@ async def committed_offsets(settings: WorkerSettings) -> dict[int, int]:
 
 
 async def progress(settings: WorkerSettings) -> dict[int, int]:
-    """The database's offsets of the group."""
+    """Return the database's offsets of the group."""
     rows = await fetch(settings, "SELECT partition, next_offset FROM ingest_progress")
     return {row["partition"]: row["next_offset"] for row in rows}

@@ -25,7 +25,7 @@ unix_socket_dir =
 
 
 class PgBouncer(EmbeddedServer):
-    """PgBouncer with `pool_mode=session` and otherwise its defaults, for the user `postgres` with a password.
+    """PgBouncer with `pool_mode=session`, else its defaults, for the user `postgres` with a password.
 
     Args:
         server: the server behind it.
@@ -42,7 +42,7 @@ class PgBouncer(EmbeddedServer):
         self._program = program
 
     def url(self, database: str, password: str | None = None) -> str:
-        """The URL of a database behind it."""
+        """Return the URL of a database behind it."""
         return f"postgresql://postgres:{password or self._password}@{HOST}:{self.port}/{database}"
 
     @property
@@ -54,7 +54,7 @@ class PgBouncer(EmbeddedServer):
         places = {"host": HOST, "port": self.port, "server_port": self._server.port}
         self._file.write_text(_SETTINGS.format(**places, directory=self.directory))
         (self.directory / "users").write_text(f'"postgres" "{self._password}"\n')
-        if os.geteuid() == 0:  # which PgBouncer refuses to run as
+        if os.geteuid() == 0:  # PgBouncer refuses to run as root
             user = pwd.getpwnam("postgres")
             self._identity = {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []}
             for path in (self.directory, self._file, self.directory / "users"):

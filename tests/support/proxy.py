@@ -1,4 +1,4 @@
-"""A TCP proxy that does to connections what networks do: between any two parties, at one's command."""
+"""A TCP proxy that imitates network faults between any two parties, on command."""
 
 import asyncio
 import ctypes
@@ -15,23 +15,23 @@ from tests.support.waiting import hold
 CHUNK_BYTES = 64 * 1024
 
 Censor = Callable[[bytes], bytes | None]
-"""What is forwarded in place of a chunk that a client sends; None: its connection is forgotten."""
+"""Returns the bytes to forward in place of a client's chunk; None: the connection is forgotten."""
 
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)
-"""SO_LINGER: on, for no time."""
+"""SO_LINGER: on, with zero time."""
 
 _SO_ATTACH_FILTER = 26
 _DROP = ctypes.create_string_buffer(struct.pack("HBBI", 6, 0, 0, 0))
 _DROP_ALL = struct.pack("HP", 1, ctypes.addressof(_DROP))
-"""A socket filter of one instruction: what arrives is dropped, and not even acknowledged (Linux)."""
+"""A socket filter of one instruction: arriving data is dropped without acknowledgement (Linux)."""
 
 
 class Proxy:
     """Forwards connections of `port` on 127.0.0.1 to `target_port`; an asynchronous context manager.
 
     Args:
-        target_port: where connections are forwarded to.
-        port: where they are taken; by default any that is free.
+        target_port: the port to forward to.
+        port: the port to listen on; by default any free port.
     """
 
     def __init__(self, target_port: int, port: int = 0) -> None:
@@ -61,28 +61,28 @@ class Proxy:
             await asyncio.wait(self._tasks)
 
     def cut(self) -> None:
-        """Reset all connections, and from now on each new one."""
+        """Reset all connections, and each new one from now on."""
         self._is_cut = True
         for link in self._links:
             link.reset()
 
     def slow(self, seconds: float) -> None:
-        """Hold each chunk of at most 64 KiB back for so long."""
+        """Delay each chunk of at most 64 KiB by `seconds`."""
         self._delay_seconds = seconds
 
     def freeze(self) -> None:
-        """Half-open: connections are neither forwarded nor closed, new ones are taken and not answered."""
+        """Half-open: old connections are neither forwarded nor closed, new ones are never answered."""
         self._is_frozen = True
         for link in self._links:
             link.flowing.clear()
 
     def forget(self) -> None:
-        """Half-open for good, as by a firewall that forgot them: the connections of now, and no new one."""
+        """Half-open for good, like a firewall that forgot the existing connections; new ones work."""
         for link in list(self._links):
             self._forget(link)
 
     def censor(self, censor: Censor) -> None:
-        """Read what clients send, and change it, or forget the connection on which it comes."""
+        """Pass what clients send through `censor`, which may change it, or forget its connection."""
         self._censor = censor
 
     def _forget(self, link: "_Link") -> None:
@@ -91,7 +91,7 @@ class Proxy:
         self._links.discard(link)
 
     def restore(self) -> None:
-        """Forward again, at full speed: also what frozen connections were sent meanwhile."""
+        """Forward again at full speed, including what frozen connections were sent meanwhile."""
         self._is_cut = self._is_frozen = False
         self._delay_seconds = 0.0
         self._censor = None
@@ -125,7 +125,7 @@ class Proxy:
                     pump.cancel()
                 await asyncio.wait(pumps)
         except OSError:
-            pass  # the target is away: so is the proxy, for this client
+            pass  # the target is down, so the proxy is down for this client
         finally:
             self._links.discard(link)
             self._forgotten.discard(link)
@@ -141,7 +141,7 @@ class Proxy:
         writer: asyncio.StreamWriter,
         censor: Censor = bytes,
     ) -> None:
-        """Forward one direction to its end; either end's end is the other's."""
+        """Forward one direction to its end. The end of either side ends the other."""
         try:
             while sent := await reader.read(CHUNK_BYTES):
                 chunk = censor(sent)
@@ -159,7 +159,7 @@ class Proxy:
 
 
 class _Link:
-    """One client's connection, and ours to the target."""
+    """A client's connection, and ours to the target."""
 
     def __init__(self, writer: asyncio.StreamWriter) -> None:
         self.flowing = asyncio.Event()

@@ -1,4 +1,4 @@
-"""What a probe and a scraper do: ask a worker by HTTP, with nothing between them and the bytes."""
+"""Requests of probes and scrapers, sent to a worker as raw bytes."""
 
 import asyncio
 import json
@@ -14,12 +14,12 @@ from tests.support.command import SECONDS_MAX
 from tests.support.waiting import eventually
 
 Samples = dict[tuple[str, tuple[str, ...]], float]
-"""Name, and values of the labels in the alphabetical order of these → value."""
+"""Values by name, and by the label values in alphabetical order of their labels."""
 
 
 @dataclass(frozen=True)
 class Answer:
-    """An answer, taken apart."""
+    """A parsed response."""
 
     status: int
     headers: dict[str, str]
@@ -40,12 +40,12 @@ class Answer:
 
 @dataclass(frozen=True)
 class Scraper:
-    """Asks at a port of this machine."""
+    """Sends requests to a port of this machine."""
 
     port: int
 
     async def send(self, request: bytes) -> bytes:
-        """All that comes back until the connection ends."""
+        """Return everything that comes back until the connection ends."""
         async with asyncio.timeout(SECONDS_MAX), self.connected() as (reader, writer):
             writer.write(request)
             try:
@@ -70,7 +70,7 @@ class Scraper:
         await eventually(is_ready, deadline_seconds=SECONDS_MAX)
 
     async def wait_for_obstacles(self, *components: str) -> dict[str, str]:
-        """Wait until exactly these keep the worker from being ready, and return what is said of each."""
+        """Wait until exactly these components are not ready, and return the reason of each."""
 
         async def obstacles() -> dict[str, str] | None:
             answer = await self.ask("/readyz")
@@ -83,7 +83,7 @@ class Scraper:
 
     @asynccontextmanager
     async def connected(self) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
-        """A connection that asks for nothing yet."""
+        """Open a connection that sends nothing yet."""
         reader, writer = await asyncio.open_connection(HOST, self.port)
         try:
             yield reader, writer

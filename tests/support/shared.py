@@ -1,7 +1,7 @@
-"""What all processes of a run share: each thing is made once, when the first of them needs it.
+"""Things that all processes of a run share. Each is made once, when the first process needs it.
 
-The process that hands out the tests makes it, keeps it while they run, and undoes it; without one, that
-of the tests does.
+The process that distributes the tests makes it, keeps it while they run, and undoes it. In a run without such
+a process, the process of the tests does.
 """
 
 import threading
@@ -15,11 +15,11 @@ import pytest
 from tests.support.memory import files_in_memory
 
 Maker = Callable[[], AbstractContextManager[str]]
-"""A function of a module: makes a thing for as long as a block, and says how to reach it."""
+"""A function of a module that makes a thing for a block, and yields the way to reach it."""
 
 
 class _Keeper:
-    """Makes and keeps what the processes of the tests ask for."""
+    """Makes and keeps the things that test processes ask for."""
 
     def __init__(self) -> None:
         self._listener = Listener(family="AF_UNIX")
@@ -40,7 +40,7 @@ class _Keeper:
         try:
             with files_in_memory():
                 return self._things.enter_context(make())
-        except Exception as error:  # noqa: BLE001 - it is raised where the thing is asked for
+        except Exception as error:  # noqa: BLE001 - raised again where the thing is asked for
             return error
 
     def close(self) -> None:
@@ -53,7 +53,7 @@ _KEEPER = pytest.StashKey[_Keeper]()
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_configure_node(node: Any) -> None:
-    """Tell a new process whom to ask."""
+    """Give a new process the address of the keeper."""
     keeper = node.config.stash.setdefault(_KEEPER, None) or _Keeper()
     node.config.stash[_KEEPER] = keeper
     node.workerinput["keeper"] = keeper.address
@@ -66,7 +66,7 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 
 
 def shared(config: pytest.Config, make: Maker) -> AbstractContextManager[str]:
-    """The thing for a block, made by this process or by the one that keeps it for all."""
+    """Return the thing for a block, made by this process or by the keeper for all."""
     workerinput: dict[str, str] = getattr(config, "workerinput", {})
     if not workerinput:
         return make()

@@ -1,4 +1,4 @@
-"""What happens to a topic from outside: retention, compaction, deletion."""
+"""Changes to a topic from outside: retention, compaction, deletion."""
 
 from collections.abc import Mapping
 
@@ -13,10 +13,10 @@ from tests.support.kafka import administering
 from tests.support.waiting import eventually
 
 COMPACTED = {"cleanup.policy": "compact", "segment.ms": "100", "min.cleanable.dirty.ratio": "0.001"}
-"""Of a topic that is compacted as soon as the broker can."""
+"""Compacts a topic as soon as the broker can."""
 
 KEPT = {"cleanup.policy": "delete"}
-"""Of a topic of which nothing is removed while a test lasts."""
+"""Removes nothing from a topic while a test runs."""
 
 
 async def delete_records_before(settings: WorkerSettings, offset: int) -> None:
@@ -27,17 +27,17 @@ async def delete_records_before(settings: WorkerSettings, offset: int) -> None:
 
 
 async def configure(settings: WorkerSettings, configs: Mapping[str, str]) -> None:
-    """Give the topic these configs, and the defaults of all others."""
+    """Set these configs of the topic, and reset all others."""
     async with administering(settings.kafka_bootstrap_servers) as admin:
         await admin.alter_configs(
             [ConfigResource(ConfigResourceType.TOPIC, settings.kafka_topic, dict(configs))]
         )
 
 
-async def make_topic_anew(
+async def recreate_topic(
     settings: WorkerSettings, *, partitions: int, configs: Mapping[str, str] | None = None
 ) -> None:
-    """Delete the topic, and create another one under its name."""
+    """Delete the topic, and create another topic under its name."""
     async with administering(settings.kafka_bootstrap_servers) as admin:
         await admin.delete_topics([settings.kafka_topic])
         await eventually(lambda: _is_gone(settings))
@@ -58,7 +58,7 @@ async def _is_gone(settings: WorkerSettings) -> bool:
 
 
 async def readable(settings: WorkerSettings) -> tuple[int, int]:
-    """How many records the first partition has for a reader of what is committed, and where it ends."""
+    """Return the number of committed records in the first partition, and its end."""
     consumer = AIOKafkaConsumer(
         bootstrap_servers=settings.kafka_bootstrap_servers, isolation_level="read_committed"
     )

@@ -1,4 +1,4 @@
-"""Waiting for what happens elsewhere, without sleeping for a guessed time."""
+"""Waits for conditions, without sleeping for a guessed time."""
 
 import asyncio
 import inspect
@@ -20,12 +20,12 @@ async def eventually(
 async def eventually(
     condition: Callable[[], Any], *, deadline_seconds: float = 30, poll_seconds: float = 0.05
 ) -> Any:
-    """Call `condition`, sync or async, until it answers something true, and return that.
+    """Call `condition`, sync or async, until it returns something true, and return that.
 
     An exception counts as "not yet".
 
     Raises:
-        AssertionError: nothing true within the deadline; shows the last answer or exception.
+        AssertionError: nothing true within the deadline. The message shows the last result or exception.
     """
     deadline = time.monotonic() + deadline_seconds
     last: object = None
@@ -36,7 +36,7 @@ async def eventually(
             async with remaining:
                 answer = condition()
                 last, failure = await answer if inspect.isawaitable(answer) else answer, None
-        except Exception as error:  # noqa: BLE001 - whatever it is, it is shown at the deadline
+        except Exception as error:  # noqa: BLE001 - any error is shown at the deadline
             if not remaining.expired() or last is None:
                 last = failure = error
         if last and failure is None:
@@ -47,5 +47,5 @@ async def eventually(
 
 
 async def hold(seconds: float) -> None:
-    """Let something last for a time: for what is a matter of time itself, never to wait for a condition."""
+    """Wait for a time, only if the test is about time itself; never to wait for a condition."""
     await asyncio.sleep(seconds)

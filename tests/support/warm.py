@@ -1,4 +1,4 @@
-"""`pattern-metrics` from a process that has imported it once, and forks for each run: `warm_program`."""
+"""Runs `pattern-metrics` from a process that has imported it once and forks for each run: `warm_program`."""
 
 import asyncio
 import atexit
@@ -19,7 +19,7 @@ _SERVER = Path(__file__).with_name("warm_program.py")
 
 
 class Process(Protocol):
-    """What tests use of `asyncio.subprocess.Process`."""
+    """The part of `asyncio.subprocess.Process` that tests use."""
 
     @property
     def pid(self) -> int: ...
@@ -75,7 +75,7 @@ async def create_process(
 def _orders(program: str) -> socket.socket:
     """Start the server, which ends when this socket is closed."""
     ours, its = socket.socketpair()
-    environment = {"PATH": os.defpath, "LC_ALL": "C.UTF-8"}  # as of every run
+    environment = {"PATH": os.defpath, "LC_ALL": "C.UTF-8"}  # as in every run
     command: list[str | Path] = [sys.executable, _SERVER, program]
     server = subprocess.Popen(
         command, stdin=its.fileno(), stdout=subprocess.DEVNULL, env=environment, cwd="/"

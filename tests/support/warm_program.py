@@ -1,6 +1,6 @@
-"""The program that `warm` starts: it imports what `pattern-metrics` does, and forks for each run of that.
+"""The program that `warm` starts: it imports what `pattern-metrics` imports, and forks for each run.
 
-A run begins in `pattern_metrics.__main__.main`, as the installed program does, and ends as any program.
+A run begins in `pattern_metrics.__main__.main`, like the installed program, and ends like any program.
 """
 
 import gc
@@ -17,10 +17,10 @@ from select import select
 from typing import Any
 
 ROOMS = ("pattern_metrics.consumer", "pattern_metrics.publisher")
-"""What holds all that commands import."""
+"""The packages that contain everything that commands import."""
 
 NEVER_BEFORE = {"pattern_metrics.consumer.telemetry.spans"}
-"""A module that a command imports only when it is told to."""
+"""A module that a command imports only on request."""
 
 
 @dataclass(frozen=True)
@@ -28,10 +28,10 @@ class Run:
     """One run, as `warm` orders it.
 
     Attributes:
-        arguments: of the program, its name among them.
-        environment: all of it.
-        directory: where it works.
-        is_leader: whether it begins a session of its own.
+        arguments: of the program, with its name.
+        environment: all variables.
+        directory: the working directory.
+        is_leader: whether it begins its own session.
         streams: descriptors of the standard streams.
     """
 
@@ -57,10 +57,10 @@ class Run:
 
 
 def _opened(before: Any, mode: str) -> Any:
-    """A standard stream as Python opens it, for what its descriptor is now."""
+    """Return a standard stream as Python opens it, for its present descriptor."""
     number = before.fileno()
     is_buffered_by_line = number == 2 or os.isatty(number)
-    stream: Any = open(  # noqa: SIM115 - as long as the process lives
+    stream: Any = open(  # noqa: SIM115 - open as long as the process lives
         number,
         mode,
         buffering=1 if is_buffered_by_line else -1,
@@ -73,17 +73,17 @@ def _opened(before: Any, mode: str) -> Any:
 
 
 def import_all() -> None:
-    """Import what any command needs."""
+    """Import everything that any command needs."""
     for room in map(importlib.import_module, ROOMS):
         for module in pkgutil.walk_packages(room.__path__, f"{room.__name__}."):
             if module.name not in NEVER_BEFORE:
                 importlib.import_module(module.name)
     importlib.import_module("uvloop")
-    gc.freeze()  # to look through all of it at the end of each run would take longer than the run
+    gc.freeze()  # searching all of it at the end of each run would take longer than the run
 
 
 def wait_for_run(orders: socket.socket) -> Run | None:
-    """Fork for each order; returns a run in the process that is to become it, and None at the end."""
+    """Fork for each order. Return a run in the process that becomes it, and None at the end."""
     telling: dict[int, tuple[int, socket.socket]] = {}
     while True:
         waited_for: list[socket.socket | int] = [orders, *telling]
@@ -91,7 +91,7 @@ def wait_for_run(orders: socket.socket) -> Run | None:
         for ended in telling.keys() & set(ready):
             pid, connection = telling.pop(ended)
             os.close(ended)
-            with connection, suppress(OSError):  # who has ordered it may be gone
+            with connection, suppress(OSError):  # the process that ordered it may have ended
                 connection.sendall(b"%d\n" % os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
         if orders not in ready:
             continue
@@ -115,7 +115,7 @@ def wait_for_run(orders: socket.socket) -> Run | None:
 
 
 def main() -> None:
-    """Serve at the socket that is standard input."""
+    """Serve on the socket that is standard input."""
     orders = socket.socket(fileno=os.dup(0))
     sys.path[0] = os.path.dirname(sys.argv[1])  # noqa: PTH120 - as for a program
     import_all()

@@ -1,4 +1,4 @@
--- How many dead letters a selection holds.
+-- The number of dead letters in a selection.
 SELECT count(*) FROM dead_letters
 WHERE ($1::text IS NULL OR status = $1)
   AND ($2::text IS NULL OR reason = $2)

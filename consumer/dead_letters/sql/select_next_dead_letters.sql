@@ -1,4 +1,4 @@
--- The next page of a selection, locked; what another redrive has in hand is passed over.
+-- The next page of a selection, locked. Letters that another redrive has locked are skipped.
 SELECT * FROM dead_letters
 WHERE ($1::text IS NULL OR status = $1)
   AND ($2::text IS NULL OR reason = $2)

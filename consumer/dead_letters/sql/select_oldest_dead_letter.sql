@@ -1,2 +1,2 @@
--- How many seconds ago the oldest open dead letter was noticed.
+-- The age of the oldest open dead letter in seconds.
 SELECT extract(epoch FROM now() - min(noticed_at))::double precision FROM dead_letters WHERE status = 'open'

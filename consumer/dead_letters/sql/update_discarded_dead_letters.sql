@@ -1,4 +1,5 @@
--- Mark a selection as discarded. Locked in the order of the key, so that two of these never deadlock.
+-- Mark a selection as discarded. Rows are locked in the order of the key, so that two such statements never
+-- deadlock.
 WITH chosen AS (
     SELECT topic, partition, "offset", record_timestamp FROM dead_letters
     WHERE ($1::text IS NULL OR status = $1)

@@ -1,4 +1,4 @@
--- Mark what was stored, or found superseded, in the same transaction.
+-- Mark letters that were stored, or found superseded, in the same transaction.
 UPDATE dead_letters AS letter
 SET status = 'redriven', resolved_at = now()
 FROM unnest($1::text[], $2::integer[], $3::bigint[], $4::bigint[])

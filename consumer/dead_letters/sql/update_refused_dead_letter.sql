@@ -1,4 +1,4 @@
--- Say why a letter is refused by today's rules.
+-- Record why today's rules refuse a letter.
 UPDATE dead_letters
 SET reason = $5, detail = $6
 WHERE topic = $1 AND partition = $2 AND "offset" = $3 AND record_timestamp = $4

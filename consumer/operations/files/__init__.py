@@ -1,1 +1,1 @@
-"""Files of measurements: recognised by their content, read as a stream, in bounded memory."""
+"""Files of measurements: recognised by their content, and read as a stream in bounded memory."""

@@ -1,4 +1,4 @@
-"""Cells of tables: spellings of times, numbers and absent values, and the escape of formulas. Pure."""
+"""Cells of tables: the forms of times, numbers and missing values, and the escape of formulas. Pure."""
 
 import json
 import re
@@ -30,27 +30,27 @@ _TIME: Final = re.compile(
     flags=re.ASCII | re.IGNORECASE,
 )
 
-# A spreadsheet runs a cell that begins with one of these characters, some also by their wide forms.
-# An empty text, and PostgreSQL's mark of an absent value, would come back as absent.
+# A spreadsheet runs a cell that begins with one of these characters; some also in their wide forms. An empty
+# text, and PostgreSQL's mark of a missing value, are escaped too, because they would be read as missing.
 _ESCAPED: Final = re.compile(r"'*(?:[=+\-@\t\r\n\uff1d\uff0b\uff0d\uff20]|\Z|\\N\Z)")
 _ESCAPE: Final = "'"
 
 
 def escape(text: str) -> str:
-    """A cell that no spreadsheet runs, and that `unescape` takes for the text again."""
+    """Return a cell that no spreadsheet runs, and from which `unescape` restores the text."""
     return _ESCAPE + text if _ESCAPED.match(text) else text
 
 
 def unescape(cell: str) -> str:
-    """The text of a cell as `escape` wrote it."""
+    """Return the text of a cell that `escape` wrote."""
     return cell[1:] if cell.startswith(_ESCAPE) and _ESCAPED.match(cell, 1) else cell
 
 
 def columns_of(header: Sequence[str]) -> list[str]:
-    """The names of a table's columns, the known ones as the contract has them: any case, spaces around.
+    """Return a table's column names. Known names may have any case and spaces around them.
 
     Raises:
-        InvalidSourceError: a column that every measurement has is missing, or a known one is there twice.
+        InvalidSourceError: a required column is missing, or a known column occurs twice.
     """
     columns = [known if (known := name.strip().lower()) in KNOWN_COLUMNS else name for name in header]
     missing = [name for name in _REQUIRED_COLUMNS if name not in columns]
@@ -63,7 +63,7 @@ def columns_of(header: Sequence[str]) -> list[str]:
 
 
 def texts_of(columns: Sequence[str], row: Sequence[str]) -> dict[str, str]:
-    """The texts of a CSV row by column, without the absent ones."""
+    """Return the texts of a CSV row by column, without missing values."""
     return {
         name: unescape(cell)
         for name, cell in zip(columns, row, strict=False)
@@ -72,10 +72,10 @@ def texts_of(columns: Sequence[str], row: Sequence[str]) -> dict[str, str]:
 
 
 def measurement_of(texts: Mapping[str, str]) -> bytes:
-    """A row as JSON.
+    """Return a row as JSON.
 
     Args:
-        texts: those of the row that are not absent, by the names of `columns_of`.
+        texts: the values of the row that are not missing, by the names of `columns_of`.
     """
     fields = (f"{json.dumps(name)}: {_as_json(name, text)}" for name, text in texts.items())
     return f"{{{', '.join(fields)}}}".encode(errors="surrogateescape")
@@ -93,7 +93,7 @@ def _as_json(column: str, text: str) -> str:
 
 
 def number_of(text: str) -> str:
-    """A number as JSON, where it is spelt with a comma or a sign, or without a digit before its point."""
+    """Return a number in JSON's form if it has a decimal comma, a plus sign, or no digit before its point."""
     if not _NUMBER.fullmatch(text) or is_well_formed(text.encode()):
         return text
     number = float(text.replace(",", "."))
@@ -101,7 +101,7 @@ def number_of(text: str) -> str:
 
 
 def time_of(text: str) -> str:
-    """A time as RFC 3339, if its offset is spelt as PostgreSQL or pandas do; any other text as it is."""
+    """Return a time as RFC 3339 if its offset has PostgreSQL's or pandas' form; any other text unchanged."""
     parts = _TIME.fullmatch(text)
     if parts is None:
         return text
@@ -110,7 +110,7 @@ def time_of(text: str) -> str:
         return f"{moment}Z"
     if seconds is None:
         return f"{moment}{hours}:{minutes or '00'}"
-    try:  # an offset with seconds: local mean time
+    try:  # an offset with seconds is local mean time
         return datetime.fromisoformat(moment + zone).astimezone(UTC).isoformat()
     except (ValueError, OverflowError):
         return text

@@ -1,4 +1,4 @@
-"""JSON as files have it: one object a line, or objects over several lines and in arrays."""
+"""JSON in files: one object a line, or objects over several lines and in arrays."""
 
 import json
 import re
@@ -17,24 +17,24 @@ from pattern_metrics.schemas.pattern_scored import JSON_DEPTH_MAX, json_depth
 
 _BETWEEN_OBJECTS: Final = re.compile(rb"[ \t\r\n,\[\]]*")
 _STRUCTURE: Final = re.compile(rb'"(?:[^"\\]++|\\.)*+"|["{}\[\]]', flags=re.DOTALL)
-"""A whole string, or the quote of one whose end is not there yet; or a bracket."""
+"""A whole string, the opening quote of a string whose end has not arrived yet, or a bracket."""
 
 _QUOTE: Final = b'"'
 
 
 def require_short(size: int) -> None:
-    """Check that one line, row or object is not larger than what may be held of any file.
+    """Check the length of one line, row or object, which has to fit into memory.
 
     Raises:
-        BrokenSourceError: it is.
+        BrokenSourceError: it is longer than RECORD_BYTES_MAX.
     """
     if size > RECORD_BYTES_MAX:
-        raise BrokenSourceError(f"what comes next is longer than {RECORD_BYTES_MAX // 1024**2} MiB")
+        raise BrokenSourceError(f"the next record is longer than {RECORD_BYTES_MAX // 1024**2} MiB")
 
 
 def is_well_formed(text: bytes) -> bool:
-    """Whether a text is JSON. One that is nested too deeply to parse counts: the contract refuses it."""
-    # Before the parsers, whose own limit is the interpreter's.
+    """Return whether a text is JSON. Text nested too deeply to parse counts; the contract refuses it."""
+    # Check the depth before parsing: the parsers' own limit is the interpreter's.
     if text.count(b"[") + text.count(b"{") > JSON_DEPTH_MAX and (
         json_depth(text.decode(errors="replace")) > JSON_DEPTH_MAX
     ):
@@ -47,7 +47,7 @@ def is_well_formed(text: bytes) -> bool:
 
 
 def _is_lenient_json(text: bytes) -> bool:
-    """Whether Python's own parser reads a text, such as half of a surrogate pair."""
+    """Return whether Python's own parser accepts a text, for example half of a surrogate pair."""
     try:
         json.loads(text.decode())
     except ValueError:
@@ -56,12 +56,12 @@ def _is_lenient_json(text: bytes) -> bool:
 
 
 def json_lines(source: ByteSource) -> Iterator[list[Line]]:
-    """The lines of a JSON Lines file, as they arrive: a slow pipe is not kept waiting.
+    """Yield the lines of a JSON Lines file as they arrive, so that a slow pipe loses no time.
 
     Raises:
         BrokenSourceError: the file cannot be read, or a line is too long.
     """
-    pending: list[bytes] = []  # what was read since the last line break
+    pending: list[bytes] = []  # the bytes since the last line break
     number, size = 0, 0
     while chunk := source.read():
         head, line_break, tail = chunk.rpartition(b"\n")
@@ -78,10 +78,10 @@ def json_lines(source: ByteSource) -> Iterator[list[Line]]:
 
 
 def json_objects(source: ByteSource) -> Iterator[list[Line]]:
-    """The objects of JSON arrays, or one after the other, over any number of lines, as they arrive.
+    """Yield objects as they arrive: in JSON arrays or one after the other, over any number of lines.
 
     Raises:
-        BrokenSourceError: the file cannot be read, is not well-formed, or an object is too long.
+        BrokenSourceError: the file cannot be read or is not well-formed, or an object is too long.
     """
     splitter, number = ObjectSplitter(), 0
     while chunk := source.read():
@@ -94,43 +94,43 @@ def json_objects(source: ByteSource) -> Iterator[list[Line]]:
 
 
 class ObjectSplitter:
-    """Cuts JSON text into its outermost objects, keeping the bytes of each.
+    """Cuts JSON text into its outermost objects, and keeps the bytes of each.
 
     Attributes:
-        is_inside_object: whether an object has begun and not ended, and no string in it has.
+        is_inside_object: whether an object has begun and not ended, and no string in it is open.
     """
 
     def __init__(self) -> None:
-        self._buffer = bytearray()  # from the beginning of the object that has not ended
-        self._scanned = 0  # up to there the buffer holds no structure that was not seen
+        self._buffer = bytearray()  # begins with the object that has not ended
+        self._scanned = 0  # all structure before this position was seen
         self._depth = 0
         self._open_arrays = 0
         self._fault = ""
 
     @property
     def is_inside_object(self) -> bool:
-        """Whether an object has begun and not ended, outside of its strings."""
+        """True if an object has begun and not ended, outside of its strings."""
         return self._depth > 0 and self._scanned == len(self._buffer)
 
     def feed(self, chunk: bytes) -> list[bytes]:
-        """Take the next bytes; returns the objects that end in them."""
+        """Take the next bytes. Return the objects that end in them."""
         self._buffer += chunk
         objects = list[bytes]()
         while not self._fault and (self._depth or self._begin_object()) and self._reach_end():
-            one = bytes(self._buffer[: self._scanned])
-            if not is_well_formed(one):
-                self._fault = "what comes next is not JSON"
+            text = bytes(self._buffer[: self._scanned])
+            if not is_well_formed(text):
+                self._fault = "the next record is not JSON"
                 break
-            objects.append(one)
+            objects.append(text)
             del self._buffer[: self._scanned]
             self._scanned = 0
         return objects
 
     def require_sound(self) -> None:
-        """Check what was taken so far.
+        """Check the text so far.
 
         Raises:
-            BrokenSourceError: it is not JSON, something else than objects, or one object is too long.
+            BrokenSourceError: it is not JSON, holds something else than objects, or an object is too long.
         """
         if self._fault:
             raise BrokenSourceError(self._fault)
@@ -140,23 +140,23 @@ class ObjectSplitter:
         """Check that the text may end here.
 
         Raises:
-            BrokenSourceError: an object or an array does not end.
+            BrokenSourceError: an object or an array is not closed.
         """
         if self._depth or self._open_arrays:
             raise BrokenSourceError("the JSON ends too early")
 
     def _begin_object(self) -> bool:
-        """Go to the next object, if one begins in the buffer."""
+        """Skip to the next object. Return whether one begins in the buffer."""
         between = _BETWEEN_OBJECTS.match(self._buffer)
         assert between is not None  # noqa: S101 - it matches the empty text as well
         self._open_arrays += between[0].count(b"[") - between[0].count(b"]")
         del self._buffer[: between.end()]
         if self._open_arrays not in {0, 1} or (self._buffer and not self._buffer.startswith(b"{")):
-            self._fault = "what comes next is no JSON object"
+            self._fault = "the next record is no JSON object"
         return bool(self._buffer) and not self._fault
 
     def _reach_end(self) -> bool:
-        """Scan the object that has begun; whether its end is in the buffer."""
+        """Scan the current object. Return whether its end is in the buffer."""
         for token in _STRUCTURE.finditer(self._buffer, self._scanned):
             text = token[0]
             if text == _QUOTE:

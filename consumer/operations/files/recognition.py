@@ -1,4 +1,4 @@
-"""Which file is it? Looked at by its first bytes, before anything of it is taken; never by its name."""
+"""Recognises a file by its first bytes, before it reads anything; never by its name."""
 
 import codecs
 import re
@@ -56,11 +56,11 @@ Readable = BufferedReader | BytesIO
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """The measurements that became known with a read of the file.
+    """The measurements that one read of the file brought.
 
     Attributes:
-        lines: number and JSON of each.
-        size: the bytes of the file that they took, about.
+        lines: number and JSON of each measurement.
+        size: the bytes of the file that they took; approximate.
     """
 
     lines: list[Line]
@@ -72,8 +72,8 @@ class Measurements:
     """The measurements of a file.
 
     Attributes:
-        unit: what their numbers count.
-        parts: all of them, as they arrive.
+        unit: the unit of their numbers: line, row or object.
+        parts: all measurements, as they arrive.
     """
 
     unit: str
@@ -81,13 +81,13 @@ class Measurements:
 
 
 def read_measurements(file: Readable) -> Measurements:
-    """Recognise a file, and read it: JSON Lines, JSON arrays, CSV, Parquet; also by gzip or zstd.
+    """Recognise a file, and read it: JSON Lines, JSON arrays, CSV, Parquet; also packed by gzip or zstd.
 
     Returns:
-        Its measurements as a stream, which raises BrokenSourceError at a place that cannot be read.
+        The measurements as a stream, which raises BrokenSourceError at a place that cannot be read.
 
     Raises:
-        InvalidSourceError: nothing of it can be read.
+        InvalidSourceError: nothing of the file can be read; the message says why.
     """
     raw = ByteSource(file.read1)
     try:
@@ -110,11 +110,14 @@ def _counted(parts: Iterator[list[Line]], raw: ByteSource, unit: str) -> Iterato
 
 
 def _recognise(source: ByteSource, file: Readable | None) -> tuple[str, Iterator[list[Line]]]:
-    """What the numbers of the lines count, and the lines.
+    """Return the unit of the line numbers, and the lines.
 
     Args:
         source: the content.
-        file: the same, unless it is packed.
+        file: the same as a file; None if it is packed.
+
+    Raises:
+        InvalidSourceError: the file has a known form that is not supported, or none.
     """
     head = source.peek(_MAGIC_BYTES)
     for magic, why in _REFUSED.items():
@@ -140,19 +143,19 @@ def _recognise_text(source: ByteSource) -> tuple[str, Iterator[list[Line]]]:
     if delimiter is not None:
         return "line", csv_rows(source, delimiter)
     if _has_objects(source):
-        return "line", json_lines(source)  # of which the first is none
+        return "line", json_lines(source)  # the first line is no object
     raise InvalidSourceError(_UNKNOWN)
 
 
 def _first_of(source: ByteSource, passing: bytes = b"") -> bytes:
-    """The first byte that is neither blank nor one of these; nothing where there is none."""
+    """Return the first byte that is neither blank nor in `passing`; empty if there is none."""
     return next((rest[:1] for head in source.heads() if (rest := head.lstrip(_BLANK + passing))), b"")
 
 
 def _goes_over_lines(source: ByteSource) -> bool:
-    """Whether the first line begins an object that goes on in the next, as pretty-printed JSON does.
+    """Return whether the first line begins an object that continues in the next, as in pretty-printed JSON.
 
-    A line that was cut off is none, where the next one begins an object of its own.
+    A truncated line does not count if the next line begins its own object.
     """
     size = 0
     for head in source.heads():
@@ -168,5 +171,5 @@ def _goes_over_lines(source: ByteSource) -> bool:
 
 
 def _has_objects(source: ByteSource) -> bool:
-    """Whether one of the first lines begins an object."""
+    """Return whether one of the first lines begins an object."""
     return any(_OBJECT_LINE.search(head) for head in source.heads(CHUNK_BYTES))

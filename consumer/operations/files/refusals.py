@@ -1,4 +1,4 @@
-"""What was wrong with the lines of a file that were refused."""
+"""The faults of refused lines of a file."""
 
 from dataclasses import dataclass, field
 
@@ -10,8 +10,8 @@ class Refusals:
     """The refused lines of a file, by reason.
 
     Attributes:
-        count: how many there were.
-        reasons: for each, what was wrong with the first line.
+        count: their number.
+        reasons: for each reason, the fault of the first line.
     """
 
     count: int = 0
@@ -23,9 +23,9 @@ class Refusals:
         self.reasons.setdefault(reason, why)
 
     def shared_by_all(self, read: int) -> str | None:
-        """What is wrong with each of the lines that were read, where it is one thing; else None.
+        """Return the fault of all lines that were read, if they share one; else None.
 
-        Most likely the file is then another one than its reader takes it for. A single line proves nothing.
+        Then the file is most likely not of the kind that its reader assumes. A single line proves nothing.
         """
         is_all = 1 < self.count == read
         return next(iter(self.reasons.values())) if is_all and len(self.reasons) == 1 else None

@@ -1,4 +1,4 @@
-"""The bytes of a file or a pipe, unpacked, and the errors of reading them."""
+"""Reads the bytes of a file or a pipe, unpacked, and translates errors of reading."""
 
 import gzip
 import re
@@ -15,32 +15,32 @@ else:
 CHUNK_BYTES: Final = 1024 * 1024
 
 RECORD_BYTES_MAX: Final = 16 * 1024 * 1024
-"""The longest line, row or object that is read: a larger one cannot be held, whatever the file."""
+"""The longest line, row or object that is read, because it has to fit into memory."""
 
 Line = tuple[int, bytes]
-"""The number of a line, a row or an object of a file, and its measurement as JSON."""
+"""The number of a line, row or object of a file, and its measurement as JSON."""
 
 Read = Callable[[int], bytes]
-"""Reads at most so many bytes, as soon as there are some; none at the end."""
+"""Reads at most this many bytes, as soon as there are some; returns no bytes at the end."""
 
 _GZIP: Final = b"\x1f\x8b"
 _ZSTD: Final = b"\x28\xb5\x2f\xfd"
 _LINE_BREAK: Final = re.compile(rb"[\r\n]")
 
 _HEADER_BYTES_MAX: Final = 64
-"""A library that reads so few bytes reads a header, and takes fewer for its end."""
+"""A library that requests at most this many bytes reads a header, and takes fewer bytes for the end."""
 
 
 class InvalidSourceError(Exception):
-    """The file is refused, and nothing of it was taken; the message is one line."""
+    """The file is refused, and nothing of it was taken. The message is one line."""
 
 
 class BrokenSourceError(Exception):
-    """The file cannot be read any further; the message is one line, which says up to where it was read."""
+    """The file cannot be read any further. The message is one line and says how far it was read."""
 
 
 class ByteSource:
-    """Bytes as they arrive, whose beginning can be looked at before it is read.
+    """Bytes as they arrive. The beginning can be examined before it is read.
 
     Args:
         read: reads the file or pipe.
@@ -52,7 +52,7 @@ class ByteSource:
         self._taken = 0
 
     def peek(self, size: int) -> bytes:
-        """The next bytes, at least so many; fewer at the end alone.
+        """Return at least `size` of the next bytes without consuming them; fewer only at the end.
 
         Raises:
             BrokenSourceError: the file cannot be read.
@@ -62,7 +62,7 @@ class ByteSource:
         return self._head
 
     def heads(self, limit: int = RECORD_BYTES_MAX) -> Iterator[bytes]:
-        """All that is there, again each time that more arrives, up to the end or the limit.
+        """Yield all bytes so far, again each time that more arrive, up to the end or the limit.
 
         Raises:
             BrokenSourceError: the file cannot be read.
@@ -73,7 +73,7 @@ class ByteSource:
             known = len(head)
 
     def peek_line(self) -> bytes:
-        """The first line that is not blank, without its break; of a very long one, its beginning.
+        """Return the first line that is not blank, without its line break; a very long line is cut.
 
         Raises:
             BrokenSourceError: the file cannot be read.
@@ -86,7 +86,7 @@ class ByteSource:
         return line
 
     def read(self, size: int = CHUNK_BYTES) -> bytes:
-        """The next bytes as soon as there are some, at most so many; none at the end.
+        """Return at most `size` of the next bytes, as soon as there are some; no bytes at the end.
 
         Raises:
             BrokenSourceError: the file cannot be read.
@@ -99,7 +99,7 @@ class ByteSource:
         return chunk
 
     def take_count(self) -> int:
-        """How many bytes of the file were read since the last call."""
+        """Return the number of bytes of the file that were read since the last call."""
         count, self._taken = self._taken, 0
         return count
 
@@ -113,10 +113,10 @@ class ByteSource:
 
 
 def unpacked(packed: ByteSource) -> ByteSource | None:
-    """The content of a gzip or zstd archive; None where the bytes are none.
+    """Return the content of a gzip or zstd archive; None if the bytes are no such archive.
 
     Raises:
-        BrokenSourceError: the file cannot be read; also when its content is read.
+        BrokenSourceError: the file cannot be read. Reading the content raises it too.
     """
     head = packed.peek(len(_ZSTD))
     if head.startswith(_GZIP):

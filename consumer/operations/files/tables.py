@@ -1,4 +1,4 @@
-"""Tables of measurements: CSV in the dialects that people have, and Parquet."""
+"""Tables of measurements: CSV in its common dialects, and Parquet."""
 
 import csv
 import json
@@ -25,7 +25,7 @@ from pattern_metrics.consumer.operations.files.source import (
     Line,
 )
 
-csv.field_size_limit(2**31 - 1)  # Python keeps one limit for the process; `require_short` limits the lines
+csv.field_size_limit(2**31 - 1)  # Python has one limit per process; `require_short` limits the lines
 
 _DELIMITERS: Final = (",", ";", "\t", "|")
 
@@ -34,10 +34,10 @@ _PARQUET_BUFFER_BYTES: Final = 1024 * 1024
 
 
 class _TextLines(Iterator[str]):
-    """Lines with their breaks, whatever these are; a byte that is not UTF-8 becomes a lone surrogate.
+    """Lines with any kind of line break. A byte that is not UTF-8 becomes a lone surrogate.
 
     Attributes:
-        at_hand: whether the next line is there, without waiting for it.
+        at_hand: whether the next line has arrived.
     """
 
     def __init__(self, source: ByteSource) -> None:
@@ -60,7 +60,7 @@ class _TextLines(Iterator[str]):
         return line.decode(errors="surrogateescape")
 
     def end_row(self) -> None:
-        """The lines so far are rows that are done with."""
+        """Note that the lines so far are complete rows."""
         self._row_bytes = 0
 
     def _fetch(self) -> None:
@@ -69,14 +69,14 @@ class _TextLines(Iterator[str]):
         if not text:
             raise StopIteration
         self._lines.extend(text.splitlines(keepends=True))
-        # The last one may go on, and after a carriage return there may come a line feed.
+        # The last line may continue, and a line feed may follow a carriage return.
         is_whole = not chunk or text.endswith(b"\n")
         self._pending = b"" if is_whole else self._lines.pop()
         require_short(len(self._pending))
 
 
 def delimiter_of(header: str) -> str | None:
-    """What separates the columns of a header; None where it names no column of a measurement."""
+    """Return the delimiter of a header; None if the header names no column of a measurement."""
 
     def known(delimiter: str) -> int:
         return len(KNOWN_COLUMNS & {name.strip().lower() for name in _split(header, delimiter)})
@@ -90,10 +90,10 @@ def _split(header: str, delimiter: str) -> list[str]:
 
 
 def csv_rows(source: ByteSource, delimiter: str) -> Iterator[list[Line]]:
-    """The rows of a CSV file with a header, as JSON, as they arrive; a row of empty cells is none.
+    """Yield the rows of a CSV file with a header as JSON, as they arrive. Empty rows are skipped.
 
     Raises:
-        InvalidSourceError: as `columns_of`.
+        InvalidSourceError: see `columns_of`.
         BrokenSourceError: the file cannot be read, or a row is too long.
     """
     lines = _TextLines(source)
@@ -123,14 +123,14 @@ def _row_as_json(columns: Sequence[str], row: Sequence[str]) -> bytes:
 
 
 def parquet_rows(source: ByteSource, file: IO[bytes] | None) -> Iterator[list[Line]]:
-    """The rows of a Parquet file, as JSON.
+    """Yield the rows of a Parquet file as JSON.
 
     Args:
         source: the content.
-        file: the same as a file; None where it is packed.
+        file: the same as a file; None if it is packed.
 
     Raises:
-        InvalidSourceError: as `columns_of`; or the extra `parquet` is not installed.
+        InvalidSourceError: see `columns_of`; or the extra `parquet` is not installed.
         BrokenSourceError: the file cannot be read.
     """
     try:
@@ -155,7 +155,7 @@ def parquet_rows(source: ByteSource, file: IO[bytes] | None) -> Iterator[list[Li
 
 @contextmanager
 def _seekable(source: ByteSource, file: IO[bytes] | None) -> Iterator[IO[bytes]]:
-    """The file itself, or a temporary one with the content of a pipe or an archive."""
+    """Open the file itself, or a temporary file with the content of a pipe or an archive."""
     if file is not None and file.seekable():
         file.seek(0)
         yield file

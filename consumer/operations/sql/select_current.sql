@@ -1,4 +1,4 @@
--- What readers get, in the order of the unique index: no sort, so that the first row comes at once.
+-- The rows for readers, in the order of the unique index: no sort, so that the first row comes at once.
 SELECT pattern_id::text, name, quality_score, band, confidence, measurement_timestamp, version,
        completeness, documentation, compliance, metadata_richness, complexity, metadata, event_id::text, updated_at
 FROM pattern_quality_current AS present

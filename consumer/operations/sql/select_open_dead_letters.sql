@@ -1,3 +1,3 @@
--- Which records of a stretch of a partition are open dead letters.
+-- The open dead letters in a range of offsets of a partition.
 SELECT "offset", record_timestamp FROM dead_letters
 WHERE topic = $1 AND partition = $2 AND "offset" BETWEEN $3 AND $4 AND status = 'open'

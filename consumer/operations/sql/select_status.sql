@@ -1,4 +1,4 @@
--- What one screen of status needs of the database, for one group and its topics.
+-- The database's part of `status`, for one group and its topics.
 SELECT
     (SELECT count(*) FROM pattern_quality_metrics) AS patterns,
     (SELECT max(updated_at) FROM pattern_quality_metrics) AS last_write,

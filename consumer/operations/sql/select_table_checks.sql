@@ -1,4 +1,4 @@
--- What must hold of the table, whatever the topic says.
+-- Properties that the table must have, whatever the topic holds.
 SELECT
     count(*) AS rows,
     count(DISTINCT pattern_id) AS patterns,

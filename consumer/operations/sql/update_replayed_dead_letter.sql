@@ -1,5 +1,5 @@
--- Mark an open letter whose record a replay stored, or found superseded, in the same transaction. One that a redrive
--- has in hand is passed over, so that these two never deadlock.
+-- Mark an open letter whose record a replay stored, or found superseded, in the same transaction. A letter that a
+-- redrive has locked is skipped, so that the two never deadlock.
 UPDATE dead_letters
 SET status = 'redriven', resolved_at = now()
 WHERE (topic, partition, "offset", record_timestamp) = (

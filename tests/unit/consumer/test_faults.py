@@ -16,19 +16,19 @@ SECRET = "hunter2"
 FAULTS_OF_CLASSES = {
     "22": Fault.RECORD,
     "23": Fault.RECORD,
-    "08": Fault.WEATHER,
-    "40": Fault.WEATHER,
-    "53": Fault.WEATHER,
-    "57": Fault.WEATHER,
-    "28": Fault.SETUP,
-    "42": Fault.SETUP,
+    "08": Fault.TRANSIENT,
+    "40": Fault.TRANSIENT,
+    "53": Fault.TRANSIENT,
+    "57": Fault.TRANSIENT,
+    "28": Fault.CONFIGURATION,
+    "42": Fault.CONFIGURATION,
 }
 
 FAULTS_OF_STATES = {
-    "55P03": Fault.WEATHER,  # a lock that could not be had in time
-    "25006": Fault.WEATHER,  # a demoted primary
-    "3D000": Fault.SETUP,
-    "XX000": Fault.SETUP,  # as a broken index or extension gives it
+    "55P03": Fault.TRANSIENT,  # a lock that could not be had in time
+    "25006": Fault.TRANSIENT,  # a demoted primary
+    "3D000": Fault.CONFIGURATION,
+    "XX000": Fault.CONFIGURATION,  # as a broken index or extension gives it
 }
 
 
@@ -56,11 +56,11 @@ def test_a_server_that_answers_is_not_called_unreachable(sqlstate: str) -> None:
     diagnosis = diagnose(error_of(sqlstate))
 
     assert "not reachable" not in diagnosis.hint
-    assert diagnosis.is_general  # so that what the server said is told
+    assert diagnosis.is_general  # so that the server's own message is shown
 
 
-def test_a_lock_that_could_not_be_had_in_time_is_told() -> None:
-    assert "a lock that somebody holds" in diagnose(error_of("55P03")).hint
+def test_a_lock_that_was_not_granted_in_time_is_named() -> None:
+    assert "another session holds a lock" in diagnose(error_of("55P03")).hint
 
 
 def error_of(sqlstate: str) -> asyncpg.PostgresError:
@@ -77,7 +77,7 @@ def test_an_sqlstate_that_the_driver_has_no_class_for_counts_by_its_first_two_ch
 
 @pytest.mark.parametrize("sqlstate", ["22003", "23514", "P0001", "ZZ001"])
 def test_beyond_the_rows_what_would_be_a_records_fault_is_the_operators_to_mend(sqlstate: str) -> None:
-    assert diagnose_beyond_rows(error_of(sqlstate)).fault is Fault.SETUP
+    assert diagnose_beyond_rows(error_of(sqlstate)).fault is Fault.CONFIGURATION
 
 
 @pytest.mark.parametrize("sqlstate", ["25P01", "57014", "42P01"])
@@ -87,43 +87,43 @@ def test_beyond_the_rows_every_other_fault_is_what_it_was(sqlstate: str) -> None
 
 @pytest.mark.parametrize("sqlstate", ["25P01", "0A001", "F0000", "HV000", ""])
 def test_any_other_sqlstate_ends_no_worker(sqlstate: str) -> None:
-    assert diagnose(error_of(sqlstate)).fault in {Fault.SETUP, Fault.WEATHER}
+    assert diagnose(error_of(sqlstate)).fault in {Fault.CONFIGURATION, Fault.TRANSIENT}
 
 
 @pytest.mark.parametrize(
     ("error", "fault"),
     [
-        (ConnectionRefusedError(SECRET), Fault.WEATHER),
-        (ConnectionResetError(SECRET), Fault.WEATHER),
-        (OSError(SECRET), Fault.WEATHER),
-        (TimeoutError(SECRET), Fault.WEATHER),
-        (ssl.SSLError(SECRET), Fault.WEATHER),
-        (ssl.SSLCertVerificationError(SECRET), Fault.SETUP),
-        (asyncpg.InterfaceError(SECRET), Fault.WEATHER),
-        (asyncpg.InternalClientError(SECRET), Fault.WEATHER),
-        (asyncpg.exceptions.ProtocolError(SECRET), Fault.WEATHER),
-        (asyncpg.exceptions.TargetServerAttributeNotMatched(SECRET), Fault.WEATHER),
-        (asyncpg.exceptions.ClientConfigurationError(SECRET), Fault.SETUP),
+        (ConnectionRefusedError(SECRET), Fault.TRANSIENT),
+        (ConnectionResetError(SECRET), Fault.TRANSIENT),
+        (OSError(SECRET), Fault.TRANSIENT),
+        (TimeoutError(SECRET), Fault.TRANSIENT),
+        (ssl.SSLError(SECRET), Fault.TRANSIENT),
+        (ssl.SSLCertVerificationError(SECRET), Fault.CONFIGURATION),
+        (asyncpg.InterfaceError(SECRET), Fault.TRANSIENT),
+        (asyncpg.InternalClientError(SECRET), Fault.TRANSIENT),
+        (asyncpg.exceptions.ProtocolError(SECRET), Fault.TRANSIENT),
+        (asyncpg.exceptions.TargetServerAttributeNotMatched(SECRET), Fault.TRANSIENT),
+        (asyncpg.exceptions.ClientConfigurationError(SECRET), Fault.CONFIGURATION),
         (EncodingError(SECRET), Fault.RECORD),
-        (kafka_errors.KafkaConnectionError(SECRET), Fault.WEATHER),
-        (kafka_errors.NodeNotReadyError(SECRET), Fault.WEATHER),
-        (kafka_errors.RequestTimedOutError(SECRET), Fault.WEATHER),
-        (kafka_errors.KafkaTimeoutError(SECRET), Fault.WEATHER),
-        (kafka_errors.NoBrokersAvailable(SECRET), Fault.WEATHER),
-        (kafka_errors.LeaderNotAvailableError(SECRET), Fault.WEATHER),
-        (kafka_errors.NotLeaderForPartitionError(SECRET), Fault.WEATHER),
-        (kafka_errors.NotCoordinatorForGroupError(SECRET), Fault.WEATHER),
-        (kafka_errors.GroupCoordinatorNotAvailableError(SECRET), Fault.WEATHER),
-        (kafka_errors.GroupLoadInProgressError(SECRET), Fault.WEATHER),
-        (kafka_errors.UnknownTopicOrPartitionError(SECRET), Fault.SETUP),
-        (kafka_errors.InvalidTopicError(SECRET), Fault.SETUP),
-        (kafka_errors.TopicAuthorizationFailedError(SECRET), Fault.SETUP),
-        (kafka_errors.GroupAuthorizationFailedError(SECRET), Fault.SETUP),
-        (kafka_errors.InconsistentGroupProtocolError(SECRET), Fault.SETUP),
-        (kafka_errors.ClusterAuthorizationFailedError(SECRET), Fault.SETUP),
-        (kafka_errors.AuthenticationFailedError(SECRET), Fault.SETUP),
-        (kafka_errors.SaslAuthenticationFailed(SECRET), Fault.SETUP),
-        (kafka_errors.UnsupportedSaslMechanismError(SECRET), Fault.SETUP),
+        (kafka_errors.KafkaConnectionError(SECRET), Fault.TRANSIENT),
+        (kafka_errors.NodeNotReadyError(SECRET), Fault.TRANSIENT),
+        (kafka_errors.RequestTimedOutError(SECRET), Fault.TRANSIENT),
+        (kafka_errors.KafkaTimeoutError(SECRET), Fault.TRANSIENT),
+        (kafka_errors.NoBrokersAvailable(SECRET), Fault.TRANSIENT),
+        (kafka_errors.LeaderNotAvailableError(SECRET), Fault.TRANSIENT),
+        (kafka_errors.NotLeaderForPartitionError(SECRET), Fault.TRANSIENT),
+        (kafka_errors.NotCoordinatorForGroupError(SECRET), Fault.TRANSIENT),
+        (kafka_errors.GroupCoordinatorNotAvailableError(SECRET), Fault.TRANSIENT),
+        (kafka_errors.GroupLoadInProgressError(SECRET), Fault.TRANSIENT),
+        (kafka_errors.UnknownTopicOrPartitionError(SECRET), Fault.CONFIGURATION),
+        (kafka_errors.InvalidTopicError(SECRET), Fault.CONFIGURATION),
+        (kafka_errors.TopicAuthorizationFailedError(SECRET), Fault.CONFIGURATION),
+        (kafka_errors.GroupAuthorizationFailedError(SECRET), Fault.CONFIGURATION),
+        (kafka_errors.InconsistentGroupProtocolError(SECRET), Fault.CONFIGURATION),
+        (kafka_errors.ClusterAuthorizationFailedError(SECRET), Fault.CONFIGURATION),
+        (kafka_errors.AuthenticationFailedError(SECRET), Fault.CONFIGURATION),
+        (kafka_errors.SaslAuthenticationFailed(SECRET), Fault.CONFIGURATION),
+        (kafka_errors.UnsupportedSaslMechanismError(SECRET), Fault.CONFIGURATION),
         (kafka_errors.CorruptRecordException(SECRET), Fault.UNKNOWN),
         (kafka_errors.IllegalStateError(SECRET), Fault.UNKNOWN),
         (RuntimeError(SECRET), Fault.UNKNOWN),
@@ -179,7 +179,7 @@ def test_an_sqlstate_that_only_an_operator_can_have_made_is_the_records_fault(sq
 
 
 def test_a_listener_without_sasl_is_the_operators_to_mend() -> None:
-    assert diagnose(kafka_errors.IllegalSaslStateError()).fault is Fault.SETUP
+    assert diagnose(kafka_errors.IllegalSaslStateError()).fault is Fault.CONFIGURATION
 
 
 def refused_certificate(code: int) -> ssl.SSLCertVerificationError:
@@ -206,7 +206,7 @@ def refused_certificate(code: int) -> ssl.SSLCertVerificationError:
 def test_a_servers_certificate_is_told_by_what_is_wrong_with_it(code: int, told: str) -> None:
     diagnosis = diagnose(refused_certificate(code))
 
-    assert diagnosis.fault is Fault.SETUP
+    assert diagnosis.fault is Fault.CONFIGURATION
     assert told in diagnosis.hint
     assert SECRET not in diagnosis.hint
 
@@ -218,20 +218,20 @@ def test_a_servers_late_refusal_of_our_certificate_is_found_behind_the_clients_e
     error.__cause__ = refusal
 
     assert "KAFKA_SSL_CERTFILE" in diagnose(error).hint
-    assert diagnose(error).fault is Fault.SETUP
+    assert diagnose(error).fault is Fault.CONFIGURATION
 
 
 def test_a_broken_tls_connection_is_weather() -> None:
     error = kafka_errors.KafkaConnectionError(SECRET)
     error.__cause__ = ssl.SSLEOFError(8, SECRET)
 
-    assert diagnose(error).fault is Fault.WEATHER
+    assert diagnose(error).fault is Fault.TRANSIENT
 
 
 def test_a_file_that_a_setting_names_is_the_operators_to_mend() -> None:
     diagnosis = diagnose(SettingFileError("KAFKA_SSL_CAFILE holds no certificate"))
 
-    assert diagnosis.fault is Fault.SETUP
+    assert diagnosis.fault is Fault.CONFIGURATION
     assert "KAFKA_SSL_CAFILE" in diagnosis.hint
 
 

@@ -155,7 +155,7 @@ def test_a_report_names_the_class_and_the_sqlstate_and_what_was_said(scene: Scen
     away = TimeoutError()
     away.add_note("db.example:5432")
     health.report("postgresql", error, diagnose(error))
-    health.report("kafka", away, Diagnosis(Fault.WEATHER, "waiting"))
+    health.report("kafka", away, Diagnosis(Fault.TRANSIENT, "waiting"))
     health.report("file", SettingFileError("x.pem: no"), diagnose(SettingFileError("x.pem: no")))
     lines = scene.lines
 

@@ -51,7 +51,7 @@ def metrics() -> Metrics:
     made.partitions_assigned(2)
     made.reading_started({FIRST: Start(10, OffsetRange(4, 10)), SECOND: Start(0)})
     made.batch_read(batch, 0.1)
-    made.failed("postgresql", Fault.WEATHER)
+    made.failed("postgresql", Fault.TRANSIENT)
     made.batch_written(batch, Accounting(applied=1, superseded=1, dead_letters=3), 0.2)
     made.lag_observed({FIRST: 7, SECOND: 0})
     made.offsets_committed(0.3)
@@ -108,7 +108,7 @@ def test_what_may_happen_is_zero_before_it_does() -> None:
 
     assert {found["pattern_metrics_dead_letters_total", (reason,)] for reason in RejectReason} == {0}
     assert found["pattern_metrics_records_total", ("superseded",)] == 0
-    assert found["pattern_metrics_retries_total", ("setup", "kafka")] == 0
+    assert found["pattern_metrics_retries_total", ("configuration", "kafka")] == 0
     assert found["pattern_metrics_gaps_total", ()] == 0
     assert math.isnan(found["pattern_metrics_oldest_open_dead_letter_seconds", ()])
 

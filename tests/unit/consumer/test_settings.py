@@ -623,7 +623,7 @@ async def test_an_error_of_a_token_provider_is_the_operators_to_mend_and_repeats
         await settings.client_options()["sasl_oauth_token_provider"].token()
 
     assert SECRET not in "".join(traceback.format_exception(caught.value))
-    assert diagnose(caught.value).fault is Fault.SETUP
+    assert diagnose(caught.value).fault is Fault.CONFIGURATION
 
 
 def test_an_error_of_a_token_providers_extensions_repeats_nothing(
