@@ -126,7 +126,9 @@ class WorkerSettings(KafkaSettings, EnvelopeSettings, DatabaseSettings, ClockSet
         default=None,
         description="A name of this worker that outlives a restart (static membership, KIP-345): the group "
         "then keeps the worker's partitions for it while it restarts. Each worker of a group needs a name "
-        "of its own; with --processes, each process appends -0, -1 and so on.",
+        "of its own; with --processes, each process appends -0, -1 and so on. If two workers have one name, "
+        "the worker that joined last reads. The other worker is not ready, and joins again once the name has "
+        "been free for the session time-out of 10 s.",
     )
     batch_max_records: Annotated[int, Field(ge=1, le=100_000)] = Field(
         default=10_000,

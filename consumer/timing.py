@@ -42,6 +42,8 @@ class Timing:
         lag_answer: wait for the answer to that question.
         letters: interval of asking for the oldest open dead letter, which reads all open dead letters.
         letters_statement: wait for the answer to that question, on a connection that batches need.
+        leader: wait for the answer of a partition's leader; without it the partition is unavailable.
+        leader_again: least time before a leader that did not answer is asked again; batches wait meanwhile.
         backoff: longest wait between a failed session and the next one.
         batch_line: least time between two log lines of written batches.
         quick: a write that takes less lets the next transaction be twice as large.
@@ -67,6 +69,8 @@ class Timing:
     lag_answer: float = 10.0
     letters: float = 60.0
     letters_statement: float = 2.0
+    leader: float = 10.0
+    leader_again: float = 60.0
     backoff: float = 30.0
     batch_line: float = 1.0
     quick: float = 11.25

@@ -35,10 +35,12 @@ def _migrate() -> None:
 
 
 def _print_script() -> None:
-    context.configure(dialect_name="postgresql", version_table=VERSION_TABLE)
+    # No transaction around it: the revisions build indexes concurrently.
+    context.configure(dialect_name="postgresql", version_table=VERSION_TABLE, transactional_ddl=False)
     revisions = ", ".join(f"'{revision}'" for revision in REVISIONS)
     write = context.get_context().impl.static_output
-    write("-- Run with: psql -f FILE\n\\set ON_ERROR_STOP on")
+    write("-- Run with: psql -f FILE, outside a transaction. After an interruption, run it again.")
+    write("\\set ON_ERROR_STOP on")
     with context.begin_transaction():
         for statement in FIRST_STATEMENTS:
             write(f"{statement};")

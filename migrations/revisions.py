@@ -1,5 +1,6 @@
 """The list of revisions, and the functions that run Alembic on them."""
 
+from collections.abc import Sequence
 from io import StringIO
 from pathlib import Path
 from typing import Any, Final
@@ -10,18 +11,24 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, inspect
 
+from pattern_metrics.migrations.sql_files import read_sql, run_driver_sql
+
 FIRST_STATEMENTS: Final = (
-    # The next migration waits here until this one is done, and then finds nothing to do.
-    "SELECT pg_advisory_xact_lock(hashtextextended('pattern-metrics migration', 0))",
+    # The next migration waits here until this session ends, and then finds nothing to do. It waits in short
+    # transactions, because the build of an index waits for every transaction that is older.
+    "DO $$ BEGIN WHILE NOT pg_try_advisory_lock(hashtextextended('pattern-metrics migration', 0)) LOOP "
+    "COMMIT; PERFORM pg_sleep(0.1); END LOOP; END $$",
     # The table may exist already, in a schema that is not the first of search_path. Our other tables then
     # belong into its schema, and no second table is created.
     "SELECT set_config("
-    "'search_path', concat_ws(', ', relnamespace::regnamespace, current_setting('search_path')), true) "
+    "'search_path', concat_ws(', ', relnamespace::regnamespace, current_setting('search_path')), false) "
     "FROM pg_class WHERE oid = to_regclass('pattern_quality_metrics')",
-    # A migration that waits for a busy table makes all later queries wait too: give up instead.
-    "SET LOCAL lock_timeout = '60s'",
+    # For waits that make nobody else wait. patiently.sql has a shorter time for the others.
+    "SET lock_timeout = '60s'",
+    # The build of an index may take longer than the statements of an application.
+    "SET statement_timeout = 0",
 )
-"""The first statements of a migration's transaction."""
+"""The first statements of a migration's session."""
 
 VERSION_TABLE: Final = "pattern_metrics_alembic_version"
 """Table that holds the revision of the database, beside our tables. No other software uses this name."""
@@ -47,6 +54,31 @@ _HAS_FORMER_STAMPS: Final = """
 """
 
 
+_HAS_TABLE: Final = "SELECT to_regclass('{}')"
+
+_LOSSES: Final = (
+    (
+        "016",
+        "the status of {:,} dead letters, which count as open again",
+        "dead_letters",
+        "status <> 'open'",
+    ),
+    ("015", "{:,} dead letters", "dead_letters", "true"),
+    ("015", "{:,} recorded gaps", "ingest_gaps", "true"),
+    ("015", "the progress of {:,} partitions", "ingest_progress", "true"),
+    (
+        "015",
+        "the ids of the events of {:,} measurements, which stay",
+        "pattern_quality_metrics",
+        "event_id <> '00000000-0000-0000-0000-000000000000'",
+    ),
+)
+"""Rows that the `.down.sql` file of a revision deletes: the revision, a phrase, a table and a condition.
+
+The files of 012 and 017 refuse to delete measurements, and the duplicates that 014 moved stay.
+"""
+
+
 def _config(connection: Connection | None = None, output: StringIO | None = None) -> Config:
     config = Config(output_buffer=output, attributes={"connection": connection})
     config.set_main_option("script_location", str(_DIRECTORY).replace("%", "%%"))
@@ -60,11 +92,7 @@ REVISIONS: Final = tuple(
 
 
 def begin(connection: Connection) -> None:
-    """Begin the transaction of a migration, which is the only one from here on.
-
-    SQLAlchemy sends BEGIN with its first statement. The SQL files go to the driver directly, so they come
-    later.
-    """
+    """Begin the session of a migration, which is the only one until the connection ends."""
     for statement in FIRST_STATEMENTS:
         connection.exec_driver_sql(statement)
     if not _has_place_of_stamp(connection) and (former := _former_stamps(connection)):
@@ -105,10 +133,10 @@ def recognise(connection: Connection) -> str | None:
 
 
 def upgrade(connection: Connection, revision: str) -> None:
-    """Run the revisions up to this one, in the connection's transaction.
+    """Run the revisions up to this one, each statement in a transaction of its own.
 
     Raises:
-        asyncpg.PostgresError: PostgreSQL refused a statement.
+        asyncpg.PostgresError: PostgreSQL refused a statement. The statements before it took effect.
     """
     command.upgrade(_config(connection), revision)
 
@@ -127,9 +155,31 @@ def downgrade(connection: Connection, revision: str) -> None:
     command.downgrade(_config(connection), revision)
 
 
+def losses(connection: Connection, undone: Sequence[str]) -> tuple[str, ...]:
+    """Return what is deleted when these revisions are undone: a phrase with a count for each kind of rows."""
+    found = list[str]()
+    for revision, phrase, table, condition in _LOSSES:
+        if revision not in undone or connection.exec_driver_sql(_HAS_TABLE.format(table)).scalar() is None:
+            continue
+        count = connection.exec_driver_sql(f"SELECT count(*) FROM {table} WHERE {condition}").scalar_one()  # noqa: S608 - constants
+        if count:
+            found.append(phrase.format(count))
+    return tuple(found)
+
+
 def rights() -> str:
     """Return the statements that create the roles and grant the rights that a database lacks."""
     return (_DIRECTORY / "grant_rights.sql").read_text(encoding="utf-8")
+
+
+def refuse_unfit(connection: Connection) -> None:
+    """Refuse tables of our names that do not fit, before anything is written.
+
+    Raises:
+        asyncpg.InvalidTableDefinitionError: the columns of a table do not fit.
+        asyncpg.WrongObjectTypeError: the table of the measurements is partitioned, or a view.
+    """
+    run_driver_sql(connection, read_sql(_DIRECTORY / "refuse_unfit.sql"))
 
 
 def script() -> str:

@@ -7,12 +7,13 @@ from types import TracebackType
 from typing import Any, Final, Self, TypeAlias, TypeVar
 
 from aiokafka import AIOKafkaProducer
-from aiokafka.errors import KafkaError
+from aiokafka.errors import KafkaError, LeaderNotAvailableError
 
 from pattern_metrics.publisher.tracing import publishing
 from pattern_metrics.schemas.pattern_scored import EVENT_TYPE, PatternScored, require_past
 from pattern_metrics.schemas.settings.clock import ClockSettings
 from pattern_metrics.schemas.settings.kafka import KafkaSettings
+from pattern_metrics.schemas.settings.kafka_client import ask_side_by_side
 
 T = TypeVar("T")
 
@@ -85,6 +86,7 @@ class ScorePublisher:
             max_batch_size=128 * 1024,
             request_timeout_ms=int(DELIVERY_SECONDS_MAX * 1000),
         )
+        ask_side_by_side(producer.client)
         try:
             await producer.start()
         except BaseException:
@@ -146,7 +148,18 @@ class ScorePublisher:
             if failures:
                 failed = [event for index, event in enumerate(part) if index in failures]
                 cause = next(iter(failures.values()))
-                raise PublishError([*failed, *events[begin + len(part) :]], cause) from cause
+                told = self._without_leader(producer) or cause
+                raise PublishError([*failed, *events[begin + len(part) :]], told) from cause
+
+    def _without_leader(self, producer: AIOKafkaProducer) -> LeaderNotAvailableError | None:
+        """Return an error that names the partitions without a leader; None if each has one."""
+        topic, cluster = self._settings.kafka_topic, producer.client.cluster
+        available = cluster.available_partitions_for_topic(topic) or set()
+        without = (cluster.partitions_for_topic(topic) or set()) - available
+        if not without:
+            return None
+        numbers = ", ".join(map(str, sorted(without)))
+        return LeaderNotAvailableError(f"unavailable partitions of {topic}: {numbers} (no leader)")
 
     async def _deliver(
         self, producer: AIOKafkaProducer, events: Sequence[PatternScored], headers: Headers

@@ -16,7 +16,7 @@ from pattern_metrics.consumer.cli.common import (
     tracing,
 )
 from pattern_metrics.consumer.cli.output import tell
-from pattern_metrics.consumer.kafka.broker import require_rights, require_topic
+from pattern_metrics.consumer.kafka.broker import find_topic, require_rights
 from pattern_metrics.consumer.operations.migration import migration_status
 from pattern_metrics.consumer.postgres.store import Store, find_lacking
 from pattern_metrics.consumer.settings import WorkerSettings
@@ -50,7 +50,9 @@ def check(settings: WorkerSettings, *, as_json: bool = False) -> None:
 
 
 def _check_topic(settings: WorkerSettings, checks: "_Checks") -> None:
-    checks.ask(require_topic(settings), KAFKA)
+    topic = checks.ask(find_topic(settings), KAFKA)
+    if topic is not None and (line := topic.describe_unavailable()):
+        tell(f"warning: {line}; a worker reads the others")
     of_topic = (TopicAuthorizationFailedError, UnknownTopicOrPartitionError)
     if all(
         isinstance(failed.error, of_topic) for failed in checks.failures

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import sys
 from collections.abc import Callable, Coroutine
 from typing import Annotated, Any, TypeVar
 
@@ -15,6 +16,7 @@ from pattern_metrics.consumer.cli.common import (
     load_database_url,
     run,
 )
+from pattern_metrics.consumer.cli.output import fail, tell
 
 T = TypeVar("T")
 
@@ -30,12 +32,12 @@ migrate_app = typer.Typer(
 def migrate_up_command(database_url: DatabaseUrlOption = None, as_json: JsonOption = False) -> None:
     """Migrate the database to this release's revision.
 
-    It is safe to run twice, and by two processes at once. All revisions are one transaction. A database that
-    has the table from another program, with duplicates, or half migrated, is migrated too. The command also
-    creates the roles and grants the rights that are missing; without the right to create roles it prints a
-    warning and does the rest.
+    It is safe to run twice, by two processes at once, and after an interruption. Readers and writers go on
+    meanwhile. A database that has the table from another program, with missing columns or duplicates, or half
+    migrated, is migrated too. The command also creates the roles and grants the rights that are missing;
+    without the right to create roles it prints a warning and does the rest.
 
-    Exit code 1: a table was locked for 60 s, and nothing was changed; run it again.
+    Exit code 1: a table was locked for 60 s; run it again.
     """
     from pattern_metrics.consumer.operations.migration import HEAD_REVISION, migrate_up
 
@@ -54,16 +56,25 @@ def migrate_down_command(
             metavar="REVISION", help="The revision to go back to, such as 019; base removes all of them."
         ),
     ],
+    yes: Annotated[bool, typer.Option("--yes", help="Delete without a question.")] = False,
     database_url: DatabaseUrlOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Migrate the database back to a revision. For development: it deletes data.
 
     Going below 017 needs an empty history. Going below 016 deletes the status of dead letters. Going below
-    015 deletes dead letters, progress and gaps.
-    """
-    from pattern_metrics.consumer.operations.migration import migrate_down
+    015 deletes dead letters, progress and gaps. The command first prints what it would delete, with counts.
+    It deletes with --yes, or after a question on a terminal.
 
+    Exit code 2: it would delete, and neither --yes nor an answer said so. Nothing was changed.
+    """
+    from pattern_metrics.consumer.operations.migration import losses_of_migrate_down, migrate_down
+
+    losses = run_on_schema(lambda url: losses_of_migrate_down(url, revision), database_url)
+    if losses:
+        tell(f"migrate down {revision} deletes {', '.join(losses)}")
+        if not (yes or (sys.stdin.isatty() and typer.confirm("Delete it?", err=True))):
+            fail("nothing was done: add --yes to delete it", 2)
     undone = run_on_schema(lambda url: migrate_down(url, revision), database_url)
     if as_json:
         typer.echo(json.dumps({"undone": undone}))

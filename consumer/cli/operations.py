@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from rich.console import Group
     from rich.live import Live
 
-    from pattern_metrics.consumer.operations.status import Status
+    from pattern_metrics.consumer.operations.status import PartitionStatus, Status
 
 operations_app = typer.Typer()
 
@@ -275,10 +275,9 @@ def _screen(status: "Status") -> "Group":
     has_several = len({partition.topic for partition in status.partitions}) > 1
     beyond = list[str]()
     for partition in status.partitions:
-        name = f"{partition.topic} {partition.partition}" if has_several else str(partition.partition)
-        next_offset = "-" if partition.next_offset is None else f"{partition.next_offset:,}"
-        lag = f"{partition.beyond_end:,} beyond the end" if partition.beyond_end else f"{partition.lag:,}"
-        partitions.add_row(name, next_offset, f"{partition.end:,}", lag)
+        name = _name(partition) if has_several else str(partition.partition)
+        next_offset = _number(partition.next_offset)
+        partitions.add_row(name, next_offset, _number(partition.end), _lag_of(partition))
         if partition.beyond_end:
             beyond.append(name)
     letters = ", ".join(f"{count:,} {reason}" for reason, count in sorted(status.dead_letters.items()))
@@ -287,6 +286,10 @@ def _screen(status: "Status") -> "Group":
     behind = "" if status.revision.up_to_date else f" (needed: {status.revision.head}; run migrate up)"
     return Group(
         *([f"warning       {_beyond_the_end(beyond)}"] if beyond else []),
+        *(
+            f"warning       partition {_name(one)} is unavailable: {one.unavailable}"
+            for one in status.unavailable
+        ),
         f"lag           {status.lag:,}",
         f"patterns      {status.patterns:,} (last write {last_write})",
         f"dead letters  {sum(status.dead_letters.values()):,}" + (f": {letters}" if letters else ""),
@@ -294,6 +297,20 @@ def _screen(status: "Status") -> "Group":
         f"revision      {revision}{behind}",
         partitions,
     )
+
+
+def _number(number: int | None) -> str:
+    return "-" if number is None else f"{number:,}"
+
+
+def _name(partition: "PartitionStatus") -> str:
+    return f"{partition.topic} {partition.partition}"
+
+
+def _lag_of(partition: "PartitionStatus") -> str:
+    if partition.beyond_end:
+        return f"{partition.beyond_end:,} beyond the end"
+    return "unavailable" if partition.unavailable else _number(partition.lag)
 
 
 def _beyond_the_end(partitions: list[str]) -> str:

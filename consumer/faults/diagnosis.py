@@ -198,7 +198,7 @@ def _diagnose(error: BaseException) -> Diagnosis:
         return _diagnose_postgresql(error)
     if isinstance(error, kafka_errors.KafkaError):
         return _diagnose_kafka(error)
-    if isinstance(error, (SettingFileError, UnfitDatabaseError, InvalidDatabaseUrlError)):
+    if isinstance(error, _CONFIGURATION_ERRORS):
         return Diagnosis(Fault.CONFIGURATION, str(error))
     if isinstance(error, ssl.SSLError):
         return _diagnose_tls(error)
@@ -334,5 +334,24 @@ def _diagnose_kafka(error: kafka_errors.KafkaError) -> Diagnosis:
     return Diagnosis(Fault.UNKNOWN, "unexpected error of the Kafka client")
 
 
+class DuplicateInstanceError(Exception):
+    """Another worker of the group has the name of KAFKA_GROUP_INSTANCE_ID."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(
+            f"KAFKA_GROUP_INSTANCE_ID: another worker of the group has the name {name}; give each worker a "
+            "name of its own. This worker waits until the name is free"
+        )
+
+
 class UnfitDatabaseError(Exception):
     """The database cannot hold the contents of events. The message says what to do."""
+
+
+_CONFIGURATION_ERRORS: Final = (
+    SettingFileError,
+    UnfitDatabaseError,
+    InvalidDatabaseUrlError,
+    DuplicateInstanceError,
+)
+"""Their messages say what to do."""

@@ -12,6 +12,8 @@ logger = structlog.get_logger()
 
 SAID_CHARACTERS_MAX: Final = 300
 
+_UNASSIGNED: Final = "the group has assigned no partitions yet, or none of them can be read"
+
 REMINDER_SECONDS: Final = 30.0
 """Seconds after which a condition that lasts is logged again."""
 
@@ -48,7 +50,7 @@ class Health:
     @property
     def obstacles(self) -> dict[str, str]:
         """The reason per component why the worker is not ready; empty if it is ready."""
-        unassigned = {} if self.is_assigned else {"assignment": "the group has assigned no partitions yet"}
+        unassigned = {} if self.is_assigned else {"assignment": _UNASSIGNED}
         return self.conditions | unassigned
 
     def fail(self, component: str, error: BaseException | str, hint: str, **details: object) -> None:

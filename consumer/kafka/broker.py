@@ -1,7 +1,11 @@
 """Questions to a broker over a connection of our own."""
 
-from collections.abc import Iterable
-from typing import Any
+import asyncio
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Final
 from uuid import UUID
 
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
@@ -22,21 +26,71 @@ from aiokafka.protocol.group import HeartbeatRequest
 from aiokafka.protocol.metadata import MetadataRequest
 
 from pattern_metrics.consumer.faults.diagnosis import Fault, diagnose
+from pattern_metrics.consumer.kafka.leaders import why_unavailable
 from pattern_metrics.consumer.kafka.topic_id_request import TopicIdRequest, told
 from pattern_metrics.consumer.settings import WorkerSettings
 from pattern_metrics.consumer.timing import TIMING
 from pattern_metrics.schemas.settings.kafka import KafkaSettings
+from pattern_metrics.schemas.settings.kafka_client import NoAnswerError, ask_side_by_side, first_answer
+
+LEADER_SECONDS_MAX: Final = 5.0
+"""How long the leader of a partition may take to answer before the partition counts as unavailable."""
+
+
+@dataclass(frozen=True, slots=True)
+class Topic:
+    """A topic, and what keeps its partitions from being read.
+
+    Attributes:
+        name: its name.
+        partitions: the number of its partitions.
+        unavailable: partition → why its leader does not answer; such partitions cannot be read now.
+    """
+
+    name: str
+    partitions: int
+    unavailable: Mapping[int, Exception]
+
+    def describe_unavailable(self, numbers: Iterable[int] | None = None) -> str | None:
+        """Return one line that names the unavailable ones of these partitions; None if all are available.
+
+        Args:
+            numbers: the partitions that matter; by default all.
+        """
+        by_reason = defaultdict[str, list[int]](list)
+        for number in sorted(self.unavailable if numbers is None else self.unavailable.keys() & set(numbers)):
+            by_reason[why_unavailable(self.unavailable[number])].append(number)
+        named = (f"{', '.join(map(str, some))} ({reason})" for reason, some in by_reason.items())
+        return f"unavailable partitions of {self.name}: {'; '.join(named)}" if by_reason else None
+
+    def require(self, numbers: Iterable[int]) -> None:
+        """Require that these partitions are available.
+
+        Raises:
+            LeaderNotAvailableError: names the ones that are not.
+        """
+        if line := self.describe_unavailable(numbers):
+            raise LeaderNotAvailableError(line)
 
 
 async def require_topic(settings: KafkaSettings) -> int:
-    """Ask a broker for the topic, without creating it, and return the number of its partitions.
-
-    The leader of each partition must answer, too: it may be away, or advertise a name that its certificate
-    does not have.
+    """Return the number of partitions of the topic, of which one at least is available.
 
     Raises:
-        KafkaError: the topic does not exist or may not be described; as `_ask`.
-        OSError: as `_ask`.
+        KafkaError: as `find_topic`.
+        OSError: as `find_topic`.
+    """
+    return (await find_topic(settings)).partitions
+
+
+async def find_topic(settings: KafkaSettings) -> Topic:
+    """Ask a broker for the topic, without creating it, and the leader of each partition whether it answers.
+
+    A leader may be away, or advertise a name that its certificate does not have.
+
+    Raises:
+        KafkaError: the topic does not exist or may not be described, or no partition is available; as `ask`.
+        OSError: no partition is available; as `ask`.
     """
     metadata = await _metadata_of(settings, [settings.kafka_topic])
     (topic,) = metadata["topics"]
@@ -44,11 +98,33 @@ async def require_topic(settings: KafkaSettings) -> int:
     if error is not NoError:
         raise error(settings.kafka_topic)
     brokers = {broker["node_id"]: (broker["host"], broker["port"]) for broker in metadata["brokers"]}
-    for leader in {partition["leader"] for partition in topic["partitions"]}:
-        if leader not in brokers:
-            raise LeaderNotAvailableError(settings.kafka_topic)
-        await _metadata_of(settings, [], [brokers[leader]])
-    return len(topic["partitions"])
+    leaders = {partition["partition"]: partition["leader"] for partition in topic["partitions"]}
+    nodes = sorted(set(leaders.values()))
+    answers = await asyncio.gather(*(_knock(settings, brokers.get(node)) for node in nodes))
+    failures = {node: error for node, error in zip(nodes, answers, strict=True) if error is not None}
+    unavailable = {number: failures[leader] for number, leader in leaders.items() if leader in failures}
+    found = Topic(settings.kafka_topic, len(leaders), unavailable)
+    if len(unavailable) == len(leaders):
+        failure = next(iter(unavailable.values()))
+        failure.add_note(found.describe_unavailable() or "")
+        raise failure
+    return found
+
+
+async def _knock(settings: KafkaSettings, broker: tuple[str, int] | None) -> Exception | None:
+    """Return why the leader of a partition does not answer; None if it does."""
+    if broker is None:
+        return LeaderNotAvailableError()  # type: ignore[no-any-return] # aiokafka's classes have no types
+    failure: Exception | None = None
+    try:
+        async with asyncio.timeout(LEADER_SECONDS_MAX):
+            await _metadata_of(settings, [], [broker])
+    except TimeoutError:
+        failure = TimeoutError("does not answer")
+        failure.add_note(f"Kafka at {broker[0]}:{broker[1]}")
+    except (KafkaError, OSError) as error:
+        failure = error
+    return failure
 
 
 async def require_rights(settings: WorkerSettings) -> None:
@@ -57,15 +133,15 @@ async def require_rights(settings: WorkerSettings) -> None:
     Raises:
         TopicAuthorizationFailedError: the topic is denied.
         GroupAuthorizationFailedError: the group is denied.
-        KafkaError: as `_ask`.
-        OSError: as `_ask`.
+        KafkaError: as `ask`.
+        OSError: as `ask`.
     """
     topic, group = settings.kafka_topic, settings.kafka_group_id
-    fetched = await _ask(settings, FetchRequest(0, 0, 1, 1, [(topic, [(0, 0, 1)])]))
+    fetched = await ask(settings, FetchRequest(0, 0, 1, 1, [(topic, [(0, 0, 1)])]))
     codes = [code for _, partitions in fetched.topics for _, code, *_ in partitions]
     if TopicAuthorizationFailedError in map(for_code, codes):
         raise TopicAuthorizationFailedError(topic)
-    beat = await _ask(settings, HeartbeatRequest(group, -1, "nobody"))
+    beat = await ask(settings, HeartbeatRequest(group, -1, "nobody"))
     if for_code(beat.error_code) is GroupAuthorizationFailedError:
         raise GroupAuthorizationFailedError(group)
 
@@ -77,11 +153,11 @@ async def topic_id(settings: KafkaSettings) -> UUID | None:
         None where the broker gives topics no ID: Apache Kafka does from 2.8 on.
 
     Raises:
-        KafkaError: there is no such topic at this moment; as `_ask`.
-        OSError: as `_ask`.
+        KafkaError: there is no such topic at this moment; as `ask`.
+        OSError: as `ask`.
     """
     try:
-        code, identity = told(await _ask(settings, TopicIdRequest(settings.kafka_topic)))
+        code, identity = told(await ask(settings, TopicIdRequest(settings.kafka_topic)))
     except NotImplementedError:
         return None
     if for_code(code) is not NoError:
@@ -103,22 +179,21 @@ async def _metadata_of(
     settings: KafkaSettings, topics: list[str], brokers: Iterable[tuple[str, int]] = ()
 ) -> dict[str, Any]:
     request = MetadataRequest(topics, allow_auto_topic_creation=False)
-    answer: dict[str, Any] = (await _ask(settings, request, brokers)).to_object()
+    answer: dict[str, Any] = (await ask(settings, request, brokers)).to_object()
     if not answer["brokers"]:
         # aiokafka 0.14 takes any OAUTHBEARER login for accepted; a broker that refused it names no broker.
         raise SaslAuthenticationFailed
     return answer
 
 
-async def _ask(
-    settings: KafkaSettings, request: Request, brokers: Iterable[tuple[str, int]] = ()
-) -> Response:
+async def ask(settings: KafkaSettings, request: Request, brokers: Iterable[tuple[str, int]] = ()) -> Response:
     """Ask over a connection of its own: the client hides why it does not get through.
 
     Args:
         settings: how to get through.
         request: what to ask.
-        brokers: whom, until one answers; without any, those of KAFKA_BOOTSTRAP_SERVERS.
+        brokers: host and port of each broker to ask; the first answer counts. Without any, the brokers of
+            KAFKA_BOOTSTRAP_SERVERS.
 
     Raises:
         KafkaError: the login was refused, or no broker answers.
@@ -126,25 +201,26 @@ async def _ask(
     """
     options = settings.client_options()
     named = [(host, port) for host, port, _ in collect_hosts(options.pop("bootstrap_servers"))]
-    failures: list[Exception] = []
-    for host, port in brokers or named:
-        try:
-            connection = await create_conn(host, port, request_timeout_ms=10_000, **options)
-        except (OSError, KafkaError, TimeoutError) as error:
-            error.add_note(f"Kafka at {host}:{port}")
-            failures.append(error)
-            continue
-        try:
-            answer = await connection.send(request)
-        except (KafkaError, TimeoutError) as error:
-            error.add_note(f"Kafka at {host}:{port}")
-            failures.append(error)
-        else:
-            return answer
-        finally:
-            connection.close()
+    try:
+        return await first_answer(
+            partial(_ask_at, host, port, request, options) for host, port in brokers or named
+        )
+    except NoAnswerError as error:
+        failures = error.failures
     telling = (failure for failure in failures if diagnose(failure).fault is Fault.CONFIGURATION)
     raise next(telling, failures[-1])
+
+
+async def _ask_at(host: str, port: int, request: Request, options: Mapping[str, Any]) -> Response:
+    try:
+        connection = await create_conn(host, port, request_timeout_ms=10_000, **options)
+        try:
+            return await connection.send(request)
+        finally:
+            connection.close()
+    except (OSError, KafkaError, TimeoutError) as error:
+        error.add_note(f"Kafka at {host}:{port}")
+        raise
 
 
 async def create_topic(settings: KafkaSettings, *, partitions: int, replication_factor: int | None) -> bool:
@@ -159,11 +235,12 @@ async def create_topic(settings: KafkaSettings, *, partitions: int, replication_
         Whether it was created now.
 
     Raises:
-        KafkaError: the broker refused; as `_ask`.
-        OSError: as `_ask`.
+        KafkaError: the broker refused; as `ask`.
+        OSError: as `ask`.
     """
     brokers = (await _metadata_of(settings, []))["brokers"]
     admin = AIOKafkaAdminClient(**settings.client_options(), request_timeout_ms=int(TIMING.request * 1000))
+    ask_side_by_side(admin._client)  # noqa: SLF001 - it has no option for this
     try:
         await admin.start()
         new = NewTopic(settings.kafka_topic, partitions, replication_factor or min(3, len(brokers)))

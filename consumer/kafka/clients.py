@@ -10,6 +10,7 @@ from pattern_metrics.consumer.records.record import Record
 from pattern_metrics.consumer.settings import WorkerSettings
 from pattern_metrics.consumer.timing import TIMING, Timing
 from pattern_metrics.schemas.settings.kafka import KafkaSettings
+from pattern_metrics.schemas.settings.kafka_client import ask_side_by_side
 
 SESSION_TIMEOUT_MS: Final = 10_000
 REBALANCE_TIMEOUT_MS: Final = 60_000
@@ -42,7 +43,7 @@ def _create_consumer(
 ) -> AIOKafkaConsumer:
     """A consumer that commits only what it is told to and never jumps by itself."""
     unpack_by_these_rules()
-    return AIOKafkaConsumer(
+    consumer = AIOKafkaConsumer(
         **settings.client_options(),
         client_id="pattern-metrics",
         group_id=group_id,
@@ -62,6 +63,8 @@ def _create_consumer(
         fetch_max_bytes=_FETCH_BYTES_MAX,
         max_partition_fetch_bytes=_PARTITION_FETCH_BYTES_MAX,
     )
+    ask_side_by_side(consumer._client)  # noqa: SLF001 - it has no option for this
+    return consumer
 
 
 async def learn_of_partitions(consumer: AIOKafkaConsumer) -> None:

@@ -10,8 +10,9 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import OffsetOutOfRangeError
 
 from pattern_metrics.consumer.faults.health import Health
-from pattern_metrics.consumer.kafka.broker import require_topic
+from pattern_metrics.consumer.kafka.broker import find_topic
 from pattern_metrics.consumer.kafka.clients import create_reader
+from pattern_metrics.consumer.kafka.leaders import why_unavailable
 from pattern_metrics.consumer.kafka.watch import Watch
 from pattern_metrics.consumer.records.batch import room_for, size_of
 from pattern_metrics.consumer.records.offsets import Partition
@@ -73,20 +74,44 @@ class Slice:
 WHOLE_TOPIC = Slice()
 
 
-async def read_bounds(
-    settings: WorkerSettings,
-) -> tuple[dict[TopicPartition, int], dict[TopicPartition, int]]:
-    """Where each partition's log begins and ends.
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """Where the log of each partition begins and ends.
+
+    Attributes:
+        beginnings: partition → the first offset that the log still has.
+        ends: partition → the offset behind the last stable record.
+        unavailable: partition → why neither is known.
+    """
+
+    beginnings: Mapping[TopicPartition, int]
+    ends: Mapping[TopicPartition, int]
+    unavailable: Mapping[TopicPartition, str]
+
+
+async def read_bounds(settings: WorkerSettings) -> Bounds:
+    """Return where each partition's log begins and ends.
 
     Raises:
-        KafkaError: as `kafka.require_topic`.
-        OSError: as `kafka.require_topic`.
+        KafkaError: as `kafka.find_topic`.
+        OSError: as `kafka.find_topic`.
     """
-    partitions = await _partitions(settings, WHOLE_TOPIC)
+    topics = [await find_topic(one) for one in settings.each_topic()]
+    unavailable = {
+        TopicPartition(topic.name, number): why_unavailable(error)
+        for topic in topics
+        for number, error in topic.unavailable.items()
+    }
+    every = [TopicPartition(topic.name, number) for topic in topics for number in range(topic.partitions)]
+    partitions = [one for one in every if one not in unavailable]
     consumer = create_reader(settings)
     try:
         await consumer.start()
-        return await consumer.beginning_offsets(partitions), await consumer.end_offsets(partitions)
+        beginnings, ends = (
+            await consumer.beginning_offsets(partitions),
+            await consumer.end_offsets(partitions),
+        )
+        return Bounds(beginnings, ends, unavailable)
     finally:
         await end_within(READER_STOP_SECONDS_MAX, consumer.stop())
 
@@ -114,12 +139,13 @@ async def read_topic(
         advance: told of the progress.
 
     Raises:
-        KafkaError: as `kafka.require_topic`.
-        OSError: as `kafka.require_topic`.
+        KafkaError: as `kafka.find_topic`.
+        OSError: as `kafka.find_topic`.
+        LeaderNotAvailableError: names the partitions of the slice that are unavailable.
         InvalidSliceError: the topic has no such partition.
         StalledError: the broker has records and the client does not deliver them.
     """
-    partitions = [tp for tp in await _partitions(settings, which) if ends is None or tp in ends]
+    partitions = await _partitions(settings, which, ends)
     if not partitions:
         return
     consumer = create_reader(settings)
@@ -152,12 +178,17 @@ async def read_topic(
         await end_within(READER_STOP_SECONDS_MAX, consumer.stop())
 
 
-async def _partitions(settings: WorkerSettings, which: Slice) -> list[TopicPartition]:
-    return [
-        TopicPartition(one.kafka_topic, number)
-        for one in settings.each_topic()
-        for number in which.partitions(await require_topic(one))
-    ]
+async def _partitions(
+    settings: WorkerSettings, which: Slice, ends: Mapping[Partition, int] | None
+) -> list[TopicPartition]:
+    partitions = list[TopicPartition]()
+    for one in settings.each_topic():
+        topic = await find_topic(one)
+        every = [TopicPartition(topic.name, number) for number in which.partitions(topic.partitions)]
+        wanted = [partition for partition in every if ends is None or partition in ends]
+        topic.require(partition.partition for partition in wanted)
+        partitions += wanted
+    return partitions
 
 
 @dataclass(slots=True)

@@ -1,7 +1,7 @@
 """Where the log begins and ends, and whether client and database still do what they should."""
 
 import asyncio
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Set
 from typing import Final
 
 from aiokafka import AIOKafkaConsumer
@@ -9,7 +9,8 @@ from aiokafka.errors import KafkaError
 
 from pattern_metrics.consumer.faults.diagnosis import Fault, diagnose
 from pattern_metrics.consumer.faults.health import Health
-from pattern_metrics.consumer.kafka.broker import require_topic
+from pattern_metrics.consumer.kafka.broker import find_topic
+from pattern_metrics.consumer.kafka.leaders import ask_leaders
 from pattern_metrics.consumer.records.offsets import Partition
 from pattern_metrics.consumer.settings import WorkerSettings
 from pattern_metrics.consumer.timing import CLOCK, TIMING, Clock, Timing
@@ -79,8 +80,7 @@ class Watch:
         self._probed_at = now
         try:
             async with asyncio.timeout(self._timing.silence):
-                for topic in self._settings.each_topic():
-                    await require_topic(topic)
+                topics = [await find_topic(topic) for topic in self._settings.each_topic()]
         except (KafkaError, OSError, TimeoutError) as error:
             diagnosis = diagnose(error)
             if diagnosis.fault is Fault.CONFIGURATION:
@@ -88,7 +88,8 @@ class Watch:
             self._health.report("kafka", error, diagnosis)
             self.touch()  # an outage is no stall: the client gets its time once the broker is back
             return
-        ends = await self._ends(partitions)
+        unavailable = {(topic.name, number) for topic in topics for number in topic.unavailable}
+        ends = await self._ends(partitions, unavailable)
         if ends is None:
             return
         self._health.recover("kafka")
@@ -103,16 +104,30 @@ class Watch:
         elif now - self._active_at > self._timing.stall:
             raise StalledError(f"{len(behind)} partitions have lag, and no record arrives")
 
-    async def _ends(self, partitions: Iterable[Partition]) -> dict[Partition, int] | None:
-        """Ask the client itself; None where it fails for the first time.
+    async def _ends(
+        self, partitions: Iterable[Partition], unavailable: Set[Partition]
+    ) -> dict[Partition, int] | None:
+        """Ask the client itself for the ends; None if it fails for the first time.
 
         It keeps the password and the certificates that it was built with, which may have been replaced since.
+
+        Args:
+            partitions: which to ask about.
+            unavailable: the partitions whose leader answers no fresh connection either.
+
+        Raises:
+            StalledError: it failed for the second time.
         """
+        ends, failures = dict[Partition, int](), list[Exception]()
         try:
-            async with asyncio.timeout(self._timing.silence):
-                ends: dict[Partition, int] = await self._consumer.end_offsets(list(partitions))
-        except (KafkaError, OSError, TimeoutError) as error:
-            self._health.report("kafka", error, diagnose(error))
+            ends, unanswered = await ask_leaders(
+                self._consumer, self._consumer.end_offsets, partitions, self._timing.silence
+            )
+            failures += [error for partition, error in unanswered.items() if partition not in unavailable]
+        except (KafkaError, OSError) as error:
+            failures.append(error)
+        if failures:
+            self._health.report("kafka", failures[0], diagnose(failures[0]))
             self._client_failures += 1
             if self._client_failures == CLIENT_FAILURES_MAX:
                 raise StalledError("a fresh connection gets through, and the client's does not") from None

@@ -1,4 +1,4 @@
-"""Migrations of the database's schema: up, down, where it stands, and the script for a person to run."""
+"""Migrates the database's schema up and down, and reports its revision."""
 
 import logging
 from collections.abc import Callable
@@ -21,25 +21,28 @@ from pattern_metrics.migrations.sql_files import run_driver_sql
 logger = structlog.get_logger()
 
 HEAD_REVISION: Final = REVISIONS[-1]
-"""The revision this release works with."""
+"""The revision that this release works with."""
+
+_ATTEMPTS: Final = 120
+"""Attempts to lock the tables for a downgrade: some 60 seconds."""
 
 _Result = TypeVar("_Result")
 
 
 class MigrationError(UnfitDatabaseError):
-    """The database or the request does not fit the revisions that there are; the message says what to do."""
+    """The database or the request does not fit the known revisions. The message says what to do."""
 
 
 @dataclass(frozen=True, slots=True)
 class MigrationStatus:
-    """Where a database stands.
+    """The revision of a database.
 
     Attributes:
-        current: the revision it is stamped with; None without a stamp.
-        recognised: without a stamp, the last revision whose work is there already; None where there is none.
+        current: the revision that it is stamped with; None without a stamp.
+        recognised: without a stamp, the last revision whose work is done already; None if there is none.
         head: the newest revision.
-        pending: the revisions that `migrate_up` would run, in their order; on a database without a stamp all
-            of them, as each leaves alone what is there already.
+        pending: the revisions that `migrate_up` would run, in order. On a database without a stamp these are
+            all revisions, because each leaves unchanged what exists already.
     """
 
     current: str | None
@@ -49,7 +52,7 @@ class MigrationStatus:
 
     @property
     def up_to_date(self) -> bool:
-        """Whether `migrate_up` has nothing to do."""
+        """True if `migrate_up` has nothing to do."""
         return not self.pending
 
     def __str__(self) -> str:
@@ -60,52 +63,56 @@ class MigrationStatus:
 
 
 async def migrate_up(database_url: str, revision: str = "head") -> tuple[str, ...]:
-    """Bring a database to a revision, or leave it where it is, if that is later. All in one transaction.
+    """Bring a database to a revision. A database at a later revision stays as it is.
 
-    A database that has the table from elsewhere and no stamp is taken over, and one that lost a table, the
-    constraint, a role or a right gets it back. Of several callers at once one migrates, the others wait and
-    find nothing to do.
+    A database that has the table from elsewhere and no stamp is taken over. A database that lost a table, the
+    constraint, a role or a right gets it back. Readers and writers may run meanwhile. If several callers
+    migrate at once, one migrates, and the others wait and find nothing to do. A call after a failed or
+    interrupted one continues from there, with the same result.
 
     Args:
-        database_url: any DSN that asyncpg knows.
+        database_url: as in DATABASE_URL.
         revision: one of `REVISIONS`, or `head`.
 
     Returns:
-        The revisions that were run, in their order.
+        The revisions that were run, in order.
 
     Raises:
-        MigrationError: no such revision, or a stamp that we do not know.
-        asyncpg.PostgresError: PostgreSQL refused (55P03: a table was busy for a minute); nothing was changed.
-        OSError: PostgreSQL is not reachable (`asyncpg.InterfaceError` if the connection broke).
+        MigrationError: there is no such revision, or the stamp is unknown.
+        asyncpg.PostgresError: PostgreSQL refused (55P03: a table was busy for a minute). The revisions before
+            that one are done.
+        OSError: PostgreSQL cannot be reached (`asyncpg.InterfaceError` if the connection broke).
     """
     _position(revision, "head")
 
     def work(connection: Connection) -> tuple[str, ...]:
         stamped = _begin(connection)
         before = _done_position(connection)
+        revisions.refuse_unfit(connection)
         if before < stamped:
             revisions.stamp(connection, REVISIONS[before - 1] if before else "base")
         revisions.upgrade(connection, revision)
         run_driver_sql(connection, revisions.rights())
         return REVISIONS[before : _stamped_position(connection)]
 
-    return await _in_transaction(database_url, work)
+    return await _in_session(database_url, work)
 
 
 async def migrate_down(database_url: str, revision: str) -> tuple[str, ...]:
     """Take a database back to an earlier revision, in one transaction.
 
     Args:
-        database_url: any DSN that asyncpg knows.
+        database_url: as in DATABASE_URL.
         revision: one of `REVISIONS`, or `base` for none.
 
     Returns:
-        The revisions that were undone, in that order.
+        The revisions that were undone, in the order of undoing.
 
     Raises:
-        MigrationError: no such revision, a stamp that we do not know, or the database is not that far.
+        MigrationError: there is no such revision, the stamp is unknown, or the database is at an earlier
+            revision.
         asyncpg.PostgresError: PostgreSQL refused; nothing was changed.
-        OSError: PostgreSQL is not reachable (`asyncpg.InterfaceError` if the connection broke).
+        OSError: PostgreSQL cannot be reached (`asyncpg.InterfaceError` if the connection broke).
     """
     after = _position(revision, "base")
 
@@ -115,19 +122,33 @@ async def migrate_down(database_url: str, revision: str) -> tuple[str, ...]:
             raise MigrationError(
                 f"the database is not stamped with {revision} or later: run migrate up first"
             )
-        revisions.downgrade(connection, revision)
+        _patiently(connection, lambda: revisions.downgrade(connection, revision))
         return REVISIONS[after:before][::-1]
 
-    return await _in_transaction(database_url, work)
+    return await _in_session(database_url, work)
+
+
+async def losses_of_migrate_down(database_url: str, revision: str) -> tuple[str, ...]:
+    """Return what `migrate_down` to this revision would delete: a phrase with a count for each kind.
+
+    Raises:
+        Exception: see `migrate_down`.
+    """
+    after = _position(revision, "base")
+
+    def work(connection: Connection) -> tuple[str, ...]:
+        return revisions.losses(connection, REVISIONS[after : _stamped_position(connection)])
+
+    return await _in_session(database_url, work)
 
 
 async def migration_status(database_url: str) -> MigrationStatus:
-    """Say where a database stands. Changes nothing.
+    """Return the revision of a database. Changes nothing.
 
     Raises:
-        MigrationError: a stamp that we do not know.
+        MigrationError: the stamp is unknown.
         asyncpg.PostgresError: PostgreSQL refused.
-        OSError: PostgreSQL is not reachable (`asyncpg.InterfaceError` if the connection broke).
+        OSError: PostgreSQL cannot be reached (`asyncpg.InterfaceError` if the connection broke).
     """
 
     def work(connection: Connection) -> MigrationStatus:
@@ -139,13 +160,13 @@ async def migration_status(database_url: str) -> MigrationStatus:
             pending=REVISIONS[_done_position(connection) :],
         )
 
-    return await _in_transaction(database_url, work)
+    return await _in_session(database_url, work)
 
 
 def migration_sql() -> str:
-    """The script that brings any database to the newest revision, for a person to review and run with psql.
+    """Return the script that brings any database to the newest revision, to review and run with psql.
 
-    It runs all revisions in one transaction, on an empty database as on one that is there, stamped or not.
+    It runs all revisions on any database: empty or not, stamped or not. It is safe to repeat.
     """
     return revisions.script()
 
@@ -164,7 +185,7 @@ def _begin(connection: Connection) -> int:
 
 
 def _stamped_position(connection: Connection) -> int:
-    """How many of the revisions the database has, by its stamp."""
+    """Return the number of revisions that the database has, by its stamp."""
     stamps = revisions.stamps(connection)
     if not stamps:
         return 0
@@ -177,9 +198,9 @@ def _stamped_position(connection: Connection) -> int:
 
 
 def _done_position(connection: Connection) -> int:
-    """How many revisions are done: no more than the stamp says, fewer where something was dropped since.
+    """Return the number of revisions that are done: at most the stamp's, fewer if something was dropped.
 
-    A foreign key on `pattern_id`, by which 012 is recognised, may be the operator's own: it is left alone.
+    A foreign key on `pattern_id`, by which 012 is recognised, may be the operator's own. It stays.
     """
     stamped, recognised = _stamped_position(connection), revisions.recognise(connection)
     if not stamped or recognised == REVISIONS[0]:
@@ -187,7 +208,24 @@ def _done_position(connection: Connection) -> int:
     return min(stamped, 0 if recognised is None else REVISIONS.index(recognised) + 1)
 
 
-async def _in_transaction(database_url: str, work: Callable[[Connection], _Result]) -> _Result:
+def _patiently(connection: Connection, work: Callable[[], None]) -> None:
+    """Do work in one transaction, as migrations/patiently.sql does, so that other queries hardly wait."""
+    for attempt in range(1, _ATTEMPTS + 1):
+        connection.exec_driver_sql("BEGIN")
+        connection.exec_driver_sql("SET LOCAL lock_timeout = '200ms'")
+        try:
+            work()
+        except asyncpg.LockNotAvailableError:
+            connection.exec_driver_sql("ROLLBACK")
+            if attempt == _ATTEMPTS:
+                raise
+            connection.exec_driver_sql("SELECT pg_sleep(0.3)")
+        else:
+            connection.exec_driver_sql("COMMIT")
+            return
+
+
+async def _in_session(database_url: str, work: Callable[[Connection], _Result]) -> _Result:
     async def connect() -> "asyncpg.Connection[Any]":
         try:
             connection = await connecting.connect(database_url)
@@ -200,11 +238,10 @@ async def _in_transaction(database_url: str, work: Callable[[Connection], _Resul
         "postgresql+asyncpg://",
         async_creator=connect,
         poolclass=NullPool,
-        # Whoever waited for the lock must then see what its holder did.
-        isolation_level="READ COMMITTED",
+        isolation_level="AUTOCOMMIT",
     )
     try:
-        async with engine.begin() as connection:
+        async with engine.connect() as connection:
             return await connection.run_sync(work)
     except DBAPIError as error:
         raise error.driver_exception from None

@@ -1,12 +1,13 @@
 """`status`: shows the worker's progress in the topic and the state of the table on one screen."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from pattern_metrics.consumer.kafka.broker import topic_ids
-from pattern_metrics.consumer.kafka.topic import read_bounds
+from pattern_metrics.consumer.kafka.topic import Bounds, read_bounds
 from pattern_metrics.consumer.operations.migration import MigrationStatus, migration_status
 from pattern_metrics.consumer.operations.sql import statement
 from pattern_metrics.consumer.postgres.connection import connected
@@ -23,18 +24,21 @@ class PartitionStatus:
         topic: the topic's name.
         partition: its number.
         next_offset: the next offset to write; None if the group has not begun.
-        end: the last stable offset: the first offset that a reader cannot reach yet.
-        lag: offsets between the two; they may have holes.
+        end: the last stable offset: the first offset that a reader cannot reach yet. None if the partition is
+            unavailable.
+        lag: offsets between the two; they may have holes. None if the partition is unavailable.
         beyond_end: offsets by which `next_offset` is beyond the end, because the log was truncated or
             recreated.
+        unavailable: why the partition cannot be read; None if it can.
     """
 
     topic: str
     partition: int
     next_offset: int | None
-    end: int
-    lag: int
+    end: int | None
+    lag: int | None
     beyond_end: int
+    unavailable: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,13 +65,19 @@ class Status:
 
     @property
     def lag(self) -> int:
-        """Offsets that are not written yet."""
-        return sum(partition.lag for partition in self.partitions)
+        """Offsets that are not written yet, without those of unavailable partitions."""
+        return sum(partition.lag or 0 for partition in self.partitions)
+
+    @property
+    def unavailable(self) -> list[PartitionStatus]:
+        """The partitions that cannot be read."""
+        return [partition for partition in self.partitions if partition.unavailable]
 
     def as_dict(self) -> dict[str, Any]:
         """Return the status as JSON has it."""
         return {
             "lag": self.lag,
+            "unavailable": len(self.unavailable),
             "beyond_end": sum(partition.beyond_end for partition in self.partitions),
             "patterns": self.patterns,
             "dead_letters": sum(self.dead_letters.values()),
@@ -83,6 +93,7 @@ class Status:
                     "next_offset": partition.next_offset,
                     "end": partition.end,
                     "lag": partition.lag,
+                    "unavailable": partition.unavailable,
                 }
                 for partition in self.partitions
             ],
@@ -108,15 +119,9 @@ async def read_status(settings: WorkerSettings) -> Status:
         for topic, topic_id in identities.items():
             progress |= await reading.progress(group, topic, topic_id)
         [row] = await connection.fetch(statement("select_status"), group, list(identities))
-    beginnings, ends = await read_bounds(settings)  # after the progress, which a worker may advance meanwhile
-    partitions = []
-    for tp, end in sorted(ends.items()):
-        next_offset = progress.get(tp)
-        behind = end - (beginnings[tp] if next_offset is None else next_offset)
-        lag, beyond_end = max(0, behind), max(0, -behind)
-        partitions.append(PartitionStatus(tp.topic, tp.partition, next_offset, end, lag, beyond_end))
+    bounds = await read_bounds(settings)  # after the progress, which a worker may advance meanwhile
     return Status(
-        partitions=partitions,
+        partitions=_partitions(bounds, progress),
         patterns=row["patterns"],
         last_write=row["last_write"],
         dead_letters=json.loads(row["dead_letters"]),
@@ -124,3 +129,18 @@ async def read_status(settings: WorkerSettings) -> Status:
         gap_offsets=int(row["gap_offsets"]),
         revision=revision,
     )
+
+
+def _partitions(bounds: Bounds, progress: Mapping[Partition, int]) -> list[PartitionStatus]:
+    partitions = []
+    for tp in sorted([*bounds.ends, *bounds.unavailable]):
+        next_offset = progress.get(tp)
+        if why := bounds.unavailable.get(tp):
+            partitions.append(PartitionStatus(tp.topic, tp.partition, next_offset, None, None, 0, why))
+            continue
+        end = bounds.ends[tp]
+        behind = end - (bounds.beginnings[tp] if next_offset is None else next_offset)
+        partitions.append(
+            PartitionStatus(tp.topic, tp.partition, next_offset, end, max(0, behind), max(0, -behind))
+        )
+    return partitions

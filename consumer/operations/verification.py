@@ -237,7 +237,7 @@ async def compare_with_topic(settings: WorkerSettings, advance: Advance) -> Comp
                 progress = await transaction.progress(group, topic, topic_id)
                 # Progress in an earlier topic of this name reads as smaller. Workers may have advanced it.
                 ends |= {tp: offset for tp, offset in progress.items() if offset >= stored.get(tp, 0)}
-        beginnings, log_ends = await read_bounds(settings)
+        bounds = await read_bounds(settings)
         reading = read_topic(settings, ends=ends, on_short=short_logs.__setitem__, advance=advance)
         async with aclosing(reading) as batches:
             async for records in batches:
@@ -258,7 +258,8 @@ async def compare_with_topic(settings: WorkerSettings, advance: Advance) -> Comp
         ]
     finally:
         await store.close()
-    unknown = [tp for tp in log_ends if tp not in ends and log_ends[tp] > beginnings[tp]]
+    unknown = [tp for tp, end in bounds.ends.items() if tp not in ends and end > bounds.beginnings[tp]]
+    unknown += [tp for tp in bounds.unavailable if tp not in ends]
     return Comparison(total, counts, examples, ends, short_logs, sorted(unknown))
 
 

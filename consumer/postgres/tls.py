@@ -1,4 +1,4 @@
-"""The files that prove the server and the client: read before the driver does, to name the one that fails."""
+"""Checks the certificate, key and password files before the driver does, to name the one that fails."""
 
 import os
 import ssl
@@ -10,10 +10,10 @@ from pattern_metrics.consumer.database_url import DatabaseUrl, InvalidDatabaseUr
 from pattern_metrics.schemas.settings.kafka import SettingFileError, refuse_passphrase
 
 SYSTEM: Final = "system"
-"""In place of a file of sslrootcert: the certificates that the system trusts."""
+"""Value of sslrootcert that means the certificates that the system trusts."""
 
 _PROVEN: Final = {"require", "verify-ca", "verify-full"}
-"""The values of sslmode with which the driver looks at the server's certificate."""
+"""The values of sslmode with which the driver checks the server's certificate."""
 
 _CHECK: Final = "check sslrootcert, sslcert and sslkey in DATABASE_URL"
 
@@ -23,8 +23,8 @@ class _File:
     """A file that the driver will read.
 
     Attributes:
-        path: where it is.
-        origin: what names it: a parameter, a variable, or the driver's default.
+        path: the path.
+        origin: the parameter, variable or default that names it.
         is_needed: whether the driver fails without it.
     """
 
@@ -36,10 +36,10 @@ class _File:
         return SettingFileError(f"{self.path} ({self.origin}): {why}")
 
     def is_readable(self) -> bool:
-        """Return whether it is there.
+        """Return whether the file exists.
 
         Raises:
-            SettingFileError: it cannot be read.
+            SettingFileError: it exists and cannot be read, or is needed and does not exist.
         """
         try:
             with self.path.open("rb"):
@@ -54,18 +54,18 @@ class _File:
 
 
 def read_files(url: DatabaseUrl) -> ssl.SSLContext | None:
-    """Read the files that the driver will read, as far as the URL and the variables PG* name them.
+    """Check the files that the driver will read, as named by the URL and the PG* variables.
 
     Returns:
-        How to connect with sslrootcert=system, which the driver does not know; None if the driver knows how.
+        The TLS context for sslrootcert=system, which the driver does not know; None if the driver needs none.
 
     Raises:
         SettingFileError: a file cannot be used; the message names it and its setting.
-        InvalidDatabaseUrlError: the URL names a CA that sslmode would not look at.
+        InvalidDatabaseUrlError: the URL names a CA that its sslmode would ignore.
     """
     if url.password is None and "PGPASSWORD" not in os.environ:
         passfile = _find(url, "passfile", "PGPASSFILE", "~/.pgpass")
-        if passfile is not None and passfile.is_needed:  # the driver goes on without one, and says nothing
+        if passfile is not None and passfile.is_needed:  # without it the driver continues silently
             passfile.is_readable()
     mode = _parameter(url, "sslmode", "PGSSLMODE")
     if _parameter(url, "sslrootcert", "PGSSLROOTCERT") == SYSTEM:

@@ -92,6 +92,15 @@ LAG_SECONDS = Metric(
 )
 
 
+PARTITION_UNAVAILABLE = Metric(
+    "pattern_metrics_partition_unavailable",
+    "gauge",
+    "Whether an assigned partition cannot be read, because it has no leader or its leader does not answer; "
+    "the other partitions are read meanwhile.",
+    _BY_PARTITION,
+)
+
+
 BATCH_RECORDS = Metric("pattern_metrics_batch_records", "histogram", "Records per batch.", buckets=_RECORDS)
 
 
@@ -189,6 +198,7 @@ TABLE: Final = (
     OLDEST_DEAD_LETTER,
     LAG,
     LAG_SECONDS,
+    PARTITION_UNAVAILABLE,
     BATCH_RECORDS,
     DECODE_SECONDS,
     WRITE_SECONDS,

@@ -34,6 +34,7 @@ from pattern_metrics.consumer.telemetry.metric_table import (
     LAST_COMMIT,
     NOT_READY,
     OLDEST_DEAD_LETTER,
+    PARTITION_UNAVAILABLE,
     READY,
     REBALANCES,
     RECORDS,
@@ -157,6 +158,13 @@ class Metrics:
                 else:
                     self._forget_since_when(partition)
             self._lags = dict(lags)
+
+    def availability_observed(self, unavailable: Mapping[Partition, bool]) -> None:
+        """Show of each partition that is ours whether it is unavailable; of no other one."""
+        gauge = self._gauges[PARTITION_UNAVAILABLE.name]
+        gauge.clear()
+        for partition, is_unavailable in unavailable.items():
+            gauge.labels(*partition).set(is_unavailable)
 
     def _forget_since_when(self, partition: Partition) -> None:
         self._waiting_since.pop(partition, None)

@@ -8,8 +8,10 @@ from aiokafka import AIOKafkaConsumer
 from aiokafka.errors import KafkaError
 
 from pattern_metrics.consumer.dead_letters.sql import statement
+from pattern_metrics.consumer.kafka.leaders import ask_leaders
 from pattern_metrics.consumer.kafka.watch import lags
 from pattern_metrics.consumer.records.offsets import Partition
+from pattern_metrics.consumer.worker.availability import Availability
 from pattern_metrics.consumer.worker.equipment import Equipment
 
 
@@ -20,6 +22,7 @@ class Observer:
         consumer: its partitions are observed.
         equipment: its `metrics` are told; its first store is asked between two batches.
         written: returns partition → the offset below which everything is written.
+        availability: is told of the partitions whose leader answers, and of the others.
     """
 
     def __init__(
@@ -27,6 +30,7 @@ class Observer:
         consumer: AIOKafkaConsumer,
         equipment: Equipment,
         written: Callable[[], Mapping[Partition, int]],
+        availability: Availability,
     ) -> None:
         self._consumer = consumer
         self._store = equipment.stores[0]
@@ -34,6 +38,7 @@ class Observer:
         self._timing = equipment.timing
         self._clock = equipment.clock
         self._written = written
+        self._availability = availability
         self._asked_at = -equipment.timing.letters
 
     async def run(self) -> None:
@@ -52,10 +57,14 @@ class Observer:
         if not written:
             return
         try:
-            async with asyncio.timeout(self._timing.lag_answer):
-                ends = await self._consumer.end_offsets(list(written))
-        except (KafkaError, OSError, TimeoutError):
+            ends, unavailable = await ask_leaders(
+                self._consumer, self._consumer.end_offsets, written, self._timing.leader
+            )
+        except (KafkaError, OSError):
             return  # the watch, and whatever the worker does next, report it
+        if not ends:
+            return  # an outage: the watch reports it
+        self._availability.observe(ends, unavailable)
         self.observe_lag(ends)
 
     async def _ask_for_the_oldest_dead_letter(self) -> None:

@@ -10,12 +10,14 @@ import structlog
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError, NoOffsetForPartitionError, OffsetOutOfRangeError
 
+from pattern_metrics.consumer.faults.diagnosis import diagnose
 from pattern_metrics.consumer.faults.retrying import persevere
 from pattern_metrics.consumer.kafka.watch import StalledError
 from pattern_metrics.consumer.records.accounting import Accounting
 from pattern_metrics.consumer.records.batch import Batch
 from pattern_metrics.consumer.telemetry.tracing import OFF, BatchTrace, begin_batch
 from pattern_metrics.consumer.worker.assignment import Assignment
+from pattern_metrics.consumer.worker.availability import Availability
 from pattern_metrics.consumer.worker.commits import Commits
 from pattern_metrics.consumer.worker.equipment import Equipment
 from pattern_metrics.consumer.worker.polling import fill
@@ -47,6 +49,7 @@ class Pipeline:
 
     Attributes:
         assignment: what the group has assigned. Each rebalance replaces it.
+        availability: which of it cannot be read.
         accounting: what became of the records that are written.
         in_flight: the number of batches that are polled and not yet landed.
         settled: set while that is 0.
@@ -62,6 +65,7 @@ class Pipeline:
         self._consumer = consumer
         self._topic_ids = topic_ids
         self._verified_at = equipment.clock.monotonic()
+        self.availability = Availability(consumer, equipment)
         self._commits = Commits(consumer, equipment)
         self._writers = Writers(equipment)
 
@@ -70,10 +74,12 @@ class Pipeline:
     def assign(self, partitions: Iterable[TopicPartition]) -> None:
         """Begin a new assignment. `position` finds out where to read its partitions."""
         self.assignment = Assignment(partitions)
+        self.availability.assign(self.assignment.partitions)
 
     def revoke(self) -> None:
         """Drop the assignment, with all that was read and not yet committed under it."""
         self.assignment = Assignment()
+        self.availability.assign(())
         self._commits.forget()
 
     def go_back(self) -> None:
@@ -81,6 +87,13 @@ class Pipeline:
         logger.warning("database_went_back", hint="reading again from where the database is")
         self.assignment.lost()
         self._commits.forget()
+
+    @property
+    def is_reading(self) -> bool:
+        """Whether it is known where to read, at least of each partition that is available."""
+        missing = self.assignment.missing
+        is_one_read = bool(self.assignment.positions)
+        return not missing or (is_one_read and missing <= self.availability.unavailable)
 
     # The steps
 
@@ -96,11 +109,13 @@ class Pipeline:
             OSError: no broker is reachable.
         """
         assignment, equipment = self.assignment, self._equipment
-        if not assignment.missing:
+        is_reading = bool(assignment.positions)
+        wanted = self.availability.askable(assignment.missing, delays_others=is_reading)
+        if not wanted:
             return False
         try:
             async with asyncio.timeout(equipment.timing.answer):
-                known = await ask_broker(self._consumer, self._topic_ids, assignment.missing)
+                known = await ask_broker(self._consumer, self._topic_ids, wanted, equipment.timing.leader)
         except TimeoutError:
             raise StalledError("the broker does not tell the group's offsets") from None
         group, lost = equipment.settings.kafka_group_id, assignment.positions_out_of_range
@@ -108,11 +123,15 @@ class Pipeline:
         starts = await persevere("postgresql", choose, equipment.health)
         if assignment is not self.assignment:
             return False
+        self.availability.observe(known.beginnings, known.unavailable)
+        if not (known.beginnings or is_reading):
+            [error, *_] = known.unavailable.values()
+            equipment.health.report("kafka", error, diagnose(error))
         assignment.start(starts, known.topic_ids)
         for partition, start in starts.items():
             self._consumer.seek(partition, start.offset)
         equipment.metrics.reading_started(starts)
-        return True
+        return bool(starts)
 
     async def poll(self) -> Flight | None:
         """Take and decode what is there; None where nothing is, or a rebalance came in between.

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from uuid import UUID
 
 import structlog
@@ -10,6 +10,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from pattern_metrics.consumer.faults.diagnosis import diagnose
 from pattern_metrics.consumer.faults.retrying import persevere
+from pattern_metrics.consumer.kafka.leaders import ask_leaders
 from pattern_metrics.consumer.postgres.store import Store
 from pattern_metrics.consumer.records.offsets import Partition, Start, choose_start, restart_out_of_range
 from pattern_metrics.consumer.worker.assignment import Assignment
@@ -26,19 +27,22 @@ class Known:
         topic_ids: topic → which of all topics that ever had this name it is; None where that cannot be told.
         beginnings: partition → the first offset that the log still has.
         committed: partition → the group's offset, if there is one.
+        unavailable: partition → why nothing else is known of it.
     """
 
     topic_ids: Mapping[str, UUID | None]
     beginnings: Mapping[TopicPartition, int]
     committed: Mapping[TopicPartition, int | None]
+    unavailable: Mapping[TopicPartition, Exception] = field(default_factory=dict)
 
 
 async def ask_broker(
     consumer: AIOKafkaConsumer,
     topic_ids: Callable[[], Awaitable[Mapping[str, UUID | None]]],
     partitions: Iterable[TopicPartition],
+    seconds: float,
 ) -> Known:
-    """Ask what is to be known of these partitions.
+    """Ask what is to be known of these partitions, each leader for at most so many seconds.
 
     Raises:
         KafkaError: as `kafka.broker.topic_id`.
@@ -46,9 +50,9 @@ async def ask_broker(
     """
     # The IDs first: a topic that is recreated right now is noticed later to be another one.
     identities = await topic_ids()
-    beginnings = await consumer.beginning_offsets(list(partitions))
+    beginnings, unavailable = await ask_leaders(consumer, consumer.beginning_offsets, partitions, seconds)
     committed = {partition: await consumer.committed(partition) for partition in beginnings}
-    return Known(identities, beginnings, committed)
+    return Known(identities, beginnings, committed, unavailable)
 
 
 async def settle(

@@ -8,10 +8,11 @@ from typing import Final
 import structlog
 from aiokafka.errors import KafkaError
 
-from pattern_metrics.consumer.faults.diagnosis import Fault, diagnose, said_by
+from pattern_metrics.consumer.faults.diagnosis import DuplicateInstanceError, Fault, diagnose, said_by
 from pattern_metrics.consumer.faults.health import Health
 from pattern_metrics.consumer.faults.retrying import RECOVERABLE, backoff_seconds, persevere
 from pattern_metrics.consumer.kafka.broker import require_rights, require_topic
+from pattern_metrics.consumer.kafka.membership import require_own_name
 from pattern_metrics.consumer.kafka.watch import StalledError
 from pattern_metrics.consumer.postgres.store import Store, require_all
 from pattern_metrics.consumer.records.accounting import Accounting, Breaker
@@ -46,6 +47,7 @@ class Worker:
         self._timing = timing
         self._stop = Stop(settings.shutdown_grace_seconds)
         self.reached_end = False
+        self._has_lost_name = False
         self._earlier = Accounting()
         self._session: Session | None = None
 
@@ -90,7 +92,8 @@ class Worker:
             try:
                 self._session = Session(equipment)
                 self.reached_end = await self._session.run(until_caught_up=until_caught_up)
-            except (KafkaError, OSError, StalledError) as error:
+            except (KafkaError, OSError, StalledError, DuplicateInstanceError) as error:
+                self._has_lost_name = isinstance(error, DuplicateInstanceError)
                 if self._session is not None and self._session.accounting.read:
                     failures = rebuilds = 0
                 failures += 1
@@ -108,6 +111,8 @@ class Worker:
         async def require_topic_and_rights() -> bool:
             try:
                 await self._require_topics()
+                if self._has_lost_name:
+                    await require_own_name(self._settings)
             except Exception:
                 # A new installation may lack the tables, too: report both, and not one after the other.
                 looking[:] = looking or [asyncio.create_task(self._look_at_the_database())]

@@ -1,6 +1,6 @@
 """Create the table of measurements."""
 
-from pattern_metrics.migrations.sql_files import run_sql
+from pattern_metrics.migrations.sql_files import run_downwards, run_upwards
 
 revision = "012"
 down_revision = None
@@ -8,9 +8,9 @@ down_revision = None
 
 def upgrade() -> None:
     """Run the SQL file of the same name."""
-    run_sql(__file__, ".sql")
+    run_upwards(__file__)
 
 
 def downgrade() -> None:
     """Run the SQL file that reverts it."""
-    run_sql(__file__, ".down.sql")
+    run_downwards(__file__)

@@ -1,6 +1,9 @@
 -- 012: the table of measurements, one row per pattern from 014 on.
 -- Apply by hand: psql -v ON_ERROR_STOP=1 -f 012_create_pattern_quality_metrics.sql
--- Safe to repeat. A table that is there already is left as it is; only its columns are checked.
+-- Safe to repeat, also after an interruption. A table that is there already is taken over: it keeps its rows and its
+-- other columns, and gets the columns, defaults and the primary key that it lacks. Readers and writers go on meanwhile.
+\ir ../refuse_unfit.sql
+\ir ../patiently.sql
 
 CREATE TABLE IF NOT EXISTS pattern_quality_metrics (
     id uuid PRIMARY KEY DEFAULT gen_random_uuid(),
@@ -16,42 +19,33 @@ CREATE TABLE IF NOT EXISTS pattern_quality_metrics (
     updated_at timestamptz DEFAULT now()
 );
 
+-- Columns and defaults. Each change is one of the catalog alone, so that nothing is read or rewritten.
 DO $$
 DECLARE
-    problems text;
+    changes text;
 BEGIN
-    IF (SELECT relkind FROM pg_class WHERE oid = 'pattern_quality_metrics'::regclass) <> 'r' THEN
-        RAISE EXCEPTION 'the pattern_quality_metrics that is here already is partitioned, or a view: not supported'
-            USING ERRCODE = 'wrong_object_type',
-                HINT = 'Rename it out of the way; then repeat, and copy its rows into the table that is made.';
-    END IF;
-
     SELECT string_agg(
-        format('%I must be %s and is %s', needed.name, needed.type,
-               coalesce(format_type(present.atttypid, present.atttypmod), 'missing')),
-        '; ')
-    INTO problems
+        concat_ws(', ',
+            CASE WHEN attname IS NULL THEN format('ADD COLUMN %I %s', name, concat_ws(' DEFAULT ', type, old_rows)) END,
+            format('ALTER COLUMN %I SET DEFAULT %s', name, new_rows)),
+        ', ')
+    INTO changes
     FROM (VALUES
-        ('id', 'uuid'),
-        ('pattern_id', 'uuid'),
-        ('quality_score', 'double precision'),
-        ('confidence', 'double precision'),
-        ('measurement_timestamp', 'timestamp with time zone'),
-        ('version', 'text'),
-        ('metadata', 'jsonb'),
-        ('created_at', 'timestamp with time zone'),
-        ('updated_at', 'timestamp with time zone')
-    ) AS needed (name, type)
-    LEFT JOIN pg_attribute AS present
-        ON present.attrelid = 'pattern_quality_metrics'::regclass
-        AND present.attname = needed.name
-        AND NOT present.attisdropped
-    WHERE present.atttypid IS DISTINCT FROM needed.type::regtype;
+        ('id', 'uuid', 'gen_random_uuid()', NULL), -- old rows get theirs below
+        -- A row without a time is older than every event.
+        ('measurement_timestamp', 'timestamptz', 'now()', '''epoch'' NOT NULL'),
+        ('version', 'text', '''1.0.0''', '''1.0.0'''),
+        ('metadata', 'jsonb', '''{}''', '''{}'''),
+        ('created_at', 'timestamptz', 'now()', 'now()'),
+        ('updated_at', 'timestamptz', 'now()', 'now()')
+    ) AS needed (name, type, new_rows, old_rows)
+    LEFT JOIN pg_attribute
+        ON attrelid = 'pattern_quality_metrics'::regclass AND attname = needed.name AND NOT attisdropped
+    WHERE atthasdef IS NOT TRUE AND coalesce(attidentity, '') = '';
 
-    IF problems IS NOT NULL THEN
-        RAISE EXCEPTION 'the table pattern_quality_metrics that is here already does not fit: %', problems
-            USING ERRCODE = 'invalid_table_definition',
-                HINT = 'Alter these columns, or rename that table out of the way; then repeat.';
+    IF changes IS NOT NULL THEN
+        RAISE NOTICE 'taken over pattern_quality_metrics: %', changes;
+        CALL pattern_metrics_patiently('ALTER TABLE pattern_quality_metrics ' || changes);
     END IF;
 
     IF obj_description('pattern_quality_metrics'::regclass, 'pg_class') IS NULL THEN
@@ -60,3 +54,59 @@ BEGIN
     END IF;
 END
 $$;
+
+-- The ids of rows from before there were ids, in portions of 1,000 pages.
+DO $$
+DECLARE
+    pages_done bigint := 0;
+    pages bigint;
+BEGIN
+    LOOP
+        EXIT WHEN (
+            SELECT attnotnull FROM pg_attribute
+            WHERE attrelid = 'pattern_quality_metrics'::regclass AND attname = 'id');
+        pages := pg_relation_size('pattern_quality_metrics') / current_setting('block_size')::bigint;
+        EXIT WHEN pages_done >= pages;
+        UPDATE pattern_quality_metrics SET id = gen_random_uuid()
+        WHERE id IS NULL
+            AND ctid >= format('(%s,0)', pages_done)::tid AND ctid < format('(%s,0)', pages_done + 1000)::tid;
+        COMMIT;
+        pages_done := pages_done + 1000;
+    END LOOP;
+END
+$$;
+
+-- The primary key, where there is none: its index is built beside the readers and the writers, and then attached. A table
+-- whose ids are not unique stays without; the worker does not need it.
+SELECT 'DROP INDEX CONCURRENTLY pattern_quality_metrics_pkey'
+FROM pg_index
+WHERE indexrelid = to_regclass('pattern_quality_metrics_pkey') AND NOT indisvalid
+\gexec
+
+SELECT 'CREATE UNIQUE INDEX CONCURRENTLY IF NOT EXISTS pattern_quality_metrics_pkey ON pattern_quality_metrics (id)'
+WHERE NOT EXISTS (SELECT FROM pg_constraint WHERE conrelid = 'pattern_quality_metrics'::regclass AND contype = 'p')
+    AND NOT EXISTS (SELECT FROM pattern_quality_metrics GROUP BY id HAVING count(*) > 1 OR id IS NULL)
+\gexec
+
+DO $$
+BEGIN
+    IF EXISTS (SELECT FROM pg_constraint WHERE conrelid = 'pattern_quality_metrics'::regclass AND contype = 'p') THEN
+        RETURN;
+    ELSIF to_regclass('pattern_quality_metrics_pkey') IS NULL THEN
+        RAISE WARNING 'pattern_quality_metrics has no primary key, as its ids are not unique';
+        RETURN;
+    END IF;
+    -- Without this proof the primary key would read the table for nulls, and keep everybody out meanwhile.
+    CALL pattern_metrics_patiently(
+        'ALTER TABLE pattern_quality_metrics DROP CONSTRAINT IF EXISTS pattern_quality_metrics_id_proof,
+            ADD CONSTRAINT pattern_quality_metrics_id_proof CHECK (id IS NOT NULL) NOT VALID');
+    ALTER TABLE pattern_quality_metrics VALIDATE CONSTRAINT pattern_quality_metrics_id_proof;
+    COMMIT;
+    CALL pattern_metrics_patiently(
+        'ALTER TABLE pattern_quality_metrics ALTER COLUMN id SET NOT NULL;
+        ALTER TABLE pattern_quality_metrics DROP CONSTRAINT pattern_quality_metrics_id_proof,
+            ADD CONSTRAINT pattern_quality_metrics_pkey PRIMARY KEY USING INDEX pattern_quality_metrics_pkey');
+END
+$$;
+
+DROP PROCEDURE pattern_metrics_patiently(text);

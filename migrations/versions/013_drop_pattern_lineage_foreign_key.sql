@@ -3,6 +3,7 @@
 -- Apply by hand: psql -v ON_ERROR_STOP=1 -f 013_drop_pattern_lineage_foreign_key.sql
 -- Safe to repeat: it changes nothing if there is no such key. The key's name differs between databases, so it
 -- is searched for.
+\ir ../patiently.sql
 
 DO $$
 DECLARE
@@ -17,8 +18,11 @@ BEGIN
             AND found.contype = 'f'
             AND present.attname = 'pattern_id'
     LOOP
-        EXECUTE format('ALTER TABLE pattern_quality_metrics DROP CONSTRAINT %I', foreign_key.name);
+        CALL pattern_metrics_patiently(
+            format('ALTER TABLE pattern_quality_metrics DROP CONSTRAINT %I', foreign_key.name));
         RAISE NOTICE 'dropped the foreign key % to %', foreign_key.name, foreign_key.referenced_table;
     END LOOP;
 END
 $$;
+
+DROP PROCEDURE pattern_metrics_patiently(text);

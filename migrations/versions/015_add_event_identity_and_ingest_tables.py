@@ -1,6 +1,6 @@
 """Add the event's identity, progress, gaps and dead letters."""
 
-from pattern_metrics.migrations.sql_files import run_sql
+from pattern_metrics.migrations.sql_files import run_downwards, run_upwards
 
 revision = "015"
 down_revision = "014"
@@ -8,9 +8,9 @@ down_revision = "014"
 
 def upgrade() -> None:
     """Run the SQL file of the same name."""
-    run_sql(__file__, ".sql")
+    run_upwards(__file__)
 
 
 def downgrade() -> None:
     """Run the SQL file that reverts it."""
-    run_sql(__file__, ".down.sql")
+    run_downwards(__file__)

@@ -1,11 +1,14 @@
 -- 015: the event that each row comes from, the progress of each partition, gaps, and dead letters.
 -- Apply by hand, after 014: psql -v ON_ERROR_STOP=1 -f 015_add_event_identity_and_ingest_tables.sql
 -- Safe to repeat: each statement changes nothing if its work is done.
+\ir ../refuse_unfit.sql
+\ir ../patiently.sql
 
 -- A row written before events had ids counts as having the smallest id. The default is a constant, so the
 -- table is not rewritten.
-ALTER TABLE pattern_quality_metrics
-    ADD COLUMN IF NOT EXISTS event_id uuid NOT NULL DEFAULT '00000000-0000-0000-0000-000000000000';
+CALL pattern_metrics_patiently(
+    'ALTER TABLE pattern_quality_metrics
+        ADD COLUMN IF NOT EXISTS event_id uuid NOT NULL DEFAULT ''00000000-0000-0000-0000-000000000000''');
 
 COMMENT ON COLUMN pattern_quality_metrics.event_id IS
     'The event that the row holds. Of two events of a pattern, the one with the greater (measurement_timestamp, event_id) wins.';
@@ -49,64 +52,6 @@ CREATE TABLE IF NOT EXISTS dead_letters (
     PRIMARY KEY (topic, partition, "offset", record_timestamp)
 );
 
--- An existing table of that name from elsewhere is left unchanged, and refused if it does not fit.
-DO $$
-DECLARE
-    problems text;
-BEGIN
-    SELECT string_agg(
-        format('%s.%I must be %s and is %s', needed.relation, needed.name, needed.type,
-               coalesce(format_type(present.atttypid, present.atttypmod), 'missing')),
-        '; ')
-    INTO problems
-    FROM (VALUES
-        ('pattern_quality_metrics', 'event_id', 'uuid'),
-        ('ingest_progress', 'consumer_group', 'text'),
-        ('ingest_progress', 'topic', 'text'),
-        ('ingest_progress', 'partition', 'integer'),
-        ('ingest_progress', 'next_offset', 'bigint'),
-        ('ingest_progress', 'updated_at', 'timestamp with time zone'),
-        ('ingest_gaps', 'consumer_group', 'text'),
-        ('ingest_gaps', 'topic', 'text'),
-        ('ingest_gaps', 'partition', 'integer'),
-        ('ingest_gaps', 'first_offset', 'bigint'),
-        ('ingest_gaps', 'last_offset', 'bigint'),
-        ('ingest_gaps', 'noticed_at', 'timestamp with time zone'),
-        ('dead_letters', 'topic', 'text'),
-        ('dead_letters', 'partition', 'integer'),
-        ('dead_letters', 'offset', 'bigint'),
-        ('dead_letters', 'record_timestamp', 'bigint'),
-        ('dead_letters', 'key', 'bytea'),
-        ('dead_letters', 'value', 'bytea'),
-        ('dead_letters', 'headers', 'jsonb'),
-        ('dead_letters', 'reason', 'text'),
-        ('dead_letters', 'detail', 'text'),
-        ('dead_letters', 'noticed_at', 'timestamp with time zone')
-    ) AS needed (relation, name, type)
-    LEFT JOIN pg_attribute AS present
-        ON present.attrelid = needed.relation::regclass
-        AND present.attname = needed.name
-        AND NOT present.attisdropped
-    WHERE present.atttypid IS DISTINCT FROM needed.type::regtype;
-
-    problems := concat_ws('; ', problems, (
-        SELECT string_agg(
-            format('%s.%I must be nullable or have a default, as nothing fills it', attrelid::regclass, attname), '; ')
-        FROM pg_attribute
-        WHERE attrelid IN ('ingest_progress'::regclass, 'ingest_gaps'::regclass, 'dead_letters'::regclass)
-            AND attnum > 0 AND NOT attisdropped AND attnotnull AND NOT atthasdef AND attidentity = ''
-            AND attname NOT IN ('consumer_group', 'topic', 'partition', 'next_offset', 'first_offset', 'last_offset',
-                'offset', 'record_timestamp', 'reason', 'detail')
-    ));
-
-    IF problems <> '' THEN
-        RAISE EXCEPTION 'a table that is here already does not fit: %', problems
-            USING ERRCODE = 'invalid_table_definition',
-                HINT = 'Alter these columns, or rename that table out of the way; then repeat.';
-    END IF;
-END
-$$;
-
 COMMENT ON TABLE ingest_progress IS
     'The progress of each consumer group in each partition. It is written in the same transaction as the rows.';
 COMMENT ON COLUMN ingest_progress.consumer_group IS 'The Kafka consumer group.';
@@ -135,3 +80,5 @@ COMMENT ON COLUMN dead_letters.headers IS 'The headers of the record, in their o
 COMMENT ON COLUMN dead_letters.reason IS 'The reason for which the record was refused, one of a closed set of words.';
 COMMENT ON COLUMN dead_letters.detail IS 'The exact fault, for a person.';
 COMMENT ON COLUMN dead_letters.noticed_at IS 'The time at which the worker refused the record.';
+
+DROP PROCEDURE pattern_metrics_patiently(text);

@@ -1,6 +1,8 @@
 -- 017: every measurement of a pattern (if HISTORY_ENABLED is true), and the changes from one to the next.
 -- Apply by hand, after 016: psql -v ON_ERROR_STOP=1 -f 017_add_pattern_quality_history.sql
 -- Safe to repeat: it changes nothing if its work is done.
+\ir ../refuse_unfit.sql
+\ir ../patiently.sql
 
 CREATE TABLE IF NOT EXISTS pattern_quality_history (
     pattern_id uuid NOT NULL,
@@ -16,48 +18,7 @@ CREATE TABLE IF NOT EXISTS pattern_quality_history (
     CONSTRAINT pattern_quality_history_measurement_unique UNIQUE (pattern_id, measurement_timestamp)
 );
 
--- An existing table of that name from elsewhere is left unchanged, and refused if it does not fit.
-DO $$
-DECLARE
-    problems text;
-BEGIN
-    SELECT string_agg(
-        format('%I must be %s and is %s', needed.name, needed.type,
-               coalesce(format_type(present.atttypid, present.atttypmod), 'missing')),
-        '; ')
-    INTO problems
-    FROM (VALUES
-        ('pattern_id', 'uuid'),
-        ('measurement_timestamp', 'timestamp with time zone'),
-        ('event_id', 'uuid'),
-        ('quality_score', 'double precision'),
-        ('confidence', 'double precision'),
-        ('version', 'text'),
-        ('metadata', 'jsonb'),
-        ('created_at', 'timestamp with time zone')
-    ) AS needed (name, type)
-    LEFT JOIN pg_attribute AS present
-        ON present.attrelid = 'pattern_quality_history'::regclass
-        AND present.attname = needed.name
-        AND NOT present.attisdropped
-    WHERE present.atttypid IS DISTINCT FROM needed.type::regtype;
-
-    IF problems IS NULL AND NOT EXISTS (
-        SELECT FROM pg_constraint
-        WHERE conrelid = 'pattern_quality_history'::regclass
-            AND pg_get_constraintdef(oid) = 'UNIQUE (pattern_id, measurement_timestamp)'
-    ) THEN
-        problems := 'UNIQUE (pattern_id, measurement_timestamp) is missing';
-    END IF;
-
-    IF problems IS NOT NULL THEN
-        RAISE EXCEPTION 'the table pattern_quality_history that is here already does not fit: %', problems
-            USING ERRCODE = 'invalid_table_definition',
-                HINT = 'Alter it, or rename it out of the way; then repeat.';
-    END IF;
-END
-$$;
-
+CALL pattern_metrics_patiently($view$
 CREATE OR REPLACE VIEW pattern_quality_changes AS
 SELECT
     pattern_id,
@@ -71,7 +32,8 @@ SELECT
     metadata,
     event_id
 FROM pattern_quality_history
-WINDOW previous AS (PARTITION BY pattern_id ORDER BY measurement_timestamp);
+WINDOW previous AS (PARTITION BY pattern_id ORDER BY measurement_timestamp)
+$view$);
 
 COMMENT ON TABLE pattern_quality_history IS
     'Every measurement that was read while HISTORY_ENABLED was true. pattern_quality_metrics holds the latest measurements.';
@@ -87,3 +49,5 @@ COMMENT ON COLUMN pattern_quality_history.created_at IS 'The time at which the r
 
 COMMENT ON VIEW pattern_quality_changes IS
     'Each measurement of the history, with the change since the previous measurement; null for the first measurement of a pattern.';
+
+DROP PROCEDURE pattern_metrics_patiently(text);

@@ -2,6 +2,7 @@
 -- Apply by hand, after 019: psql -v ON_ERROR_STOP=1 -f 020_add_law_and_band_functions.sql
 -- Safe to repeat: it changes nothing if its work is done. A worker of an earlier release still runs; this release's
 -- worker needs it.
+\ir ../patiently.sql
 
 -- The planner replaces a call by the function's expression, so that a call costs nothing at run time. It does
 -- so for a single SQL expression that is neither STRICT nor SECURITY DEFINER and has no SET. PostgreSQL
@@ -36,6 +37,7 @@ GRANT EXECUTE ON FUNCTION
     pattern_metrics_supersedes(timestamptz, uuid, timestamptz, uuid), pattern_quality_band(double precision)
     TO PUBLIC;
 
+CALL pattern_metrics_patiently($view$
 CREATE OR REPLACE VIEW pattern_quality_current AS
 SELECT
     pattern_id,
@@ -58,4 +60,7 @@ SELECT
     metadata,
     event_id,
     updated_at
-FROM pattern_quality_metrics;
+FROM pattern_quality_metrics
+$view$);
+
+DROP PROCEDURE pattern_metrics_patiently(text);

@@ -1,6 +1,6 @@
 """Let each table be part of a publication."""
 
-from pattern_metrics.migrations.sql_files import run_sql
+from pattern_metrics.migrations.sql_files import run_downwards, run_upwards
 
 revision = "021"
 down_revision = "020"
@@ -8,9 +8,9 @@ down_revision = "020"
 
 def upgrade() -> None:
     """Run the SQL file of the same name."""
-    run_sql(__file__, ".sql")
+    run_upwards(__file__)
 
 
 def downgrade() -> None:
     """Run the SQL file that reverts it."""
-    run_sql(__file__, ".down.sql")
+    run_downwards(__file__)

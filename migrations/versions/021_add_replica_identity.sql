@@ -3,6 +3,8 @@
 -- Apply by hand, after 020: psql -v ON_ERROR_STOP=1 -f 021_add_replica_identity.sql
 -- Safe to repeat: it changes nothing if its work is done. It changes only the catalog, so readers wait only for the
 -- lock, whatever the number of rows.
+\ir ../patiently.sql
+
 DO $$
 DECLARE
     relation regclass;
@@ -32,10 +34,13 @@ BEGIN
         ORDER BY indnkeyatts, indexrelid
         LIMIT 1;
         IF identity_index IS NULL THEN
-            EXECUTE format('ALTER TABLE %s REPLICA IDENTITY FULL', relation);
+            CALL pattern_metrics_patiently(format('ALTER TABLE %s REPLICA IDENTITY FULL', relation));
         ELSE
-            EXECUTE format('ALTER TABLE %s REPLICA IDENTITY USING INDEX %I', relation, identity_index);
+            CALL pattern_metrics_patiently(
+                format('ALTER TABLE %s REPLICA IDENTITY USING INDEX %I', relation, identity_index));
         END IF;
     END LOOP;
 END
 $$;
+
+DROP PROCEDURE pattern_metrics_patiently(text);

@@ -12,7 +12,7 @@ from tests.support.pipeline import SettingsFactory, worker_settings
 
 @pytest.fixture
 def settings(broker: Broker, settings_for: SettingsFactory) -> WorkerSettings:
-    """On each broker at hand; only the embedded one knows no idempotent producer."""
+    """The settings on each available broker. Only the embedded one lacks the idempotent producer."""
     return settings_for(kafka_enable_idempotence=broker.name != "embedded")
 
 
@@ -23,7 +23,7 @@ def command(tmp_path: Path, settings: WorkerSettings) -> CommandLine:
 
 @pytest.fixture
 def database_command(tmp_path: Path, migrated_database_url: str) -> CommandLine:
-    """For commands that need no Kafka: there is none."""
+    """For commands that need no Kafka: none is running."""
     return CommandLine(
         tmp_path, {"DATABASE_URL": migrated_database_url, "KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:1"}
     )
@@ -31,7 +31,7 @@ def database_command(tmp_path: Path, migrated_database_url: str) -> CommandLine:
 
 @pytest.fixture
 def real_broker(request: pytest.FixtureRequest) -> Broker:
-    """For tests that would take too long on the embedded broker: it notices late that a member has left."""
+    """A real broker, for tests that take long on the embedded one: it notices late that members left."""
     match request.config.getoption("--kafka"):
         case "embedded":
             pytest.skip("needs Apache Kafka: --kafka=apache")

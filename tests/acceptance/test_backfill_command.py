@@ -1,4 +1,4 @@
-"""`pattern-metrics backfill`: a file into the table, without Kafka."""
+"""`pattern-metrics backfill`: stores a file in the table, without Kafka."""
 
 from datetime import timedelta
 from pathlib import Path
@@ -27,7 +27,7 @@ def write(file: Path, events: list[PatternScored]) -> None:
     file.write_bytes(b"".join(event.to_json() + b"\n" for event in events))
 
 
-async def test_ten_rows_after_the_first_run_and_ten_after_the_second_with_the_latest_values(
+async def test_a_second_run_updates_the_ten_rows_of_the_first(
     database_command: CommandLine, migrated_database_url: str, file: Path
 ) -> None:
     url = migrated_database_url
@@ -98,7 +98,7 @@ async def test_csv_is_taken_as_json_lines_are(
     assert await rows(migrated_database_url, names) == [("a, b",)]
 
 
-async def test_a_person_who_watches_sees_rate_and_time_left_of_what_takes_more_than_a_second(
+async def test_a_progress_bar_shows_rate_and_time_left_after_a_second(
     database_command: CommandLine, file: Path
 ) -> None:
     write(file, [an_event(number) for number in range(1, 9)])

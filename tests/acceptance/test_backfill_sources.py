@@ -1,4 +1,4 @@
-"""Files as people have them: what is no CSV is told at once, and a bad row costs that row alone."""
+"""Files in the forms that people have: no CSV is refused at once, and a bad row costs only itself."""
 
 import gzip
 import random
@@ -71,13 +71,13 @@ async def test_a_bad_row_costs_that_row_alone(
     ],
     ids=["another column", "a column twice", "utf-16", "xlsx", "no header"],
 )
-async def test_what_is_no_such_csv_is_told_in_one_line_before_anything_is_written(
+async def test_what_is_no_such_csv_is_reported_in_one_line_before_anything_is_written(
     database_command: CommandLine, settings_of_database: WorkerSettings, content: bytes, told: str
 ) -> None:
     path = database_command.directory / "measurements.csv"
     path.write_bytes(content)
 
-    for command in ("backfill", "publish"):  # and there is no Kafka
+    for command in ("backfill", "publish"):  # no Kafka is running
         finished = await database_command.run(command, path)
 
         assert finished.code == 2
@@ -134,7 +134,7 @@ async def test_lines_that_are_all_refused_for_one_reason_are_called_a_misunderst
 async def test_a_copy_of_the_first_table_by_psql_comes_back(
     database_command: CommandLine, migrated_database_url: str, zone: str
 ) -> None:
-    """The table as revision 012 knows it, without the events' names; long ago, an offset had seconds."""
+    """The table as revision 012 has it, without event ids. Long ago, an offset had seconds."""
     await run_sql(
         migrated_database_url,
         """

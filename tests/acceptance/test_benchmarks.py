@@ -1,4 +1,4 @@
-"""The benchmarks, as a person runs them."""
+"""The benchmarks as a person runs them."""
 
 import sys
 from pathlib import Path

@@ -13,7 +13,7 @@ LIMIT = 5
 INVALID = [f"invalid {number}".encode() for number in range(20)]
 
 
-async def test_after_so_many_invalid_records_the_worker_pauses_until_the_limit_is_raised(
+async def test_the_worker_pauses_after_too_many_invalid_records_until_the_limit_is_raised(
     real_command: CommandLine, real_settings: WorkerSettings
 ) -> None:
     event = an_event()
@@ -40,7 +40,7 @@ async def test_after_so_many_invalid_records_the_worker_pauses_until_the_limit_i
     assert await table(real_settings) == expected_table([event])
 
 
-async def test_the_lag_goes_on_growing_while_workers_pause(real_settings: WorkerSettings) -> None:
+async def test_the_lag_continues_growing_while_workers_pause(real_settings: WorkerSettings) -> None:
     settings = real_settings.model_copy(update={"dead_letter_max_consecutive": LIMIT})
     timing = replace(TIMING, lag=0.1)
     for partition in range(3):

@@ -1,4 +1,4 @@
-"""What can be seen without any server."""
+"""Behaviour of the command line that needs no server."""
 
 import sys
 from collections.abc import Iterator
@@ -20,7 +20,7 @@ from tests.support.letters import run_sql
 
 
 def paths(command: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
-    """Each command and group of commands, as the words that lead to it."""
+    """Yield the words of each command and group of commands."""
     yield path
     for name, child in getattr(command, "commands", {}).items():
         yield from paths(child, (*path, name))
@@ -43,7 +43,7 @@ async def test_each_command_has_a_help(command: CommandLine, path: tuple[str, ..
 async def test_help_wraps_once_and_shows_no_type_of_a_flag(
     command: CommandLine, path: tuple[str, ...]
 ) -> None:
-    """A line is filled as far as the next word goes; only a paragraph ends before."""
+    """A line is filled until the next word does not fit. Only a paragraph ends earlier."""
     narrow = (await command.run(*path, "--help", columns=80)).succeeded().stdout.decode()
 
     assert "<bool>" not in narrow
@@ -81,17 +81,17 @@ async def test_a_shell_can_complete_the_commands(command: CommandLine, shell: st
 
 
 AGENTS = {("demo",), ("score",), ("publish",), ("schema",), ("topic", "create"), ("migrate", "sql")}
-"""They use no database of the user's."""
+"""Commands that use no database of the user."""
 
 WITHOUT_REPORT = {
     *(("demo",), ("dashboard",), ("score",), ("schema",)),
     *(("migrate", "sql"), ("export",), ("dead-letters", "export")),
 }
-"""They print no result, or the output is data for a program already."""
+"""Commands that print no result, or whose output is data for a program already."""
 
 
 def commands() -> dict[tuple[str, ...], Any]:
-    """Each command that does something, without the groups."""
+    """Return each command without the groups."""
     found = {}
     for path in paths(typer.main.get_command(app)):
         one = typer.main.get_command(app)
@@ -149,7 +149,7 @@ async def test_the_option_goes_before_the_variable_of_the_database(
 async def test_an_error_names_the_server_that_does_not_answer(
     command: CommandLine, database_url: str, arguments: list[str]
 ) -> None:
-    """Both servers are away, and then Kafka alone."""
+    """First both servers are down, then Kafka alone."""
     both = await command.run(
         *arguments, "--database-url", "postgresql://x@127.0.0.1:1/x", kafka_bootstrap_servers="127.0.0.1:2"
     )
@@ -256,7 +256,7 @@ async def test_the_script_for_a_dba_needs_no_database(command: CommandLine) -> N
 
 @pytest.mark.parametrize("redirection", [">/dev/full", ">&-"])
 @pytest.mark.parametrize("arguments", ["schema", "--help", "migrate status", "migrate sql", "score ."])
-async def test_output_that_cannot_be_written_is_told_in_one_line(
+async def test_output_that_cannot_be_written_is_reported_in_one_line(
     command: CommandLine, migrated_database_url: str, tmp_path: Path, arguments: str, redirection: str
 ) -> None:
     (tmp_path / "module.py").write_text("def function(): ...\n")
@@ -270,7 +270,7 @@ async def test_output_that_cannot_be_written_is_told_in_one_line(
 
 
 @pytest.mark.parametrize("reader", ["publish", "backfill"])
-async def test_a_closed_standard_input_is_told_in_one_line(command: CommandLine, reader: str) -> None:
+async def test_a_closed_standard_input_is_reported_in_one_line(command: CommandLine, reader: str) -> None:
     shell = ("/bin/sh", "-c", f"{PROGRAM} {reader} - <&-")
 
     failed = await command.run_program(*shell, database_url="postgresql://127.0.0.1:1/none")
@@ -300,7 +300,7 @@ async def test_a_reader_that_has_seen_enough_ends_the_command_without_a_word(
     ],
     ids=["a column missing", "a column too many"],
 )
-async def test_a_table_that_does_not_fit_is_told_with_what_to_do_in_one_line(
+async def test_a_table_that_does_not_fit_is_reported_with_what_to_do_in_one_line(
     command: CommandLine, database_url: str, change: str, code: int, told: str, advice: str
 ) -> None:
     (await command.run("migrate", "up", database_url=database_url)).succeeded()

@@ -20,7 +20,7 @@ async def execute(url: str, statement: str) -> None:
         await connection.execute(statement)
 
 
-async def test_it_serves_the_page_against_the_database_alone_until_it_is_told_to_stop(
+async def test_it_serves_the_page_with_the_database_alone_until_it_is_stopped(
     database_command: CommandLine, migrated_database_url: str
 ) -> None:
     await fill(migrated_database_url, [an_event(1)])
@@ -76,7 +76,7 @@ async def test_a_role_in_the_url_takes_the_rights_of_the_login_away(migrated_dat
         )
 
 
-async def test_a_port_that_is_taken_is_told_in_one_line(database_command: CommandLine) -> None:
+async def test_a_port_that_is_taken_is_reported_in_one_line(database_command: CommandLine) -> None:
     with socket.create_server((HOST, 0)) as taken:
         port = taken.getsockname()[1]
         refused = await database_command.run("dashboard", http_port=port)
@@ -85,7 +85,7 @@ async def test_a_port_that_is_taken_is_told_in_one_line(database_command: Comman
     assert refused.stderr == f"error: HTTP_PORT: cannot listen on {HOST} port {port} (EADDRINUSE)\n"
 
 
-async def test_no_port_at_all_is_told_in_one_line(database_command: CommandLine) -> None:
+async def test_no_port_at_all_is_reported_in_one_line(database_command: CommandLine) -> None:
     refused = await database_command.run("dashboard", http_port=0)
 
     assert refused.code == 2

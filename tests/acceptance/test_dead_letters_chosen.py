@@ -1,4 +1,4 @@
-"""`pattern-metrics dead-letters`: which letters are meant, and what becomes of them."""
+"""`pattern-metrics dead-letters`: the selection of letters, and their outcome."""
 
 import json
 from datetime import UTC, datetime, timedelta
@@ -13,7 +13,7 @@ def offsets(finished: Finished) -> set[int]:
     return {json.loads(line)["offset"] for line in finished.succeeded().stdout.splitlines()}
 
 
-async def test_letters_are_chosen_by_reason_topic_and_time_and_end_as_what_was_done_with_them(
+async def test_letters_are_selected_by_reason_topic_and_time_and_get_their_status(
     database_command: CommandLine, migrated_database_url: str
 ) -> None:
     url, run = migrated_database_url, database_command.run

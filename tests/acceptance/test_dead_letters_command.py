@@ -17,7 +17,7 @@ def objects(finished: Finished) -> list[dict[str, Any]]:
     return [json.loads(line) for line in finished.succeeded().stdout.splitlines()]
 
 
-async def test_letters_are_exported_mended_published_and_discarded(
+async def test_letters_are_exported_fixed_published_and_discarded(
     command: CommandLine, settings: WorkerSettings, tmp_path: Path
 ) -> None:
     right, wrong = an_event(1), an_event(2, score=0.25)
@@ -35,7 +35,7 @@ async def test_letters_are_exported_mended_published_and_discarded(
     (await command.run("publish", file)).succeeded()
     (await command.run("consume", "--until-caught-up")).succeeded()
     discarded = await command.run(
-        "dead-letters", "discard", f"{place}/1", f"{place}/2", "--because", "published anew", "--json"
+        "dead-letters", "discard", f"{place}/1", f"{place}/2", "--because", "published again", "--json"
     )
 
     assert [(letter["offset"], letter["reason"]) for letter in listed] == [
@@ -58,11 +58,11 @@ async def test_letters_are_exported_mended_published_and_discarded(
     assert discarded.succeeded().json == {"discarded": 2}
     assert objects(await command.run("dead-letters", "list", "--json")) == []
     [letter] = objects(await command.run("dead-letters", "show", f"{place}/2", "--json"))
-    assert (letter["status"], letter["resolution"]) == ("discarded", "published anew")
+    assert (letter["status"], letter["resolution"]) == ("discarded", "published again")
     assert letter["value_hex"] == "ff"
 
 
-async def test_redrive_ends_with_the_four_numbers_and_fails_where_letters_are_refused_again(
+async def test_redrive_prints_the_four_numbers_and_fails_if_letters_are_refused_again(
     database_command: CommandLine, migrated_database_url: str
 ) -> None:
     url = migrated_database_url
@@ -117,7 +117,7 @@ async def test_a_terminal_is_shown_what_it_would_have_obeyed(
     ],
     ids=" ".join,
 )
-async def test_wrong_usage_is_told_and_changes_nothing(
+async def test_wrong_usage_is_reported_and_changes_nothing(
     database_command: CommandLine, migrated_database_url: str, arguments: list[str], told: str
 ) -> None:
     await add_letters(migrated_database_url, [a_record(0, an_event(1).to_json())])
@@ -161,7 +161,7 @@ async def test_where_nothing_can_be_written_the_database_is_not_blamed(
     assert (len(cut_off.stdout.splitlines()), cut_off.stderr) == (1, "")
 
 
-async def test_a_database_without_the_revision_is_told_what_to_run(
+async def test_a_database_without_the_revision_is_reported_what_to_run(
     database_command: CommandLine, database_url: str
 ) -> None:
     (await database_command.run("migrate", "up", database_url=database_url)).succeeded()

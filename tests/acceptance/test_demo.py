@@ -1,4 +1,4 @@
-"""The demonstration, as a stranger runs it first: from the installed wheel."""
+"""The demonstration as a newcomer runs it: from the installed wheel."""
 
 import asyncio
 import re
@@ -17,7 +17,7 @@ from tests.support.waiting import eventually
 
 @pytest.fixture
 def open_directory() -> Iterator[Path]:
-    """A directory that every user can reach: as root, the demo runs PostgreSQL as another one."""
+    """A directory that every user can reach: if root runs the demo, PostgreSQL runs as another user."""
     with tempfile.TemporaryDirectory() as name:
         directory = Path(name)
         directory.chmod(0o755)
@@ -25,14 +25,14 @@ def open_directory() -> Iterator[Path]:
 
 
 def processes_of(directory: Path) -> list[str]:
-    """The command lines of all processes that work below a directory or were told of it."""
+    """Return the command lines of all processes whose directory or arguments name a directory."""
     found = []
     for process in Path("/proc").glob("[0-9]*"):
         try:
             words = (process / "cmdline").read_bytes().decode(errors="replace")
             place = (process / "cwd").readlink()
         except OSError:
-            continue  # it has ended meanwhile
+            continue  # the process has ended meanwhile
         if str(directory) in words or place.is_relative_to(directory):
             found.append(words)
     return found
@@ -62,7 +62,7 @@ async def test_the_demo_proves_its_claims_and_leaves_nothing_behind(
 
 
 @pytest.mark.long
-async def test_one_that_stays_serves_the_page_where_it_was_told_to(
+async def test_a_demo_that_stays_serves_the_page_at_the_configured_address(
     tmp_path: Path, open_directory: Path
 ) -> None:
     scraper = Scraper(free_port())
@@ -77,7 +77,7 @@ async def test_one_that_stays_serves_the_page_where_it_was_told_to(
     assert code == 0
 
 
-async def test_a_port_that_is_taken_is_told_before_anything_is_started(tmp_path: Path) -> None:
+async def test_a_port_that_is_taken_is_reported_before_anything_is_started(tmp_path: Path) -> None:
     with socket.create_server((HOST, 0)) as taken:
         port = taken.getsockname()[1]
         refused = await CommandLine(tmp_path).run("demo", "--keep", http_port=port)

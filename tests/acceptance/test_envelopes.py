@@ -1,4 +1,4 @@
-"""Events in an envelope of a company's own, through every command that reads records of the topic."""
+"""Events in a company's own envelope, through every command that reads records of the topic."""
 
 import json
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""The example that the README shows, on a real broker."""
+"""The README's example on a real broker."""
 
 import asyncio
 import runpy

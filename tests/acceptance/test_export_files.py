@@ -1,4 +1,4 @@
-"""`export FILE`: the format that its name promises, and never a mixture of two exports."""
+"""`export FILE`: writes the format of the file name's ending, and never mixes two exports."""
 
 import asyncio
 import json

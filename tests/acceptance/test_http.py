@@ -1,4 +1,4 @@
-"""What the installed worker answers by HTTP: to probes, to Prometheus, and to those who mean it no good."""
+"""The installed worker's HTTP responses: to probes, to Prometheus, and to malicious clients."""
 
 import socket
 from contextlib import AsyncExitStack
@@ -35,7 +35,7 @@ def total(samples: Samples, name: str) -> float:
 
 
 def by_label(samples: Samples, name: str) -> dict[str, int]:
-    """Value by the one label, without those that are zero."""
+    """Return the values by their one label, without zeros."""
     return {labels[0]: int(value) for (sample, labels), value in samples.items() if sample == name and value}
 
 
@@ -187,11 +187,11 @@ async def test_the_metrics_add_up_to_the_records_read(
 
 
 def suffixes(name: str) -> list[str]:
-    """What a histogram's sample ends with."""
+    """Return the suffixes of a histogram's samples."""
     return [part for part in ("_bucket", "_sum", "_count") if name.endswith(part)] or [""]
 
 
-async def test_scrapers_that_mean_no_good_keep_the_worker_neither_from_writing_nor_from_ending(
+async def test_malicious_scrapers_stop_the_worker_neither_from_writing_nor_ending(
     real_command: CommandLine, real_settings: WorkerSettings, scraper: Scraper
 ) -> None:
     events = [an_event(pattern) for pattern in range(500)]
@@ -224,7 +224,7 @@ async def test_scrapers_that_mean_no_good_keep_the_worker_neither_from_writing_n
 
 
 def is_of_the_broker(error: LogLine) -> bool:
-    """Whether it tells how the broker is: one that has just been started may have no coordinator yet."""
+    """Return whether the error is about the broker: after its start it may have no coordinator yet."""
     return str(error["logger"]).startswith("aiokafka")
 
 
@@ -233,7 +233,7 @@ def open_descriptors(pid: int) -> int:
 
 
 def never_reading(port: int, path: str) -> socket.socket:
-    """Asks for a long answer, or one that costs something, and takes nothing of it."""
+    """Send a request with a long or expensive response, and read nothing of it."""
     deaf = socket.socket()
     deaf.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1)
     deaf.connect((HOST, port))
@@ -272,7 +272,7 @@ async def test_a_worker_serves_the_page_with_what_only_it_knows(
     assert code == 0
 
 
-async def test_a_port_that_is_taken_is_told_in_one_line(
+async def test_a_port_that_is_taken_is_reported_in_one_line(
     database_command: CommandLine, scraper: Scraper
 ) -> None:
     with socket.create_server((HOST, scraper.port)):

@@ -1,4 +1,4 @@
-"""What is released is whole, and works where it may write nothing and is nobody, as in the image."""
+"""The released files are complete, and work read-only and without a user name, as in the image."""
 
 import json
 import re
@@ -65,7 +65,7 @@ def test_the_agent_is_imported_beside_its_own_folders():
 
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
-    """An agent's project, with folders of the names that ours have in the repository."""
+    """An agent's project, with folders that have the names of ours in the repository."""
     for name in (*PACKAGES, "tests"):
         tmp_path.joinpath(name).mkdir()
         tmp_path.joinpath(name, "__init__.py").touch()
@@ -82,7 +82,7 @@ def open_directory() -> Iterator[Path]:
 
 
 def files_of_the_packages() -> dict[str, str]:
-    """Each file's name in the repository → its name in the wheel."""
+    """Return each file's name in the wheel by its name in the repository."""
     own = [path for path in (ROOT / "pattern_metrics").iterdir() if path.is_file()]
     linked = [path for package in PACKAGES for path in (ROOT / package).rglob("*") if path.is_file()]
     names = [path.relative_to(ROOT).as_posix() for path in own + linked if "__pycache__" not in path.parts]
@@ -95,7 +95,7 @@ def contents(wheel: Path) -> dict[str, bytes]:
 
 
 def health_check() -> list[str]:
-    """The image's own."""
+    """Return the image's own health check."""
     [line] = re.findall(r"^HEALTHCHECK .* CMD (.+)$", (ROOT / "Dockerfile").read_text("utf-8"), re.MULTILINE)
     words: list[str] = json.loads(line)
     return words
@@ -159,7 +159,7 @@ async def test_the_installed_worker_needs_no_rights_no_home_and_no_place_to_writ
 
 
 async def test_a_user_without_rights_can_write_nowhere_in_the_installation(installed: Path) -> None:
-    """Otherwise the test above would prove nothing."""
+    """Without this, the test above would prove nothing."""
     touched = await CommandLine(installed).run_program(*unprivileged(), "touch", installed / "new")
 
     assert touched.code != 0
@@ -169,7 +169,7 @@ async def test_a_user_without_rights_can_write_nowhere_in_the_installation(insta
 async def test_an_agent_publishes_from_a_project_with_folders_of_our_names(
     light: Path, project: Path, real_command: CommandLine, real_settings: WorkerSettings
 ) -> None:
-    """What it installed is the wheel alone; the worker is that of the full environment."""
+    """The agent has only the wheel. The worker is from the full environment."""
     agent = CommandLine(project, environment_of(real_settings))
     (await agent.run_program(light / "python", "agent.py")).succeeded()
 
@@ -185,7 +185,7 @@ async def test_an_agent_publishes_from_a_project_with_folders_of_our_names(
 async def test_the_commands_run_in_a_folder_that_holds_folders_of_our_names(
     worker_only: Path, project: Path, database_url: str, embedded_broker: Broker
 ) -> None:
-    """`python -m` puts the working directory before everything else, Alembic's imports included."""
+    """`python -m` puts the working directory before everything else, also for Alembic's imports."""
     settings = worker_settings(embedded_broker.bootstrap_servers, f"test-{uuid4().hex}", database_url)
     python = worker_only / "python"
     command = CommandLine(project, environment_of(settings))

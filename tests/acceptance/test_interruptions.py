@@ -1,4 +1,4 @@
-"""Ctrl-C in the middle of an operation: what is there is right, and to run it again completes it."""
+"""Ctrl-C in the middle of an operation: the data is correct, and a second run completes it."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -17,7 +17,7 @@ EVENTS = [an_event(number) for number in range(1, 31)]
 LINES = b"\n".join(event.to_json() for event in EVENTS)
 ROWS = "SELECT *, xmin::text FROM pattern_quality_metrics ORDER BY pattern_id"
 
-# This row waits for the test.
+# A trigger that makes this row wait for the test.
 HOLD_PATTERN_17 = """
 CREATE FUNCTION wait_for_the_test() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
@@ -28,7 +28,7 @@ CREATE TRIGGER hold BEFORE INSERT ON pattern_quality_metrics FOR EACH ROW
 WHEN (NEW.pattern_id = '00000000-0000-0000-0000-000000000011') EXECUTE FUNCTION wait_for_the_test();
 CREATE TABLE held ();
 """
-# Whoever looks through all dead letters looks here too.
+# Each query of all dead letters waits here too.
 HOLD_LETTERS = """
 CREATE TABLE held () INHERITS (dead_letters);
 """
@@ -38,7 +38,7 @@ Condition = Callable[[], Awaitable[object]]
 
 @asynccontextmanager
 async def held(database_url: str, script: str) -> AsyncIterator[Condition]:
-    """Yields whether somebody waits for the test; nobody does any more after the block."""
+    """Yield a condition: whether somebody waits for the test. After the block nobody waits any more."""
     async with connected(database_url) as connection:
         await connection.execute(script)
         await connection.execute("BEGIN; LOCK TABLE held IN ACCESS EXCLUSIVE MODE")
@@ -46,7 +46,7 @@ async def held(database_url: str, script: str) -> AsyncIterator[Condition]:
 
 
 def was_interrupted(finished: Finished) -> bool:
-    """By Ctrl-C, without a report of what was not done, and without a traceback."""
+    """Return whether Ctrl-C ended it, without a report of work that was not done, and without a traceback."""
     return (finished.code, finished.stdout) == (INTERRUPTED, b"") and "Traceback" not in finished.stderr
 
 
@@ -55,7 +55,7 @@ def database_url(settings: WorkerSettings) -> str:
     return settings.database_url.get_secret_value()
 
 
-async def test_a_replay_that_is_interrupted_has_done_whole_batches_and_again_completes_them(
+async def test_an_interrupted_replay_leaves_whole_batches_and_a_second_run_completes_it(
     command: CommandLine, settings: WorkerSettings, database_url: str
 ) -> None:
     await send(settings, [event.to_json() for event in EVENTS])
@@ -71,7 +71,7 @@ async def test_a_replay_that_is_interrupted_has_done_whole_batches_and_again_com
     assert await table(settings) == expected_table(EVENTS)
 
 
-async def test_a_run_to_the_end_that_is_stopped_before_it_does_not_end_as_if_it_were_there(
+async def test_a_run_to_the_end_that_is_stopped_earlier_does_not_succeed(
     real_command: CommandLine, real_settings: WorkerSettings
 ) -> None:
     await send(real_settings, [event.to_json() for event in EVENTS])
@@ -107,7 +107,7 @@ async def test_a_verification_that_is_interrupted_leaves_nothing_behind(
     assert await fetch(settings, shadows) == []
 
 
-async def test_a_backfill_that_is_interrupted_has_done_whole_batches_and_again_completes_them(
+async def test_an_interrupted_backfill_leaves_whole_batches_and_a_second_run_completes_it(
     database_command: CommandLine, migrated_database_url: str, tmp_path: Path
 ) -> None:
     file = tmp_path / "measurements.jsonl"

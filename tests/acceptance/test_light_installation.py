@@ -1,4 +1,4 @@
-"""What `pip install pattern-metrics` alone can do, and how a command says which extra it needs."""
+"""The abilities of `pip install pattern-metrics` alone, and each command's message about a missing extra."""
 
 import asyncio
 import re
@@ -26,7 +26,7 @@ ARGUMENTS = {
     "history prune": ["--older-than", "90d"],
     "migrate down": ["base"],
 }
-"""What a command cannot be called without."""
+"""Arguments that a command requires."""
 
 OPTIONS = {
     "backfill": [["--dry-run", "-"], ["--database-url", "postgresql://u@127.0.0.1:1/d", "-"]],
@@ -62,7 +62,7 @@ def advice(command: str, extra: str) -> str:
 
 @pytest.fixture
 def light_command(light: Path, tmp_path: Path) -> CommandLine:
-    """Without a single setting: what is missing is told before anything is asked for."""
+    """Without any setting: a missing extra is reported before settings are checked."""
     return CommandLine(tmp_path, program=(light / "pattern-metrics",))
 
 
@@ -116,7 +116,7 @@ async def test_the_worker_alone_names_the_extra_for_tracing(worker_only: Path, t
     assert (ended.code, ended.stderr) == (2, advice("OTEL_TRACES_EXPORTER:", "otel"))
 
 
-async def test_an_agent_that_stores_without_kafka_is_told_the_extra(light: Path, tmp_path: Path) -> None:
+async def test_an_agent_that_stores_without_kafka_is_reported_the_extra(light: Path, tmp_path: Path) -> None:
     for statement in ("from pattern_metrics import store_quality_metrics", "from pattern_metrics import *"):
         ended = await CommandLine(tmp_path).run_program(light / "python", "-c", statement)
 
@@ -182,7 +182,7 @@ WRONG: list[dict[str, str]] = [
     ],
     ids=lambda given: " ".join(given.values() if isinstance(given, dict) else given),
 )
-async def test_kafkas_errors_are_told_as_by_the_full_installation(
+async def test_kafkas_errors_are_reported_as_by_the_full_installation(
     light: Path, real_command: CommandLine, wrong: dict[str, str], arguments: list[str]
 ) -> None:
     programs = (light / "pattern-metrics", PROGRAM)
@@ -190,7 +190,7 @@ async def test_kafkas_errors_are_told_as_by_the_full_installation(
     runs = [real_command.run_program(one, *arguments, stdin=event, **wrong) for one in programs]
     told, expected = await asyncio.gather(*runs)
 
-    # The event loops, asyncio's and uvloop's, have words of their own for this.
+    # asyncio and uvloop word this differently.
     words = re.sub(r"Connect call failed \(.*\)", "Connection refused", told.stderr)
     assert (told.code, told.stdout, words) == (expected.code, expected.stdout, expected.stderr)
     assert told.code in {1, 2}

@@ -12,7 +12,7 @@ from tests.support.kafka import create_topic
 from tests.support.pipeline import an_event, dead_letters, expected_table, producing, table
 
 MEGABYTE = 1_000_000
-"""What a broker takes by default, with key and headers (message.max.bytes, 1,048,588)."""
+"""The default limit of a broker, with key and headers (message.max.bytes, 1,048,588)."""
 
 BATCH = 10_000
 
@@ -31,7 +31,7 @@ async def send_many(
         await asyncio.wait(acknowledgements)
 
 
-async def test_records_of_a_megabyte_are_stored_or_set_aside_with_their_bytes(
+async def test_records_of_a_megabyte_are_stored_or_dead_lettered_with_their_bytes(
     real_command: CommandLine, real_settings: WorkerSettings
 ) -> None:
     event = an_event(1)
@@ -78,7 +78,7 @@ async def test_a_batch_all_of_one_pattern_becomes_one_row(
     assert finished.json["superseded"] == BATCH - finished.json["applied"]
 
 
-async def test_a_batch_all_of_dead_letters_is_set_aside_whole(
+async def test_a_batch_all_of_dead_letters_is_stored_whole(
     real_command: CommandLine, real_settings: WorkerSettings
 ) -> None:
     values = [f"poison {number}".encode() for number in range(BATCH - 1)]
@@ -104,7 +104,7 @@ async def test_memory_does_not_grow_with_the_backlog(
 async def test_memory_does_not_grow_with_the_size_of_what_was_compressed(
     real_command: CommandLine, real_settings: WorkerSettings
 ) -> None:
-    """A fetch is bounded in bytes, but in those that the producer made of 60 kB."""
+    """A fetch is limited in compressed bytes: here the producer compressed all of it to 60 kB."""
     large = {"text": "lorem ipsum " * 5000}
     peaks = [
         await peak_memory(
@@ -126,7 +126,7 @@ async def peak_memory(
     compression_type: str | None = None,
     **overrides: Any,
 ) -> int:
-    """What a worker takes in KiB to read a topic of these."""
+    """Return the peak memory in KiB of a worker that reads a topic of these values."""
     topic = await create_topic(settings.kafka_bootstrap_servers)
     settings = settings.model_copy(update={"kafka_topic": topic})
     await send_many(settings, values, partitions=3, compression_type=compression_type)
@@ -151,4 +151,4 @@ MEASURED = (
     "import resource, subprocess, sys; code = subprocess.call(sys.argv[1:]); "
     "print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss, file=sys.stderr); sys.exit(code)",
 )
-"""Runs a command, and then tells its peak memory in KiB on stderr."""
+"""Runs a command, then prints its peak memory in KiB on stderr."""

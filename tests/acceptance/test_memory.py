@@ -1,4 +1,4 @@
-"""What a command holds depends on its batches, and not on the topic or the file."""
+"""A command's memory depends on its batches, not on the size of the topic or file."""
 
 import gzip
 import sys
@@ -9,7 +9,7 @@ from tests.support.pipeline import an_event, send
 
 MIB = 1024 * 1024
 
-# Runs a command, and prints the most memory that it ever held.
+# Runs a command, and prints its peak memory.
 MEASURE = """
 import resource, subprocess, sys
 subprocess.run(sys.argv[1:], check=True, stdout=subprocess.DEVNULL)
@@ -41,7 +41,7 @@ async def test_a_topic_is_folded_in_bounded_memory(
 
 
 async def test_a_packed_array_is_read_in_bounded_memory(database_command: CommandLine) -> None:
-    """All are passed over for their confidence, so that the reading is measured and not the writing."""
+    """All rows are skipped for their confidence, so that reading is measured and not writing."""
 
     async def peak(count: int) -> int:
         event = an_event(0, metadata={"filler": "x" * 60_000}).to_json()

@@ -11,7 +11,7 @@ from tests.support.pipeline import an_event
 NUMBERS = {"read", "applied", "superseded", "dead_letters"}
 
 
-async def test_status_tells_lag_rows_dead_letters_and_gaps(
+async def test_status_shows_lag_rows_dead_letters_and_gaps(
     real_command: CommandLine,
 ) -> None:
     (await real_command.run("publish", "-", stdin=an_event(1).to_json())).succeeded()
@@ -65,7 +65,7 @@ async def test_scores_go_from_source_to_table_through_a_pipe(
     assert stored.json["applied"] == 1
 
 
-async def test_wrong_usage_is_told_before_anything_is_done(tmp_path: Path) -> None:
+async def test_wrong_usage_is_reported_before_anything_is_done(tmp_path: Path) -> None:
     command = CommandLine(tmp_path, {"DATABASE_URL": "postgresql://127.0.0.1:1/none"})
 
     for arguments in (

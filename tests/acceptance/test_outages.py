@@ -1,4 +1,4 @@
-"""PostgreSQL or Kafka is away: the worker says so once, waits, and goes on by itself."""
+"""PostgreSQL or Kafka is down: the worker logs it once, waits, and continues by itself."""
 
 import asyncio
 from pathlib import Path
@@ -36,7 +36,7 @@ async def wait_until_written(settings: WorkerSettings) -> None:
 
 
 def assert_one_outage(worker: WorkerProcess, component: str) -> None:
-    """The log tells the beginning and the end of one outage, each once."""
+    """Check that the log has the beginning and the end of one outage, each once."""
     assert worker.is_running
     assert len(worker.events("not_ready", component=component)) == 1
     assert len(worker.events("recovered", component=component)) == 1
@@ -120,7 +120,7 @@ async def test_a_worker_waits_out_an_outage_of_kafka_and_says_little(
         await worker.wait_for_event("reading_from", count=3)
         before = len(worker.events())
         own_apache_kafka.stop()
-        # After ten seconds of silence the worker asks the broker whether it is there.
+        # After ten seconds of silence the worker asks the broker whether it is up.
         await worker.wait_for_event("not_ready", component="kafka")
         await asyncio.to_thread(own_apache_kafka.start)
         await publish(settings)

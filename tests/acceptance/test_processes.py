@@ -1,4 +1,4 @@
-"""Several processes under one command: members of one group; signals, health and metrics as one."""
+"""Several processes under one command: members of one group, with common signals, health and metrics."""
 
 import os
 import resource
@@ -26,12 +26,12 @@ NUMBERS = (0, 1)
 SUPERVISOR = {
     f"pattern_metrics.consumer.{name}" for name in ("worker.processes.supervisor", "http.server", "stopping")
 }
-"""Who logs in the process that was started, whose lines are about all of them."""
+"""The loggers of the parent process, whose lines are about all processes."""
 
 
 @pytest.fixture
 async def settings(real_broker: Broker, migrated_database_url: str) -> WorkerSettings:
-    """Of a topic with partitions for all: on the embedded broker a group takes long to come together."""
+    """Settings of a topic with partitions for all. On the embedded broker a group takes long to form."""
     topic = await create_topic(real_broker.bootstrap_servers, len(PARTITIONS))
     return worker_settings(
         real_broker.bootstrap_servers, topic, migrated_database_url, kafka_enable_idempotence=True
@@ -53,7 +53,7 @@ async def publish(settings: WorkerSettings, events: Sequence[PatternScored]) -> 
 
 
 def partitions_of(worker: WorkerProcess, number: int) -> set[int]:
-    """What a process was assigned last."""
+    """Return the partitions of a process's last assignment."""
     assigned = worker.events("partitions_assigned", process=number)
     return set(assigned[-1]["partitions"]) if assigned else set()
 
@@ -71,7 +71,7 @@ def pid_of(worker: WorkerProcess, number: int) -> int:
 
 
 def nameless(worker: WorkerProcess) -> set[str]:
-    """Who logged lines that name no process."""
+    """Return the loggers of lines that name no process."""
     return {str(line["logger"]) for line in worker.events() if "process" not in line}
 
 
@@ -83,7 +83,7 @@ def partitions_with_lag(samples: Samples) -> set[int]:
     return {int(labels[0]) for name, labels in samples if name == "pattern_metrics_consumer_lag"}
 
 
-async def test_two_processes_share_the_work_and_are_one_to_whoever_asks_or_stops_them(
+async def test_two_processes_share_the_work_and_act_as_one_for_probes_and_stops(
     settings: WorkerSettings, tmp_path: Path, scraper: Scraper
 ) -> None:
     events = some_events(400)
@@ -102,7 +102,7 @@ async def test_two_processes_share_the_work_and_are_one_to_whoever_asks_or_stops
         assert samples is not None
         alive = await scraper.ask("/livez")
         shown = (await scraper.ask("/api/progress")).json
-        for number in NUMBERS:  # as systemd stops a service: all of its processes at once
+        for number in NUMBERS:  # systemd stops a service like this: all of its processes at once
             os.kill(pid_of(worker, number), signal.SIGTERM)
         code = await worker.terminate()
 
@@ -130,7 +130,8 @@ async def test_a_process_that_is_killed_comes_back_and_nothing_is_lost_or_counte
     settings: WorkerSettings, tmp_path: Path, scraper: Scraper
 ) -> None:
     first, later = some_events(200), some_events(200)
-    # Static members: the new process is given the partitions of the dead one without a wait for its session.
+    # With static members, the new process gets the partitions of the dead one without waiting for its
+    # session.
     command = CommandLine(tmp_path, environment_of(settings) | {"KAFKA_GROUP_INSTANCE_ID": "one"})
 
     async with command.worker(*TWO, http_port=scraper.port) as worker:
@@ -165,7 +166,7 @@ async def test_a_process_that_is_killed_comes_back_and_nothing_is_lost_or_counte
 
 @contextmanager
 def no_more_files(pid: int) -> Iterator[None]:
-    """Of all that keeps a process from starting another one, what a test can bring about."""
+    """Make it impossible to start a process, by the one cause that a test can bring about."""
     before = resource.prlimit(pid, resource.RLIMIT_NOFILE)
     resource.prlimit(pid, resource.RLIMIT_NOFILE, (3, before[1]))
     try:
@@ -175,7 +176,7 @@ def no_more_files(pid: int) -> Iterator[None]:
 
 
 @pytest.mark.parametrize("arguments", [(), TWO], ids=["alone", "two"])
-async def test_a_second_signal_does_not_wait_for_the_batch_in_hand(
+async def test_a_second_signal_does_not_wait_for_the_batch_in_flight(
     settings: WorkerSettings, tmp_path: Path, arguments: tuple[str, ...]
 ) -> None:
     command = CommandLine(tmp_path, environment_of(settings))
@@ -214,7 +215,7 @@ async def test_no_process_outlives_a_supervisor_that_is_killed(
 
 
 def is_running(pid: int) -> bool:
-    """Whether there is such a process; one that has ended, and that nobody has asked for, has no command."""
+    """Return whether the process exists. A zombie has no command line."""
     with suppress(FileNotFoundError, ProcessLookupError):
         return bool(Path(f"/proc/{pid}/cmdline").read_bytes())
     return False
@@ -224,7 +225,7 @@ def parent_of(pid: int) -> int:
     return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
 
 
-async def test_without_the_fork_server_the_processes_go_on_and_a_stop_says_that_nobody_knows_their_end(
+async def test_without_the_fork_server_processes_run_on_and_a_stop_reports_no_end(
     settings: WorkerSettings, tmp_path: Path
 ) -> None:
     events = some_events(200)
@@ -271,7 +272,7 @@ def frozen(pid: int) -> Iterator[None]:
 
 @pytest.fixture
 async def unattended(settings: WorkerSettings, tmp_path: Path) -> AsyncIterator[WorkerProcess]:
-    """A worker whose fork server is frozen, so that nobody tells of a process's end."""
+    """A worker with a frozen fork server, so that nobody reports the end of a process."""
     command = CommandLine(tmp_path, environment_of(settings))
     async with command.worker(*TWO, shutdown_grace_seconds=1) as worker:
         await wait_until_shared(worker)
@@ -303,7 +304,7 @@ async def test_an_order_to_a_process_that_is_gone_does_not_end_the_supervisor(
     assert "Traceback" not in worker.log.read_text()
 
 
-async def test_readyz_tells_of_which_processes_and_a_stop_does_not_wait_for_one_that_is_frozen(
+async def test_readyz_names_the_processes_and_a_stop_does_not_wait_for_a_frozen_one(
     settings: WorkerSettings, tmp_path: Path, scraper: Scraper
 ) -> None:
     away = {"DATABASE_URL": f"postgresql://someone@{HOST}:{free_port()}/scores"}

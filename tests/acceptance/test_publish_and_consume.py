@@ -1,4 +1,4 @@
-"""From a file, or a pipe, to the table."""
+"""From a file or a pipe to the table."""
 
 import json
 import random
@@ -13,7 +13,7 @@ from tests.support.topics import configure
 
 
 def unnamed(event: PatternScored) -> bytes:
-    """The event as an agent writes it that gives no event_id."""
+    """Return the event without event_id, as some agents write it."""
     return json.dumps(event.model_dump(mode="json", exclude={"event_id"})).encode()
 
 
@@ -60,7 +60,7 @@ async def test_a_file_published_twice_adds_no_measurement_and_writes_no_row(
     assert await fetch(settings, rows) == before
 
 
-async def test_a_broker_without_idempotence_is_told_in_one_line(
+async def test_a_broker_without_idempotence_is_reported_in_one_line(
     tmp_path: Path, embedded_broker: Broker
 ) -> None:
     servers = embedded_broker.bootstrap_servers
@@ -112,7 +112,7 @@ async def test_code_is_scored_published_and_consumed_through_a_pipe(
     assert tuple(row) == (event.pattern_id, event.quality_score)
 
 
-async def test_what_the_broker_refuses_is_named_and_the_report_tells_how_far_it_went(
+async def test_what_the_broker_refuses_is_named_and_the_report_shows_how_far_it_went(
     real_command: CommandLine, real_settings: WorkerSettings
 ) -> None:
     large = an_event(2, metadata={"noise": random.Random(17).randbytes(4000).hex()})

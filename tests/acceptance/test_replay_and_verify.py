@@ -1,4 +1,4 @@
-"""Replay and verify as the installed command: what they tell is true, and what they leave is the fold."""
+"""Replay and verify as the installed command: their reports are true, and they leave the fold."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -39,16 +39,16 @@ def numbers(read: int, applied: int, superseded: int, dead: int) -> dict[str, in
 
 
 def four(report: dict[str, Any]) -> list[int]:
-    """The four numbers, which are under exactly these keys and add up."""
+    """Return the four numbers, after checking that they have exactly these keys and add up."""
     read, applied, superseded, dead = found = [report[name] for name in NUMBERS]
     assert read == applied + superseded + dead
     return found
 
 
-async def test_damage_is_seen_counted_mended_and_then_verified(
+async def test_damage_is_seen_counted_fixed_and_then_verified(
     command: CommandLine, settings: WorkerSettings
 ) -> None:
-    """Deleted rows, and a row in which somebody wrote an older value."""
+    """The damage: deleted rows, and a row in which somebody wrote an older value."""
     events = [an_event(number) for number in range(1, 9)]
     await send(settings, [*(event.to_json() for event in events), b"poison"])
     consumed = await command.run("consume", "--until-caught-up", "--json")
@@ -80,7 +80,7 @@ async def test_damage_is_seen_counted_mended_and_then_verified(
     (await command.run("verify", "--against-topic", "--strict")).succeeded()
 
 
-async def test_what_the_topic_does_not_explain_is_told_and_what_is_not_read_yet_is_not_missing(
+async def test_unexplained_rows_are_reported_and_unread_records_are_not_missing(
     command: CommandLine, settings: WorkerSettings
 ) -> None:
     await send(settings, [an_event(1).to_json(), an_event(2).to_json()])
@@ -101,7 +101,7 @@ async def test_what_the_topic_does_not_explain_is_told_and_what_is_not_read_yet_
 async def test_a_row_that_was_changed_by_hand_under_its_own_time_is_different(
     real_command: CommandLine, real_settings: WorkerSettings
 ) -> None:
-    """A replay does not supersede it, and the remedy that is told does mend it."""
+    """A replay does not supersede it, and the remedy that verify prints repairs it."""
     events = [an_event(number) for number in range(1, 4)]
     await send(real_settings, [event.to_json() for event in events])
     (await real_command.run("consume", "--until-caught-up")).succeeded()
@@ -140,7 +140,7 @@ async def test_a_slice_is_replayed_and_touches_no_groups_offsets(
     await execute(settings, "TRUNCATE pattern_quality_metrics")
 
     async def replayed(*which: str) -> set[int]:
-        """The patterns that a slice brings into the table."""
+        """Return the patterns that a slice writes to the table."""
         before = await table(settings)
         report = (await command.run("replay", *which, "--json")).succeeded().json
         brought = {pattern_id.int for pattern_id in (await table(settings)).keys() - before.keys()}
@@ -223,7 +223,7 @@ BREAK = {
 
 
 @pytest.mark.parametrize("check", BREAK)
-async def test_each_check_of_the_table_fails_where_it_does_not_hold_and_leaves_nothing_behind(
+async def test_each_check_of_the_table_can_fail_and_leaves_nothing_behind(
     database_command: CommandLine, migrated_database_url: str, check: str
 ) -> None:
     (await database_command.run("verify")).succeeded()

@@ -1,4 +1,4 @@
-"""A database restored from a backup, by PostgreSQL's own pg_dump and pg_restore, is caught up by itself."""
+"""A database that was restored from a backup by pg_dump and pg_restore is caught up by the worker itself."""
 
 from pathlib import Path
 
@@ -55,10 +55,10 @@ async def test_what_a_backup_lacks_is_read_again_although_the_offsets_are_ahead_
     (await command.run("verify", "--against-topic", "--strict")).succeeded()
 
 
-async def test_a_database_that_is_restored_under_an_idle_worker_is_caught_up_without_a_restart(
+async def test_a_database_restored_under_an_idle_worker_is_caught_up_without_a_restart(
     command: CommandLine, settings: WorkerSettings, tmp_path: Path
 ) -> None:
-    """Nothing is published after the restore: no batch tells the worker of it."""
+    """Nothing is published after the restore, so no batch reveals it to the worker."""
     file = tmp_path / "backup"
     async with command.worker() as worker:
 
@@ -78,7 +78,7 @@ async def test_a_database_that_is_restored_under_an_idle_worker_is_caught_up_wit
         assert await worker.terminate() == 0
 
 
-async def test_a_database_made_anew_is_filled_from_the_topic(
+async def test_a_recreated_database_is_filled_from_the_topic(
     command: CommandLine, settings: WorkerSettings
 ) -> None:
     await publish(command, [*EARLY, *LATE])
@@ -91,10 +91,10 @@ async def test_a_database_made_anew_is_filled_from_the_topic(
     assert await table(settings) == expected_table([*EARLY, *LATE])
 
 
-async def test_a_database_from_before_the_topic_was_made_anew_is_caught_up_from_the_new_ones_beginning(
+async def test_a_database_from_before_the_topic_was_recreated_is_caught_up(
     real_command: CommandLine, real_settings: WorkerSettings, tmp_path: Path
 ) -> None:
-    """Its progress lies ahead of what the group has committed, and is that of another log."""
+    """Its progress is ahead of the group's committed offsets, and belongs to another log."""
     command, settings, file = real_command, real_settings, tmp_path / "backup"
     await recreate_topic(settings, partitions=1)
     await publish(command, EARLY)
@@ -121,7 +121,7 @@ async def test_a_database_from_before_the_topic_was_made_anew_is_caught_up_from_
 async def test_a_worker_under_which_database_and_topic_change_at_once_notices_both(
     real_command: CommandLine, real_settings: WorkerSettings, tmp_path: Path
 ) -> None:
-    """The topic is made anew, and filled beyond where the worker is, before it looks again."""
+    """The topic is recreated, and filled beyond the worker's position, before the worker checks it again."""
     command, settings, file = real_command, real_settings, tmp_path / "backup"
     await recreate_topic(settings, partitions=1)
 

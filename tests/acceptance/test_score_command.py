@@ -1,4 +1,4 @@
-"""`pattern-metrics score`: what it writes, and what it reports of the rest."""
+"""`pattern-metrics score`: its output, and its report of files that were not scored."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What is missing is told in one line with its remedy, by the worker as by `consume --check`."""
+"""Everything that is missing is reported in one line with its remedy, by worker and `consume --check`."""
 
 import asyncio
 import uuid
@@ -23,7 +23,7 @@ async def topics(settings: WorkerSettings) -> list[str]:
         return names
 
 
-async def test_a_worker_says_what_is_missing_and_goes_on_once_it_is_there(
+async def test_a_worker_says_what_is_missing_and_continues_once_it_is_there(
     broker: Broker, database_url: str, tmp_path: Path
 ) -> None:
     settings = worker_settings(broker.bootstrap_servers, f"test-{uuid.uuid4().hex}", database_url)
@@ -49,7 +49,7 @@ async def test_a_worker_says_what_is_missing_and_goes_on_once_it_is_there(
     assert await table(settings) == expected_table([event])
 
 
-async def test_all_that_a_new_installation_lacks_is_told_at_once(
+async def test_all_that_a_new_installation_lacks_is_reported_at_once(
     broker: Broker, database_url: str, tmp_path: Path
 ) -> None:
     names = [f"test-{uuid.uuid4().hex}" for _ in range(2)]
@@ -77,7 +77,7 @@ async def test_all_that_a_new_installation_lacks_is_told_at_once(
     assert checked.code == 2
 
 
-async def test_all_rights_that_a_login_lacks_are_told_at_once(
+async def test_all_rights_that_a_login_lacks_are_reported_at_once(
     broker: Broker, migrated_database_url: str, tmp_path: Path
 ) -> None:
     login = f"stranger_{uuid.uuid4().hex}"
@@ -179,7 +179,7 @@ BAD_SETTINGS: list[tuple[list[str], str, dict[str, str]]] = [
     (MIGRATE, "DATABASE_URL", {"DATABASE_URL": ""}),
     (WORKER, "DATABASE_URL", {"DATABASE_URL": "mysql://u:s3cret@127.0.0.1/d"}),
     (MIGRATE, "DATABASE_URL", {"DATABASE_URL": "postgresql://u:s3cret@[::1/d"}),
-    # A password that was not percent-encoded: what follows its slash is taken for the port.
+    # A password that was not percent-encoded: the part after its slash is taken for the port.
     (MIGRATE, "DATABASE_URL", {"DATABASE_URL": "postgresql://u:s3cret/s3cret@127.0.0.1/d"}),
     (WORKER, "DATABASE_URL", {"DATABASE_URL": "postgresql://u:s3cret@127.0.0.1:s3cret/d"}),
     (MIGRATE, "DATABASE_URL", {"DATABASE_URL": "postgresql://u:s3cret@127.0.0.1/d?sslmode=s3cret"}),
@@ -224,10 +224,10 @@ async def test_a_bad_setting_is_named_in_one_line_without_its_value(
 
 
 @pytest.mark.parametrize("arguments", [("backfill", "-"), ("replay",)], ids=["backfill", "replay"])
-async def test_a_command_that_does_one_thing_tells_of_a_missing_table_and_does_not_wait_for_it(
+async def test_a_command_reports_a_missing_table_and_does_not_wait_for_it(
     real_command: CommandLine, database_url: str, arguments: tuple[str, ...]
 ) -> None:
-    """A worker would wait; whoever started a command is there to be told."""
+    """A worker would wait. A command reports it to the person who started it."""
     line = an_event(1).to_json()
     (await real_command.run("publish", "-", stdin=line)).succeeded()
 

@@ -1,4 +1,4 @@
-"""The worker's end, wanted and unwanted: nothing is lost, nothing is done twice."""
+"""The worker's end, intended or not: nothing is lost, and nothing is done twice."""
 
 import asyncio
 import random
@@ -15,7 +15,7 @@ from tests.support.waiting import eventually
 PATTERNS = 40
 
 COPY = b'COPY "pattern_quality_metrics"'
-"""Of the statement that writes the rows of new patterns."""
+"""Part of the statement that writes the rows of new patterns."""
 
 
 async def test_a_kill_between_write_and_commit_loses_nothing_and_writes_nothing_twice(
@@ -34,7 +34,7 @@ async def test_a_kill_between_write_and_commit_loses_nothing_and_writes_nothing_
         async with real_command.worker(database_url=by_detour) as worker:
 
             def freeze_at_the_commit(chunk: bytes) -> bytes:
-                """So that it never learns that its transaction has committed."""
+                """Freeze it, so that the worker never learns that its transaction has committed."""
                 nonlocal seen
                 seen += chunk
                 if COPY in seen and b"COMMIT" in chunk:
@@ -52,7 +52,7 @@ async def test_a_kill_between_write_and_commit_loses_nothing_and_writes_nothing_
     assert written
     assert ahead
     assert all(committed.get(partition, 0) == 0 for partition in ahead)
-    assert consumed.json["read"] == PATTERNS  # also what is written already: Kafka does not know that
+    assert consumed.json["read"] == PATTERNS  # also the written records: Kafka does not know of them
     assert consumed.json["applied"] == PATTERNS - len(written)
     assert await table(settings) == expected_table(events)
     assert await committed_offsets(settings) == await progress(settings)

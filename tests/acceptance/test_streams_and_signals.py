@@ -1,4 +1,4 @@
-"""What a worker's surroundings do to it: a log that nobody reads or that is full, signals at any moment."""
+"""Bad surroundings of a worker: a log that nobody reads or that is full, signals at any moment."""
 
 import asyncio
 import fcntl
@@ -25,10 +25,10 @@ SLACK_SECONDS = 5
 
 PIPE_BYTES = 4096
 EVENTS = [an_event(pattern) for pattern in range(2 * PIPE_BYTES // 200)]
-"""Written one by one, these are more lines of a log than the pipe holds."""
+"""Written one by one, these produce more log lines than the pipe holds."""
 
 
-async def test_a_worker_whose_log_nobody_reads_goes_on_and_hears_sigterm(
+async def test_a_worker_whose_log_nobody_reads_continues_and_obeys_sigterm(
     real_command: CommandLine, real_settings: WorkerSettings
 ) -> None:
     unread, pipe = os.pipe()
@@ -72,14 +72,14 @@ from pathlib import Path
 Path("importing").touch()
 signal.pause()
 """
-"""In the place of a module that the command imports: so long does it take."""
+"""Stands in for a module that the command imports, and takes this long."""
 
 INTERRUPTED = 130
 
 
 @pytest.fixture
 def command(tmp_path: Path) -> CommandLine:
-    """Neither Kafka nor PostgreSQL is there."""
+    """Neither Kafka nor PostgreSQL is running."""
     nowhere = {"KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:1", "DATABASE_URL": "postgresql://x@127.0.0.1:1/x"}
     return CommandLine(tmp_path, nowhere | {"HTTP_PORT": "0"})
 
@@ -127,7 +127,7 @@ async def test_a_worker_under_nohup_does_not_hear_that_its_terminal_closes(comma
         await eventually(lambda: b"not_ready" in worker.log.read_bytes())
         worker.process.send_signal(signal.SIGHUP)
 
-        assert await worker.terminate() == 0  # a second signal that is heard would not be a clean stop
+        assert await worker.terminate() == 0  # a second signal would not end cleanly if it were handled
         assert worker.log.read_bytes().count(b"stop_requested") == 1
 
 

@@ -1,4 +1,4 @@
-"""Tracing: spans for a real collector, which may be away, and nothing at all without one."""
+"""Tracing: spans for a real collector, which may be down, and no overhead at all without one."""
 
 import sys
 from itertools import pairwise
@@ -16,7 +16,7 @@ from tests.support.waiting import eventually
 TRACE, SPAN = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
 
 SDK_SECONDS_MAX = 30
-"""How long the SDK itself would wait at the end."""
+"""The time for which the SDK itself would wait at the end."""
 
 AGENT = """
 import sys
@@ -220,7 +220,7 @@ async def test_of_a_failure_the_class_is_exported_and_not_what_it_says(
     writes, batches = named(collector.spans, "write"), named(collector.spans, "process")
     written, waiting = sorted(batches, key=lambda batch: batch.start)
     classes = {span.attributes["error.type"] for span in writes}
-    # The end of the grace time may find an attempt under way.
+    # The grace time may end during an attempt.
     assert classes - {"asyncio.exceptions.CancelledError"} == {"asyncpg.exceptions.InternalServerError"}
     assert all(span.is_failed and span.parent_id == written.span_id for span in writes)
     assert written.is_failed
@@ -247,7 +247,7 @@ async def test_where_tracing_is_off_opentelemetry_is_not_even_imported(
 
 
 @pytest.mark.parametrize("arguments", [["consume"], ["consume", "--check"]], ids=str)
-async def test_without_the_extra_it_is_told_what_to_install(
+async def test_without_the_extra_it_is_reported_what_to_install(
     command: CommandLine, arguments: list[str]
 ) -> None:
     code = WITHOUT_THE_EXTRA
@@ -265,10 +265,10 @@ async def test_without_the_extra_it_is_told_what_to_install(
         ("OTEL_TRACES_EXPORTER", "console"),
         ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc"),
         ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "http/json"),
-        ("OTEL_BSP_MAX_QUEUE_SIZE", "17"),  # less than is exported at once
+        ("OTEL_BSP_MAX_QUEUE_SIZE", "17"),  # smaller than one export
     ],
 )
-async def test_what_cannot_be_had_is_told_in_one_line(
+async def test_what_cannot_be_had_is_reported_in_one_line(
     command: CommandLine, variable: str, value: str
 ) -> None:
     run = await command.run("consume", **{**Collector().environment, variable: value})

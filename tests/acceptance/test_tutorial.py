@@ -1,8 +1,8 @@
-"""The tutorial, as a newcomer does it: its commands are run, and print what it shows.
+"""Runs the commands of the tutorial as a newcomer would, and compares their output.
 
-The word after a fence's language names the terminal. `sh servers` and `sh worker` start a command that stays,
-and `text servers` and `text worker` are output to wait for. A plain `sh` runs to its end, and the plain
-`text` after it is everything that it prints.
+The word after a fence's language names the terminal. `sh servers` and `sh worker` start a command that keeps
+running, and `text servers` and `text worker` are output to wait for. A plain `sh` runs to its end, and the
+plain `text` after it is its whole output.
 """
 
 import re
@@ -30,7 +30,7 @@ def blocks() -> Iterator[tuple[str, str, str]]:
 
 
 def pattern_of(expected: str) -> str:
-    """Return a regular expression: … stands for any text of a line, or for any lines where it is alone."""
+    """Return a regular expression. … stands for any text of a line or, alone on a line, for any lines."""
     return "".join(
         r"(?:.*\n)*?" if line.strip() == "…" else _line(line) + r"\r?\n" for line in expected.splitlines()
     )

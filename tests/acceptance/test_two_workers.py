@@ -1,4 +1,4 @@
-"""Two workers of one group share the topic; when one ends, however it ends, the other takes over."""
+"""Two workers of one group share the topic. When one ends in any way, the other takes over."""
 
 from collections.abc import Awaitable, Callable
 

@@ -1,4 +1,4 @@
-"""What the tests run from a warm process is the program: see `support/warm.py`."""
+"""A run that tests fork from a warm process behaves like the program: see `support/warm.py`."""
 
 import asyncio
 import os
@@ -12,12 +12,12 @@ from tests.support.command import SECONDS_MAX, CommandLine, WorkerProcess
 from tests.support.waiting import eventually
 
 PROCESS_FACTS = ("Umask", "Groups", "SigQ", "SigPnd", "ShdPnd", "SigBlk", "SigIgn", "SigCgt", "NoNewPrivs")
-"""Lines of /proc/PID/status that do not depend on when it is looked at."""
+"""Lines of /proc/PID/status that do not depend on the time of reading."""
 
 
 @pytest.fixture
 def command(tmp_path: Path) -> CommandLine:
-    """Neither Kafka nor PostgreSQL is there."""
+    """Neither Kafka nor PostgreSQL is running."""
     nowhere = {"KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:1", "DATABASE_URL": "postgresql://x@127.0.0.1:1/x"}
     return CommandLine(tmp_path, nowhere | {"HTTP_PORT": "0"})
 
@@ -32,7 +32,7 @@ async def test_a_warm_run_ends_as_the_program_itself_does(command: CommandLine, 
 
 
 def surroundings(worker: WorkerProcess) -> dict[str, object]:
-    """What a process finds, and what it does about signals."""
+    """Return a process's surroundings, and its handling of signals."""
     pid = worker.process.pid
     proc = Path(f"/proc/{pid}")
     status = dict(line.split(":\t", 1) for line in (proc / "status").read_text().splitlines())

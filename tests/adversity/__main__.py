@@ -1,4 +1,4 @@
-"""`python -m tests.adversity`: rounds of faults drawn from a seed, for as long as one likes."""
+"""`python -m tests.adversity`: runs rounds of random faults from a seed for any time."""
 
 import argparse
 import asyncio
@@ -24,7 +24,7 @@ console = Console(width=220, highlight=False)
 
 
 async def torture(directory: Path, seconds: float, seed: int) -> bool:
-    """Draw and live through one round after the other; whether all checks held."""
+    """Draw and run one round after the other. Return whether all checks held."""
     chance = random.Random(seed)
     figures = Figures()
     async with new_world(directory, random.Random(seed)) as world:
@@ -39,7 +39,7 @@ async def torture(directory: Path, seconds: float, seed: int) -> bool:
                 is_quiet = draw_quiet(chance, drawn)
                 console.print(f"{rounds:4}  {await live_through(world, drawn, figures, is_quiet=is_quiet)}")
             await end(world)
-        except Exception as error:  # noqa: BLE001 - whatever it is, how to repeat it is told
+        except Exception as error:  # noqa: BLE001 - after any error, print how to repeat it
             _tell_failure(world, f"{type(error).__name__}: {error}", seed, rounds)
             if not isinstance(error, Violation):
                 console.print_exception()
@@ -86,13 +86,13 @@ def _spread(seconds: list[float]) -> tuple[str, str]:
 
 
 def main() -> int:
-    """Exit 0 where all checks held, 1 at the first that did not."""
+    """Exit 0 if all checks held, 1 at the first that did not."""
     parser = argparse.ArgumentParser(prog="python -m tests.adversity", description=__doc__)
     parser.add_argument("--seconds", type=float, default=600)
     parser.add_argument("--seed", type=int, default=secrets.randbelow(10**6))
     arguments = parser.parse_args()
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
-    logging.disable()  # the clients of this process complain of what is done to them
+    logging.disable()  # this process's clients log every fault
     directory = Path(tempfile.mkdtemp(prefix="pattern-metrics-torture-"))
     console.print(f"seed {arguments.seed}, {arguments.seconds:.0f} s")
     held = asyncio.run(torture(directory, arguments.seconds, arguments.seed))

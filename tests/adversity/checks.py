@@ -1,4 +1,4 @@
-"""What must be true after each round."""
+"""Checks of everything that must be true after each round."""
 
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
@@ -18,25 +18,25 @@ from tests.support.pipeline import fetch, table
 from tests.support.waiting import eventually
 
 RECOVERY_SECONDS_MAX: Final = 180.0
-"""A call that does not return is given up after two minutes; the next client comes within thirty seconds."""
+"""A call that does not return is given up after two minutes, and the next client follows within 30 s."""
 
 RESIDENT_BYTES_MAX: Final = 256 * 1024 * 1024
-"""The most that a worker with batches of this size may hold, however many rounds it lives through."""
+"""Most memory of a worker with batches of this size, after any number of rounds."""
 
 _ACCOUNTS: Final = ("applied", "superseded", "dead_letters")
 
 _LETTERS: Final = "SELECT coalesce(md5(value), ''), reason, count(*) FROM dead_letters GROUP BY 1, 2"
 
 
-class Violation(Exception):  # noqa: N818 - the error is in what is checked
-    """What must always be true is not."""
+class Violation(Exception):  # noqa: N818 - the error is in the system under test
+    """Something that must always be true is false."""
 
 
 async def check(world: World) -> None:
     """Check everything, while the producer pauses.
 
     Raises:
-        Violation: says what is not true.
+        Violation: names the property that does not hold.
     """
     await require_settled(world)
     await require_nothing_lost(world.settings, world.load)
@@ -45,23 +45,23 @@ async def check(world: World) -> None:
 
 
 async def require_settled(world: World) -> None:
-    """The table comes to be the fold of all that was acknowledged, and progress to be at the log's end."""
+    """Check that the table becomes the fold of all acknowledged events and progress reaches the log's end."""
 
     await _require_eventually(world, lambda: is_settled(world.settings, world.load))
 
 
 async def is_settled(settings: WorkerSettings, load: Load) -> bool:
-    """Whether the table is the fold, and progress at the log's end."""
+    """Return whether the table is the fold, and progress is at the log's end."""
     return await table(settings) == load.fold and await _progress_is_at_the_end(settings)
 
 
 async def is_held(rows: Mapping[UUID, Row], settings: WorkerSettings) -> bool:
-    """Whether the table holds these rows, or newer ones."""
+    """Return whether the table holds these rows, or newer ones."""
     return not _behind(rows, await table(settings))
 
 
 async def require_held(world: World, rows: Mapping[UUID, Row]) -> None:
-    """The table comes to hold these rows, or newer ones; the producer may go on."""
+    """Check that the table comes to hold these rows, or newer ones. The producer may continue."""
 
     await _require_eventually(world, lambda: is_held(rows, world.settings))
 
@@ -99,7 +99,7 @@ async def _progress_is_at_the_end(settings: WorkerSettings) -> bool:
 
 
 async def require_nothing_lost(settings: WorkerSettings, load: Load) -> None:
-    """Of what is settled: each dead letter is there once, and no row went backwards."""
+    """In a settled state, check that each dead letter exists once, and that no row went backwards."""
     require_letters(await _letters(settings), load)
     await require_empty(settings, "steps_back")
     await require_empty(settings, "ingest_gaps")  # nothing was ever removed before it was read
@@ -110,7 +110,7 @@ async def _letters(settings: WorkerSettings) -> Counter[Letter]:
 
 
 def require_letters(found: Mapping[Letter, int], load: Load) -> None:
-    """Each dead letter is there once: none is missing, none is there twice, none was not sent."""
+    """Check that each dead letter exists once, none is missing, and none was not sent."""
     for letter in found.keys() | load.letters.keys():
         least = load.letters[letter]
         most = least + load.letters_maybe[letter]
@@ -119,37 +119,37 @@ def require_letters(found: Mapping[Letter, int], load: Load) -> None:
 
 
 async def require_empty(settings: WorkerSettings, name: str) -> None:
-    """Nothing was recorded in this table."""
+    """Check that a table is empty."""
     rows = await fetch(settings, f"SELECT * FROM {name} LIMIT 3")
     if rows:
         raise Violation(f"{name} holds {[dict(row) for row in rows]}")
 
 
 def require_running(member: Member) -> None:
-    """It did not end by itself."""
+    """Check that the process did not end by itself."""
     if not member.worker.is_running:
         code = member.worker.process.returncode
         raise Violation(f"{member.name} ended by itself with {code}; see {member.worker.log}")
 
 
 def require_bounded_memory(member: Member) -> None:
-    """It never held more than it may."""
+    """Check that its memory never exceeded the limit."""
     peak = peak_bytes(member.worker)
     if peak > RESIDENT_BYTES_MAX:
         raise Violation(f"{member.name} held {peak:,} bytes")
 
 
 def peak_bytes(worker: WorkerProcess) -> int:
-    """The most that a running worker had resident at any moment."""
+    """Return the peak of resident memory of a running worker."""
     status = Path(f"/proc/{worker.process.pid}/status").read_text()
     [kibibytes] = [line.split()[1] for line in status.splitlines() if line.startswith("VmHWM:")]
     return int(kibibytes) * 1024
 
 
 def require_accounts(worker: WorkerProcess) -> None:
-    """Of a worker that has ended: in each line of its log, and in the last, the numbers add up.
+    """Check that the numbers add up in each log line of an ended worker, and in its last line.
 
-    A batch that was written has no line where the commit after it was given up; the last line counts it.
+    A written batch has no line if the commit after it was given up. The last line counts it.
     """
     batches, ends = worker.events("batch_written"), worker.events("worker_stopped")
     for line in (*batches, *ends):

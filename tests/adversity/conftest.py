@@ -1,4 +1,4 @@
-"""A world to break, for the tests; `python -m tests.adversity` makes its own."""
+"""The system under test for the tests; `python -m tests.adversity` makes its own."""
 
 import random
 from collections.abc import AsyncIterator

@@ -1,4 +1,4 @@
-"""The closed table of faults: what each breaks, and for how long; each is undone at its end."""
+"""The closed table of faults: the target of each and its duration. Each is undone at its end."""
 
 import asyncio
 import os
@@ -26,7 +26,7 @@ from tests.support.proxy import Proxy
 from tests.support.waiting import eventually, hold
 
 STOP_SECONDS_MAX: Final = GRACE_SECONDS + TIMING.leave + 15
-"""How long a SIGTERM may take: its grace, to leave the group, and what a busy machine takes to close down."""
+"""Longest time for a SIGTERM: the grace time, leaving the group, and closing down on a busy machine."""
 
 PARTITIONS_MAX: Final = 12
 
@@ -34,7 +34,7 @@ _SESSION_SECONDS: Final = SESSION_TIMEOUT_MS / 1000
 
 
 class Kind(StrEnum):
-    """What can happen."""
+    """The kinds of faults."""
 
     WORKER_KILLED = auto()
     WORKER_TERMINATED = auto()
@@ -52,11 +52,11 @@ class Kind(StrEnum):
     CONNECTIONS_FORGOTTEN = auto()
     CLOCKS_OFF = auto()
     PARTITIONS_ADDED = auto()
-    TOPIC_MADE_ANEW = auto()
+    TOPIC_RECREATED = auto()
 
 
 class Target(StrEnum):
-    """What a fault breaks: of one target one at a time."""
+    """The target of a fault. One target has one fault at a time."""
 
     WORKERS = auto()
     POSTGRES = auto()
@@ -66,7 +66,7 @@ class Target(StrEnum):
 
 
 Act = Callable[[World, random.Random, float], Awaitable[None]]
-"""Lasts for so many seconds, from its beginning until it is undone."""
+"""Begins a fault, lasts for `seconds`, and undoes it."""
 
 
 class Fault(NamedTuple):
@@ -124,7 +124,7 @@ async def terminate(members: list[Member]) -> None:
 
 
 async def _freeze_workers(world: World, chance: random.Random, seconds: float) -> None:
-    """Longer than its session: it wakes up and believes that its partitions are still its own."""
+    """Freeze workers for longer than their session. They wake up and believe that they own partitions."""
     members = _one_or_all(world, chance)
     world.tell(Kind.WORKER_FROZEN, f"{_names(members)} for {seconds:.1f} s")
     await asyncio.gather(*(_freeze(member.worker.process.pid, seconds) for member in members))
@@ -222,7 +222,7 @@ async def _freeze_kafka(world: World, _: random.Random, seconds: float) -> None:
 
 
 async def _add_partitions(world: World, chance: random.Random, seconds: float) -> None:
-    """The one fault that nobody can undo; patterns move to other partitions."""
+    """Add partitions, the one fault that cannot be undone. Patterns move to other partitions."""
     topic = world.settings.kafka_topic
     before = await require_topic(world.settings)
     count = min(before + chance.randint(1, 3), PARTITIONS_MAX)
@@ -233,13 +233,13 @@ async def _add_partitions(world: World, chance: random.Random, seconds: float) -
     await hold(seconds)
 
 
-async def _make_topic_anew(world: World, chance: random.Random, seconds: float) -> None:
-    """What was not read before the topic was deleted would be lost, whoever reads: so all is."""
+async def _recreate_topic(world: World, chance: random.Random, seconds: float) -> None:
+    """Recreate the topic after everything was read, because unread records would be lost with it."""
     await world.load.pause()
     await require_settled(world)
     before = await require_topic(world.settings)
     count = chance.choice((before, PARTITIONS))
-    world.tell(Kind.TOPIC_MADE_ANEW, f"{before} → {count} partitions, after {seconds:.1f} s")
+    world.tell(Kind.TOPIC_RECREATED, f"{before} → {count} partitions, after {seconds:.1f} s")
     async with administering(world.settings.kafka_bootstrap_servers) as admin:
         await admin.delete_topics([world.settings.kafka_topic])
     await eventually(lambda: _topic_is_gone(world), deadline_seconds=SECONDS_MAX)
@@ -260,7 +260,7 @@ async def _topic_is_gone(world: World) -> bool:
 
 
 def _some_proxies(world: World, chance: random.Random) -> tuple[str, list[Proxy]]:
-    """One connection's, one party's, or all."""
+    """Return the proxies of one connection, of one party, or of all."""
 
     def ways_of(member: Member) -> list[Proxy]:
         return [member.to_kafka, member.to_postgres]
@@ -304,7 +304,7 @@ async def _slow_connections(world: World, chance: random.Random, seconds: float)
 
 
 async def _set_clock(world: World, chance: random.Random, seconds: float) -> None:
-    """Behind by minutes, ahead by as much as is allowed, or so far ahead that the measurement is refused."""
+    """Set the agents' clock minutes behind, as far ahead as is allowed, or so far that events are refused."""
     minutes = chance.choice((-30, -5, 4, 120, 600))
     world.tell(Kind.CLOCKS_OFF, f"{minutes:+} min for {seconds:.1f} s")
     world.load.clock = timedelta(minutes=minutes)
@@ -335,5 +335,5 @@ FAULTS: Final[Mapping[Kind, Fault]] = {
     ),
     Kind.CLOCKS_OFF: Fault(Target.AGENTS, 3, 20, _set_clock),
     Kind.PARTITIONS_ADDED: Fault(Target.KAFKA, 0, 5, _add_partitions),
-    Kind.TOPIC_MADE_ANEW: Fault(Target.KAFKA, 0, 10, _make_topic_anew),
+    Kind.TOPIC_RECREATED: Fault(Target.KAFKA, 0, 10, _recreate_topic),
 }

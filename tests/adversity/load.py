@@ -1,4 +1,4 @@
-"""A producer that never stops, and the fold of all that was acknowledged to it."""
+"""A producer that never stops, and the fold of all acknowledged events."""
 
 import asyncio
 import random
@@ -25,7 +25,7 @@ PATTERNS = 500
 PART = 50
 PAUSE_SECONDS = 0.15
 LATE_SECONDS_MAX = 120.0
-"""Measurements arrive in no order: each up to so late."""
+"""Measurements arrive out of order: up to this late."""
 
 Row = tuple[datetime, uuid.UUID, float]
 Letter = tuple[str, str]
@@ -36,13 +36,13 @@ class Load:
     """Publishes measurements and hostile records, one part after the other, each until it is acknowledged.
 
     Attributes:
-        fold: the law of the table: pattern → its greatest (measurement_timestamp, event_id), with its score.
-        letters: the dead letters to be, and how many of each.
-        letters_maybe: how often one was sent without an acknowledgement: it may be there once more.
-        clock: how far the agents' clock is off.
-        parts: how many parts are acknowledged.
-        events: how many events are.
-        failures: how many times the publisher said that some were not.
+        fold: the law of the table: by pattern, the greatest (measurement_timestamp, event_id) with its score.
+        letters: the expected dead letters, and how many of each.
+        letters_maybe: number of sends without an acknowledgement: each may have left one letter more.
+        clock: error of the agents' clock.
+        parts: number of acknowledged parts.
+        events: number of acknowledged events.
+        failures: how often the publisher reported events as not acknowledged.
     """
 
     def __init__(self, settings: WorkerSettings, chance: random.Random) -> None:
@@ -59,7 +59,7 @@ class Load:
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Publish meanwhile."""
+        """Publish during the block."""
         self._may_go_on.set()
         self._task = asyncio.create_task(self._publish())
         try:
@@ -69,21 +69,21 @@ class Load:
             await asyncio.wait({self._task})
 
     async def pause(self) -> None:
-        """Publish no further part, and wait until the one in hand is acknowledged."""
+        """Publish no further part, and wait until the part in flight is acknowledged."""
         self._may_go_on.clear()
         await self._is_idle.wait()
 
     def resume(self) -> None:
-        """Go on."""
+        """Continue publishing."""
         self._may_go_on.set()
 
     @property
     def has_failed(self) -> bool:
-        """Whether something ended the publishing."""
+        """Return whether an error ended the publishing."""
         return self._task is not None and self._task.done()
 
     def require_alive(self) -> None:
-        """Raise what ended the publishing, if something did."""
+        """Raise the error that ended the publishing, if there is one."""
         if self._task is not None and self._task.done():
             self._task.result()
 
@@ -94,7 +94,7 @@ class Load:
                 self._settings, enable_idempotence=True, acks="all", request_timeout_ms=10_000
             ) as producer,
         ):
-            # An agent's clock that is ahead sees nothing wrong in what it measured.
+            # An agent whose clock is ahead finds nothing wrong with its measurements.
             publisher._clock = ClockSettings(max_clock_skew_seconds=24 * 3600)
             while True:
                 self._is_idle.set()
@@ -116,7 +116,7 @@ class Load:
         )
 
     async def _publish_events(self, publisher: ScorePublisher, events: list[PatternScored]) -> None:
-        """To publish what was not acknowledged again is a retry: the event's id says that it is the same."""
+        """Publish events. A second attempt is a retry, because the event's id is the same."""
         while events:
             failed: tuple[PatternScored, ...] = ()
             try:

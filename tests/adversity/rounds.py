@@ -1,4 +1,4 @@
-"""Rounds of faults: one or a few, then quiet, then the checks; and the figures of them all."""
+"""Rounds of faults: one or several, then quiet, then the checks; and the figures of all rounds."""
 
 import asyncio
 import random
@@ -14,22 +14,22 @@ from tests.adversity.world import World
 from tests.support.waiting import eventually, hold
 
 BEGIN_SECONDS_MAX: Final = 3.0
-"""The faults of a round begin within so long, so that they overlap now this way, now another."""
+"""The faults of a round begin within this time, so that they overlap in different ways."""
 
 PUBLISH_SECONDS_MAX: Final = 120.0
 
 PARTS_AFTER: Final = 5
-"""So many parts after the last fault reach every partition, and show that every way is open again."""
+"""Parts after the last fault: enough to reach every partition and show that every connection works again."""
 
 
 QUIET_SHARE: Final = 0.3
 
-_NOT_QUIET: Final = {Kind.CLOCKS_OFF, Kind.TOPIC_MADE_ANEW}
-"""What needs a producer."""
+_NOT_QUIET: Final = {Kind.CLOCKS_OFF, Kind.TOPIC_RECREATED}
+"""Faults that need a running producer."""
 
 
 class Drawn(NamedTuple):
-    """A fault to happen."""
+    """A drawn fault."""
 
     kind: Kind
     begin_seconds: float
@@ -39,15 +39,15 @@ class Drawn(NamedTuple):
 
 @dataclass
 class Figures:
-    """What is told at the end.
+    """The figures that are printed at the end.
 
     Attributes:
-        faults: how many of each kind.
-        recovery_seconds: of each round, from the end of its last fault until the table held all that was
-            acknowledged up to then and a little longer.
-        publish_seconds: the part of it until the publisher was acknowledged again.
-        by_kind: the recovery of those rounds that had one fault only.
-        peak_bytes: the most that any worker had resident.
+        faults: number of each kind.
+        recovery_seconds: of each round, from the end of its last fault until the table held everything that
+            was acknowledged up to a moment after that end.
+        publish_seconds: the part of it until the publisher got an acknowledgement again.
+        by_kind: the recovery of rounds with one fault only.
+        peak_bytes: the peak of resident memory of all workers.
     """
 
     faults: Counter[Kind] = field(default_factory=Counter)
@@ -58,13 +58,13 @@ class Figures:
 
 
 def draw(chance: random.Random, kinds: Collection[Kind]) -> list[Drawn]:
-    """The faults of a round: at most one for each target; a topic is made anew when all else is quiet."""
+    """Draw the faults of a round: at most one per target. A topic is recreated only without other faults."""
     count = chance.choices((1, 2, 3), (5, 3, 2))[0]
     drawn = list[Drawn]()
     targets = set[str]()
     for kind in chance.sample(sorted(kinds), len(kinds)):
         fault = FAULTS[kind]
-        is_alone = Kind.TOPIC_MADE_ANEW in {kind, *(other.kind for other in drawn)}
+        is_alone = Kind.TOPIC_RECREATED in {kind, *(other.kind for other in drawn)}
         if len(drawn) < count and fault.target not in targets and not (is_alone and drawn):
             targets.add(fault.target)
             seconds = chance.uniform(fault.seconds_min, fault.seconds_max)
@@ -73,14 +73,14 @@ def draw(chance: random.Random, kinds: Collection[Kind]) -> list[Drawn]:
 
 
 def draw_quiet(chance: random.Random, drawn: Sequence[Drawn]) -> bool:
-    """Whether the producer falls silent with the first fault, so that no later record wakes anybody up."""
+    """Draw whether the producer stops with the first fault, so that no later record wakes anything up."""
     return chance.random() < QUIET_SHARE and _NOT_QUIET.isdisjoint(fault.kind for fault in drawn)
 
 
 async def live_through(
     world: World, drawn: Sequence[Drawn], figures: Figures, *, is_quiet: bool = False
 ) -> str:
-    """One round; a line that tells of it.
+    """Run one round. Return a line that describes it.
 
     Raises:
         Violation: a check failed.
@@ -143,5 +143,5 @@ async def _publish_more(world: World) -> None:
 
 
 async def end(world: World) -> None:
-    """Stop the workers as their supervisor would, and let their logs be the last thing that is checked."""
+    """Stop the workers as a supervisor would, and check their logs last."""
     await terminate(world.members)

@@ -1,4 +1,4 @@
-"""A check that cannot fail proves nothing: each is shown what it is there to notice."""
+"""A check that cannot fail proves nothing, so each check is shown a violation."""
 
 import asyncio
 import json
@@ -20,7 +20,7 @@ PARTS = 5
 
 @asynccontextmanager
 async def noticed(world: World, what: str) -> AsyncIterator[None]:
-    """What the block does to the world is noticed."""
+    """Check that the change which the block makes is noticed."""
     yield
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(checks, "RECOVERY_SECONDS_MAX", 2)
@@ -39,7 +39,7 @@ async def test_what_must_not_be_is_noticed(world: World, monkeypatch: pytest.Mon
     async with noticed(world, r"1 differ, 1 are missing or older"):
         world.load.fold[pattern] = (row[0].replace(year=2999), row[1], row[2])
     world.load.fold[pattern] = row
-    async with noticed(world, "not within"):  # ahead of the log: what is behind, the workers mend themselves
+    async with noticed(world, "not within"):  # ahead of the log; workers repair what is behind
         await world.execute("UPDATE ingest_progress SET next_offset = next_offset + 1 WHERE partition = 0")
     await world.execute("UPDATE ingest_progress SET next_offset = next_offset - 1 WHERE partition = 0")
     await check(world)

@@ -1,4 +1,4 @@
-"""A short fixed set of faults, each kind once, several at a time; `make torture` draws them, for hours."""
+"""A short fixed set of faults: each kind once, several at a time. `make torture` draws faults for hours."""
 
 from itertools import chain
 
@@ -15,16 +15,16 @@ ROUNDS: tuple[tuple[Kind, ...], ...] = (
     (Kind.KAFKA_FROZEN, Kind.POSTGRES_READ_ONLY, Kind.CONNECTIONS_CUT),
     (Kind.POSTGRES_DISK_FULL, Kind.CONNECTIONS_FORGOTTEN),
     (Kind.CONNECTIONS_HALF_OPEN,),
-    (Kind.TOPIC_MADE_ANEW,),
+    (Kind.TOPIC_RECREATED,),
 )
 
 QUIET_ROUNDS = {2}
-"""In these nothing is published from the first fault on."""
+"""Rounds in which nothing is published from the first fault on."""
 
 SECONDS_BETWEEN = 0.5
 
 SEED = 33
-"""With it, it is a worker's way to Kafka that breaks, and a clock is so far ahead that it is refused."""
+"""With this seed, a worker's connection to Kafka breaks, and a clock is too far ahead to be accepted."""
 
 
 def test_each_kind_of_fault_happens_once() -> None:
@@ -43,7 +43,7 @@ async def test_no_fault_costs_a_record_or_lets_a_row_go_backwards(world: World) 
             if kind is not Kind.POSTGRES_DISK_FULL or world.small_disk
         ]
         told = await live_through(world, drawn, figures, is_quiet=number in QUIET_ROUNDS)
-        print(told)  # noqa: T201 - shown where the test fails
+        print(told)  # noqa: T201 - pytest shows it if the test fails
     await end(world)
 
     assert figures.faults.total() == len({happening.kind for happening in world.history} - {"quiet"})

@@ -1,4 +1,4 @@
-"""What the proxy does to connections, seen from the client."""
+"""The proxy's faults, as the client sees them."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -14,7 +14,7 @@ SILENCE_SECONDS = 0.3
 
 @pytest.fixture
 async def echo_port() -> AsyncIterator[int]:
-    """A server that answers each line with itself."""
+    """Run a server that echoes each line, and yield its port."""
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while line := await reader.readline():
@@ -44,7 +44,7 @@ class Client:
         return await self.reader.readline()
 
     async def is_silent(self) -> bool:
-        """Neither an answer nor an end comes, although a line was sent."""
+        """Return whether neither an answer nor an end arrives after a line was sent."""
         self.writer.write(b"anybody?\n")
         try:
             async with asyncio.timeout(SILENCE_SECONDS):
@@ -80,7 +80,7 @@ async def test_connections_are_forwarded_both_ways_to_their_end(proxy: Proxy, co
     assert await client.reader.read() == b""
 
 
-async def test_a_cut_resets_each_connection_and_each_new_one_until_it_is_mended(
+async def test_a_cut_resets_each_connection_and_each_new_one_until_it_is_fixed(
     proxy: Proxy, connect: Connect
 ) -> None:
     client = await connect(proxy)
@@ -96,7 +96,9 @@ async def test_a_cut_resets_each_connection_and_each_new_one_until_it_is_mended(
     assert await (await connect(proxy)).says(b"hello\n") == b"hello\n"
 
 
-async def test_a_frozen_connection_is_silent_and_goes_on_where_it_was(proxy: Proxy, connect: Connect) -> None:
+async def test_a_frozen_connection_is_silent_and_continues_where_it_was(
+    proxy: Proxy, connect: Connect
+) -> None:
     client = await connect(proxy)
     await client.says(b"hello\n")
 

@@ -1,4 +1,4 @@
-"""Connections that are neither alive nor closed: whatever waits for one, the worker gets over it in time."""
+"""Connections that are neither alive nor closed: the worker recovers in time, whatever waits for one."""
 
 import asyncio
 import struct
@@ -36,13 +36,13 @@ NOTICE_SECONDS_MAX = 60.0
 GRACE_SECONDS = 4
 
 STOP_SECONDS_MAX = GRACE_SECONDS + TIMING.leave + 5
-"""Its grace, to leave the group, and what a busy machine takes to close down."""
+"""The grace time, leaving the group, and closing down on a busy machine."""
 
 PATTERNS: Final = 500
 TEXT: Final = "a" * 60_000
-"""One event of each pattern with this text is more than the sockets on the way hold."""
+"""With this text, one event of each pattern is more than the sockets on the way hold."""
 MIDDLE_PARTS: Final = 100
-"""So many parts of at most 64 KiB on their way are the middle of these events."""
+"""This many parts of at most 64 KiB are half of these events."""
 
 _FETCH: Final = 1
 _COMMIT: Final = 8
@@ -50,7 +50,7 @@ _JOIN: Final = 11
 _LEAVE: Final = 13
 
 _HEADER: Final = struct.Struct(">ihhih")
-"""Length, kind, version, number, and the length of the client's name, which comes next."""
+"""Length, kind, version, number, and the length of the client's name, which follows."""
 
 _FETCH_BEFORE_PARTITIONS: Final = struct.Struct(">iiiibii")
 
@@ -63,12 +63,12 @@ worker.Worker = partial(worker.Worker, timing=timing)
 from pattern_metrics.consumer.cli.app import main
 main()
 """
-"""The worker itself, which only waits for less time."""
+"""The worker itself, with shorter waits."""
 
 
 @dataclass
 class Way:
-    """A worker with a topic and a database of its own, and its ways there; `settings` go round them."""
+    """A worker with its own topic, database and connections; `settings` bypass these."""
 
     settings: WorkerSettings
     command: CommandLine
@@ -85,7 +85,7 @@ class Way:
         return await table(self.settings) == expected_table(self.events)
 
     async def wait_until_written(self, seconds_max: float = SECONDS_MAX) -> float:
-        """How long it took."""
+        """Return the seconds until the events are in the table."""
         began_at = time.monotonic()
         await eventually(self.is_written, deadline_seconds=seconds_max)
         return time.monotonic() - began_at
@@ -96,7 +96,7 @@ Ways = Callable[[int], Awaitable[list[Way]]]
 
 @pytest.fixture(scope="module")
 def ports() -> dict[str, int]:
-    """Where the proxies to Kafka are, by the name of its listener behind."""
+    """Return the ports of the proxies to Kafka, by the listener's name."""
     return {f"WAY{number}": free_port() for number in range(WAYS)}
 
 
@@ -148,12 +148,12 @@ async def new_ways(
 
 
 def measured(seconds: float, patterns: int = 3, text: str = "") -> list[PatternScored]:
-    """One event of each pattern."""
+    """Return one event of each pattern."""
     return [an_event(number, seconds, metadata={"text": text}) for number in range(patterns)]
 
 
 def forget_once(way: Proxy, is_unwanted: Callable[[bytes], bool]) -> list[float]:
-    """Forget the first connection on which this comes; where it did, that moment."""
+    """Forget the first connection with an unwanted chunk. Return a list that gets the moment of it."""
     moments = list[float]()
 
     def censor(chunk: bytes) -> bytes | None:
@@ -167,7 +167,7 @@ def forget_once(way: Proxy, is_unwanted: Callable[[bytes], bool]) -> list[float]
 
 
 def forget_each(way: Proxy, kind: int) -> list[float]:
-    """Forget each connection of the group's client on which this kind of request comes; the moments."""
+    """Forget each connection of the group's client with this kind of request. List the moments."""
     moments = list[float]()
 
     def censor(chunk: bytes) -> bytes | None:
@@ -181,7 +181,7 @@ def forget_each(way: Proxy, kind: int) -> list[float]:
 
 
 def requests_of(chunk: bytes) -> Iterator[bytes]:
-    """Kafka's requests, each with its length before it."""
+    """Yield Kafka's requests, each with its length before it."""
     while chunk:
         end = 4 + int.from_bytes(chunk[:4])
         yield chunk[:end]
@@ -189,14 +189,14 @@ def requests_of(chunk: bytes) -> Iterator[bytes]:
 
 
 def is_of_the_group(request: bytes, kind: int) -> bool:
-    """Whether it is of this kind, and from the worker's client, not from one that only looks for a broker."""
+    """Return whether a request is of this kind, and from the worker's client (others look for a broker)."""
     _, key, _, _, client_length = _HEADER.unpack_from(request)
     client = request[_HEADER.size : _HEADER.size + client_length]
     return key == kind and client == b"pattern-metrics"
 
 
 def starve(chunk: bytes) -> bytes:
-    """Ask for nothing where records are asked for: Fetch, version 11, of no partitions."""
+    """Request no partitions instead of records: Fetch, version 11."""
     starved = b""
     for request in requests_of(chunk):
         if is_of_the_group(request, _FETCH):
@@ -211,7 +211,7 @@ def starve(chunk: bytes) -> bytes:
 
 
 def in_a_copy(number: int) -> Callable[[bytes], bool]:
-    """Whether it comes in the middle of what is copied to PostgreSQL, for the time of this number."""
+    """Return a condition that holds in the middle of the n-th COPY to PostgreSQL."""
     copies = parts = 0
 
     def is_unwanted(chunk: bytes) -> bool:
@@ -224,7 +224,7 @@ def in_a_copy(number: int) -> Callable[[bytes], bool]:
 
 
 def is_commit(chunk: bytes) -> bool:
-    """Whether it commits a transaction of PostgreSQL."""
+    """Return whether a chunk commits a transaction of PostgreSQL."""
     return b"COMMIT" in chunk
 
 
@@ -246,7 +246,7 @@ async def test_a_forgotten_connection_is_replaced_within_a_minute_by_the_same_pr
         return seconds
 
     async def forget_where(way: Way, is_unwanted: Callable[[bytes], bool], text: str = "") -> float:
-        """In the middle of a write."""
+        """Forget the connection in the middle of a write."""
         await way.publish(measured(1, PATTERNS, text))
         moments = forget_once(way.to_postgres, is_unwanted)
         async with way.command.worker(history_enabled=True) as worker:
@@ -263,7 +263,7 @@ async def test_a_forgotten_connection_is_replaced_within_a_minute_by_the_same_pr
         forget_where(committing, is_commit),
     )
 
-    print(seconds)  # noqa: T201 - shown where the test fails, and by -s
+    print(seconds)  # noqa: T201 - pytest shows it if the test fails, or with -s
     assert max(seconds) < NOTICE_SECONDS_MAX
 
 
@@ -293,7 +293,7 @@ async def test_a_stop_is_obeyed_within_the_grace_time_whatever_hangs(new_ways: W
             return await stop(worker)
 
     async def stop_at(way: Way, kind: int) -> float:
-        """Where one request of Kafka does not return."""
+        """Stop the worker while one request to Kafka does not return."""
         await way.publish(measured(1))
         moments = forget_each(way.to_kafka, kind)
         async with way.command.worker() as worker:
@@ -318,7 +318,7 @@ async def test_a_stop_is_obeyed_within_the_grace_time_whatever_hangs(new_ways: W
         leave(leaving),
     )
 
-    print(seconds)  # noqa: T201 - shown where the test fails, and by -s
+    print(seconds)  # noqa: T201 - pytest shows it if the test fails, or with -s
     assert max(seconds) < STOP_SECONDS_MAX
 
 
@@ -352,7 +352,7 @@ async def test_only_a_client_that_stalls_again_and_again_ends_the_process_and_no
     forget_each(fetching.to_kafka, _FETCH)
     forget_each(joining.to_kafka, _JOIN)
     starved.to_kafka.censor(starve)
-    starved.to_kafka.slow(0.02)  # or it would ask all the time
+    starved.to_kafka.slow(0.02)  # otherwise it would poll without a pause
     ends = asyncio.gather(
         require_end(fetching, "a fresh connection gets through, and the client's does not"),
         require_end(starved, "1 partitions have lag, and no record arrives"),
@@ -362,7 +362,7 @@ async def test_only_a_client_that_stalls_again_and_again_ends_the_process_and_no
 
 
 async def require_writing_without_commits(way: Way) -> None:
-    """Commits without an answer hold no batch up for longer than their bound; told until one has it."""
+    """Check that unanswered commits delay no batch beyond their limit, and are logged until an answer."""
     way.to_kafka.censor(without_commits)
     async with impatient(way).worker() as worker:
         await way.publish(measured(0))
@@ -381,7 +381,7 @@ async def require_writing_without_commits(way: Way) -> None:
 
 
 def without_commits(chunk: bytes) -> bytes:
-    """The group's commits never arrive."""
+    """Drop the group's commits."""
     return b"".join(request for request in requests_of(chunk) if not is_of_the_group(request, _COMMIT))
 
 

@@ -1,4 +1,4 @@
-"""Where faults happen: real servers, installed workers, a producer, and a proxy between any two of them."""
+"""The system under test: real servers, installed workers, a producer, and a proxy on each connection."""
 
 import os
 import random
@@ -32,8 +32,8 @@ GRACE_SECONDS = 8
 BATCH_RECORDS_MAX = 500
 DATABASE = "metrics"
 
-# A machine that crashes is not among the faults. A server that forgets its last seconds when it crashes is: a
-# standby does so that is promoted before it has all.
+# A crash of the machine is not among the faults. A server that forgets its last seconds in a crash is: so
+# does a standby that is promoted before it has everything.
 _POSTGRES_SETTINGS = {
     "fsync": "off",
     "full_page_writes": "off",
@@ -54,7 +54,7 @@ class Happening(NamedTuple):
 
 @dataclass
 class Member:
-    """One of the workers, whatever process it is at the moment, and its ways to the servers."""
+    """One of the workers, in whichever process it runs, and its connections to the servers."""
 
     name: str
     command: CommandLine
@@ -64,13 +64,13 @@ class Member:
 
     @property
     def worker(self) -> WorkerProcess:
-        """The process of now."""
+        """The present process."""
         return self.processes[-1]
 
 
 @dataclass
 class World:
-    """What faults break and checks look at; `settings` go round all proxies."""
+    """The parts that faults break and checks read; `settings` bypass all proxies."""
 
     directory: Path
     settings: WorkerSettings
@@ -86,7 +86,7 @@ class World:
 
     @property
     def seconds(self) -> float:
-        """How old the world is."""
+        """Return the age of the system."""
         return time.monotonic() - self._began_at
 
     def tell(self, kind: str, what: str) -> None:
@@ -97,7 +97,7 @@ class World:
         """Start a worker, or its next process."""
         running = member.command.worker(batch_max_records=BATCH_RECORDS_MAX)
         member.processes.append(await self._stack.enter_async_context(running))
-        await member.worker.wait_for_event("worker_started")  # from now on it listens to signals
+        await member.worker.wait_for_event("worker_started")  # from now on it handles signals
 
     async def execute(self, *statements: str, database: str = DATABASE) -> None:
         """Run statements as an administrator would."""
@@ -111,7 +111,7 @@ class World:
 
 @asynccontextmanager
 async def new_world(directory: Path, chance: random.Random) -> AsyncIterator[World]:
-    """Everything up: the workers have joined, the producer produces. All is gone at the end, but the logs."""
+    """Start everything: the workers have joined, and the producer runs. Only the logs stay after the end."""
     async with AsyncExitStack() as stack:
         ways = {f"WAY{number}": free_port() for number in range(WORKERS + 1)}
         listeners = {name: Listener("PLAINTEXT", advertised_port=port) for name, port in ways.items()}
@@ -156,7 +156,7 @@ def _by_way_of(settings: WorkerSettings, *, kafka: Proxy, postgres: Proxy | None
 
 
 async def _prepare(kafka: ApacheKafka, postgres: PostgresServer, small_disk: Path | None) -> WorkerSettings:
-    """Topic and tables; the tables that grow lie on the small disk."""
+    """Create topic and tables. The tables that grow are on the small disk."""
     settings = worker_settings(
         kafka.bootstrap_servers,
         "pattern-scored.v1",
@@ -187,7 +187,7 @@ async def _prepare(kafka: ApacheKafka, postgres: PostgresServer, small_disk: Pat
 
 @contextmanager
 def _small_disk() -> Iterator[Path | None]:
-    """A file system of its own, which can be filled; None where we may not mount one."""
+    """Mount a small file system that can be filled; yield None if we may not mount one."""
     path = Path(tempfile.mkdtemp(prefix="pattern-metrics-small-disk-"))
     options = f"size={_SMALL_DISK_BYTES},mode=0755"
     is_mounted = shutil.which("mount") is not None and (
@@ -202,7 +202,7 @@ def _small_disk() -> Iterator[Path | None]:
 
 
 def _give_to(postgres: PostgresServer, small_disk: Path) -> Path:
-    """A directory for a table space, which the server has to own."""
+    """Return a directory for a tablespace, owned by the server's user."""
     space = small_disk / "space"
     space.mkdir()
     owner = postgres.directory.stat()

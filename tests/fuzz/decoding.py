@@ -1,8 +1,8 @@
-"""Fuzzes the decoder: whatever the bytes, it answers, and what it accepts PostgreSQL stores as it was sent.
+"""Fuzzes the decoder: it returns for any bytes, and PostgreSQL stores accepted events unchanged.
 
     pip install atheris && python -m tests.fuzz.decoding -max_total_time=600
 
-Its arguments are libFuzzer's. It ends by itself after a fault, and prints the bytes that lead to it.
+The arguments are libFuzzer's. It ends after a fault, and prints the bytes that cause it.
 """
 
 import asyncio
@@ -84,7 +84,7 @@ accepted = list[Accepted]()
 
 
 def record_of(data: bytes) -> TopicRecord:
-    """The first byte says what the others are: a whole value, a field, or how to build metadata."""
+    """Return a record. The first byte selects how to use the others: a whole value, a field, or metadata."""
     choice, content = data[0] if data else 0, data[1:]
     headers = STRUCTURED if choice & 0x80 else ()
     match choice % (len(FIELDS) + 2):
@@ -106,7 +106,7 @@ def built_object(provider: Any, depth: int) -> dict[str, Any]:
 
 
 def built(provider: Any, depth: int) -> Any:
-    """Any JSON value, as the bytes say; deep ones are left to the mutated texts."""
+    """Build any JSON value from the bytes. Deep nesting is left to the mutated texts."""
     scalars: list[Callable[[], Any]] = [
         lambda: None,
         provider.ConsumeBool,
@@ -124,7 +124,7 @@ def built(provider: Any, depth: int) -> Any:
 
 
 class Fuzzer:
-    """Decodes each input, and stores what was accepted by the hundred."""
+    """Decodes each input, and stores accepted events by the hundred."""
 
     def __init__(self, runner: asyncio.Runner, store: Store, connection: Connection) -> None:
         self._runner = runner
@@ -169,7 +169,7 @@ class Fuzzer:
 
 
 def write_seeds(corpus: Path) -> None:
-    """What the tests know of, whole and as single fields."""
+    """Write the tests' known cases, whole and as single fields."""
     seeds = [b"\0" + (one.value or b"") for one in HOSTILE if len(one.value or b"") < 4096]
     seeds += [
         b"\0" + value(),
@@ -184,7 +184,7 @@ def write_seeds(corpus: Path) -> None:
 
 
 def main() -> None:
-    """Fuzz until libFuzzer's arguments say that it is enough."""
+    """Fuzz until libFuzzer's limits are reached."""
     with (
         PostgresServer(settings={"fsync": "off"}) as server,
         tempfile.TemporaryDirectory() as directory,

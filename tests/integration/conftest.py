@@ -1,4 +1,4 @@
-"""What the tests of the store look at."""
+"""The connection of the store's tests."""
 
 from collections.abc import AsyncIterator
 from typing import Any
@@ -9,7 +9,7 @@ import pytest
 
 @pytest.fixture
 async def database(any_migrated_database_url: str) -> AsyncIterator["asyncpg.Connection[Any]"]:
-    """A connection of its own to the store's database."""
+    """A separate connection to the store's database."""
     connection = await asyncpg.connect(any_migrated_database_url)
     yield connection
     await connection.close()

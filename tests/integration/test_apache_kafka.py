@@ -1,4 +1,4 @@
-"""What only Apache Kafka itself can show: retention, transactions, compaction, topics made anew."""
+"""Behaviour that only Apache Kafka itself shows: retention, transactions, compaction, recreated topics."""
 
 import asyncio
 import itertools
@@ -65,7 +65,7 @@ async def settings(own_apache_kafka: ApacheKafka, migrated_database_url: str) ->
 
 
 async def commit(settings: WorkerSettings, offset: int) -> None:
-    """What `kafka-consumer-groups --reset-offsets` does."""
+    """Commit an offset, as `kafka-consumer-groups --reset-offsets` does."""
     consumer = AIOKafkaConsumer(
         bootstrap_servers=settings.kafka_bootstrap_servers,
         group_id=settings.kafka_group_id,
@@ -110,9 +110,9 @@ async def test_a_group_that_never_read_has_no_gap_where_the_log_begins_late(sett
 
 
 async def test_retention_that_overtakes_a_running_worker_is_a_gap_too(settings: WorkerSettings) -> None:
-    """The worker is held up by a lock while the broker removes what it has not fetched yet."""
+    """A lock delays the worker while the broker removes records that it has not fetched yet."""
     settings = settings.model_copy(update={"batch_max_records": 1})
-    # More than the client fetches ahead, so that the broker is asked again after the records are gone.
+    # More than the client prefetches, so that it asks the broker again after the records are removed.
     large = {"filler": "x" * 60_000}
     await send(settings, [an_event(number, metadata=large).to_json() for number in range(60)])
     blocker = await asyncpg.connect(settings.database_url.get_secret_value())
@@ -133,7 +133,7 @@ async def test_retention_that_overtakes_a_running_worker_is_a_gap_too(settings: 
     assert worker.accounting == Accounting(applied=first + 5)
 
 
-async def test_a_position_that_is_gone_is_a_gap_from_where_a_restored_database_is_by_now(
+async def test_the_gap_after_a_lost_position_begins_at_a_restored_databases_progress(
     settings: WorkerSettings,
 ) -> None:
     partition = TopicPartition(settings.kafka_topic, 0)
@@ -166,7 +166,7 @@ async def test_a_group_reset_to_an_earlier_offset_reads_again_from_there(setting
     assert await catch_up(settings) == Accounting(superseded=6)
 
 
-async def test_an_offset_beyond_the_end_means_another_log_which_is_read_from_its_beginning(
+async def test_an_offset_beyond_the_end_means_another_log_read_from_its_beginning(
     settings: WorkerSettings,
 ) -> None:
     await publish(settings, range(10))
@@ -179,7 +179,7 @@ async def test_an_offset_beyond_the_end_means_another_log_which_is_read_from_its
     assert await catch_up(settings) == Accounting()
 
 
-async def test_a_topic_made_anew_under_its_name_is_read_from_its_beginning(settings: WorkerSettings) -> None:
+async def test_a_topic_recreated_under_its_name_is_read_from_its_beginning(settings: WorkerSettings) -> None:
     await publish(settings, range(10))
     await send(settings, [b"poison"])
     await catch_up(settings)
@@ -220,7 +220,7 @@ async def test_aborted_transactions_and_their_markers_are_neither_read_nor_count
 async def test_transactions_under_a_running_worker_are_no_database_that_went_back(
     settings: WorkerSettings,
 ) -> None:
-    """Behind each transaction stands a marker; the next batch begins behind it."""
+    """A marker follows each transaction, and the next batch begins after it."""
     with structlog.testing.capture_logs() as logs:
         async with (
             running(settings) as worker,
@@ -238,7 +238,7 @@ async def test_transactions_under_a_running_worker_are_no_database_that_went_bac
 
 
 async def test_an_aborted_transaction_at_the_end_of_the_log_leaves_no_lag(settings: WorkerSettings) -> None:
-    """Nothing of it is ever delivered, and the worker that stands before it has nothing to read."""
+    """Its records are never delivered, and the worker before them has nothing to read."""
     async with (
         running(settings) as worker,
         producing(settings, transactional_id=settings.kafka_topic) as producer,
@@ -325,7 +325,7 @@ asyncio.run(main(*sys.argv[1:]))
 
 
 async def test_a_header_name_that_is_not_utf8_stops_no_partition(settings: WorkerSettings) -> None:
-    """Clients such as librdkafka can write one; aiokafka alone would never get past it."""
+    """Clients such as librdkafka can write such a name. aiokafka itself would never get past it."""
     events = [an_event(number) for number in range(3)]
     await send(settings, [events[0].to_json()])
     arguments = [
@@ -348,7 +348,7 @@ async def test_a_header_name_that_is_not_utf8_stops_no_partition(settings: Worke
     assert "na\\\\xffme" in letter["headers"]
 
 
-async def test_a_stranger_in_the_group_is_told_and_waited_out(settings: WorkerSettings) -> None:
+async def test_a_stranger_in_the_group_is_reported_and_waited_out(settings: WorkerSettings) -> None:
     event = an_event(1)
     stranger = AIOKafkaConsumer(
         settings.kafka_topic,
@@ -366,10 +366,10 @@ async def test_a_stranger_in_the_group_is_told_and_waited_out(settings: WorkerSe
             assert not worker.health.conditions
 
 
-async def test_what_the_breaker_left_unread_is_read_once_it_is_mended(
+async def test_what_the_breaker_left_unread_is_read_once_it_is_fixed(
     own_apache_kafka: ApacheKafka, settings: WorkerSettings
 ) -> None:
-    """Partitions come in an order of their own: the client asks for them in a random one."""
+    """The client fetches partitions in a random order."""
     topic = await create_topic(own_apache_kafka.bootstrap_servers, partitions=3)
     for partition in range(3):
         await send(settings.model_copy(update={"kafka_topic": topic}), [b"poison"] * 10, partition)
@@ -398,7 +398,7 @@ async def test_partitions_that_are_added_while_the_worker_runs_are_read_too(sett
 async def test_a_record_that_comes_after_a_long_silence_is_no_stall(
     settings: WorkerSettings,
 ) -> None:
-    """Stalled is only who has had lag for the whole time, not who has had no record for so long."""
+    """A worker is stalled if it has had lag for the whole time, not if it only had no record."""
     partition = TopicPartition(settings.kafka_topic, 0)
     async with create_reader(settings) as consumer:
         consumer.assign([partition])

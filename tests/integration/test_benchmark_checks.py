@@ -1,4 +1,4 @@
-"""No figure counts where the table is wrong."""
+"""A benchmark's figure counts only if the table is correct."""
 
 from uuid import UUID, uuid4
 
@@ -10,7 +10,7 @@ from benchmarks.services import WrongTableError, connected, require_fold
 from benchmarks.topics import Fold, digest
 
 ROWS = sorted((uuid4(), uuid4()) for _ in range(3))
-"""Pattern and event of each."""
+"""Pattern and event of each row."""
 
 FOLD = Fold(FIRST_TIME, len(ROWS), digest([event_id for _, event_id in ROWS]))
 

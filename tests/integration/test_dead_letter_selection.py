@@ -1,4 +1,4 @@
-"""Which letters are meant, and what a person decides about them."""
+"""Selections of letters, and discarding and pruning them."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -70,7 +70,7 @@ async def test_the_newest_letters_are_listed_first_up_to_a_limit(migrated_databa
     assert "value" not in listed[0]
 
 
-async def test_a_topic_made_anew_has_several_letters_in_one_place_and_all_are_meant(
+async def test_all_letters_of_one_place_in_a_recreated_topic_are_selected(
     migrated_database_url: str,
 ) -> None:
     url, place = migrated_database_url, Coordinates(TOPIC, 0, 7)

@@ -1,4 +1,4 @@
-"""What becomes of dead letters: real PostgreSQL throughout, a real broker where the topic matters."""
+"""The outcome of dead letters: on real PostgreSQL, and on a real broker if the topic matters."""
 
 import asyncio
 import json
@@ -45,7 +45,7 @@ from tests.support.pipeline import (
 from tests.support.waiting import eventually
 
 
-async def test_what_is_valid_by_now_is_stored_and_marked_and_the_rest_stays_open_with_todays_reason(
+async def test_letters_that_are_valid_now_are_stored_and_the_others_get_todays_reason(
     any_migrated_database_url: str,
 ) -> None:
     url = any_migrated_database_url
@@ -87,7 +87,7 @@ async def test_a_letter_that_is_refused_as_before_costs_no_write(migrated_databa
     assert await rows(migrated_database_url, versions) == before
 
 
-async def test_what_the_database_refuses_stays_open_until_the_database_is_mended(
+async def test_what_the_database_refuses_stays_open_until_the_database_is_fixed(
     migrated_database_url: str,
 ) -> None:
     url = migrated_database_url
@@ -172,7 +172,7 @@ async def test_two_redrives_at_once_share_the_letters(
     assert await rows(migrated_database_url, "SELECT count(*) FROM pattern_quality_metrics") == [(50,)]
 
 
-async def test_what_another_redrive_has_in_hand_is_passed_over_and_discarding_waits_for_it(
+async def test_letters_that_another_redrive_has_locked_are_skipped_and_discarding_waits(
     migrated_database_url: str,
 ) -> None:
     url = migrated_database_url
@@ -198,10 +198,10 @@ async def test_what_another_redrive_has_in_hand_is_passed_over_and_discarding_wa
     assert await statuses(url) == {0: "redriven", 1: "redriven"}
 
 
-async def test_a_redrive_beside_a_worker_that_reads_the_same_records_again_ends_with_the_fold(
+async def test_a_redrive_beside_a_worker_with_the_same_records_ends_with_the_fold(
     migrated_database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The worker refuses half of them still, and so meets letters that are being marked."""
+    """The worker still refuses half of them, and so meets letters that are being marked."""
     url = migrated_database_url
     monkeypatch.setattr(dead_letters, "PAGE_LETTERS_MAX", 7)
     events = [an_event(number % 20, seconds=number % 2 * 3600 + number) for number in range(300)]
@@ -252,10 +252,10 @@ async def test_a_page_that_fails_is_undone_and_the_pages_before_it_stay(
     assert await run_redrive(url) == Accounting(applied=4)
 
 
-async def test_from_the_topic_to_a_dead_letter_to_the_table_and_a_replay_changes_nothing(
+async def test_a_dead_letter_of_the_topic_is_redriven_and_a_replay_changes_nothing(
     settings_for: SettingsFactory,
 ) -> None:
-    """End to end: refused by a clock that was wrong, and right an hour later."""
+    """End to end: refused by a wrong clock, and accepted an hour later."""
     settings = settings_for(max_clock_skew_seconds=0)
     url = settings.database_url.get_secret_value()
     ahead = an_event(1, measurement_timestamp=datetime.now(UTC) + timedelta(hours=1))
@@ -299,10 +299,10 @@ async def test_a_redriven_record_is_part_of_the_fold_again(settings_for: Setting
     assert comparison.accounting == Accounting(applied=1, dead_letters=1)
 
 
-async def test_a_worker_of_before_still_sets_records_aside_and_finds_them_there(
+async def test_an_earlier_worker_still_stores_and_finds_dead_letters(
     migrated_database_url: str,
 ) -> None:
-    """Its INSERT names no column of 016; a letter that was resolved is not opened again."""
+    """Its INSERT names no column of 016. A resolved letter is not opened again."""
     url = migrated_database_url
     await add_letters(url, [a_record(0, an_event(1).to_json()), a_record(1, b"nonsense")])
     await run_redrive(url)

@@ -1,4 +1,4 @@
-"""The servers that the demo and all other tests stand on."""
+"""The servers of the demo and of all other tests."""
 
 import asyncio
 import importlib.util
@@ -187,7 +187,7 @@ def test_a_server_that_cannot_start_shows_its_own_words() -> None:
 
 
 @pytest.mark.parametrize("kind", EMBEDDED)
-def test_a_missing_wheel_is_told_with_the_remedy(
+def test_a_missing_wheel_is_reported_with_the_remedy(
     kind: type[EmbeddedServer], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)

@@ -1,4 +1,4 @@
-"""What readers get: the view, and its rows as JSON Lines, CSV and Parquet."""
+"""The readers' view, and its rows as JSON Lines, CSV and Parquet."""
 
 import asyncio
 import csv
@@ -252,7 +252,7 @@ def without_write_times(exported: bytes) -> list[dict[str, Any]]:
 async def test_an_export_is_one_instant_and_few_rows_at_a_time_while_others_write(
     any_migrated_database_url: str,
 ) -> None:
-    """Between the first and the last page every row is changed, and one is added."""
+    """Between the first and the last page, every row is changed and one is added."""
     url, count = any_migrated_database_url, 2 * ROWS_IN_MEMORY + 10
     connection = await asyncpg.connect(url)
     await connection.execute(

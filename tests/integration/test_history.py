@@ -1,4 +1,4 @@
-"""Every measurement is kept where HISTORY_ENABLED asks for it: on each PostgreSQL at hand."""
+"""With HISTORY_ENABLED every measurement is kept: on each available PostgreSQL."""
 
 import random
 from collections.abc import AsyncIterator
@@ -136,7 +136,7 @@ async def test_a_dry_run_keeps_no_history(any_migrated_database_url: str, databa
     assert await database.fetch(HISTORY) == []
 
 
-async def test_the_view_tells_the_change_since_the_measurement_before(store: Store, database: Any) -> None:
+async def test_the_view_shows_the_change_since_the_measurement_before(store: Store, database: Any) -> None:
     scores = {1: [0.25, 0.75, 0.5], 2: [0.5]}
     events: list[PatternScored] = [
         an_event(pattern, seconds=place, score=score)
@@ -206,7 +206,7 @@ async def test_prune_reads_no_more_blocks_than_its_range(database: Any) -> None:
 
 
 async def insert_measurements(database: Any) -> None:
-    """1,200 of them, a second apart."""
+    """Insert 1,200 measurements, a second apart."""
     await database.execute(
         "INSERT INTO pattern_quality_history (pattern_id, measurement_timestamp, event_id, quality_score, "
         "confidence, version, metadata) SELECT gen_random_uuid(), $1::timestamptz + n * interval '1 second', "

@@ -1,4 +1,4 @@
-"""Poison stays alone: the whole table of hostile records through a real broker into a real database."""
+"""Invalid records affect no other record: all hostile records through a real broker into a real database."""
 
 import uuid
 
@@ -16,7 +16,7 @@ from tests.support.pipeline import (
 )
 
 
-async def test_each_hostile_record_becomes_one_dead_letter_and_its_neighbours_are_stored(
+async def test_each_hostile_record_becomes_one_dead_letter_and_the_others_are_stored(
     settings_for: SettingsFactory,
 ) -> None:
     settings = settings_for()
@@ -53,7 +53,7 @@ async def test_each_hostile_record_becomes_one_dead_letter_and_its_neighbours_ar
     assert replayed == Accounting(superseded=len(neighbours), dead_letters=len(HOSTILE))
 
 
-async def test_rows_that_a_constraint_of_the_operator_refuses_are_set_aside_from_a_running_topic(
+async def test_rows_that_an_operators_constraint_refuses_become_dead_letters(
     settings_for: SettingsFactory,
 ) -> None:
     settings = settings_for()

@@ -1,4 +1,4 @@
-"""Replay, verify, backfill and status: what data owners do, on each broker at hand."""
+"""Replay, verify, backfill and status, on each available broker."""
 
 import asyncio
 import io
@@ -44,7 +44,7 @@ ROWS = "SELECT pattern_id, xmin::text, updated_at FROM pattern_quality_metrics O
 
 
 def ignore(*_: object) -> None:
-    """Nobody watches the progress."""
+    """Ignore the progress."""
 
 
 async def run_replay(
@@ -59,7 +59,7 @@ async def findings(settings: WorkerSettings) -> dict[str, int]:
         return (await compare_with_topic(settings, ignore)).counts
 
 
-async def test_damage_is_seen_counted_by_a_dry_run_and_mended_by_a_replay(
+async def test_damage_is_seen_counted_by_a_dry_run_and_fixed_by_a_replay(
     settings_for: SettingsFactory,
 ) -> None:
     settings = settings_for(batch_max_records=7)  # several batches, in which the same patterns come again
@@ -135,7 +135,7 @@ async def test_a_slice_holds_exactly_its_records(settings_for: SettingsFactory) 
 async def test_a_replay_of_a_pattern_takes_its_records_whatever_their_keys(
     settings_for: SettingsFactory,
 ) -> None:
-    """The consumer needs no key, so that a slice by key alone could bring an older measurement back."""
+    """The consumer needs no key, so a slice by key alone could restore an older measurement."""
     settings, pattern = settings_for(), an_event(1).pattern_id
     keys = [str(pattern).encode(), None, str(pattern).upper().encode(), b"another"]
     events = [an_event(1, seconds=number, score=number / 10) for number in range(len(keys))]
@@ -194,14 +194,14 @@ async def test_replay_and_verify_hold_while_a_worker_writes(settings_for: Settin
             await publishing
 
 
-async def test_of_two_contents_of_one_event_the_first_to_arrive_stays_until_its_row_is_deleted(
+async def test_of_two_contents_of_one_event_the_first_stays_until_its_row_is_deleted(
     settings_for: SettingsFactory,
 ) -> None:
     settings = settings_for()
     first, second = (an_event(1, event=7, score=score) for score in (0.1, 0.2))
     await send(settings, [second.to_json()], partition=1)
     await catch_up(settings)
-    await send(settings, [first.to_json()], partition=0)  # which a verification, and a replay, read first
+    await send(settings, [first.to_json()], partition=0)  # a verification and a replay read it first
     await catch_up(settings)
 
     comparison = await compare_with_topic(settings, ignore)
@@ -243,7 +243,7 @@ async def test_progress_that_moves_on_while_it_is_read_is_compared_all_the_same(
     assert comparison.accounting == Accounting(applied=2)
 
 
-async def test_what_the_topic_does_not_explain_is_told_and_fails_only_when_asked(
+async def test_what_the_topic_does_not_explain_is_reported_and_fails_only_when_asked(
     settings_for: SettingsFactory,
 ) -> None:
     settings = settings_for()
@@ -260,8 +260,8 @@ async def test_what_the_topic_does_not_explain_is_told_and_fails_only_when_asked
     assert not comparison.check(strict=True).passed
 
 
-async def test_a_record_that_was_set_aside_is_none_of_the_fold(settings_for: SettingsFactory) -> None:
-    """It was measured by a clock ahead of ours; by the time it is verified, that time has come."""
+async def test_a_record_that_is_a_dead_letter_is_not_folded(settings_for: SettingsFactory) -> None:
+    """It was measured by a clock ahead of ours. At the time of the verification, that moment has come."""
     settings = settings_for(max_clock_skew_seconds=0)
     ahead = an_event(1, measurement_timestamp=datetime.now(UTC) + timedelta(hours=1))
     await send(settings, [an_event(2).to_json(), ahead.to_json()])
@@ -271,7 +271,7 @@ async def test_a_record_that_was_set_aside_is_none_of_the_fold(settings_for: Set
     assert await findings(later) == {}
 
 
-async def test_a_replay_that_stores_what_was_set_aside_marks_it_and_nothing_else(
+async def test_a_replay_marks_the_dead_letters_that_it_stores_and_no_others(
     settings_for: SettingsFactory,
 ) -> None:
     settings = settings_for()
@@ -296,7 +296,7 @@ async def test_a_replay_that_stores_what_was_set_aside_marks_it_and_nothing_else
     statuses = [row["status"] for row in after]
     assert statuses == ["discarded", "redriven", "redriven", "open", "open"]
     assert await fetch(settings, letters) == after
-    assert await findings(settings) == {"absent_in_topic": 1}  # the discarded one is none of the fold
+    assert await findings(settings) == {"absent_in_topic": 1}  # the discarded record is not folded
 
 
 async def test_what_the_group_has_not_read_yet_is_not_missing(settings_for: SettingsFactory) -> None:
@@ -371,7 +371,7 @@ async def test_a_backfill_run_twice_leaves_the_same_ten_rows(migrated_database_u
     )
 
 
-async def test_a_backfill_tells_the_truth_about_each_line(migrated_database_url: str) -> None:
+async def test_a_backfill_reports_each_line_correctly(migrated_database_url: str) -> None:
     bad = json.dumps({**json.loads(an_event(1).to_json()), "event_id": 7})
     text = "\n".join([an_event(1).to_json().decode(), "", "nonsense", bad, an_event(2).to_json().decode()])
 
@@ -431,7 +431,7 @@ async def test_status_counts_what_is_there(settings_for: SettingsFactory, broker
 
     assert (before.patterns, before.last_write) == (0, None)
     assert all(partition.next_offset is None for partition in before.partitions)
-    if broker.name != "embedded":  # which tells the last batch's beginning for the log's end
+    if broker.name != "embedded":  # the embedded broker reports the last batch's beginning as the log's end
         assert before.lag == 3
     assert (after.patterns, after.lag, after.gaps) == (1, 0, 0)
     assert after.dead_letters == {"invalid_json": 1, "invalid_utf8": 1}

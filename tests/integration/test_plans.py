@@ -1,4 +1,4 @@
-"""The functions of revision 020 cost nothing: the planner puts each one's expression in place of its call."""
+"""The functions of revision 020 cost nothing: the planner replaces each call by its expression."""
 
 import json
 import re
@@ -16,7 +16,7 @@ Plan: TypeAlias = "dict[str, Any]"
 Shape: TypeAlias = "tuple[str, ...]"
 
 CALL = re.compile(r"(?<!')\b(pattern_metrics_supersedes|pattern_quality_band)\(")
-"""A call; a quoted name is none."""
+"""A call; a quoted name does not count."""
 
 CALLING = [
     path
@@ -24,7 +24,7 @@ CALLING = [
     if path.stem not in CREATED_FIRST
     and re.search(rf"{CALL.pattern}|\bpattern_quality_current\b|\bFROM differences\b", text_of(path))
 ]
-"""The statements that call a function, by themselves or by a view."""
+"""The statements that call a function, directly or through a view."""
 
 LAW = re.compile(r"pattern_metrics_supersedes\(\s*([\w.]+), ([\w.]+), ([\w.]+), ([\w.]+)\s*\)")
 BAND = re.compile(r"pattern_quality_band\(([\w.]+)\)")
@@ -67,11 +67,11 @@ WRITES: dict[str, Shape] = {
         "    Index Scan pattern_quality_metrics_pattern_id_unique pattern_quality_metrics",
     ),
 }
-"""The plans of the writes before there were functions: each node below the one that reads its rows."""
+"""The plans of the writes before the functions existed: each node below the node that reads its rows."""
 
 
 def without_calls(sql: str) -> str:
-    """The statement as it stood before revision 020, in the release before."""
+    """Return the statement as it was in the release before revision 020."""
     sql = LAW.sub(r"((\1, \2) > (\3, \4)) IS NOT FALSE", sql)
     bands = "CASE WHEN {0} >= 0.9 THEN 'excellent' WHEN {0} >= 0.7 THEN 'good' WHEN {0} >= 0.5 THEN 'fair'"
     sql = BAND.sub(lambda call: f"{bands.format(call[1])} ELSE 'poor' END", sql)
@@ -80,14 +80,14 @@ def without_calls(sql: str) -> str:
 
 
 def shape(node: Plan, depth: int = 0) -> Shape:
-    """The nodes of a plan with their indexes and tables; neither costs nor expressions."""
+    """Return the nodes of a plan with their indexes and tables, without costs and expressions."""
     names = [node[key] for key in ("Node Type", "Index Name", "Relation Name") if key in node]
     below = [line for child in node.get("Plans", ()) for line in shape(child, depth + 1)]
     return (" " * depth + " ".join(names), *below)
 
 
 async def plan_of(url: str, path: Path, rewrite: Callable[[str], str]) -> Plan:
-    """The plan of a statement, whatever its arguments are, on a connection such as those that run it."""
+    """Return the generic plan of a statement, on a connection like those that run it."""
     settings: Mapping[str, str] = SERVER_SETTINGS if path.stem in WRITES else {}
     connection = await asyncpg.connect(url, server_settings=dict(settings))
     try:

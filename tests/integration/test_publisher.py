@@ -1,4 +1,4 @@
-"""What agents rely on: each event acknowledged, or named as not."""
+"""The publisher's promise to agents: each event is acknowledged, or named as not acknowledged."""
 
 import asyncio
 import json
@@ -71,7 +71,7 @@ async def test_what_is_published_inside_a_span_says_so(
 async def test_what_was_measured_in_the_future_is_refused_before_anything_is_sent(
     settings_for: SettingsFactory,
 ) -> None:
-    """Such as a local time that was labelled UTC: whoever can mend it is told at once."""
+    """For example a local time that was labelled UTC: the agent gets the error at once."""
     settings = settings_for()
     ahead = an_event(2, measurement_timestamp=datetime.now(UTC) + timedelta(hours=1))
     async with ScorePublisher(settings) as agent:

@@ -1,4 +1,4 @@
-"""What is served by HTTP, whoever asks: without a worker behind it, as that makes no difference here."""
+"""The HTTP server with any client. No worker is behind it, because that makes no difference here."""
 
 import asyncio
 import socket
@@ -113,7 +113,7 @@ async def test_beyond_its_limit_the_oldest_connection_makes_room_for_the_newest(
 @pytest.mark.parametrize(
     "name", ["localhost", "LocalHost:8080", "127.0.0.1", "127.8.8.8:1", "[::1]", "[::1]:8080"]
 )
-async def test_on_loopback_whoever_asks_a_name_of_it_is_answered(scraper: Scraper, name: str) -> None:
+async def test_on_loopback_a_request_with_a_loopback_name_is_answered(scraper: Scraper, name: str) -> None:
     assert (await scraper.ask("/livez", host=name)).status == 200
 
 
@@ -129,14 +129,14 @@ async def test_on_loopback_whoever_asks_a_name_of_it_is_answered(scraper: Scrape
         "",
     ],
 )
-async def test_on_loopback_whoever_asks_any_other_name_learns_nothing(scraper: Scraper, name: str) -> None:
-    """A web site may give its own name this address, and then reads what a browser is answered."""
+async def test_on_loopback_a_request_with_another_name_gets_nothing(scraper: Scraper, name: str) -> None:
+    """A web site can point its own name at this address, and then reads the responses that a browser gets."""
     answer = await scraper.ask("/metrics", host=name)
 
     assert (answer.status, answer.body) == (421, b"")
 
 
-async def test_elsewhere_whoever_asks_is_answered(health: Health) -> None:
+async def test_elsewhere_any_client_is_answered(health: Health) -> None:
     with socket.create_server(("0.0.0.0", 0)) as listener:
         async with serving(listener, health, Metrics()):
             scraper = Scraper(listener.getsockname()[1])
@@ -176,7 +176,7 @@ async def test_each_obstacle_is_named_until_there_is_none(scraper: Scraper, heal
 
 
 async def check_health(directory: Path, **settings: object) -> int:
-    """The exit code of the image's health check, in an environment with a proxy that is not there."""
+    """Return the exit code of the image's health check, in an environment with a proxy that is down."""
     environment = {name.upper(): str(value) for name, value in settings.items()}
     environment |= dict.fromkeys(("http_proxy", "HTTP_PROXY", "ALL_PROXY"), f"http://{HOST}:{free_port()}")
     process = await asyncio.create_subprocess_exec(
@@ -232,7 +232,9 @@ def test_port_zero_turns_http_off() -> None:
 @pytest.mark.parametrize(
     ("host", "named"), [(HOST, "HTTP_PORT"), ("192.0.2.1", "HTTP_HOST"), ("a..b", "HTTP_HOST")]
 )
-def test_a_port_that_was_asked_for_and_cannot_be_had_is_told_by_its_setting(host: str, named: str) -> None:
+def test_a_port_that_was_asked_for_and_cannot_be_had_is_reported_by_its_setting(
+    host: str, named: str
+) -> None:
     with socket.create_server((HOST, 0)) as taken:
         port = taken.getsockname()[1]
         with pytest.raises(InvalidSettingError, match=f"^{named}: cannot listen on {host} port {port}"):
@@ -240,7 +242,7 @@ def test_a_port_that_was_asked_for_and_cannot_be_had_is_told_by_its_setting(host
 
 
 def test_a_default_port_that_is_taken_is_no_reason_not_to_work() -> None:
-    """Two workers on one machine, or somebody else's server: nobody has asked for this port."""
+    """Two workers on one machine, or another program's server: nobody asked for this port."""
     with socket.create_server((HOST, 0)) as taken:
         unset = WorkerSettings.model_construct(
             {"database_url"}, http_host=HOST, http_port=taken.getsockname()[1]

@@ -1,4 +1,4 @@
-"""KAFKA_TOPIC may name several topics: one worker, one table, and progress, gaps and letters by topic."""
+"""KAFKA_TOPIC may name several topics: one worker and one table, with progress, gaps and letters by topic."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""One batch, one transaction: on each PostgreSQL at hand."""
+"""One batch, one transaction: on each available PostgreSQL."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -62,7 +62,7 @@ async def test_a_batch_that_changes_nothing_writes_no_row_and_next_to_no_wal(
     accountings = set[Accounting]()
 
     async def write_again() -> None:
-        store.updates_first = updates_first  # which it gives up where nothing was newer
+        store.updates_first = updates_first  # the store turns this off after a batch without newer events
         accountings.add(await write(store, batch))
 
     rows = "SELECT pattern_id, xmin::text, ctid::text, updated_at FROM pattern_quality_metrics ORDER BY 1"
@@ -93,7 +93,7 @@ async def test_a_constraint_that_is_deferred_to_the_commit_refuses_its_row_alone
     assert await database.fetchval("SELECT count(*) FROM pattern_quality_metrics") == 9
 
 
-async def test_a_row_that_a_constraint_refuses_becomes_a_dead_letter_and_takes_no_neighbour_along(
+async def test_a_row_that_a_constraint_refuses_becomes_the_only_dead_letter(
     store: Store, database: Any
 ) -> None:
     await database.execute(
@@ -121,7 +121,7 @@ async def test_a_row_that_a_constraint_refuses_becomes_a_dead_letter_and_takes_n
 
 
 async def test_however_many_rows_are_refused_the_statements_are_few(store: Store, database: Any) -> None:
-    """Bisecting, which took several statements for each of them, held up its partitions for minutes."""
+    """Bisecting took several statements per refused row, and delayed its partitions for minutes."""
     await database.execute("ALTER TABLE pattern_quality_metrics ADD CHECK (version <> 'banned')")
     events = [an_event(pattern, version="banned" if pattern % 3 else "1") for pattern in range(3000)]
 
@@ -222,7 +222,7 @@ async def test_a_time_of_a_row_that_python_cannot_hold_is_compared_as_what_it_is
     assert await write(store, a_batch([an_event(1, seconds=1), an_event(2)])) == fate + Accounting(applied=1)
 
 
-async def test_where_the_latest_event_of_a_pattern_is_refused_its_next_latest_takes_its_place(
+async def test_if_the_latest_event_of_a_pattern_is_refused_the_next_latest_is_stored(
     store: Store, database: Any
 ) -> None:
     await database.execute(
@@ -270,7 +270,7 @@ async def test_a_dead_letter_keeps_its_exact_bytes_and_a_replay_adds_none(
     assert "ff00" in letter["headers"]
 
 
-async def test_a_topic_made_anew_under_the_same_name_hides_no_dead_letter(
+async def test_a_topic_recreated_under_the_same_name_hides_no_dead_letter(
     store: Store, database: Any
 ) -> None:
     for timestamp in (1, 2):
@@ -300,7 +300,7 @@ async def test_progress_moves_with_the_batch_or_not_at_all(store: Store, databas
 async def test_a_batch_is_refused_where_the_database_lacks_what_lies_before_it(
     store: Store, database: Any
 ) -> None:
-    """A restored database, or a failover with loss, must not be written past its hole."""
+    """After a restore, or a failover with loss, nothing must be written past the hole."""
     async with store.transaction() as transaction:
         await transaction.begin_at("g", {("t", 0): Start(10), ("t", 1): Start(10)})
 
@@ -318,10 +318,10 @@ async def test_a_batch_is_refused_where_the_database_lacks_what_lies_before_it(
         await write_from(11)
 
 
-async def test_a_batch_is_refused_where_the_database_went_back_to_another_topic_of_that_name(
+async def test_a_batch_is_refused_if_the_database_went_back_to_an_earlier_topic(
     store: Store, database: Any
 ) -> None:
-    """Its progress may lie beyond the batch, and says nothing of this topic."""
+    """Its progress may be beyond the batch, but says nothing about this topic."""
     old, new = uuid4(), uuid4()
 
     async def write(offsets: OffsetRange) -> None:
@@ -337,7 +337,7 @@ async def test_a_batch_is_refused_where_the_database_went_back_to_another_topic_
         await write(OffsetRange(5, 9, new))
     await begin_at(5, new)
     await write(OffsetRange(5, 9, new))
-    await begin_at(9, None)  # as a worker does whose broker gives topics no ID
+    await begin_at(9, None)  # like a worker whose broker gives topics no ID
 
     async with store.transaction() as transaction:
         assert await transaction.progress("g", "t", new) == {("t", 0): 9}
@@ -345,7 +345,7 @@ async def test_a_batch_is_refused_where_the_database_went_back_to_another_topic_
     assert await database.fetchval("SELECT topic_id FROM ingest_progress") == new
 
 
-async def test_progress_of_a_worker_that_lost_its_partition_does_not_take_the_new_owner_back(
+async def test_a_worker_that_lost_its_partition_does_not_set_the_progress_back(
     store: Store, database: Any
 ) -> None:
     async with store.transaction() as transaction:
@@ -421,7 +421,7 @@ VALUES ('{an_event(1).pattern_id}', 0.1, 1, '{BASE_TIME}')
 async def test_a_writer_in_whose_way_another_stands_steps_back_before_the_two_deadlock(
     store: Store, database: Any, any_migrated_database_url: str, updates_first: bool, first: str, second: str
 ) -> None:
-    """The other one comes to the old pattern and to the new one in the opposite order."""
+    """The other writer takes the old pattern and the new one in the opposite order."""
     await write(store, a_batch([an_event(2)]))
     store.updates_first = updates_first
     newer = a_batch([an_event(1, seconds=5), an_event(2, seconds=5)])
@@ -441,7 +441,7 @@ async def test_a_writer_in_whose_way_another_stands_steps_back_before_the_two_de
     )
 
 
-async def test_the_next_batch_updates_first_only_where_every_pattern_had_a_row_and_a_newer_event(
+async def test_a_batch_updates_first_only_if_the_last_one_updated_every_row(
     store: Store,
 ) -> None:
     async def is_next_after(*events: PatternScored) -> bool:
@@ -488,7 +488,7 @@ async def test_a_connection_that_the_server_ended_is_replaced_by_the_next_transa
 
     try:
         accounting = await write(store, a_batch([an_event(2)]))
-    except Exception as failure:  # noqa: BLE001 - which one, if any: that depends on what asyncpg has noticed
+    except Exception as failure:  # noqa: BLE001 - the error, if any, depends on what asyncpg has noticed
         assert diagnose(failure).fault is Fault.TRANSIENT  # noqa: PT017
         accounting = await write(store, a_batch([an_event(2)]))
     assert accounting == Accounting(applied=1)

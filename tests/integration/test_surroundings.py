@@ -1,4 +1,4 @@
-"""What others set or add in the database changes nothing of what is stored, or is refused."""
+"""Settings and objects that others add to the database change nothing of the stored data, or are refused."""
 
 from typing import Any
 from urllib.parse import quote, urlencode
@@ -31,7 +31,7 @@ STORED = """
     ORDER BY 1
 """
 
-# What an operator's trigger reads of the text, and makes of it.
+# An operator's trigger, which reads the text and derives values from it.
 TRIGGER = r"""
     CREATE FUNCTION mark() RETURNS trigger LANGUAGE plpgsql AS $$
     BEGIN NEW.version := NEW.version || '\n' || length(NEW.metadata::text); RETURN NEW; END $$;
@@ -85,7 +85,7 @@ async def stored_by(url: str, database: Any) -> list[asyncpg.Record]:
 async def test_no_setting_in_the_url_changes_what_is_stored(
     any_migrated_database_url: str, database: Any, form: str
 ) -> None:
-    """Each setting that a session may choose, with each value: stored alike, or refused, or failed aloud."""
+    """Each setting that a session may choose, with each value: stored alike, refused, or an error."""
     await database.execute(TRIGGER)
     expected = await stored_by(any_migrated_database_url, database)
     assert len(expected) == 5
@@ -264,7 +264,7 @@ COLUMNS: dict[str, str] = {
 
 
 @pytest.mark.parametrize("columns", COLUMNS)
-async def test_a_dry_run_tells_what_a_run_does_beside_columns_of_others(
+async def test_a_dry_run_shows_what_a_run_does_beside_columns_of_others(
     any_migrated_database_url: str, database: Any, columns: str
 ) -> None:
     if columns == "virtual" and database.get_server_version().major < 18:

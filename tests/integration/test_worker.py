@@ -1,4 +1,4 @@
-"""The worker in this process, against each broker at hand."""
+"""The worker in this process, with each available broker."""
 
 import json
 import random
@@ -48,7 +48,7 @@ async def test_the_table_is_the_fold_of_what_was_published_in_any_order(
         )
         for _ in range(1500)
     ]
-    # One id names one measurement: what it says does not change from one record to the next.
+    # An id names one measurement, so its content is the same in each record.
     events = list({(event.pattern_id, event.order): event for event in events}.values()) * 2
     chance.shuffle(events)
 
@@ -154,7 +154,7 @@ async def test_the_breaker_counts_what_only_the_database_refuses(settings_for: S
     accounting = await catch_up(settings)
 
     assert accounting.applied == 1
-    assert 3 + 5 <= accounting.dead_letters < 3 + 5 + 3 * 2  # two batches more may be on their way by then
+    assert 3 + 5 <= accounting.dead_letters < 3 + 5 + 3 * 2  # two more batches may be in flight by then
 
 
 async def test_an_open_breaker_keeps_the_worker_in_its_group_and_not_ready(
@@ -195,7 +195,7 @@ def _is_accounted_for(worker: Worker, number: int) -> bool:
     return worker.accounting == Accounting(applied=number, dead_letters=number)
 
 
-async def test_what_the_database_refuses_beyond_the_rows_is_waited_out_until_somebody_mends_it(
+async def test_a_refusal_outside_of_rows_is_waited_out_until_somebody_fixes_it(
     settings_for: SettingsFactory,
 ) -> None:
     settings = settings_for()
@@ -216,7 +216,7 @@ def _assigned(worker: Worker) -> float:
     return Answer(200, {}, worker.metrics.render({})).samples["pattern_metrics_assigned_partitions", ()]
 
 
-async def test_a_worker_tells_how_many_partitions_the_group_has_given_it(
+async def test_a_worker_shows_how_many_partitions_the_group_has_given_it(
     settings_for: SettingsFactory,
 ) -> None:
     settings = settings_for()
@@ -228,7 +228,7 @@ async def test_a_worker_tells_how_many_partitions_the_group_has_given_it(
         await eventually(lambda: _assigned(one) == 3)
 
 
-async def test_a_right_that_is_revoked_under_a_running_worker_is_told_and_used_once_it_is_granted_again(
+async def test_a_right_revoked_under_a_running_worker_is_reported_and_used_once_granted(
     settings_for: SettingsFactory,
 ) -> None:
     login = f"worker_{uuid.uuid4().hex}"
@@ -293,7 +293,7 @@ END $$
 
 
 async def test_a_limit_that_transactions_have_elsewhere_ends_no_batch(settings_for: SettingsFactory) -> None:
-    """PostgreSQL 17 can end the session of a transaction that takes long, in the middle of any batch."""
+    """PostgreSQL 17 can end the session of a long transaction, in the middle of any batch."""
     settings = settings_for()
     await execute(settings, SLOW + LIMITED)
     events = [an_event(number) for number in range(30)]
@@ -306,10 +306,10 @@ async def test_a_limit_that_transactions_have_elsewhere_ends_no_batch(settings_f
 
 
 FIRST = [an_event(pattern) for pattern in range(50)]
-"""What the backup has."""
+"""The events in the backup."""
 
 SECOND = [an_event(pattern) for pattern in range(50, 90)]
-"""What it lacks."""
+"""The events that the backup lacks."""
 
 
 async def test_a_restored_database_is_caught_up_although_the_group_is_ahead_of_it(
@@ -350,7 +350,7 @@ async def test_a_database_that_is_restored_under_a_running_worker_is_caught_up(
 async def test_a_database_that_is_restored_under_an_idle_worker_is_caught_up(
     settings_for: SettingsFactory,
 ) -> None:
-    """Nothing is published any more: no batch is there to notice."""
+    """Nothing is published any more, so no batch reveals the restore."""
     settings = settings_for()
     async with ScorePublisher(settings) as publisher:
         await _publish_and_back_up(publisher, settings)
@@ -398,7 +398,7 @@ async def test_an_empty_new_database_is_filled_although_the_group_has_committed(
     assert await catch_up(settings) == Accounting(applied=20)
 
 
-async def test_a_batch_waits_to_fill_when_it_is_told_to(settings_for: SettingsFactory) -> None:
+async def test_a_batch_waits_to_fill_if_it_is_configured_to(settings_for: SettingsFactory) -> None:
     settings = settings_for(batch_max_wait_ms=60_000, batch_max_records=30)
     async with ScorePublisher(settings) as publisher, running(settings) as worker:
         await publisher.publish_many([an_event(pattern) for pattern in range(20)])

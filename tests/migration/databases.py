@@ -1,4 +1,4 @@
-"""What the migration tests do to databases, and what they look at."""
+"""Helpers of the migration tests: make databases, apply files, and read the catalog."""
 
 import asyncio
 from pathlib import Path
@@ -12,7 +12,7 @@ from tests.support.postgres import wheel_program
 
 MIGRATIONS = Path(pattern_metrics.migrations.__file__).parent
 
-# The table as other software made it: its key to the lineage table has a name of its own.
+# The table as other software made it, with its own name for the key to the lineage table.
 MADE_ELSEWHERE = {
     "012": """
         CREATE TABLE pattern_lineage_nodes (id uuid PRIMARY KEY);
@@ -35,7 +35,7 @@ MADE_ELSEWHERE = {
     """,
 }
 
-# Two patterns, one of them measured with odd values; also known to the lineage table where there is one.
+# Two patterns, one of them measured with unusual values. The lineage table has them too, if there is one.
 TWO_MEASUREMENTS = """
     INSERT INTO pattern_quality_metrics (pattern_id, quality_score, confidence, version, metadata, updated_at)
     VALUES
@@ -85,7 +85,7 @@ NO_SCHEMA: dict[str, list[dict[str, Any]]] = {name: [] for name in _CATALOG}
 
 
 def sql_file(revision: str, suffix: str = ".sql") -> Path:
-    """The one SQL file of a revision."""
+    """Return the one SQL file of a revision."""
     stem = next(path.stem for path in (MIGRATIONS / "versions").glob(f"{revision}_*.py"))
     return MIGRATIONS / "versions" / f"{stem}{suffix}"
 
@@ -109,7 +109,7 @@ async def fetch(url: str, query: str, *args: Any) -> list[dict[str, Any]]:
 
 
 async def make_elsewhere(url: str, revision: str) -> None:
-    """Bring an empty database to where other software would have it, without a stamp."""
+    """Bring an empty database to the state that other software would leave, without a stamp."""
     for step in [step for step in MADE_ELSEWHERE if step <= revision]:
         await execute(url, MADE_ELSEWHERE[step])
     if revision == "012":
@@ -121,7 +121,7 @@ async def make_elsewhere(url: str, revision: str) -> None:
 
 
 async def measurements(url: str, table: str = "pattern_quality_metrics") -> list[dict[str, Any]]:
-    """The rows of the table, with the columns that it has from 012 on, as text."""
+    """Return the rows of the table, with the columns that it has from 012 on, as text."""
     return await fetch(
         url,
         "SELECT id::text, pattern_id::text, quality_score, confidence, measurement_timestamp::text, version, "
@@ -130,7 +130,7 @@ async def measurements(url: str, table: str = "pattern_quality_metrics") -> list
 
 
 async def catalog(url: str) -> dict[str, list[dict[str, Any]]]:
-    """All that makes the schema, except Alembic's own table, the lineage table and the duplicates."""
+    """Return the whole schema, except Alembic's own table, the lineage table and the duplicates."""
     tables = await fetch(
         url,
         "SELECT oid FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind = 'r' AND relname "
@@ -142,12 +142,12 @@ async def catalog(url: str) -> dict[str, list[dict[str, Any]]]:
 
 
 async def stamp(url: str) -> list[str]:
-    """What the table of the revision holds."""
+    """Return the content of the table of the revision."""
     return [row["version_num"] for row in await fetch(url, f"SELECT version_num FROM {VERSION_TABLE}")]
 
 
 async def psql(url: str, file: Path, *options: str) -> tuple[int, str]:
-    """Run a file with the wheel's psql; its exit status and what it told."""
+    """Run a file with the wheel's psql. Return its exit status and its output."""
     program = wheel_program("psql")
     process = await asyncio.create_subprocess_exec(
         program, "--no-psqlrc", "--dbname", url, *options, "--file", file,
@@ -159,13 +159,13 @@ async def psql(url: str, file: Path, *options: str) -> tuple[int, str]:
 
 
 async def apply_by_hand(url: str, revision: str) -> str:
-    """Apply a revision's file as a DBA would, and return what psql told."""
+    """Apply a revision's file as a DBA would. Return psql's output."""
     status, output = await psql(url, sql_file(revision), "-v", "ON_ERROR_STOP=1")
     assert status == 0, output
     return output
 
 
 async def apply_by_hand_up_to(url: str, revision: str) -> None:
-    """Apply the files from the first to this one."""
+    """Apply the files from the first revision to this one."""
     for step in [step for step in REVISIONS if step <= revision]:
         await apply_by_hand(url, step)

@@ -1,4 +1,4 @@
-"""What a DBA does with psql: the file of one revision, or the script of all."""
+"""Migration with psql, as a DBA does it: the file of one revision, or the script of all."""
 
 from pathlib import Path
 
@@ -11,6 +11,7 @@ from pattern_metrics.consumer.operations.migration import (
     migration_status,
 )
 from pattern_metrics.migrations.revisions import REVISIONS, VERSION_TABLE
+from pattern_metrics.migrations.sql_files import read_sql
 from tests.migration.databases import (
     TWO_MEASUREMENTS,
     apply_by_hand,
@@ -121,7 +122,8 @@ def test_the_script_holds_every_file_word_for_word() -> None:
     script = migration_sql()
 
     for revision in REVISIONS:
-        assert sql_file(revision).read_text(encoding="utf-8") in script
+        assert read_sql(sql_file(revision)) in script
+    assert "\n\\ir" not in script, "the files that they include are not beside the script"
 
 
 @pytest.mark.parametrize("revision", REVISIONS)

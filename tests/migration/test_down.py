@@ -1,3 +1,7 @@
+import asyncio
+import os
+from pathlib import Path
+
 import asyncpg
 import pytest
 
@@ -19,6 +23,7 @@ from tests.migration.databases import (
     measurements,
     stamp,
 )
+from tests.support.command import PROGRAM, CommandLine
 
 
 async def test_the_measurements_survive_down_and_up_again(any_database_url: str) -> None:
@@ -91,3 +96,105 @@ async def test_down_to_a_revision_that_the_database_has_not_reached_is_refused(d
         await migrate_down(database_url, "014")
     assert await migrate_down(database_url, "013") == ()
     assert await stamp(database_url) == ["013"]
+
+
+# Two rows of each table of 015. One letter is resolved, and one measurement has the id of its event.
+WHAT_DOWN_DELETES = """
+    INSERT INTO dead_letters
+        (topic, partition, "offset", record_timestamp, reason, detail, status, resolved_at)
+    VALUES
+        ('t', 0, 0, 0, 'invalid_json', '', 'open', NULL),
+        ('t', 0, 1, 0, 'invalid_json', '', 'redriven', now());
+    INSERT INTO ingest_gaps (consumer_group, topic, partition, first_offset, last_offset)
+    VALUES ('g', 't', 0, 0, 0), ('g', 't', 0, 5, 6);
+    INSERT INTO ingest_progress (consumer_group, topic, partition, next_offset)
+    VALUES ('g', 't', 0, 7), ('g', 't', 1, 7);
+    INSERT INTO pattern_quality_metrics (pattern_id, quality_score, confidence, event_id)
+    VALUES (gen_random_uuid(), 1, 1, gen_random_uuid()), (gen_random_uuid(), 1, 1, DEFAULT);
+"""
+OF_016 = "the status of 1 dead letters, which count as open again"
+OF_015 = (
+    "2 dead letters, 2 recorded gaps, the progress of 2 partitions, "
+    "the ids of the events of 1 measurements, which stay"
+)
+
+
+async def everything(url: str) -> list[object]:
+    tables = ("dead_letters", "ingest_gaps", "ingest_progress", "pattern_quality_metrics")
+    return [
+        await catalog(url),
+        *[await fetch(url, f"SELECT * FROM {table} ORDER BY 1, 2, 3") for table in tables],
+    ]
+
+
+@pytest.mark.parametrize(("revision", "told"), [("015", OF_016), ("014", f"{OF_016}, {OF_015}")])
+async def test_the_command_counts_what_it_would_delete_and_deletes_it_only_with_yes(
+    migrated_database_url: str, tmp_path: Path, revision: str, told: str
+) -> None:
+    await execute(migrated_database_url, WHAT_DOWN_DELETES)
+    before, command = await everything(migrated_database_url), CommandLine(tmp_path)
+
+    refused = await command.run("migrate", "down", revision, database_url=migrated_database_url)
+    after = await everything(migrated_database_url)
+    done = await command.run("migrate", "down", revision, "--yes", database_url=migrated_database_url)
+
+    assert refused.code == 2
+    assert f"migrate down {revision} deletes {told}\n" in refused.stderr
+    assert "--yes" in refused.stderr
+    assert after == before
+    assert f"deletes {told}" in done.succeeded().stderr
+    assert (await migration_status(migrated_database_url)).current == revision
+
+
+async def test_a_way_back_that_deletes_nothing_needs_no_yes(
+    migrated_database_url: str, tmp_path: Path
+) -> None:
+    await execute(migrated_database_url, WHAT_DOWN_DELETES)
+    command = CommandLine(tmp_path)
+
+    (await command.run("migrate", "down", "016", database_url=migrated_database_url)).succeeded()
+
+    assert (await migration_status(migrated_database_url)).current == "016"
+
+
+@pytest.mark.parametrize(("answer", "code"), [("n", 2), ("y", 0)])
+async def test_on_a_terminal_the_command_asks(migrated_database_url: str, answer: str, code: int) -> None:
+    await execute(migrated_database_url, WHAT_DOWN_DELETES)
+    master, slave = os.openpty()
+    try:
+        os.write(master, f"{answer}\n".encode())
+        process = await asyncio.create_subprocess_exec(
+            PROGRAM, "migrate", "down", "014", "--database-url", migrated_database_url,
+            stdin=slave, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+        )  # fmt: skip
+        _, stderr = await process.communicate()
+    finally:
+        os.close(master)
+        os.close(slave)
+
+    assert process.returncode == code
+    assert b"2 dead letters" in stderr
+    assert b"Delete it?" in stderr
+    assert (await migration_status(migrated_database_url)).current == (
+        "014" if answer == "y" else REVISIONS[-1]
+    )
+
+
+async def test_a_way_back_waits_for_a_busy_table_and_nobody_waits_behind_it(
+    migrated_database_url: str,
+) -> None:
+    busy, reader = await asyncpg.connect(migrated_database_url), await asyncpg.connect(migrated_database_url)
+    try:
+        transaction = busy.transaction()
+        await transaction.start()
+        await busy.execute("LOCK TABLE pattern_quality_metrics IN ACCESS SHARE MODE")
+        going_down = asyncio.create_task(migrate_down(migrated_database_url, "014"))
+        for _ in range(20):
+            await asyncio.wait_for(reader.fetch("SELECT * FROM pattern_quality_metrics"), timeout=20)
+            await asyncio.wait([going_down], timeout=0.05)
+        assert not going_down.done()
+        await transaction.rollback()
+        assert await going_down == REVISIONS[:2:-1]
+    finally:
+        await busy.close()
+        await reader.close()

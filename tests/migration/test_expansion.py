@@ -17,7 +17,7 @@ from tests.support.pipeline import (
 from tests.support.waiting import eventually
 
 OLDEST = "020"
-"""The worker of this release writes to a database of this revision or later."""
+"""The oldest revision to which this release's worker writes."""
 
 TABLES = (
     "pattern_quality_metrics",
@@ -29,7 +29,7 @@ TABLES = (
 
 
 async def add_what_a_later_revision_may(database_url: str) -> None:
-    """To expand is only to add: columns that may be null or have a default, indexes."""
+    """Add what an expanding revision may add: columns that may be null or have a default, and indexes."""
     connection = await asyncpg.connect(database_url)
     try:
         for name in TABLES:
@@ -55,7 +55,7 @@ async def test_a_worker_that_runs_writes_on_while_the_schema_grows(
             return [line for line in lines if line.startswith("pattern_metrics_retries_total{")]
 
         async def write(seconds: int) -> None:
-            """A row and a dead letter, one after the other."""
+            """Write a row and a dead letter, one after the other."""
             event = an_event(1, seconds=seconds)
             await send(settings, [event.to_json(), b"poison"])
 

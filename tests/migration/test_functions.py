@@ -1,4 +1,4 @@
-"""The functions of revision 020: who may call them, where they are found, and what no search path changes."""
+"""The functions of revision 020: who may call them, where they are, and that no search path affects them."""
 
 from collections.abc import Iterator
 from uuid import uuid4
@@ -16,7 +16,7 @@ from tests.support.batches import a_batch, write
 from tests.support.pipeline import an_event
 from tests.support.postgres import NO_DURABILITY, new_database
 
-# Each operator answers the opposite of PostgreSQL's own, and each function of ours has a double.
+# Each operator returns the opposite of PostgreSQL's own, and each function of ours has a double.
 HOSTILE = """
     CREATE SCHEMA hostile;
     CREATE FUNCTION hostile.wrong(float8, float8) RETURNS boolean LANGUAGE sql IMMUTABLE
@@ -59,7 +59,7 @@ async def test_no_search_path_changes_what_the_functions_answer(any_migrated_dat
 
 
 async def test_a_function_of_the_temporary_schema_shadows_none(any_migrated_database_url: str) -> None:
-    """Anybody may create one there, and a table there comes before all others (which the shadow uses)."""
+    """Anybody may create one there, and its tables come before all others (the shadow relies on this)."""
     connection = await asyncpg.connect(any_migrated_database_url)
     try:
         await connection.execute(
@@ -72,7 +72,7 @@ async def test_a_function_of_the_temporary_schema_shadows_none(any_migrated_data
 
 @pytest.fixture
 def other_server() -> Iterator[PostgresServer]:
-    """A server of its own, as roles belong to the whole server."""
+    """A separate server, because roles belong to the whole server."""
     with PostgresServer(settings=NO_DURABILITY) as server:
         yield server
 

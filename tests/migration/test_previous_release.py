@@ -1,4 +1,4 @@
-"""A database of the release before, with all that a worker leaves in it, is migrated and goes on."""
+"""A database of the previous release, with all that a worker leaves in it, is migrated and works on."""
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
@@ -39,7 +39,7 @@ VALUES ('{group}', '{topic}', 0, 3, 4);
 """
 
 
-async def test_a_database_of_the_previous_release_goes_on_where_it_was(
+async def test_a_database_of_the_previous_release_continues_where_it_was(
     apache_kafka: ApacheKafka, database_url: str
 ) -> None:
     servers = apache_kafka.bootstrap_servers

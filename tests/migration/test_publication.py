@@ -1,4 +1,4 @@
-"""Every table can be part of a publication of all tables, which needs to name the rows that change."""
+"""Every table can be part of a publication of all tables, which must identify changed rows."""
 
 import pytest
 
@@ -92,7 +92,7 @@ async def test_an_identity_that_was_taken_away_comes_back(any_migrated_database_
 
 
 async def test_an_identity_is_given_without_reading_or_writing_the_table(any_database_url: str) -> None:
-    """Else readers of a table of millions of rows would wait until an index is built."""
+    """Otherwise readers of a large table would wait until an index is built."""
     await migrate_up(any_database_url, BEFORE)
     before = await fetch(any_database_url, FILES)
 

@@ -1,4 +1,4 @@
-"""Readers select and nothing else; workers write and do not alter."""
+"""Readers only select. Workers write and do not alter."""
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
@@ -69,26 +69,26 @@ async def test_a_reader_may_select_and_a_worker_write_and_neither_alter(
         "SELECT 1 FROM pg_class WHERE relowner IN (to_regrole('pattern_metrics_reader'), "
         "to_regrole('pattern_metrics_worker'))",
     )
-    assert owners == [], "whoever owns a table may alter it"
+    assert owners == [], "the owner of a table may alter it"
 
 
 @pytest.fixture
 def fresh_server() -> Iterator[PostgresServer]:
-    """A server on which nobody has made the roles yet."""
+    """A server on which the roles do not exist yet."""
     with PostgresServer(settings=NO_DURABILITY) as server:
         yield server
 
 
 @pytest.fixture
 async def owner_url(fresh_server: PostgresServer) -> AsyncIterator[str]:
-    """A database in a login's own schema, who owns it and may not create roles."""
+    """A database in the schema of its owner, who may not create roles."""
     async with new_database(fresh_server) as url:
         owner = f"owner_{uuid4().hex}"
         await execute(url, f"CREATE ROLE {owner} LOGIN; CREATE SCHEMA metrics AUTHORIZATION {owner}")
         yield url.replace("postgres@", f"{owner}@") + "?options=-csearch_path%3Dmetrics"
 
 
-async def test_who_may_not_create_roles_is_told_and_gets_the_tables(
+async def test_who_may_not_create_roles_is_reported_and_gets_the_tables(
     fresh_server: PostgresServer, owner_url: str
 ) -> None:
     with capture_logs() as logs:
@@ -102,7 +102,7 @@ async def test_who_may_not_create_roles_is_told_and_gets_the_tables(
     )
     assert (await migration_status(owner_url)).current == HEAD_REVISION
 
-    # The superuser does as he was told.
+    # The superuser does as the notice says.
     await execute(
         fresh_server.dsn(), "CREATE ROLE pattern_metrics_reader NOLOGIN; CREATE ROLE pattern_metrics_worker"
     )
@@ -115,7 +115,7 @@ async def test_who_may_not_create_roles_is_told_and_gets_the_tables(
 async def test_two_databases_of_a_server_may_be_migrated_at_the_same_moment(
     fresh_server: PostgresServer, tmp_path: Path
 ) -> None:
-    """The roles belong to both: each finds them missing, and one is the second to create them."""
+    """The roles belong to both databases: each migration finds them missing, and one creates them second."""
     async with new_database(fresh_server) as first, new_database(fresh_server) as second:
         command = CommandLine(tmp_path)
         done = await asyncio.gather(
@@ -196,7 +196,7 @@ async def test_a_dump_restored_on_another_server_gets_roles_and_rights(
     (await command.run_program(program, *options, "--file", dump, migrated_database_url)).succeeded()
 
     async with new_database(fresh_server) as restored:
-        await psql(restored, dump)  # without the roles its GRANTs fail, and psql goes on
+        await psql(restored, dump)  # without the roles its GRANTs fail, and psql continues
         with capture_logs() as logs:
             applied = await migrate_up(restored)
 

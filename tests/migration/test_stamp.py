@@ -1,4 +1,4 @@
-"""The revision is noted in a table of our own; `alembic_version` may be another program's."""
+"""The revision is stored in a table of our own, because `alembic_version` may be another program's."""
 
 from pathlib import Path
 from urllib.parse import quote
@@ -16,11 +16,11 @@ from pattern_metrics.migrations.revisions import REVISIONS, VERSION_TABLE
 from tests.migration.databases import TWO_MEASUREMENTS, execute, fetch, make_elsewhere, psql, stamp
 
 FORMER = REVISIONS[: REVISIONS.index("019") + 1]
-"""The revisions whose releases noted them in `alembic_version`."""
+"""The revisions whose releases stored them in `alembic_version`."""
 
 
 async def note_as_before(url: str) -> None:
-    """Move the stamp to where a release before 021 had it."""
+    """Move the stamp to its place before 021."""
     await execute(
         url,
         f"ALTER TABLE {VERSION_TABLE} RENAME TO alembic_version; "

@@ -1,9 +1,11 @@
+import random
 from pathlib import Path
 from urllib.parse import quote, urlencode
 from uuid import UUID
 
 import asyncpg
 import pytest
+from structlog.testing import capture_logs
 
 from pattern_metrics.consumer.operations.migration import (
     HEAD_REVISION,
@@ -12,6 +14,8 @@ from pattern_metrics.consumer.operations.migration import (
     migration_sql,
     migration_status,
 )
+from pattern_metrics.consumer.postgres.store import Store
+from pattern_metrics.consumer.records.accounting import Accounting
 from pattern_metrics.migrations.revisions import REVISIONS, VERSION_TABLE
 from tests.migration.databases import (
     MADE_ELSEWHERE,
@@ -25,6 +29,8 @@ from tests.migration.databases import (
     psql,
     stamp,
 )
+from tests.support.batches import a_batch, write
+from tests.support.pipeline import an_event
 
 
 @pytest.mark.parametrize("revision", MADE_ELSEWHERE)
@@ -79,8 +85,105 @@ async def test_where_an_unstamped_database_stands_is_recognised_after_each_revis
         await apply_by_hand(any_database_url, revision)
         recognised[revision] = (await migration_status(any_database_url)).recognised
 
-    # Without a lineage table, what 012 made is all that 013 asks for.
+    # Without a lineage table, 012 already leaves everything that 013 checks for.
     assert recognised == {revision: revision for revision in REVISIONS} | {"012": "013"}
+
+
+# The columns as other software may have them: all but three may be missing, and each may lack its default.
+COLUMNS = {
+    "id": ("uuid", "gen_random_uuid()"),
+    "pattern_id": ("uuid NOT NULL", None),
+    "quality_score": ("double precision NOT NULL", None),
+    "confidence": ("double precision NOT NULL", None),
+    "measurement_timestamp": ("timestamptz", "now()"),
+    "version": ("text", "'1.0.0'"),
+    "metadata": ("jsonb", "'{}'"),
+    "created_at": ("timestamptz", "now()"),
+    "updated_at": ("timestamptz", "now()"),
+}
+OPTIONAL = [name for name, (_, default) in COLUMNS.items() if default]
+SIX = ["pattern_id", "quality_score", "confidence", "measurement_timestamp", "version", "metadata"]
+
+
+def a_table_of_other_software(draw: random.Random) -> list[str]:
+    """Return definitions: some of our columns, in any order, some without a default, and two others."""
+    missing = draw.sample(OPTIONAL, draw.randrange(len(OPTIONAL) + 1))
+    without_default = draw.sample(OPTIONAL, draw.randrange(len(OPTIONAL) + 1))
+    columns = [
+        f"{name} {kind} DEFAULT {default}" if default and name not in without_default else f"{name} {kind}"
+        for name, (kind, default) in COLUMNS.items()
+        if name not in missing
+    ]
+    columns += draw.sample(["owner text", "run_id integer NOT NULL DEFAULT 7", "number bigserial"], 2)
+    draw.shuffle(columns)
+    if "id" not in missing and draw.random() < 0.5:
+        columns.append("PRIMARY KEY (id)")
+    return columns
+
+
+@pytest.mark.parametrize("seed", range(8))
+async def test_a_table_that_lacks_columns_defaults_or_its_key_gets_them(
+    any_database_url: str, any_migrated_database_url: str, seed: int
+) -> None:
+    columns = a_table_of_other_software(random.Random(seed))
+    if seed == 0:  # the table that is known of the software before this one
+        columns = ["id uuid PRIMARY KEY DEFAULT gen_random_uuid()"] + [
+            f"{name} {kind} DEFAULT {default}" if default else f"{name} {kind}"
+            for name, (kind, default) in COLUMNS.items()
+            if name in SIX
+        ]
+    rows = "SELECT gen_random_uuid(), number / 10.0, 0.5 FROM generate_series(1, 5) AS number"
+    ids = ", id" if any(column.startswith("id uuid") for column in columns) else ""
+    await execute(
+        any_database_url,
+        f"CREATE TABLE pattern_quality_metrics ({', '.join(columns)});"
+        f"INSERT INTO pattern_quality_metrics (pattern_id, quality_score, confidence{ids}) "
+        + (rows.replace(" FROM", ", gen_random_uuid() FROM") if ids else rows),
+    )
+    before = await fetch(any_database_url, "SELECT * FROM pattern_quality_metrics ORDER BY pattern_id")
+
+    await migrate_up(any_database_url)
+
+    after = await fetch(any_database_url, "SELECT * FROM pattern_quality_metrics ORDER BY pattern_id")
+    assert [{name: row[name] for name in before[0]} for row in after] == before
+    made_here = {row["attname"]: row for row in (await catalog(any_migrated_database_url))["columns"]}
+    taken_over = {row["attname"]: row for row in (await catalog(any_database_url))["columns"]}
+    for name in OPTIONAL:
+        assert (taken_over[name]["type"], taken_over[name]["value"]) == (
+            made_here[name]["type"],
+            made_here[name]["value"],
+        )
+    keys = "SELECT FROM pg_index WHERE indrelid = 'pattern_quality_metrics'::regclass AND indisprimary"
+    assert len(await fetch(any_database_url, keys)) == 1
+    store = Store(any_database_url)
+    try:
+        assert await write(store, a_batch([an_event(1), an_event(2)])) == Accounting(applied=2)
+        newer = an_event(1, seconds=1).model_copy(update={"pattern_id": before[0]["pattern_id"]})
+        if "measurement_timestamp" not in before[0]:
+            assert await write(store, a_batch([newer])) == Accounting(applied=1), (
+                "a row without a time is older"
+            )
+    finally:
+        await store.close()
+
+
+async def test_a_table_whose_ids_are_not_unique_stays_without_a_key(database_url: str) -> None:
+    await make_elsewhere(database_url, "013")
+    await execute(
+        database_url, "ALTER TABLE pattern_quality_metrics DROP CONSTRAINT pattern_quality_metrics_pkey"
+    )
+    await execute(
+        database_url,
+        TWO_MEASUREMENTS + "UPDATE pattern_quality_metrics SET id = '00000000-0000-0000-0000-000000000001'",
+    )
+    before = await measurements(database_url)
+
+    with capture_logs() as logs:
+        await migrate_up(database_url)
+
+    assert await measurements(database_url) == before
+    warnings = [log["message"] for log in logs if log["log_level"] == "warning"]
+    assert any("no primary key, as its ids are not unique" in warning for warning in warnings)
 
 
 @pytest.mark.parametrize(
@@ -88,7 +191,7 @@ async def test_where_an_unstamped_database_stands_is_recognised_after_each_revis
     [
         ("ALTER COLUMN version TYPE varchar(20)", "version must be text and is character varying(20)"),
         ("ALTER COLUMN quality_score TYPE numeric", "quality_score must be double precision and is numeric"),
-        ("DROP COLUMN metadata", "metadata must be jsonb and is missing"),
+        ("DROP COLUMN confidence", "confidence must be double precision and is missing"),
     ],
 )
 async def test_a_table_that_does_not_fit_is_refused_and_left_as_it_is(

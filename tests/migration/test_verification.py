@@ -1,4 +1,4 @@
-"""Revision 014 verifies itself: it fails where it should, and leaves no trace where it succeeds."""
+"""Revision 014 verifies itself: it fails where it should, and leaves no trace if it succeeds."""
 
 import asyncpg
 import pytest
@@ -7,12 +7,10 @@ from pattern_metrics.consumer.operations.migration import migrate_up
 from tests.migration.databases import (
     TWO_MEASUREMENTS,
     apply_by_hand,
-    apply_by_hand_up_to,
     execute,
     fetch,
     make_elsewhere,
     measurements,
-    sql_file,
     stamp,
 )
 
@@ -74,11 +72,11 @@ LATE_FOREIGN_KEY = """
     ],
 )
 async def test_014_fails_where_an_upsert_would(any_database_url: str, obstacle: str, told: str) -> None:
-    await apply_by_hand_up_to(any_database_url, "013")
+    await migrate_up(any_database_url, "013")
     await execute(any_database_url, obstacle)
 
     with pytest.raises(asyncpg.PostgresError, match=told) as refused:
-        await execute(any_database_url, sql_file("014").read_text(encoding="utf-8"))
+        await migrate_up(any_database_url)
 
     assert refused.value.hint
     assert await measurements(any_database_url) == []

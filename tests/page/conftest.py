@@ -1,4 +1,4 @@
-"""A database by the product's own path, and the page against it."""
+"""A database that the product itself filled, and the page in front of it."""
 
 from collections.abc import AsyncIterator, Iterable
 
@@ -12,7 +12,7 @@ from tests.support.browser import served
 
 
 async def fill(url: str, values: Iterable[PatternScored | bytes | None], first_offset: int = 0) -> None:
-    """As a worker does that keeps the history."""
+    """Store values, as a worker with HISTORY_ENABLED does."""
     store = Store(url, keeps_history=True)
     try:
         await write(store, a_batch(values, first_offset))
@@ -21,7 +21,7 @@ async def fill(url: str, values: Iterable[PatternScored | bytes | None], first_o
 
 
 async def fill_progress(url: str, group: str = "group", topic: str = "scores") -> None:
-    """As a worker does that has lost records to retention."""
+    """Store progress and a gap, as a worker does that lost records to retention."""
     store = Store(url)
     partitions = {(topic, number): Start(7, gap=OffsetRange(2, 7)) for number in range(3)}
     try:
@@ -33,6 +33,6 @@ async def fill_progress(url: str, group: str = "group", topic: str = "scores") -
 
 @pytest_asyncio.fixture(loop_scope="session")
 async def address(migrated_database_url: str) -> AsyncIterator[str]:
-    """Where the page is served, against the database alone."""
+    """The page's address, without a worker."""
     async with served(migrated_database_url) as address:
         yield address

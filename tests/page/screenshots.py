@@ -1,4 +1,4 @@
-"""The page with the demo's data, as pictures for the README: `make screenshots`."""
+"""Takes pictures of the page with the demo's data for the README: `make screenshots`."""
 
 import asyncio
 import re
@@ -19,7 +19,7 @@ SCHEMES: Final[tuple[Scheme, Scheme]] = ("light", "dark")
 
 
 async def main() -> None:
-    """Run the demo, look at its page in light and in dark, and end it."""
+    """Run the demo, take the pictures in light and in dark, and end it."""
     IMAGES.mkdir(parents=True, exist_ok=True)
     program = Path(sys.executable).with_name("pattern-metrics")
     demo = await asyncio.create_subprocess_exec(program, "demo", "--keep", stdout=PIPE)

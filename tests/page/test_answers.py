@@ -1,4 +1,4 @@
-"""What the page asks of the database, and what it never does to it."""
+"""The page's queries of the database, and the limits that they keep."""
 
 import asyncio
 import json
@@ -45,7 +45,7 @@ MANY_ROWS = f"""
 
 
 class Questions:
-    """Asks what the page asks."""
+    """Sends the page's queries."""
 
     def __init__(self, port: int) -> None:
         self.scraper = Scraper(port)
@@ -105,7 +105,7 @@ def million_url(postgres_server: PostgresServer, migrated_template: Templates) -
 
 
 async def test_each_question_is_answered_in_time_of_a_million_rows(million_url: str) -> None:
-    """The server ends any statement after 2 s; what takes longer is answered from a sample."""
+    """The server ends any statement after 2 s. A slower query uses a sample."""
     async with asking(million_url) as questions:
         answers = [await questions.told("patterns", order=order) for order in sorted(ORDERS)]
         answers += [
@@ -128,7 +128,7 @@ async def test_each_question_is_answered_in_time_of_a_million_rows(million_url: 
 
 @pytest.fixture
 def small_samples(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What cannot be read whole in 60 ms is sampled, 64 blocks of it; a fifth of their rows are good."""
+    """Tables that cannot be read in 60 ms are sampled: 64 blocks, in which a fifth of the rows are good."""
     monkeypatch.setitem(database_module._SERVER_SETTINGS, "statement_timeout", "60ms")
     monkeypatch.setattr(reading_module, "SAMPLE_BLOCKS", 64)
 
@@ -190,7 +190,7 @@ async def test_all_ids_are_paged_through_by_their_index(million_url: str) -> Non
     assert page["next"] is None
 
 
-# What it never does
+# Limits
 
 
 async def test_its_connections_can_write_nothing_and_wait_for_nothing(database: Database) -> None:
@@ -200,7 +200,7 @@ async def test_its_connections_can_write_nothing_and_wait_for_nothing(database: 
         await database.fetch("SELECT pg_sleep(30)")
 
 
-async def test_a_table_that_is_locked_is_told_and_not_waited_for(
+async def test_a_table_that_is_locked_is_reported_and_not_waited_for(
     questions: Questions, migrated_database_url: str
 ) -> None:
     connection = await asyncpg.connect(migrated_database_url)
@@ -211,7 +211,7 @@ async def test_a_table_that_is_locked_is_told_and_not_waited_for(
     await connection.close()
 
     assert (locked.status, locked.json["error"]) == (503, "database")
-    assert "a lock that somebody holds" in locked.json["hint"]
+    assert "another session holds a lock" in locked.json["hint"]
     assert freed.status == 200
 
 
@@ -224,7 +224,7 @@ async def test_it_takes_no_lock_that_a_writer_would_feel(database: Database) -> 
     assert [row["mode"] for row in modes] == ["AccessShareLock"]
 
 
-async def test_however_many_ask_there_are_two_connections_and_none_for_those_who_are_idle(
+async def test_any_number_of_clients_share_two_connections_and_idle_ones_are_closed(
     migrated_database_url: str,
 ) -> None:
     watcher = await asyncpg.connect(migrated_database_url)
@@ -270,7 +270,7 @@ async def test_however_many_ask_there_are_two_connections_and_none_for_those_who
         ("dead-letter", {"topic": "t", "partition": 1, "offset": 2**70, "timestamp": 1}),
     ],
 )
-async def test_a_question_that_makes_no_sense_is_told_so(
+async def test_a_question_that_makes_no_sense_is_refused(
     questions: Questions, path: str, parameters: dict[str, object]
 ) -> None:
     answer = await questions.ask(path, **parameters)
@@ -282,7 +282,7 @@ async def test_a_question_that_makes_no_sense_is_told_so(
     "path",
     ["patterns/00000000-0000-0000-0000-000000000001", "dead-letter?topic=t&partition=0&offset=0&timestamp=0"],
 )
-async def test_what_is_not_there_is_told_so(questions: Questions, path: str) -> None:
+async def test_what_is_not_there_is_reported_so(questions: Questions, path: str) -> None:
     answer = await questions.scraper.ask(f"/api/{path}")
 
     assert (answer.status, answer.json) == (404, {"error": "absent"})
@@ -295,7 +295,7 @@ async def test_nothing_but_the_assets_is_served(questions: Questions, path: str)
     assert (await questions.scraper.ask(path)).status == 404
 
 
-async def test_a_database_without_the_tables_is_told_with_the_remedy(database_url: str) -> None:
+async def test_a_database_without_the_tables_is_reported_with_the_remedy(database_url: str) -> None:
     async with asking(database_url) as questions:
         answer = await questions.ask("distribution")
 
@@ -303,7 +303,7 @@ async def test_a_database_without_the_tables_is_told_with_the_remedy(database_ur
     assert "pattern-metrics migrate up" in answer.json["hint"]
 
 
-async def test_an_answer_that_takes_long_is_told_and_ready_for_whoever_asks_next(
+async def test_a_slow_answer_is_reported_and_ready_for_the_next_client(
     migrated_database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     released = asyncio.Event()
@@ -327,11 +327,11 @@ async def test_an_answer_that_takes_long_is_told_and_ready_for_whoever_asks_next
     assert (slow.status, slow.json) == (503, {"error": "slow"})
 
 
-# A worker's pace
+# A worker's rate
 
 
 class Falling(Metrics):
-    """Of a worker that writes a record whenever it is looked at."""
+    """The metrics of a worker that writes a record each time they are read."""
 
     looks = 0
 
@@ -345,7 +345,7 @@ class Falling(Metrics):
         return {"applied": self.looks}
 
 
-async def test_the_first_look_at_a_worker_tells_its_pace(migrated_database_url: str) -> None:
+async def test_the_first_reading_of_a_worker_gives_its_rate(migrated_database_url: str) -> None:
     metrics = Falling()
     async with asking(migrated_database_url, Watched(Health(), metrics, "group", "scores")) as questions:
         await eventually(lambda: metrics.looks > 2)
@@ -356,7 +356,7 @@ async def test_the_first_look_at_a_worker_tells_its_pace(migrated_database_url: 
     assert [one["seconds_until_clear"] > 0 for one in told["partitions"]] == [True]
 
 
-# What is found
+# Search
 
 
 async def test_digits_find_ids_that_begin_so_and_names_with_every_filter_and_in_order(
@@ -391,7 +391,7 @@ async def test_digits_find_ids_that_begin_so_and_names_with_every_filter_and_in_
     assert await found(f"{whole.hex[:31]}f") == [md5]
 
 
-# What rows from elsewhere may hold
+# Rows from other software
 
 
 async def test_rows_that_no_worker_wrote_are_shown_as_well(
@@ -445,7 +445,7 @@ async def test_a_large_dead_letter_is_cut_at_a_whole_character(
 async def test_dead_letters_are_paged_through_the_newest_first(
     questions: Questions, migrated_database_url: str
 ) -> None:
-    """Those of one batch were noticed at the same time."""
+    """The letters of one batch have the same time."""
     for first in (0, 60):
         await fill(migrated_database_url, [b"no JSON"] * 60, first_offset=first)
     seen, after = list[str](), dict[str, str]()

@@ -1,4 +1,4 @@
-"""What a person sees and does, in a real browser."""
+"""The page as a person sees and uses it, in a real browser."""
 
 import json
 import re
@@ -15,13 +15,14 @@ from pattern_metrics.consumer.demo.embedded import PostgresServer
 from pattern_metrics.consumer.faults.health import Health
 from pattern_metrics.consumer.telemetry.metrics import Metrics
 from pattern_metrics.consumer.timing import Clock
+from pattern_metrics.schemas.dead_letter import RejectReason
 from tests.page.conftest import fill, fill_progress
 from tests.support.browser import CONTRASTS, LEFTS, UNSEEN, Visit, served, visiting
 from tests.support.events import TopicRecord
 from tests.support.pipeline import an_event
 from tests.support.waiting import eventually
 
-pytestmark = pytest.mark.asyncio(loop_scope="session")  # in which the browser lives
+pytestmark = pytest.mark.asyncio(loop_scope="session")  # the browser's loop
 
 SCORES = {"excellent": 0.95, "good": 0.8, "fair": 0.6, "poor": 0.2}
 DIMENSIONS = ("completeness", "documentation", "compliance", "metadata_richness", "complexity")
@@ -29,7 +30,7 @@ NAMES = "tbody a.name"
 PLACES = ("", "patterns", "ingestion", "dead-letters")
 
 HOSTILE = '<img src=x onerror="window.ran = 1"><script>window.ran = 1</script>\'"&amp;'
-"""Whoever puts this into a page as markup runs it."""
+"""A script that runs if a page inserts this as markup."""
 
 
 async def names(visit: Visit) -> list[str]:
@@ -122,7 +123,7 @@ async def test_patterns_are_searched_filtered_and_sorted(
 async def test_all_patterns_are_paged_through_and_back(
     browser: Browser, address: str, migrated_database_url: str, order: str
 ) -> None:
-    """Most of them are equal in what they are sorted by."""
+    """Most of them have equal sort keys."""
     events = [an_event(number, metadata={"name": "same"}) for number in range(120)]
     await fill(migrated_database_url, events)
     ids = [str(event.pattern_id) for event in events]
@@ -176,7 +177,7 @@ async def test_a_link_into_the_middle_leads_back_to_the_first_page(
 @pytest.mark.parametrize(
     "place", ["patterns?band=constructor", "patterns?after=zzz", "dead-letters?after=zzz"]
 )
-async def test_what_makes_no_sense_is_told_with_a_way_back_and_not_asked_again(
+async def test_what_makes_no_sense_is_reported_with_a_way_back_and_not_asked_again(
     browser: Browser, address: str, migrated_database_url: str, place: str
 ) -> None:
     await fill(migrated_database_url, [an_event(1), b"no JSON"])
@@ -259,7 +260,7 @@ async def test_the_title_says_what_is_shown(
 
 
 @pytest.mark.parametrize("place", ["nowhere", "patterns/1?band=good", "toString", "not-found"])
-async def test_a_view_that_there_is_not_is_told_with_a_way_back(
+async def test_an_unknown_view_is_reported_with_a_way_back(
     browser: Browser, address: str, place: str
 ) -> None:
     async with visiting(browser, address) as visit:
@@ -415,7 +416,7 @@ async def test_a_dead_letter_is_found_by_its_reason_and_shown_with_its_bytes(
         await visit.wait_for_texts("tbody a", ["pattern-scored.v1/0/2"])
         await visit.page.locator("tbody a").click()
         dialog = visit.page.get_by_role("dialog")
-        await dialog.get_by_text("A required field is missing.").wait_for()
+        await dialog.get_by_text(RejectReason.MISSING_FIELD.explanation).wait_for()
         value = await visit.texts("dialog pre >> nth=0")
         advice = await visit.texts("dialog pre >> nth=-1")
 
@@ -526,7 +527,7 @@ async def test_a_narrow_screen_needs_no_sideways_scrolling(
     assert max(widths) <= 320
 
 
-async def test_a_worker_tells_its_lag_and_what_keeps_it_from_working(
+async def test_a_worker_shows_its_lag_and_what_keeps_it_from_working(
     browser: Browser, migrated_database_url: str
 ) -> None:
     health, metrics = Health(), Metrics()
@@ -549,4 +550,7 @@ async def test_a_worker_tells_its_lag_and_what_keeps_it_from_working(
         health.is_assigned = True
         await visit.page.get_by_text("The worker is ready.").wait_for()
 
-    assert obstacles == ["kafka mend it", "assignment the group has assigned no partitions yet"]
+    assert obstacles == [
+        "kafka mend it",
+        "assignment the group has assigned no partitions yet, or none of them can be read",
+    ]

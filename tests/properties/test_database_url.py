@@ -1,4 +1,4 @@
-"""Any text as DATABASE_URL is used by the driver exactly as we read it, or refused without its secrets."""
+"""For any DATABASE_URL, the driver uses exactly what we parsed, or the URL is refused without its secrets."""
 
 import os
 import traceback
@@ -23,7 +23,8 @@ NO_SERVER_SETTINGS = {
     *("target_session_attrs", "krbsrvname", "gsslib", "sslpassword"),
 }
 
-# What an operating system can hold in a variable: no NUL, and as surrogates only bytes that are not UTF-8.
+# The texts that a variable of an operating system can hold: no NUL, and surrogates only for bytes that are
+# not UTF-8.
 VARIABLE_TEXT = st.text(
     st.characters(exclude_characters="\0", exclude_categories=["Cs"])
     | st.sampled_from("\udc80\udcff")
@@ -116,7 +117,7 @@ def own_environment() -> Any:
 
 
 def read(text: str) -> DatabaseUrl | str:
-    """The parts of an accepted URL, or the message that refuses it."""
+    """Return the parts of an accepted URL, or the message that refuses it."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("DATABASE_URL", text)
         try:
@@ -151,7 +152,7 @@ def assert_driver_agrees(url: DatabaseUrl) -> None:
 
 
 def is_refused_by_the_driver_itself(url: DatabaseUrl) -> bool:
-    """Only for what depends on the environment: several ports for hosts that are not named."""
+    """Return whether the driver refuses it too, for what depends on the environment: ports without hosts."""
     return not url.hosts and len(url.ports) > 1
 
 

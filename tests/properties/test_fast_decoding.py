@@ -1,4 +1,4 @@
-"""Accept fast, refuse slowly: what is accepted fast is what the model accepts, with the same values."""
+"""Accept fast, refuse slowly: the model accepts every event that is accepted fast, with the same values."""
 
 import itertools
 import json
@@ -151,7 +151,7 @@ METADATA = [
 ]
 
 GROWING = '{"a":[' + ",".join(["1e15"] * 150) + "]}"
-"""Longer when it is written as doubles are."""
+"""Longer when its numbers are written as doubles."""
 
 NESTED_TOO_DEEP = b"[" * 201 + b"]" * 201
 
@@ -227,7 +227,7 @@ additions = st.lists(
 
 @st.composite
 def spelled(draw: st.DrawFn) -> bytes:
-    """An event whose every field may be spelled in an unusual way, most of them in the usual one."""
+    """An event whose fields have unusual spellings, but mostly the usual one."""
     usual = {name: json.dumps(content) for name, content in json.loads(value()).items()}
     unusual = draw(fields)
     names = draw(st.sets(st.sampled_from(sorted(unusual)), max_size=2))
@@ -246,7 +246,7 @@ def mutated(draw: st.DrawFn) -> bytes:
 
 
 def same(fast: Any, slow: Any) -> bool:
-    """Equal, and of the same types all the way down: to Python, 1 equals 1.0 and True."""
+    """Return whether two values are equal, with equal types all the way down: to Python, 1 equals True."""
     if isinstance(fast, dict):
         return (
             type(slow) is dict
@@ -259,7 +259,7 @@ def same(fast: Any, slow: Any) -> bool:
 
 
 def as_jsonb(text: bytes) -> Any:
-    """As PostgreSQL compares it: the numbers are exact, and zeros at their end make no difference."""
+    """Return JSON as PostgreSQL compares it: numbers are exact, and trailing zeros make no difference."""
     return json.loads(text, parse_float=Decimal)
 
 
@@ -311,7 +311,7 @@ PATHS: list[tuple[str, ...]] = [
 
 
 def enclosed(draw: st.DrawFn, name: str, content: bytes) -> bytes:
-    """JSON in a field of an object that may have others, and the field twice."""
+    """JSON in a field of an object that may have other fields, or the field twice."""
     members = [*draw(additions), f"{json.dumps(name)}:%b", *draw(additions)]
     parts = ",".join(members).encode(errors="surrogatepass").split(b"%b")
     return b"{" + content.join(parts) + b"}"
@@ -319,7 +319,7 @@ def enclosed(draw: st.DrawFn, name: str, content: bytes) -> bytes:
 
 @st.composite
 def enveloped(draw: st.DrawFn, inner: st.SearchStrategy[bytes]) -> tuple[tuple[str, ...], bool, bytes]:
-    """A path, whether it begins in a CloudEvent, and an event that is mostly there."""
+    """A path, whether it begins in a CloudEvent, and usually an event at its end."""
     path, is_structured = draw(st.just(()) | st.sampled_from(PATHS)), draw(st.booleans())
     content = draw(inner)
     for name in reversed(draw(st.just(path) | st.sampled_from(PATHS))):
@@ -379,7 +379,7 @@ def test_null_is_accepted_fast_as_absent(absent: dict[str, None]) -> None:
 @pytest.mark.parametrize("name", ["x", "metadata", "version"])
 @pytest.mark.parametrize("passed_over", PASSED_OVER)
 def test_what_is_passed_over_is_accepted_as_the_model_accepts_it(name: str, passed_over: str) -> None:
-    """An unknown field, or one that is given again behind it."""
+    """An unknown field, or a field that is repeated after the event's."""
     for beginning, room in itertools.product([b"{", b'{"y":"%b",' % (b"y" * 500)], [2, 2000]):
         members = f'"{name}":{passed_over},"metadata":{{"a":"{"a" * room}"}},"version":"1",'.encode()
         assert_the_model_agrees(beginning + members + value()[1:])
@@ -406,7 +406,7 @@ usual = events.map(lambda one: one.to_json())
 
 @st.composite
 def shifted(draw: st.DrawFn) -> list[bytes]:
-    """As many values as events, none of which need be where an event begins or ends."""
+    """Values, as many as events, with boundaries that need not be those of the events."""
     sent = draw(st.lists(usual, min_size=2, max_size=4))
     between = draw(st.sampled_from([b"", b"\n", b",", b"]\n[", b"],["]))
     whole = between.join(sent)

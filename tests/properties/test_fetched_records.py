@@ -1,4 +1,4 @@
-"""What is unpacked from the bytes that a broker sends is what was packed, whatever it is."""
+"""Unpacking a broker's bytes gives exactly what was packed."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -27,7 +27,7 @@ NONE, LZ4 = 0, 3
 
 
 class Name(str):
-    """A header's name as the bytes that it is sent as."""
+    """A header's name as the bytes that are sent."""
 
     __slots__ = ()
 
@@ -67,7 +67,7 @@ def packed(compression: int, records: "Sequence[tuple[int, Any]]") -> bytes:
 
 
 def packed_together(fetched: list[Any]) -> "tuple[bytes, list[tuple[int, Any]]]":
-    """Batches one after the other, and each record with its offset."""
+    """Return batches one after the other, and each record with its offset."""
     offset, raw, sent = 0, b"", []
     for compression, records in fetched:
         base, numbered = offset, []
@@ -145,5 +145,5 @@ def fetched_from(raw: bytes, start: int) -> _PartitionRecords:
 
 
 def _told(name: str) -> str:
-    """Bytes that are not UTF-8 appear as escapes."""
+    """Return the name with bytes that are not UTF-8 as escapes."""
     return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")

@@ -1,4 +1,4 @@
-"""The law of the table, as far as it is pure: merging is commutative, associative and idempotent."""
+"""The pure part of the law of the table: merging is commutative, associative and idempotent."""
 
 from collections.abc import Mapping
 from itertools import pairwise

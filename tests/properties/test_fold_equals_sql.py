@@ -1,4 +1,4 @@
-"""The table is the fold: what PostgreSQL holds after any history equals what the pure core says.
+"""The table is the fold: after any history, PostgreSQL holds what the pure core computes.
 
 Each test runs its examples in one event loop on one database, whose tables are emptied before each example.
 """
@@ -47,7 +47,7 @@ READ_TABLE = """
     SELECT pattern_id, event_id, quality_score, confidence, measurement_timestamp, version, metadata::text
     FROM pattern_quality_metrics ORDER BY pattern_id
 """
-# `xmax` tells of a row that was only locked, which costs WAL too.
+# `xmax` shows that a row was locked only, which costs WAL too.
 READ_ROW_VERSIONS = (
     "SELECT pattern_id, xmin::text, xmax::text FROM pattern_quality_metrics ORDER BY pattern_id"
 )
@@ -57,7 +57,7 @@ READ_ROW_VERSIONS = (
 def open_database(
     url: str, setup: str = "SELECT"
 ) -> Iterator[tuple[Callable[[Coroutine[Any, Any, None]], None], Connection, Store, Store]]:
-    """What runs a coroutine, a connection to look with, and two writers."""
+    """Yield a function that runs a coroutine, a connection for checks, and two stores."""
     with asyncio.Runner() as runner:
         connection = runner.run(asyncpg.connect(url))
         stores = Store(url), Store(url)
@@ -70,7 +70,7 @@ def open_database(
             runner.run(connection.close())
 
 
-async def begin_anew(connection: Connection, old_rows: dict[UUID, datetime]) -> None:
+async def empty_tables(connection: Connection, old_rows: dict[UUID, datetime]) -> None:
     """Empty the tables, and insert rows from before events had ids."""
     await connection.execute("TRUNCATE pattern_quality_metrics, dead_letters")
     for pattern, time in old_rows.items():
@@ -83,7 +83,7 @@ async def begin_anew(connection: Connection, old_rows: dict[UUID, datetime]) -> 
 
 
 def old_event(pattern: UUID, time: datetime) -> PatternScored:
-    """What such a row counts as: it has the smallest id."""
+    """Return the event that such a row counts as: it has the smallest id."""
     return measurement(pattern, time, FEW_IDS[0])
 
 
@@ -103,7 +103,7 @@ async def read_table(connection: Connection) -> dict[UUID, PatternScored]:
 
 
 def record_of(event: PatternScored) -> TopicRecord:
-    """The record of an identity: the same one each time, as when it is read again."""
+    """Return the record of an identity: the same each time, as when it is read again."""
     place = FEW_PATTERNS.index(event.pattern_id), FEW_TIMES.index(event.measurement_timestamp)
     offset = (place[0] * len(FEW_TIMES) + place[1]) * len(FEW_IDS) + FEW_IDS.index(event.event_id)
     return TopicRecord(event.to_json(), key=str(event.pattern_id).encode(), offset=offset)
@@ -117,7 +117,7 @@ def with_refusals(event: PatternScored) -> PatternScored:
 
 
 class Model:
-    """What must become of each record: a table, the dead letters, and three counts a batch."""
+    """The expected outcome of each record: a table, the dead letters, and three counts per batch."""
 
     def __init__(self, old_rows: dict[UUID, datetime]) -> None:
         self.table = {pattern: old_event(pattern, time) for pattern, time in old_rows.items()}
@@ -148,7 +148,7 @@ HOSTILE_RECORDS = [
 old_tables = st.dictionaries(st.sampled_from(FEW_PATTERNS), st.sampled_from(FEW_TIMES))
 measurements = colliding_events.map(with_refusals)
 WAYS = st.lists(st.booleans(), min_size=1, max_size=6).map(itertools.cycle)
-"""Which way each batch is merged, whatever the one before was like."""
+"""The way in which each batch is merged, whatever the previous batch was."""
 
 batches = st.lists(st.lists(measurements | st.sampled_from(HOSTILE_RECORDS), max_size=10), max_size=6)
 
@@ -169,7 +169,7 @@ def test_the_table_is_the_fold_after_each_batch_and_each_record_is_accounted_for
     with open_database(any_migrated_database_url, constraint) as (run, connection, store, _):
 
         async def check(old_rows: dict[UUID, datetime], history: list[Any], ways: Iterator[bool]) -> None:
-            await begin_anew(connection, old_rows)
+            await empty_tables(connection, old_rows)
             model = Model(old_rows)
             for batch in history:
                 scored, hostile = split(batch)
@@ -201,7 +201,7 @@ def test_a_replay_of_any_slice_in_any_order_writes_nothing(any_migrated_database
     with open_database(any_migrated_database_url) as (run, connection, store, _):
 
         async def check(history: list[PatternScored], replay: list[PatternScored], way: bool) -> None:
-            await begin_anew(connection, {})
+            await empty_tables(connection, {})
             await ingest(store, [record_of(event) for event in history])
             before = await connection.fetch(READ_ROW_VERSIONS)
             store.updates_first = way
@@ -227,7 +227,7 @@ def test_two_writers_at_once_come_to_the_same_table(any_migrated_database_url: s
     with open_database(any_migrated_database_url) as (run, connection, one, other):
 
         async def check(histories: Histories, ways: Iterator[bool]) -> None:
-            await begin_anew(connection, {})
+            await empty_tables(connection, {})
 
             async def write(store: Store, history: list[list[PatternScored]]) -> None:
                 for batch in history:
@@ -255,7 +255,7 @@ def test_two_writers_at_once_come_to_the_same_table(any_migrated_database_url: s
 
 
 def same_json(sent: Any, stored: Any) -> bool:
-    """Whether `jsonb` gave back what was sent. It writes 1e23 as an integer: a float is compared as one."""
+    """Return whether `jsonb` returned the same. It writes 1e23 as an integer, so floats compare as floats."""
     if isinstance(sent, float):
         return isinstance(stored, (int, float)) and float(stored) == sent
     if isinstance(sent, list):
@@ -266,7 +266,7 @@ def same_json(sent: Any, stored: Any) -> bool:
 
 
 async def assert_stored_as_sent(connection: Connection, store: Store, sent: list[PatternScored]) -> None:
-    await begin_anew(connection, {})
+    await empty_tables(connection, {})
     accounting = await ingest(store, [TopicRecord(event.to_json()) for event in sent])
     stored = await read_table(connection)
 
@@ -291,7 +291,7 @@ def test_whatever_is_accepted_can_be_stored_and_reads_back_equal(any_migrated_da
 
 
 def test_the_earliest_time_is_stored_as_that_time_or_refused(any_migrated_database_url: str) -> None:
-    """It is what an unset time of a Go program looks like; the driver takes it for `-infinity`."""
+    """It is the unset time of a Go program, which the driver takes for `-infinity`."""
     record = TopicRecord(value(measurement_timestamp="0001-01-01T00:00:00Z"))
     with open_database(any_migrated_database_url) as (run, connection, store, _):
 

@@ -1,4 +1,4 @@
-"""The rules that stand twice, in Python and as a function of PostgreSQL's, give the same answers."""
+"""The rules that exist both in Python and as a function of PostgreSQL give the same results."""
 
 import math
 from collections.abc import Sequence
@@ -46,7 +46,7 @@ scores = st.sampled_from([*EDGES, *NO_SCORES]) | st.floats(0, 1) | st.floats()
 
 
 def event_at(place: Place) -> PatternScored:
-    """An event of this order; a null has the smallest id, as a row from before events had ids."""
+    """Return an event of this order. A null has the smallest id, like a row from before events had ids."""
     time, event_id = place
     return PatternScored(
         pattern_id=FEW_PATTERNS[0],

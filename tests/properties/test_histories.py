@@ -1,15 +1,16 @@
-"""Whatever happens to workers, database and log: the table is the fold, and progress is true.
+"""After any history of workers, database and log, the table is the fold, and progress is correct.
 
-The log, the group and its offsets are drawn, and stand in for Kafka as `ModelConsumer`. The rest is the
+The log, the group and its offsets are drawn, and `ModelConsumer` stands in for Kafka. The rest is the
 worker's own: each member has a real `Pipeline`, with its `Assignment`. The history takes the pipeline's steps
-one by one, and the pipeline writes into a real PostgreSQL. As in a session, one batch may be written while
-another batch waits for its commit.
+one by one, and the pipeline writes to a real PostgreSQL. As in a session, one batch may be written while
+another waits for its commit.
 """
 
 import asyncio
 import os
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import SimpleNamespace
 from typing import Any, NamedTuple
 from uuid import UUID, uuid4
 
@@ -54,7 +55,7 @@ TURNS = (
 )
 HISTORIES = int(os.environ.get("HISTORIES", "1000"))
 PARTS = 4
-"""For as many processes, which draw them side by side."""
+"""One part per process, so that parts run at the same time."""
 
 TABLES = ("pattern_quality_metrics", "dead_letters", "ingest_progress", "ingest_gaps")
 FORGET = "; ".join(f"DELETE FROM {table}" for table in TABLES)
@@ -79,7 +80,7 @@ events = st.builds(an_event, st.integers(0, 9), seconds=st.integers(0, 2), event
 
 
 class Seen(NamedTuple):
-    """What the database holds."""
+    """The content of the database."""
 
     rows: dict[UUID, tuple[Any, UUID]]
     letters: list[tuple[int, int]]
@@ -89,14 +90,14 @@ class Seen(NamedTuple):
 
 @dataclass
 class Log:
-    """A partition: every record it ever had, and from where on it still has them."""
+    """A partition: every record it ever had, and the offset from which it still has them."""
 
     records: list[TopicRecord] = field(default_factory=list)
     beginning: int = 0
     end: int = 0
     committed: int | None = None
     unknown_below: int = 0
-    """Where the log began when the database did not know the group yet: no gap can be told from there."""
+    """The log's beginning while the database did not know the group. A gap before it cannot be noticed."""
 
     def available(self, position: int) -> list[TopicRecord]:
         return [record for record in self.records if record.offset >= max(position, self.beginning)]
@@ -104,7 +105,7 @@ class Log:
 
 @dataclass
 class World:
-    """Kafka: the logs, and who owns what."""
+    """Kafka: the logs, and the owner of each."""
 
     logs: dict[Partition, Log]
     owners: dict[Partition, int]
@@ -115,12 +116,13 @@ class World:
 
 
 class ModelConsumer:
-    """A member of the group, as far as a pipeline asks the client for something.
+    """A member of the group, with the part of the client that a pipeline uses.
 
-    It has been assigned what the group last said to it: a frozen member goes on as if nothing had happened.
+    It keeps the last assignment that it learned: a frozen member continues as if nothing had happened.
 
     Attributes:
-        committable: partition → where reading began, and up to where a batch of this assignment is written.
+        committable: by partition, the start of reading and the end of the batches written since the
+            assignment.
     """
 
     def __init__(self, world: World, worker: int) -> None:
@@ -165,6 +167,11 @@ class ModelConsumer:
             raise OffsetOutOfRangeError(lost)
         return polled
 
+    @property
+    def _client(self) -> Any:
+        """Each partition has a leader."""
+        return SimpleNamespace(cluster=SimpleNamespace(leader_for_partition=lambda _partition: 1))
+
     async def beginning_offsets(self, partitions: Iterable[Partition]) -> dict[Partition, int]:
         return {partition: self._world.logs[partition].beginning for partition in partitions}
 
@@ -172,7 +179,7 @@ class ModelConsumer:
         return self._world.logs[partition].committed
 
     async def commit(self, offsets: Mapping[Partition, int]) -> None:
-        """The broker refuses the commit of a member that the group has left behind."""
+        """Commit, unless the group has left this member behind: the broker then refuses."""
         for partition, end in offsets.items():
             assert end in self.committable[partition], "a commit before its write, or after its assignment"
         if any(self._world.owners[partition] != self._worker for partition in offsets):
@@ -182,7 +189,7 @@ class ModelConsumer:
 
 
 class Member:
-    """A worker: its pipeline, and the batches that are in flight between two steps of it."""
+    """A worker: its pipeline, and the batches that are in flight between two steps."""
 
     def __init__(self, world: World, worker: int, store: Store, config: WorkerSettings) -> None:
         self._world = world
@@ -191,7 +198,7 @@ class Member:
         self.start()
 
     def start(self) -> None:
-        """Begin, or begin again after a crash: nothing that was in flight is left."""
+        """Begin, or begin again after a crash, without anything in flight."""
         self.consumer: Any = ModelConsumer(self._world, self._worker)
         self.pipeline = Pipeline(self._equipment, self.consumer, self._world.topic_ids)
         self.polled: Flight | None = None
@@ -199,7 +206,7 @@ class Member:
         self.rebalance()
 
     def rebalance(self) -> None:
-        """Learn from the group what is ours now; what is in flight was not finished in time."""
+        """Learn the present assignment from the group. Batches in flight were not finished in time."""
         ours = [partition for partition, owner in self._world.owners.items() if owner == self._worker]
         self.pipeline.revoke()
         self.consumer.assigned, self.consumer.committable = set(ours), {}
@@ -216,7 +223,7 @@ class Member:
                 self.polled = await self.pipeline.poll()
 
     async def write(self) -> None:
-        """The batch before is committed first, as `Session._write` waits for it."""
+        """Commit the previous batch first, as `Session._write` waits for it."""
         if self.polled is None:
             return
         flight, self.polled = self.polled, None
@@ -239,7 +246,7 @@ class Member:
             self.pipeline.land()
 
     async def notice(self) -> None:
-        """Ask whether it is still the same topic."""
+        """Check whether it is still the same topic."""
         before = self.pipeline.assignment
         await self.pipeline.look_for_another_topic()
         if self.pipeline.assignment is not before:
@@ -248,7 +255,7 @@ class Member:
 
 @dataclass(frozen=True)
 class Database:
-    """What runs a coroutine, a connection to look with, and a store for each worker."""
+    """A function that runs a coroutine, a connection for checks, and a store per worker."""
 
     run: Callable[[Coroutine[Any, Any, Any]], Any]
     connection: Connection
@@ -257,7 +264,7 @@ class Database:
 
 
 class History(RuleBasedStateMachine):
-    """One history; its end settles everything and compares."""
+    """One history. Its end settles everything and compares."""
 
     database: Database
 
@@ -271,12 +278,12 @@ class History(RuleBasedStateMachine):
             Member(self.world, worker, store, database.config) for worker, store in enumerate(database.stores)
         ]
         for store in database.stores:
-            store.updates_first = False  # so that a history depends on none before it
+            store.updates_first = False  # so that a history does not depend on the one before
         self.went_back = False
         self.before: dict[UUID, tuple[Any, UUID]] = {}
         self.run(database.connection.execute(f"{FORGET}; {BACK_UP}"))
 
-    # What happens: mostly work, and now and then a misfortune
+    # Steps: mostly work, and now and then a misfortune
 
     @rule(
         partition=st.sampled_from(PARTITIONS),
@@ -293,7 +300,7 @@ class History(RuleBasedStateMachine):
         turn: str,
         backs_up: bool,
     ) -> None:
-        """Records arrive, and their owner takes a turn, or a part of it."""
+        """Append records, and let their owner take a turn, or a part of it."""
         log = self.world.logs[partition]
         for value in values:
             content = value.to_json() if isinstance(value, PatternScored) else value
@@ -307,20 +314,20 @@ class History(RuleBasedStateMachine):
 
     @rule(worker=st.sampled_from(WORKERS), turn=st.sampled_from(TURNS))
     def take_a_turn(self, worker: int, turn: str) -> None:
-        """A worker goes on: also one that was frozen, and does not own anything any more."""
+        """Let a worker continue, even a frozen worker that owns nothing any more."""
         member = self.members[worker]
         for step in turn.split():
             may_start = step == "poll" and member.polled is None
             known = self.started() if may_start else set[int]()
             self.run(getattr(member, step)())
             started = self.started() if may_start else set[int]()
-            for number in started - known:  # no gap can be told from what came before
+            for number in started - known:  # a gap in earlier records cannot be noticed
                 log = self.world.logs[TopicPartition(TOPIC, number)]
                 log.unknown_below = max(log.unknown_below, log.beginning)
 
     @rule(
         misfortune=st.sampled_from(
-            ["restore", "crash", "rebalance", "freeze", "retain", "replay", "make anew", "notice"]
+            ["restore", "crash", "rebalance", "freeze", "retain", "replay", "recreate", "notice"]
         ),
         partition=st.sampled_from(PARTITIONS),
         worker=st.sampled_from(WORKERS),
@@ -336,8 +343,8 @@ class History(RuleBasedStateMachine):
                 self.members[worker].start()
             case "rebalance" | "freeze":
                 self.rebalance(partition, worker, is_frozen=misfortune == "freeze")
-            case "make anew":
-                self.make_the_topic_anew()
+            case "recreate":
+                self.recreate_the_topic()
             case "notice":
                 self.run(self.members[worker].notice())
             case "retain":
@@ -346,14 +353,14 @@ class History(RuleBasedStateMachine):
                 batch = decode_batch(log.available(offset), accepted_until=ACCEPTED_UNTIL)
                 self.run(write(self.database.stores[0], batch))
 
-    def make_the_topic_anew(self) -> None:
-        """The group's offsets go with it. Workers go on where they are, until they notice."""
+    def recreate_the_topic(self) -> None:
+        """Recreate the topic, which deletes the group's offsets. Workers continue until they notice."""
         self.earlier_logs += self.world.logs.values()
         self.world.logs = {partition: Log() for partition in PARTITIONS}
         self.world.topic_id = uuid4()
 
     def rebalance(self, partition: Partition, to: int, *, is_frozen: bool) -> None:
-        """A frozen member does not learn of it, and goes on as if it still owned the partition."""
+        """Move a partition. A frozen member does not learn of it, and continues as if it still owned it."""
         before, self.world.owners[partition] = self.world.owners[partition], to
         for worker in {before, to} if not is_frozen else {to}:
             self.members[worker].rebalance()
@@ -364,7 +371,7 @@ class History(RuleBasedStateMachine):
             self.world.logs[partition].available(position) for partition, position in positions.items()
         )
 
-    # What must be true
+    # Invariants
 
     def started(self) -> set[int]:
         """Return the partitions that have a row of progress."""
@@ -396,12 +403,12 @@ class History(RuleBasedStateMachine):
                 assert _is_written(record, seen), f"progress {end} passes {record}"
 
     def teardown(self) -> None:
-        """Everybody comes back, and reads to the end: then nothing that the log still has may be missing."""
+        """Let all workers continue and read to the end. Then no record that the log still has is missing."""
         self.world.owners = dict.fromkeys(PARTITIONS, 0)
         for member in self.members:
             member.start()
         records = sum(len(log.records) for log in self.world.logs.values())
-        for _ in range(records + 2):  # one for each, and for a position that is out of range
+        for _ in range(records + 2):  # a turn for each record, and one for a position that is out of range
             self.take_a_turn(0, "poll write commit")
             if self.is_at_the_end(self.members[0].pipeline.assignment):
                 break
@@ -435,14 +442,14 @@ def _is_written(record: TopicRecord, seen: Seen) -> bool:
 
 
 @pytest.mark.long
-@pytest.mark.timeout(900)  # thousands of transactions, on whatever machine
+@pytest.mark.timeout(900)  # thousands of transactions, on any machine
 @pytest.mark.parametrize("part", range(PARTS))
 @pytest.mark.parametrize("steps", [15, 30])
 def test_no_history_of_faults_loses_or_falsifies_anything(
     migrated_database_url: str, steps: int, part: int
 ) -> None:
     if settings().derandomize:
-        seed(part)(History)  # else each part would draw what the others do
+        seed(part)(History)  # otherwise all parts would draw the same histories
     with asyncio.Runner() as runner:
         connection = runner.run(asyncpg.connect(migrated_database_url))
         stores = [Store(migrated_database_url) for _ in WORKERS]

@@ -1,4 +1,4 @@
-"""Files as people write them come back equal, whatever the dialect, the packing and the pieces of a pipe."""
+"""Files as people write them are read back equal, in any dialect, packing and division into pieces."""
 
 import csv
 import io
@@ -52,7 +52,7 @@ COLUMNS = tuple(PatternScored.model_fields)
 
 
 def time_spellings(time: datetime) -> list[str]:
-    """As RFC 3339, and as PostgreSQL and others write the same time."""
+    """Return the same time as RFC 3339, PostgreSQL and others write it."""
     text = time.isoformat()
     spellings = [text, text.replace("T", " "), text.replace("+00:00", "Z"), text.replace("+00:00", " UTC")]
     spellings += [text[:-3] + text[-2:]]
@@ -219,7 +219,7 @@ def test_a_record_that_never_ends_is_held_up_to_a_limit(beginning: str, filler: 
 
 @contextmanager
 def peak_bytes() -> Iterator[list[int]]:
-    """The most memory that Python had in the block, beside what it had before."""
+    """Yield a list that gets the peak of Python's memory in the block, above its memory before."""
     was_tracing, peak = tracemalloc.is_tracing(), list[int]()
     tracemalloc.start()
     tracemalloc.reset_peak()

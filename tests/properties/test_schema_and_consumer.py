@@ -1,4 +1,4 @@
-"""The JSON Schema and the consumer decide alike, except for the differences in docs/reference/event.md."""
+"""The JSON Schema and the consumer agree, except for the differences in docs/reference/event.md."""
 
 import json
 import re
@@ -40,7 +40,7 @@ DOCUMENT = (Path(__file__).parents[2] / "docs" / "reference" / "event.md").read_
 
 
 def matches_pattern(validator: Any, pattern: str, instance: Any, _: Any) -> Any:
-    """As ECMAScript has it, which JSON Schema asks for: `$` does not match before a line break at the end."""
+    """Match as ECMAScript does, which JSON Schema requires: `$` does not match before a final line break."""
     if validator.is_type(instance, "string") and not re.search(pattern.replace("$", r"\Z"), instance):
         yield jsonschema.ValidationError("does not match")
 
@@ -51,7 +51,7 @@ PYTHON_S_OWN = jsonschema.Draft202012Validator(json_schema())
 
 
 def parsed(text: bytes) -> Any:
-    """JSON as Python's parser reads it, without limits of digits.
+    """Return JSON as Python's parser reads it, without limits of digits.
 
     Raises:
         ValueError: the bytes are no JSON.
@@ -104,7 +104,7 @@ def is_outside_the_years(content: Any, _: str) -> bool:
 
 
 class Difference(NamedTuple):
-    """A row of the table: whether it can explain a difference, and an event on which the two differ."""
+    """A row of the table: whether it explains a difference, and an event with that difference."""
 
     explains: Callable[[Any, str], bool]
     example: bytes

@@ -1,4 +1,4 @@
-"""A definition has one name and one id, by whatever arguments its file is found."""
+"""A definition has one name and one id, whatever the arguments by which its file is found."""
 
 import os
 from collections.abc import Iterator
@@ -23,7 +23,7 @@ TREES = st.lists(
 
 @contextmanager
 def written(tree: list[Path]) -> Iterator[Path]:
-    """The files on disk, below a directory with links beside it."""
+    """Write the files to disk, below a directory with links beside it."""
     with TemporaryDirectory() as directory:
         top = Path(directory).resolve() / "top"
         top.mkdir()
@@ -36,7 +36,7 @@ def written(tree: list[Path]) -> Iterator[Path]:
 
 @st.composite
 def coverings(draw: st.DrawFn, directory: Path) -> list[Path]:
-    """Arguments that cover what a search of the directory finds, whole or in parts."""
+    """Arguments that cover the result of a search of the directory, as a whole or in parts."""
     if draw(st.booleans()):
         return [directory]
     arguments = list[Path]()

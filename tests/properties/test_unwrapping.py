@@ -1,4 +1,4 @@
-"""Whatever is around an event, in the one order of unwrapping, the event is read as it is."""
+"""An event is read unchanged from any wrapping, in the one order of unwrapping."""
 
 import json
 from base64 import b64encode
@@ -32,7 +32,7 @@ content_types = st.sampled_from(
 
 
 class Wrapped:
-    """A value that is wrapped from the inside out, and what the record around it is."""
+    """A value that is wrapped from the inside out, and the record around it."""
 
     def __init__(self, content: PatternScored) -> None:
         self.content: Any = json.loads(content.to_json())

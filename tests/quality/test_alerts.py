@@ -1,4 +1,4 @@
-"""Dashboard and alerts name what the code exposes, and each alert is tested and explained."""
+"""Dashboard and alerts use only exposed metrics, and each alert is tested and explained."""
 
 import json
 import re
@@ -35,7 +35,7 @@ EXPOSED: dict[str, tuple[Metric, set[str]]] = {
         {"_bucket": ("le",), "_sum": (), "_count": ()} if metric.kind == "histogram" else {"": ()}
     ).items()
 }
-"""Each name that a scraper sees: its metric, and all labels that it can have."""
+"""The metric and all possible labels of each name that a scraper sees."""
 
 SELECTOR = re.compile(r"(?P<name>\bpattern_metrics_\w+)(?:\{(?P<matchers>[^}]*)\})?")
 MATCHER = re.compile(r'(?P<label>\w+)(?P<operator>=~|!~|!=|=)"(?P<value>[^"]*)"')
@@ -44,7 +44,7 @@ SHOWN = re.compile(r"\{\{\s*(?:\$labels\.)?([a-z]\w*)\s*\}\}")
 
 
 def problems(expression: str, texts: str = "") -> list[str]:
-    """What an expression, or a text about its result, names that there is not."""
+    """Return the names in an expression, or in a text about its result, that do not exist."""
     return list(_problems(expression, texts))
 
 
@@ -70,7 +70,7 @@ def _problems(expression: str, texts: str) -> Iterator[str]:
 
 
 def targets() -> Iterator[tuple[str, str]]:
-    """Expression and legend of all that the dashboard shows."""
+    """Yield expression and legend of each target of the dashboard."""
     for panel in DASHBOARD["panels"]:
         for target in panel.get("targets", ()):
             yield target["expr"], target.get("legendFormat", "")

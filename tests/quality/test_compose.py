@@ -1,4 +1,4 @@
-"""docker-compose.yml agrees with the settings, the commands and itself; no engine is needed to see that."""
+"""docker-compose.yml agrees with the settings, the commands and itself; this needs no container engine."""
 
 import re
 from pathlib import Path
@@ -41,13 +41,13 @@ def seconds(duration: str) -> int:
 
 
 def listeners(name: str) -> dict[str, str]:
-    """Listener → host and port, of one of Kafka's variables."""
+    """Return host and port by listener, from one of Kafka's variables."""
     pairs = SERVICES["kafka"]["environment"][name].split(",")
     return dict(pair.split("://") for pair in pairs)
 
 
 def parse(words: list[str]) -> None:
-    """Hold words against the tree of commands; raises `UsageError` where they do not fit. Runs nothing."""
+    """Check words against the tree of commands, and run nothing. Raises `UsageError` for a wrong word."""
     command: Any = typer.main.get_command(app)
     while hasattr(command, "commands"):
         name, *words = words
@@ -89,7 +89,7 @@ def test_a_command_that_there_is_not_would_be_noticed() -> None:
 def test_each_service_that_stays_has_a_health_check_and_is_restarted(name: str) -> None:
     service = SERVICES[name]
 
-    # Ours have that of the image.
+    # Our services have the image's health check.
     assert ("healthcheck" in service) == (name not in OURS)
     assert service.get("restart") == (None if name in ONE_SHOT else "unless-stopped")
 
@@ -106,7 +106,7 @@ def test_the_health_of_the_worker_is_asked_where_it_is_served() -> None:
         line.startswith("ENV ") and line.endswith(f" HTTP_HOST=0.0.0.0 HTTP_PORT={port}")
         for line in DOCKERFILE
     )
-    # Asks by the same settings, whatever they are set to.
+    # The check uses the same settings, whatever their values.
     assert [line.partition(" CMD ")[2] for line in DOCKERFILE if line.startswith("HEALTHCHECK ")] == [
         '["python", "-m", "pattern_metrics.consumer.alive"]'
     ]
@@ -132,7 +132,7 @@ def test_each_service_waits_for_what_it_uses_and_that_is_there(name: str) -> Non
         assert how == {"condition": healthy}
 
 
-def test_kafka_tells_the_services_and_the_machine_each_an_address_that_works_there() -> None:
+def test_kafka_advertises_an_address_for_the_services_and_one_for_the_machine() -> None:
     advertised, listening = listeners("KAFKA_ADVERTISED_LISTENERS"), listeners("KAFKA_LISTENERS")
     services = {service["environment"].get("KAFKA_BOOTSTRAP_SERVERS") for service in OURS.values()} - {None}
     default = KafkaSettings.model_fields["kafka_bootstrap_servers"].default
@@ -147,7 +147,7 @@ def test_kafka_tells_the_services_and_the_machine_each_an_address_that_works_the
     assert SERVICES["kafka"]["healthcheck"]["test"][-1] in services
 
 
-def test_the_database_of_the_services_is_the_one_that_is_made_and_the_page_only_reads_it() -> None:
+def test_the_services_use_the_created_database_and_the_page_only_reads_it() -> None:
     made = SERVICES["postgres"]["environment"]
     url = f"postgresql://{made['POSTGRES_USER']}:{made['POSTGRES_PASSWORD']}@postgres:5432/{made['POSTGRES_DB']}"
 
@@ -220,7 +220,7 @@ def test_images_are_pinned_by_version() -> None:
 
 
 def test_what_a_volume_keeps_is_where_the_server_writes() -> None:
-    # PostgreSQL 18's image keeps its data in a directory of its version below this one.
+    # PostgreSQL 18's image keeps its data in a versioned directory below this one.
     assert SERVICES["postgres"]["volumes"] == ["postgres-data:/var/lib/postgresql"]
     assert SERVICES["kafka"]["volumes"] == [
         f"kafka-data:{SERVICES['kafka']['environment']['KAFKA_LOG_DIRS']}"

@@ -1,6 +1,6 @@
 """Manifests, unit and workflow agree with the settings, the commands and the worker.
 
-`make check-deploy` holds the same files against the real tools.
+`make check-deploy` checks the same files with the real tools.
 """
 
 import re
@@ -115,7 +115,7 @@ def test_the_probes_ask_where_it_is_served() -> None:
 
 
 def test_the_network_policy_and_the_disruption_budget_are_of_these_pods_alone() -> None:
-    """Kustomize puts no label into an empty selector: it would be of every Pod in the namespace."""
+    """Kustomize adds no label to an empty selector, which would select every Pod in the namespace."""
     policy = read(BASE / "network_policy.yaml")["spec"]
     [labels] = KUSTOMIZATION["labels"]
 

@@ -1,4 +1,4 @@
-"""The documents: every link leads somewhere, and the README shows the example that a test runs."""
+"""The documents: every link has a target, and the README shows the example that a test runs."""
 
 import re
 from collections.abc import Iterator
@@ -13,10 +13,14 @@ ROOT: Final = Path(__file__).parents[2]
 _FENCE: Final = re.compile(r"^( *)```.*?^\1```", flags=re.MULTILINE | re.DOTALL)
 _CODE: Final = re.compile(r"`[^`]*`")
 _LINK: Final = re.compile(r"\]\(\s*([^)\s]+)[^)]*\)|\b(?:src|srcset|href)=\"([^\"]+)\"")
+_FILE: Final = re.compile(
+    r"`((?:consumer|deploy|docs|examples|migrations|publisher|schemas|tests)/[\w./*-]+|test_[\w*]+\.py)`"
+)
 _HEADING: Final = re.compile(r"^#+ +(.*?) *#*$", flags=re.MULTILINE)
 
 
 DOCUMENTS: Final = sorted([*ROOT.glob("*.md"), *ROOT.glob("[a-z]*/**/*.md")])
+CURRENT_DOCUMENTS: Final = [document for document in DOCUMENTS if document.name != "CHANGELOG.md"]
 
 
 @cache
@@ -53,6 +57,25 @@ def test_a_link_that_leads_nowhere_would_be_noticed(link: str) -> None:
     text = f"[good](README.md#see-it-run) [bad]({link}) `[code](nowhere)`\n```\n[block](nowhere)\n```\n"
 
     assert list(broken_links(ROOT / "README.md", text)) == [link]
+
+
+def missing_files(text: str) -> Iterator[str]:
+    """Yield each file of the repository that a text names in backticks, and that does not exist."""
+    for name in _FILE.findall(text):
+        place = name if "/" in name else f"tests/**/{name}"
+        if not any(ROOT.glob(place.rstrip("/"))):
+            yield name
+
+
+@pytest.mark.parametrize("document", CURRENT_DOCUMENTS, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_every_file_that_a_document_names_exists(document: Path) -> None:
+    assert list(missing_files(document.read_text(encoding="utf-8"))) == []
+
+
+def test_a_file_that_does_not_exist_would_be_noticed() -> None:
+    text = "`consumer/cli/`, `tests/**/test_fold*.py`, `test_store.py`, `consumer/none.py`, `test_none.py`"
+
+    assert list(missing_files(text)) == ["consumer/none.py", "test_none.py"]
 
 
 def test_the_list_of_documents_names_each_document() -> None:

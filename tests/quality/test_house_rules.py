@@ -18,29 +18,9 @@ TESTS = ROOT / "tests"
 
 OFFSET_ARITHMETIC = re.compile(r"\boffsets?\b\)?\s*[+-]=?\s*1\b|\b(end|start)\b\)?\s*[+-]=?\s*1\b")
 
-PROSE_FOLDERS = (*PACKAGES, "tests")
+PROSE_FOLDERS = (*PACKAGES, "benchmarks", "deploy", "tests")
 PROSE_SUFFIXES = {".py", ".sql"}
-UNREAD = (
-    "consumer/operations/migration.py",
-    *("consumer/cli", "consumer/dashboard", "consumer/kafka", "consumer/postgres"),
-    *(
-        "consumer/worker",
-        "tests/acceptance",
-        "tests/adversity",
-        "tests/fuzz",
-        "tests/integration",
-        "tests/migration",
-    ),
-    *(
-        "tests/page",
-        "tests/properties",
-        "tests/quality",
-        "tests/reference",
-        "tests/security",
-        "tests/typing",
-        "tests/unit",
-    ),
-)
+UNREAD = (*("consumer/cli", "consumer/dashboard", "consumer/kafka", "consumer/postgres", "consumer/worker"),)
 
 HEADLESS = re.compile(
     r"\s*(What|Where|Whether|Who|Whom|Whose|Whoever|Whatever|Which|Those|That|Of|How|When|Why|As|So|If|Likewise)\b"

@@ -14,7 +14,7 @@ CREATED_FIRST = ("create_stage", "create_shadow")
 UTILITY = re.compile(r"^(CREATE|TRUNCATE|SET CONSTRAINTS)\b", flags=re.MULTILINE)
 
 
-# The law of the table and the bands, spelt out; revision 020 has a function for each.
+# The law of the table and the bands, written out. Revision 020 has a function for each.
 SPELT_OUT = re.compile(r"event_id\W{0,3}[<>]|'(excellent|good|fair|poor)'|\b0\.[579]\b")
 
 
@@ -23,7 +23,7 @@ def text_of(path: Path) -> str:
 
 
 def uses() -> set[tuple[str, str]]:
-    """Room and name of each statement that a module asks for by name."""
+    """Return package and name of each statement that a module loads by name."""
     found = set()
     for module in (ROOT / "consumer").rglob("*.py"):
         source = text_of(module)

@@ -73,6 +73,11 @@ MEANINGS: Final = {
         `replay` or `verify` was overtaken by retention: the records that it wanted to read are gone. It goes
         on at `offset`, the partition's new beginning.""",
     "partitions_assigned": "The group assigned these partitions to this worker.",
+    "partitions_available": "Partitions that were unavailable have a leader again, and are read.",
+    "partitions_unavailable": """
+        Assigned partitions cannot be read, because they have no leader or their leader does not answer. The
+        worker reads the other partitions and stays ready, and reads these as soon as they have a leader. Look
+        at the brokers: `said` has the reason.""",
     "position_beyond_the_log": """
         The worker's position lies beyond the end of the partition: the topic was recreated or truncated.
         Nothing to do: the partition is read from its beginning.""",
@@ -112,7 +117,7 @@ MEANINGS: Final = {
     "worker_started": "The worker starts to read this topic as a member of this consumer group.",
     "worker_stopped": "The worker has ended. The numbers count all records since its start.",
 }
-"""Event → its meaning, and what to do."""
+"""The meaning of each event, and what to do."""
 
 _INTRODUCTION: Final = """
 Logs go to standard error: one line per event, as JSON or for the console (`LOG_FORMAT`). Each line has

@@ -29,6 +29,6 @@ def _kind(metric: Metric) -> str:
 
 def _labels(metric: Metric) -> Iterator[str]:
     for label, values in metric.labels.items():
-        # A single value is that of this installation, such as its version.
+        # A single value belongs to this installation, such as its version.
         listed = f" ({', '.join(f'`{value}`' for value in values)})" if len(values) > 1 else ""
         yield f"label `{label}`{listed}"

@@ -13,7 +13,7 @@ from tests.reference.settings import settings_page
 FOLDER: Final = Path(__file__).parents[2] / "docs" / "reference"
 
 TABLES: Final = "tables.md"
-"""It needs a database, see `tables_page`."""
+"""This page needs a database, see `tables_page`."""
 
 PAGES: Final[Mapping[str, Callable[[], str]]] = {
     "commands.md": commands_page,

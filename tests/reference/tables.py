@@ -37,7 +37,7 @@ DESCRIPTIONS: Final = {
         For `consume`, `replay`, `backfill`, `verify`, `dead-letters` and `history prune`. It may also write,
         but not alter a table, and not delete a current row.""",
 }
-"""Name → description, for what has no comment in the database."""
+"""Descriptions by name, for objects without a comment in the database."""
 
 _ROLES: Final = ("pattern_metrics_reader", "pattern_metrics_worker")
 

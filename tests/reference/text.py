@@ -21,7 +21,7 @@ _CODE: Final = re.compile(
 )
 
 _UNLIKE_TEXT: Final = re.compile(r" (?=(?:[-+*#>=]+|\d+[.)])(?:\s|$))")
-"""A space before a word that would be no text at the beginning of a line, such as the number 1."""
+"""A space before a word that would be markup at the beginning of a line, such as the number 1."""
 
 _KEPT_SPACE: Final = "\0"
 

@@ -1,4 +1,4 @@
-"""Servers that let in only who proves who they are, and what proves it."""
+"""Servers that require authentication, and the credentials for them."""
 
 import asyncio
 import os
@@ -24,7 +24,7 @@ from tests.support.waiting import eventually
 
 USER = "worker"
 STRANGER = "stranger"
-"""A user who has no right that no test grants."""
+"""A user without any right, unless a test grants one."""
 
 PASSWORD = "right-hunter2"
 WRONG_PASSWORD = "wrong-hunter2"
@@ -34,7 +34,7 @@ _MODULES = "org.apache.kafka.common.security"
 
 @dataclass(frozen=True)
 class Authorities:
-    """One that everybody trusts, and one that nobody has heard of."""
+    """An authority that everybody trusts, and one that nobody knows."""
 
     known: Authority
     unknown: Authority
@@ -50,7 +50,7 @@ def authorities(tmp_path_factory: pytest.TempPathFactory) -> Authorities:
 
 
 class SecuredKafka:
-    """Apache Kafka with TLS, mutual TLS, every SASL mechanism, and rights."""
+    """Apache Kafka with TLS, mutual TLS, every SASL mechanism, and ACLs."""
 
     def __init__(self, directory: Path, authorities: Authorities) -> None:
         self._authorities = authorities
@@ -88,21 +88,21 @@ class SecuredKafka:
         return Listener("SASL_SSL", {**self._sasl, "plain.sasl.jaas.config": plain})
 
     async def be_right(self) -> None:
-        """Undo what the test before has changed."""
+        """Undo the changes of the previous test."""
         if self._is_changed:
-            await self.begin_anew()
+            await self.restart()
 
     def _write(self, certificate: Certificate, trusted: Authority) -> None:
         self._keystore.write_text(certificate.keystore)
         shutil.copy(trusted.certificate, self._truststore)
 
-    async def begin_anew(
+    async def restart(
         self,
         certificate: Certificate | None = None,
         trusted: Authority | None = None,
         password: str = PASSWORD,
     ) -> None:
-        """Restart it with another certificate, other clients' authority, or another password for PLAIN."""
+        """Restart it with another certificate, authority for clients, or password for PLAIN."""
         self._is_changed = certificate is not None or password != PASSWORD
         known = self._authorities.known
         self._write(certificate or known.sign("broker"), trusted or known)
@@ -111,7 +111,7 @@ class SecuredKafka:
         await asyncio.to_thread(self.server.start)
 
     def refused_logins(self) -> int:
-        """How often a login was refused so far, by its own log."""
+        """Return the number of refused logins so far, from its own log."""
         return (self.server.directory / "log").read_text(errors="replace").count("Failed authentication with")
 
 
@@ -144,7 +144,7 @@ class Tokens(AbstractTokenProvider):
 
 
 class Credentials:
-    """A client's files, which a test may replace; right at first."""
+    """A client's files, which a test may replace. They are correct at first."""
 
     def __init__(self, directory: Path, authorities: Authorities) -> None:
         directory.mkdir()
@@ -169,7 +169,7 @@ class Credentials:
         self._replace(self.ca, authority.certificate.read_text())
 
     def use(self, certificate: Certificate) -> None:
-        """Replace certificate and key both at once, as Kubernetes does: by a symbolic link."""
+        """Replace certificate and key together, as Kubernetes does: by a symbolic link."""
         version = Path(tempfile.mkdtemp(dir=self.directory))
         shutil.copy(certificate.certificate, version / "tls.crt")
         shutil.copy(certificate.key, version / "tls.key")
@@ -182,7 +182,7 @@ class Credentials:
         new.replace(path)
 
     def environment(self, kafka: SecuredKafka, way: str, user: str = USER) -> dict[str, str]:
-        """The settings of one way in: TLS, MUTUAL, MISNAMED, DETOUR, or a SASL mechanism."""
+        """Return the settings of one way in: TLS, MUTUAL, MISNAMED, DETOUR, or a SASL mechanism."""
         sasl = {"KAFKA_SECURITY_PROTOCOL": "SASL_SSL", "KAFKA_SASL_MECHANISM": way}
         tls = {"KAFKA_SECURITY_PROTOCOL": "SSL"}
         own = {
@@ -216,7 +216,7 @@ def credentials(tmp_path: Path, authorities: Authorities) -> Credentials:
 
 @pytest.fixture
 async def kafka_settings(secured_kafka: SecuredKafka, migrated_database_url: str) -> WorkerSettings:
-    """Of the listener without security, by which the test itself publishes."""
+    """The settings of the listener without security, which the test itself uses to publish."""
     await secured_kafka.be_right()
     bootstrap_servers = secured_kafka.server.bootstrap_servers
     topic = await create_topic(bootstrap_servers)
@@ -227,7 +227,7 @@ async def kafka_settings(secured_kafka: SecuredKafka, migrated_database_url: str
 
 
 class SecuredPostgres:
-    """PostgreSQL that lets its user `worker` in by TLS and SCRAM only."""
+    """PostgreSQL that accepts its user `worker` by TLS and SCRAM only."""
 
     def __init__(self, server: PostgresServer, authorities: Authorities) -> None:
         self.server = server
@@ -242,7 +242,7 @@ class SecuredPostgres:
         await self.change()
 
     async def change(self, certificate: Certificate | None = None, password: str = PASSWORD) -> None:
-        """Give it another certificate or password, for the sessions to come."""
+        """Give it another certificate or password, for later sessions."""
         used = certificate or self._authorities.known.sign("postgresql")
         for source, name in ((used.certificate, "server.crt"), (used.key, "server.key")):
             target = self._data / name
@@ -254,7 +254,7 @@ class SecuredPostgres:
         await self.execute("SELECT pg_reload_conf()")
 
     async def end_sessions(self) -> None:
-        """Make every client begin anew."""
+        """End all sessions, so that every client reconnects."""
         await self.execute(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = '{USER}'")
 
     async def execute(self, statement: str) -> None:
@@ -265,13 +265,13 @@ class SecuredPostgres:
             await connection.close()
 
     def refused_logins(self) -> int:
-        """How often a login was refused so far, by its own log."""
+        """Return the number of refused logins so far, from its own log."""
         return (self.server.directory / "log").read_text(errors="replace").count("authentication failed")
 
 
 @pytest.fixture(scope="session")
 def secured_postgres(authorities: Authorities) -> Iterator[SecuredPostgres]:
-    """Of the system's PostgreSQL: the wheel's is built without TLS."""
+    """The system's PostgreSQL, because the wheel's is built without TLS."""
     binaries = system_binaries()
     if binaries is None:
         missing("PostgreSQL with TLS needs the system's")
@@ -286,7 +286,7 @@ def secured_template(secured_postgres: SecuredPostgres, migrated_template: Templ
     return migrated_template(secured_postgres.server)
 
 
-# What every test asks
+# Checks that all tests share
 
 
 async def publish(settings: WorkerSettings) -> PatternScored:
@@ -296,7 +296,7 @@ async def publish(settings: WorkerSettings) -> PatternScored:
 
 
 async def wait_until_written(settings: WorkerSettings, event: PatternScored) -> None:
-    """Wait for the row; a client may have to be built anew before."""
+    """Wait for the row. A client may have to be rebuilt before."""
 
     async def is_written() -> bool:
         return await table(settings) == expected_table([event])

@@ -1,4 +1,4 @@
-"""A DATABASE_URL that cannot be used ends each command with one line that repeats no part of its login."""
+"""A DATABASE_URL that cannot be used ends each command with one line, without any part of its login."""
 
 import asyncio
 import os
@@ -19,7 +19,7 @@ from pattern_metrics.consumer.operations.migration import migration_status
 from pattern_metrics.consumer.postgres.connection import connect
 from tests.support.command import CommandLine
 
-# The interpreter itself may stand where only root can read.
+# The interpreter may be in a directory that only root can read.
 AS_NOBODY = """
 import os, sys
 import pattern_metrics.consumer.cli.app, pattern_metrics.consumer.operations.migration
@@ -56,7 +56,7 @@ def command(request: pytest.FixtureRequest, tmp_path: Path) -> CommandLine:
 
 
 def told(code: int, stdout: bytes, stderr: str) -> str:
-    """The one line of a command that refuses its settings."""
+    """Return the one line of a command that refuses its settings."""
     assert (code, stdout, len(stderr.splitlines())) == (2, b"", 1), stderr
     assert not [secret for secret in SECRETS if secret in stderr]
     return stderr
@@ -89,7 +89,7 @@ async def test_the_option_is_named_in_place_of_the_setting(command: CommandLine)
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root may become another user")
-def test_a_process_without_a_name_is_told_to_write_one() -> None:
+def test_a_process_without_a_name_is_reported_to_write_one() -> None:
     finished = subprocess.run(
         [sys.executable, "-c", AS_NOBODY],
         env={"PATH": os.defpath, "DATABASE_URL": "postgresql://127.0.0.1/db"},
@@ -139,7 +139,7 @@ async def test_what_the_driver_cannot_read_is_the_operators_to_mend(
     assert "hun" not in "".join(traceback.format_exception(caught.value))
 
 
-async def test_a_caller_of_the_library_is_told_likewise() -> None:
+async def test_a_caller_of_the_library_gets_the_same_error() -> None:
     with pytest.raises(InvalidDatabaseUrlError, match="write @ as %40") as caught:
         await connect(URLS["user@server"])
 

@@ -1,4 +1,4 @@
-"""Connections by TLS that are neither alive nor closed: noticed and replaced, and no stop waits for them."""
+"""TLS connections that are neither alive nor closed are noticed and replaced, and delay no stop."""
 
 import asyncio
 import time
@@ -28,7 +28,7 @@ SLACK_SECONDS = 5
 
 @dataclass(frozen=True)
 class Scene:
-    """A worker that comes to both servers by TLS and a detour; `settings` go straight."""
+    """A worker that reaches both servers by TLS through a proxy; `settings` bypass the proxy."""
 
     settings: WorkerSettings
     worker: WorkerProcess
@@ -47,7 +47,7 @@ class Scene:
 
 
 @pytest.mark.long
-async def test_half_open_tls_connections_are_replaced_within_a_minute_and_keep_no_stop_waiting(
+async def test_half_open_tls_connections_are_replaced_in_a_minute_and_delay_no_stop(
     secured_kafka: SecuredKafka,
     secured_postgres: SecuredPostgres,
     secured_template: str,
@@ -98,7 +98,8 @@ async def test_half_open_tls_connections_are_replaced_within_a_minute_and_keep_n
         scene("one", to_one) as one,
     ):
         to_kafka.forget()
-        # The other one's connections to Kafka are new, and stay: it writes to a connection that is forgotten.
+        # The other worker's connections to Kafka are new and stay: it writes to a connection that is
+        # forgotten.
         async with scene("other", to_other) as other:
             to_other.forget()
             await asyncio.gather(go_on(one), go_on(other))

@@ -1,4 +1,4 @@
-"""Kafka by TLS, mutual TLS and SASL: what fails is told, and mended without a restart."""
+"""Kafka by TLS, mutual TLS and SASL: failures are reported, and fixed without a restart."""
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -28,14 +28,14 @@ UNREACHABLE = "not reachable; waiting for it"
 
 LINES_MAX = 15
 LOGINS_MAX = 30
-"""In half a minute, of a worker that waits; between two waits there are up to ten seconds."""
+"""In half a minute, by a worker that waits up to ten seconds between two attempts."""
 LOGINS_OF_A_SESSION_MAX = 200
-"""Of a client that was built before, until a silence of ten seconds is noticed."""
+"""By a client that was built before, until a silence of ten seconds is noticed."""
 
 
 @dataclass(frozen=True)
 class Scene:
-    """The broker, the client's files, and who signs certificates."""
+    """The broker, the client's files, and the authorities."""
 
     kafka: SecuredKafka
     credentials: Credentials
@@ -44,7 +44,7 @@ class Scene:
     directory: Path
 
     def command(self, way: str) -> CommandLine:
-        """The command, by one way in."""
+        """Return the command, with one way in."""
         environment = environment_of(self.settings) | self.credentials.environment(self.kafka, way)
         return CommandLine(self.directory, environment)
 
@@ -72,12 +72,12 @@ async def test_events_come_through_each_secured_listener(way: str, scene: Scene)
     assert await table(scene.settings) == expected_table([event])
 
 
-# What is wrong with the client, and is mended there
+# Faults of the client, which are fixed there
 
 
 @dataclass(frozen=True)
 class Fault:
-    """One thing that is wrong, and how it is told."""
+    """One fault, and the report of it."""
 
     way: str
     told: str
@@ -122,7 +122,7 @@ FAULTS = {
 
 
 @pytest.mark.parametrize("name", FAULTS)
-async def test_a_fault_of_the_client_is_told_once_and_mended_without_a_restart(
+async def test_a_fault_of_the_client_is_reported_once_and_fixed_without_a_restart(
     name: str, scene: Scene
 ) -> None:
     fault, command = FAULTS[name], scene.command(FAULTS[name].way)
@@ -140,7 +140,7 @@ async def test_a_fault_of_the_client_is_told_once_and_mended_without_a_restart(
         assert len(worker.events("recovered", component="kafka")) == 1
 
 
-async def test_a_client_without_a_certificate_is_told_to_have_one(scene: Scene) -> None:
+async def test_a_client_without_a_certificate_is_reported_to_have_one(scene: Scene) -> None:
     mutual = scene.kafka.server.bootstrap_servers_of("MUTUAL")
     environment = {**scene.command("TLS").environment, "KAFKA_BOOTSTRAP_SERVERS": mutual}
 
@@ -151,7 +151,7 @@ async def test_a_name_that_only_the_broker_advertises_is_checked_too(scene: Scen
     await assert_check_refuses(scene.command("MISNAMED"), "for another host name")
 
 
-# What is wrong with the broker, and is mended there
+# Faults of the broker, which are fixed there
 
 
 @pytest.mark.parametrize(
@@ -162,34 +162,34 @@ async def test_a_name_that_only_the_broker_advertises_is_checked_too(scene: Scen
     ],
     ids=["wrong host name", "expired"],
 )
-async def test_a_wrong_certificate_of_the_broker_is_told_and_used_once_it_is_replaced(
+async def test_a_wrong_certificate_of_the_broker_is_reported_and_used_once_it_is_replaced(
     host: str, is_expired: bool, told: str, scene: Scene
 ) -> None:
     command, event = scene.command("TLS"), await publish(scene.settings)
     wrong = scene.authorities.known.sign("broker", host=host, is_expired=is_expired)
-    await scene.kafka.begin_anew(wrong)
+    await scene.kafka.restart(wrong)
     await assert_check_refuses(command, told)
 
     async with command.worker() as worker:
         first = await worker.wait_for_event("not_ready", component="kafka")
-        await scene.kafka.begin_anew()
+        await scene.kafka.restart()
         await wait_until_written(scene.settings, event)
         assert told in first["hint"]
         assert worker.is_running
         assert {line["hint"] for line in worker.events("not_ready")} <= {first["hint"], UNREACHABLE}
 
 
-# What is replaced while the worker runs
+# Files that are replaced while the worker runs
 
 
 async def rotate_password(scene: Scene, _: WorkerProcess) -> None:
     scene.credentials.password.write_text("rotated")
-    await scene.kafka.begin_anew(password="rotated")
+    await scene.kafka.restart(password="rotated")
 
 
 async def rotate_password_late(scene: Scene, worker: WorkerProcess) -> None:
     before = scene.kafka.refused_logins()
-    await scene.kafka.begin_anew(password="rotated")
+    await scene.kafka.restart(password="rotated")
     await worker.wait_for_event("not_ready", component="kafka", error="SaslAuthenticationFailed")
     assert scene.kafka.refused_logins() - before <= LOGINS_OF_A_SESSION_MAX
     scene.credentials.password.write_text("rotated")
@@ -199,7 +199,7 @@ async def rotate_authority(scene: Scene, _: WorkerProcess) -> None:
     new = scene.authorities.unknown
     scene.credentials.trust(new)
     scene.credentials.use(new.sign(USER))
-    await scene.kafka.begin_anew(new.sign("broker"), trusted=new)
+    await scene.kafka.restart(new.sign("broker"), trusted=new)
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""PostgreSQL behind PgBouncer: everything works through it, and what it refuses is told with its words."""
+"""PostgreSQL behind PgBouncer: everything works through it, and its refusals are reported in its words."""
 
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
@@ -25,7 +25,7 @@ def pooler(postgres_server: PostgresServer) -> Iterator[PgBouncer]:
 
 @dataclass(frozen=True)
 class Scene:
-    """The pooler, and the settings by which the test goes past it."""
+    """The pooler, and the settings by which the test bypasses it."""
 
     pooler: PgBouncer
     settings: WorkerSettings
@@ -86,7 +86,7 @@ FAULTS = {
 
 
 @pytest.mark.parametrize("name", FAULTS)
-async def test_what_a_pooler_refuses_is_told_with_its_words(scene: Scene, name: str) -> None:
+async def test_what_a_pooler_refuses_is_reported_with_its_words(scene: Scene, name: str) -> None:
     password, suffix, parameters, said = FAULTS[name]
     command = scene.command(scene.pooler.url(scene.database + suffix, password) + parameters)
 

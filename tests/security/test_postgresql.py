@@ -1,4 +1,4 @@
-"""PostgreSQL by TLS (verify-full) and SCRAM: what fails is told, and mended without a restart."""
+"""PostgreSQL by TLS (verify-full) and SCRAM: failures are reported, and fixed without a restart."""
 
 import shutil
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -26,12 +26,12 @@ from tests.support.postgres import new_database
 
 LINES_MAX = 15
 LOGINS_MAX = 30
-"""In half a minute, of a worker that waits; between two waits there are up to ten seconds."""
+"""In half a minute, by a worker that waits up to ten seconds between two attempts."""
 
 
 @dataclass(frozen=True)
 class Scene:
-    """The server, the client's files, and who signs certificates; `settings` are the superuser's."""
+    """The server, the client's files, and the authorities; `settings` are the superuser's."""
 
     postgres: SecuredPostgres
     authorities: Authorities
@@ -120,7 +120,7 @@ FAULTS: dict[str, tuple[Callable[[Scene], Awaitable[None]], str]] = {
 
 
 @pytest.mark.parametrize("name", FAULTS)
-async def test_a_fault_is_told_once_and_mended_without_a_restart(name: str, scene: Scene) -> None:
+async def test_a_fault_is_reported_once_and_fixed_without_a_restart(name: str, scene: Scene) -> None:
     spoil, told = FAULTS[name]
     event = await publish(scene.settings)
     await spoil(scene)
@@ -137,7 +137,9 @@ async def test_a_fault_is_told_once_and_mended_without_a_restart(name: str, scen
 
 
 @pytest.mark.parametrize("name", FAULTS)
-async def test_a_fault_that_begins_while_the_worker_runs_is_told_and_mended(name: str, scene: Scene) -> None:
+async def test_a_fault_that_begins_while_the_worker_runs_is_reported_and_fixed(
+    name: str, scene: Scene
+) -> None:
     spoil, told = FAULTS[name]
 
     async with scene.command.worker() as worker:
@@ -174,7 +176,7 @@ async def test_a_refused_login_is_no_storm(scene: Scene) -> None:
         assert len(worker.events()) <= LINES_MAX
 
 
-async def test_a_password_file_that_others_may_read_is_not_used_and_told_of(scene: Scene) -> None:
+async def test_a_password_file_that_others_may_read_is_not_used_and_reported_of(scene: Scene) -> None:
     (scene.directory / "pgpass").chmod(0o644)
 
     async with scene.command.worker() as worker:

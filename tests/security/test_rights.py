@@ -1,4 +1,4 @@
-"""A right that an ACL denies: told with the setting and what to grant, and used once it is granted."""
+"""A right that an ACL denies is reported with the setting and the grant, and used once it is granted."""
 
 from enum import IntEnum
 from pathlib import Path
@@ -20,14 +20,14 @@ from tests.support.kafka import administering
 
 
 class Resource(IntEnum):
-    """What a right is for, by Kafka's own numbers."""
+    """The object of a right, by Kafka's own numbers."""
 
     TOPIC = 2
     GROUP = 3
 
 
 class Operation(IntEnum):
-    """What a right allows, by Kafka's own numbers."""
+    """The operation of a right, by Kafka's own numbers."""
 
     READ = 3
     DESCRIBE = 8
@@ -36,7 +36,7 @@ class Operation(IntEnum):
 Right = tuple[Resource, Operation]
 
 RIGHTS: set[Right] = {(Resource.TOPIC, Operation.READ), (Resource.GROUP, Operation.READ)}
-"""All that the worker needs; Kafka takes READ for DESCRIBE, too."""
+"""All rights that the worker needs. In Kafka, READ includes DESCRIBE."""
 
 _LITERAL, _ALLOW = 3, 3
 
@@ -85,7 +85,7 @@ def command(
     ],
     ids=["topic", "reading the topic", "group", "reading the group"],
 )
-async def test_a_denied_right_is_told_once_and_used_once_it_is_granted(
+async def test_a_denied_right_is_reported_once_and_used_once_it_is_granted(
     granted: set[Right],
     told: list[str],
     command: CommandLine,
@@ -108,7 +108,7 @@ async def test_a_denied_right_is_told_once_and_used_once_it_is_granted(
 @pytest.mark.parametrize(
     ("revoked", "told"), [(Resource.TOPIC, "KAFKA_TOPIC"), (Resource.GROUP, "KAFKA_GROUP_ID")], ids=str
 )
-async def test_a_right_that_is_revoked_under_a_running_worker_is_told_and_used_once_it_is_granted_again(
+async def test_a_right_revoked_under_a_running_worker_is_reported_and_used_once_granted(
     revoked: Resource,
     told: str,
     command: CommandLine,

@@ -70,7 +70,7 @@ PAGE_PATHS = (
     "/api/dead-letters",
     f"/api/dead-letter?topic={PASSWORD}&partition=0&offset=0&timestamp=0",
 )
-"""What the page asks."""
+"""The page's requests."""
 
 WITHOUT_SETTINGS = {"score", "schema", "migrate sql", "demo"}
 
@@ -89,7 +89,7 @@ def test_every_command_that_takes_settings_is_scanned() -> None:
 
 @dataclass(frozen=True)
 class Site:
-    """Both servers, the client's files, and the settings that are right."""
+    """Both servers, the client's files, and correct settings."""
 
     kafka: SecuredKafka
     postgres: SecuredPostgres
@@ -103,7 +103,7 @@ class Site:
         return f"postgresql://{USER}:{password}@{HOST}:{self.postgres.server.port}/{database}?{tls}"
 
     def login(self, password: str = PASSWORD) -> dict[str, str]:
-        """By PLAIN, which sends the password, from a variable."""
+        """Return the settings for a login by PLAIN, which sends the password, from a variable."""
         login = self.credentials.environment(self.kafka, "PLAIN")
         del login["KAFKA_SASL_PASSWORD_FILE"]
         return login | {"KAFKA_SASL_PASSWORD": password}
@@ -113,7 +113,7 @@ class Site:
         return [line for line in self.credentials.key.read_text().splitlines() if "-" not in line]
 
     def printed(self, text: str) -> list[str]:
-        """The lines that hold a secret."""
+        """Return the lines that contain a secret."""
         secrets = [MARKER, *self.key_lines]
         return [line for line in text.splitlines() if any(secret in line for secret in secrets)]
 
@@ -158,7 +158,7 @@ def failing_token_provider(site: Site) -> dict[str, str]:
 
 
 def garbled(site: Site) -> dict[str, str]:
-    """A password with a slash in it that nobody has encoded, and a password in the user's place."""
+    """A password with an unencoded slash, and a password in the place of the user."""
     url = site.database_url(f"{PASSWORD}/{PASSWORD}")
     return {**site.login(), "DATABASE_URL": url, "KAFKA_SASL_MECHANISM": PASSWORD}
 
@@ -174,7 +174,7 @@ WRONG: list[Callable[[Site], dict[str, str]]] = [
 ]
 
 WAITED_OUT = [wrong_passwords, unknown_authority, nobody_there, failing_token_provider]
-"""In which a worker stays up."""
+"""Faults during which a worker stays up."""
 
 
 @pytest.fixture
@@ -202,10 +202,10 @@ def command_of(site: Site, tmp_path: Path, environment: dict[str, str], log_form
 
 
 async def run(command: CommandLine, arguments: list[str], stdin: bytes) -> tuple[int | None, str]:
-    """Run a command to its end, or until it says that it waits, or serves, and is killed.
+    """Run a command to its end, or kill it once it logs that it waits or serves.
 
     Returns:
-        The exit code, None of one that waits, and all it printed.
+        The exit code, or None for a command that was killed; and its whole output.
     """
     (command.directory / "stdin").write_bytes(stdin)
     printed = command.directory / "printed"
@@ -284,7 +284,7 @@ async def test_no_exported_span_holds_a_secret(site: Site, tmp_path: Path) -> No
     ],
     ids=str,
 )
-async def test_what_is_wrong_with_the_collector_is_told_without_its_secrets(
+async def test_what_is_wrong_with_the_collector_is_reported_without_its_secrets(
     site: Site, tmp_path: Path, variables: dict[str, str]
 ) -> None:
     environment = all_right(site) | {"OTEL_EXPORTER_OTLP_ENDPOINT": f"https://{HOST}:1"} | variables

@@ -1,4 +1,4 @@
-"""A file of a certificate, key or password that cannot be used is named; TLS is never left out silently."""
+"""A certificate, key or password file that cannot be used is named. TLS is never dropped silently."""
 
 import os
 import ssl
@@ -35,7 +35,7 @@ DEFAULTS = {
 
 @pytest.fixture(autouse=True)
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The home of this process, which holds nothing."""
+    """The home directory of this process, which is empty."""
     home = tmp_path / "home"
     home.mkdir()
     monkeypatch.setenv("HOME", str(home))
@@ -51,7 +51,7 @@ async def address(secured_postgres: SecuredPostgres) -> str:
 
 
 def spoil(path: Path, state: str) -> Path:
-    """Make that no program, not even of root, can read a file."""
+    """Make a file unreadable, even for root."""
     if state == "a folder":
         path.mkdir()
     elif state == "a loop":
@@ -108,7 +108,7 @@ async def test_default_files_need_not_be_there(address: str) -> None:
     await connection.close()
 
 
-# The interpreter itself may stand where only root can read.
+# The interpreter may be in a directory that only root can read.
 AS_NOBODY = """
 import os, sys, uvloop
 import pattern_metrics.consumer.cli.app, pattern_metrics.consumer.operations.migration
@@ -141,7 +141,7 @@ def test_a_home_that_may_not_be_entered_is_named(closed: str, home: Path) -> Non
     assert "Permission denied; let HOME name a folder that may be entered" in finished.stderr
 
 
-# What the files hold
+# Contents of the files
 
 
 async def test_a_file_that_holds_something_else_is_named(address: str, tmp_path: Path) -> None:
@@ -216,7 +216,7 @@ async def test_a_ca_that_would_prove_nothing_is_refused(
     assert diagnose(caught.value).fault is Fault.CONFIGURATION
 
 
-async def test_a_command_tells_the_file_in_one_line(tmp_path: Path) -> None:
+async def test_a_command_shows_the_file_in_one_line(tmp_path: Path) -> None:
     url = f"postgresql://worker:{PASSWORD}@{HOST}:1/m?sslmode=verify-full&sslrootcert={tmp_path / 'ca.pem'}"
     refused = await CommandLine(tmp_path, {"DATABASE_URL": url}).run("migrate", "status")
 

@@ -1,4 +1,4 @@
-"""What mypy sees of the public names; nobody runs this."""
+"""The types of the public names, for mypy. Nobody runs this."""
 
 from collections.abc import Coroutine, Sequence
 from typing import Any, assert_type

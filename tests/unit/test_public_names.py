@@ -1,4 +1,4 @@
-"""`import pattern_metrics`: the public names and nothing else, each with what it needs and no more."""
+"""`import pattern_metrics`: exactly the public names, each with only what it needs."""
 
 import ast
 import inspect
@@ -26,11 +26,11 @@ NAMES = {
 }
 
 MODULES_MAX = 40
-"""Of the standard library: today there are some thirty, most of them below `typing`."""
+"""Number of modules of the standard library; today some thirty, most of them for `typing`."""
 
 
 def imported_by(statement: str) -> set[str]:
-    """The modules that a statement imports in a new interpreter."""
+    """Return the modules that a statement imports in a new interpreter."""
     code = (
         f"import json, sys; before = set(sys.modules); {statement}; "
         "print(json.dumps(sorted(set(sys.modules) - before)))"
@@ -40,7 +40,7 @@ def imported_by(statement: str) -> set[str]:
 
 
 def libraries(modules: set[str]) -> set[str]:
-    """The top-level names among them that are not Python's own."""
+    """Return the top-level names that are not Python's own."""
     tops = {module.partition(".")[0] for module in modules}
     return {top for top in tops if not top.startswith("_")} - sys.stdlib_module_names
 

@@ -12,7 +12,7 @@ def a_run(
     variant: str = "",
     latency: Latency | None = None,
 ) -> Run:
-    """A run of a thousand events."""
+    """Return a run of a thousand events."""
     return Run(
         scenario,
         variant,

@@ -55,7 +55,7 @@ def test_new_patterns_come_to_every_partition_alike() -> None:
 
 
 def test_the_digest_is_that_of_the_joined_texts() -> None:
-    assert digest([]) == "d41d8cd98f00b204e9800998ecf8427e"  # of nothing, as PostgreSQL says as well
+    assert digest([]) == "d41d8cd98f00b204e9800998ecf8427e"  # of nothing, as in PostgreSQL
 
 
 def test_every_system_has_its_turn_before_any_has_its_second() -> None:

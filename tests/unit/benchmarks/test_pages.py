@@ -20,7 +20,7 @@ def cells(line: str) -> list[str]:
     return [cell.strip() for cell in line.strip("|\n").split("|")]
 
 
-def test_a_row_tells_how_many_times_as_fast_ours_is() -> None:
+def test_a_row_shows_how_many_times_as_fast_ours_is() -> None:
     header, _, ours, peer = map(cells, table([a_run(seconds=1), a_run("quix", 2.5)]).splitlines())
     column = header.index("ours is")
     assert (ours[column], peer[column]) == ("", "2.50 x")
@@ -49,7 +49,7 @@ def test_a_peak_that_nobody_knows_counts_for_none() -> None:
     assert [row[header.index("peak MB")] for row in (ours, other)] == ["100", ""]
 
 
-def test_a_table_of_latencies_tells_milliseconds() -> None:
+def test_a_table_of_latencies_shows_milliseconds() -> None:
     run = a_run(scenario="latency", variant="100 events/s", latency=Latency(9, 1.5, 2.5, 3.5, 0.25, 99.5))
     *_, row = table([run]).splitlines()
     assert cells(row) == [
@@ -66,7 +66,7 @@ def test_a_table_of_latencies_tells_milliseconds() -> None:
     ]
 
 
-def test_a_row_tells_of_how_many_runs_it_is_and_their_spread_where_there_is_one() -> None:
+def test_a_row_shows_its_number_of_runs_and_their_spread() -> None:
     runs = [a_run(seconds=1), a_run(seconds=2, repetition=2), a_run("naive")]
     header, _, two, one = map(cells, table(runs).splitlines())
     found = [(row[header.index("runs")], row[header.index("least; most")]) for row in (two, one)]
@@ -80,11 +80,11 @@ def test_the_page_has_the_scenarios_that_were_measured() -> None:
 
 
 @pytest.mark.parametrize(("size", "sample"), [(FULL, "20,000"), (QUICK, "2,000")])
-def test_the_page_tells_how_many_events_were_enough_for_the_naive_client(size: Size, sample: str) -> None:
+def test_the_page_shows_how_many_events_were_enough_for_the_naive_client(size: Size, sample: str) -> None:
     assert f"(the naive client: at most {sample})" in report(SETTING, size, [a_run("naive")])
 
 
-def test_a_quick_page_says_first_that_it_is_not_for_comparison_and_compares_nothing() -> None:
+def test_a_quick_page_begins_with_a_warning_and_compares_nothing() -> None:
     runs = [a_run(), a_run("naive")]
     quick, full = (report(SETTING, size, runs) for size in (QUICK, FULL))
     note = "its figures are not for comparison"
@@ -92,12 +92,12 @@ def test_a_quick_page_says_first_that_it_is_not_for_comparison_and_compares_noth
     assert ("ours is" in quick, "ours is" in full) == (False, True)
 
 
-def test_the_page_tells_once_what_a_figure_of_several_runs_is() -> None:
+def test_the_page_explains_once_a_figure_of_several_runs() -> None:
     page = report(SETTING, FULL, [a_run(), a_run(scenario="replay")])
     assert page.count("median of its row's runs: of two, their mean") == 1
 
 
-def test_the_page_tells_in_one_line_what_has_no_figures() -> None:
+def test_the_page_shows_in_one_line_what_has_no_figures() -> None:
     runs = [
         a_run(turn.system, scenario=turn.scenario.name, variant=turn.variant.name)
         for turn in turns(scenarios(FULL), SYSTEMS, repetitions=1)
@@ -116,7 +116,7 @@ def test_the_page_tells_in_one_line_what_has_no_figures() -> None:
     assert "No figures" not in report(SETTING, FULL, runs)
 
 
-def test_the_page_tells_what_failed() -> None:
+def test_the_page_shows_what_failed() -> None:
     page = report(SETTING, FULL, [a_run()], ["hot / quix, 1: WrongTableError", "hot / naive, 1: OSError"])
     assert "**Failed: hot / quix, 1: WrongTableError; hot / naive, 1: OSError.**" in page.splitlines()
     assert "Failed" not in report(SETTING, FULL, [a_run()])

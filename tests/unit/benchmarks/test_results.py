@@ -1,4 +1,4 @@
-"""What becomes of the figures: medians, spread, ratios, and the file that they are kept in."""
+"""Results: medians, spread, ratios, and the file that keeps them."""
 
 from dataclasses import astuple
 from pathlib import Path
@@ -10,7 +10,7 @@ from benchmarks.results import Latency, Results, summarise
 from tests.unit.benchmarks.samples import SETTING, a_run
 
 
-def test_a_summary_tells_the_median_and_both_ends_of_the_spread() -> None:
+def test_a_summary_shows_the_median_and_both_ends_of_the_spread() -> None:
     [summary] = summarise(a_run(seconds=seconds, repetition=n) for n, seconds in enumerate((4, 1, 2)))
     assert (summary.slowest, summary.rate, summary.fastest) == (250, 500, 1000)
 
@@ -37,7 +37,7 @@ def test_each_run_is_in_the_file_as_soon_as_it_is_known(tmp_path: Path) -> None:
         assert (again.setting, again.runs) == (SETTING, runs[:count])
 
 
-def test_what_is_measured_anew_is_forgotten_and_all_else_stays(tmp_path: Path) -> None:
+def test_runs_to_measure_again_are_dropped_and_all_others_stay(tmp_path: Path) -> None:
     results = Results(tmp_path / "results.json")
     stays = [a_run("quix"), a_run(scenario="distinct")]
     for run in (*stays, a_run(repetition=1), a_run(repetition=2)):
@@ -48,6 +48,6 @@ def test_what_is_measured_anew_is_forgotten_and_all_else_stays(tmp_path: Path) -
     assert not results.has(*a_run().key)
 
 
-def test_latencies_are_told_in_milliseconds_with_the_time_that_a_look_takes() -> None:
+def test_latencies_are_reported_in_milliseconds_with_the_time_that_a_look_takes() -> None:
     latency = summarise_latency([number / 1000 for number in range(101)], looks=5050, others_per_second=7)
     assert astuple(latency) == pytest.approx((101, 50, 95, 99, 1, 7))

@@ -1,4 +1,4 @@
-"""What this project leans on inside aiokafka, which promises none of it."""
+"""The internals of aiokafka on which this project relies, and which aiokafka does not promise."""
 
 import inspect
 from typing import Any
@@ -26,6 +26,12 @@ INSIDE = [
     (AIOKafkaConsumer, "last_stable_offset", ["self", "partition"]),
     (AIOKafkaConsumer, "highwater", ["self", "partition"]),
     (AIOKafkaClient, "force_metadata_update", ["self"]),
+    (AIOKafkaClient, "bootstrap", ["self"]),
+    (AIOKafkaClient, "hosts", None),
+    (AIOKafkaClient, "get_random_node", ["self"]),
+    (AIOKafkaClient, "_metadata_update", ["self", "cluster_metadata", "topics"]),
+    (AIOKafkaClient, "_get_conn", ["self", "node_id", "group", "no_hint"]),
+    (AIOKafkaClient, "_get_conn_lock", None),
     (conn, "create_conn", None),
     (conn, "collect_hosts", None),
 ]
@@ -36,10 +42,10 @@ def test_what_we_lean_on_is_still_there(owner: Any, name: str, parameters: list[
     where = f"{getattr(owner, '__qualname__', owner.__name__)}.{name}"
     found = getattr(owner, name, None)
     assert found is not None, (
-        f"aiokafka {aiokafka.__version__} has no {where}, which consumer/kafka leans on: adapt it, and "
+        f"aiokafka {aiokafka.__version__} has no {where}, which this project leans on: adapt it, and "
         "the version that fetched_records accepts"
     )
     if parameters is not None:
         assert list(inspect.signature(found).parameters) == parameters, (
-            f"aiokafka {aiokafka.__version__} calls {where} with other arguments: adapt consumer/kafka"
+            f"aiokafka {aiokafka.__version__} calls {where} with other arguments: adapt its use"
         )

@@ -1,4 +1,4 @@
-"""Where the health check asks: where the settings say, though it does not read them by the same means."""
+"""The address of the health check: that of the settings, although it does not read them by the same code."""
 
 from pathlib import Path
 

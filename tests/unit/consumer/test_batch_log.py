@@ -19,7 +19,7 @@ NUMBERS = ("read", "applied", "superseded", "dead_letters", "batches")
 
 @dataclass
 class Lines:
-    """The logged lines, and when each was logged."""
+    """The logged lines, and their times."""
 
     lines: list[MutableMapping[str, Any]] = field(default_factory=list)
     times: list[float] = field(default_factory=list)
@@ -56,7 +56,7 @@ async def test_any_number_of_batches_makes_one_line_a_period_and_nothing_is_lost
     log.flush()
 
     distances = [later - earlier for earlier, later in zip(lines.times, lines.times[1:], strict=False)]
-    assert min(distances[:-1]) >= SECONDS * 0.99  # the last line is that of the end
+    assert min(distances[:-1]) >= SECONDS * 0.99  # the last line is logged at the end
     assert 4 <= len(lines.times) <= 7
     assert lines.sums() == (*added.as_dict().values(), batches)
 

@@ -1,4 +1,4 @@
-"""Answers that are kept."""
+"""The cache of answers."""
 
 import asyncio
 
@@ -31,7 +31,7 @@ async def test_an_answer_is_computed_once_for_all_who_ask_meanwhile() -> None:
     assert computed == 1
 
 
-async def test_a_failure_is_told_to_all_and_not_kept() -> None:
+async def test_a_failure_is_reported_to_all_and_not_kept() -> None:
     cache = Cache()
 
     async def fail() -> bytes:

@@ -1,4 +1,4 @@
-"""Which forms of a database's URL are used, as what, and how the others are to be mended."""
+"""The accepted forms of a database's URL and their meaning, and the advice for all others."""
 
 import traceback
 from typing import Any

@@ -59,7 +59,7 @@ def test_a_hostile_record_is_refused_for_its_one_reason(hostile: Hostile) -> Non
     assert_postgresql_can_hold(fate.detail)
 
 
-def test_a_number_of_too_many_digits_is_out_of_range_and_not_bad_json_however_small_its_value() -> None:
+def test_a_number_of_too_many_digits_is_out_of_range_and_not_bad_json() -> None:
     fate = fate_of(value_with_raw("metadata", '{"a": %s}' % ("1" * 5_000 + "e-4990")))
 
     assert isinstance(fate, Rejected)
@@ -281,7 +281,7 @@ def test_each_valid_event_is_accepted_as_it_is(scored: PatternScored) -> None:
 
 
 def mutations() -> st.SearchStrategy[bytes]:
-    """A valid event with some of its bytes replaced: nearer to what passes than chance alone comes."""
+    """A valid event with some of its bytes replaced, which is nearer to acceptance than random bytes are."""
     return st.builds(
         lambda start, length, inserted: value()[:start] + inserted + value()[start + length :],
         st.integers(0, len(value())),
@@ -291,7 +291,7 @@ def mutations() -> st.SearchStrategy[bytes]:
 
 
 def odd_json() -> st.SearchStrategy[bytes]:
-    """JSON with all that Python's writer lets pass: lone surrogates, NaN, any nesting."""
+    """JSON with everything that Python's writer allows: lone surrogates, NaN, any nesting."""
     scalars = (
         st.none() | st.booleans() | st.integers() | st.floats() | st.text(st.characters(categories=None))
     )

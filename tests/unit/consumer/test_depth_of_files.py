@@ -1,4 +1,4 @@
-"""Whether a text of a file counts as JSON does not depend on the interpreter's limit of recursion."""
+"""The recursion limit of the interpreter does not decide whether text counts as JSON."""
 
 import sys
 

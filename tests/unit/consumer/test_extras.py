@@ -1,4 +1,4 @@
-"""Which extra brings a module: what the code says is what pyproject.toml declares."""
+"""The extra of each module: the code agrees with pyproject.toml."""
 
 import ast
 import sys
@@ -54,7 +54,7 @@ def test_every_module_that_an_extra_alone_brings_leads_to_that_extra() -> None:
 
 
 def test_no_extra_names_a_distribution_that_is_not_installed_here() -> None:
-    """Otherwise the test above would pass over it."""
+    """Otherwise the test above would skip it."""
     for distributions in (BASE, *(EXTRAS[name] for name in extras.MODULES)):
         for distribution in distributions:
             assert modules_of({distribution})
@@ -62,7 +62,7 @@ def test_no_extra_names_a_distribution_that_is_not_installed_here() -> None:
 
 def test_every_library_that_the_code_imports_is_declared() -> None:
     declared = modules_of(BASE) | {module for modules in extras.MODULES.values() for module in modules}
-    others = {"pydantic_core", "compression"}  # pinned by pydantic itself; of Python from 3.14 on
+    others = {"pydantic_core", "compression"}  # pinned by pydantic itself; in Python from 3.14 on
     known = sys.stdlib_module_names | declared | others | {"pattern_metrics"}
     imported = {
         (module, path.relative_to(ROOT).as_posix())
@@ -72,7 +72,7 @@ def test_every_library_that_the_code_imports_is_declared() -> None:
         if module not in known
     }
 
-    assert imported == {("yaml", "schemas/generate.py")}  # it is run here, and not where it is installed
+    assert imported == {("yaml", "schemas/generate.py")}  # it runs only in a checkout
 
 
 def test_all_is_every_extra_for_users() -> None:
@@ -87,7 +87,7 @@ def test_every_other_extra_brings_the_worker_too(extra: str) -> None:
 
 
 @pytest.mark.parametrize("extra", extras.MODULES)
-def test_each_missing_module_is_told_with_its_extra(extra: str) -> None:
+def test_each_missing_module_is_reported_with_its_extra(extra: str) -> None:
     for module in extras.MODULES[extra]:
         for name in (module, f"{module}.inner"):
             error = ModuleNotFoundError(name=name)

@@ -1,4 +1,4 @@
-"""DESIGN's table "Whose fault is an error?", by class and SQLSTATE."""
+"""The classes of errors, by exception class and SQLSTATE."""
 
 import ssl
 from collections.abc import Iterator
@@ -25,10 +25,10 @@ FAULTS_OF_CLASSES = {
 }
 
 FAULTS_OF_STATES = {
-    "55P03": Fault.TRANSIENT,  # a lock that could not be had in time
+    "55P03": Fault.TRANSIENT,  # a lock that was not granted in time
     "25006": Fault.TRANSIENT,  # a demoted primary
     "3D000": Fault.CONFIGURATION,
-    "XX000": Fault.CONFIGURATION,  # as a broken index or extension gives it
+    "XX000": Fault.CONFIGURATION,  # for example from a damaged index or an extension
 }
 
 
@@ -64,13 +64,13 @@ def test_a_lock_that_was_not_granted_in_time_is_named() -> None:
 
 
 def error_of(sqlstate: str) -> asyncpg.PostgresError:
-    """As the driver makes it of what the server reports."""
+    """Return the error that the driver makes of the server's report."""
     error = asyncpg.PostgresError.new({"S": "ERROR", "C": sqlstate, "M": SECRET, "D": SECRET})
     assert isinstance(error, asyncpg.PostgresError)
     return error
 
 
-def test_an_sqlstate_that_the_driver_has_no_class_for_counts_by_its_first_two_characters() -> None:
+def test_an_sqlstate_unknown_to_the_driver_counts_by_its_first_two_characters() -> None:
     for family, fault in FAULTS_OF_CLASSES.items():
         assert diagnose(error_of(f"{family}ZZZ")).fault is fault
 
@@ -183,7 +183,7 @@ def test_a_listener_without_sasl_is_the_operators_to_mend() -> None:
 
 
 def refused_certificate(code: int) -> ssl.SSLCertVerificationError:
-    """As Python's ssl makes it."""
+    """Return the error that Python's ssl makes."""
     error = ssl.SSLCertVerificationError(1, SECRET)
     error.verify_code = code
     return error
@@ -203,7 +203,7 @@ def refused_certificate(code: int) -> ssl.SSLCertVerificationError:
         (7, "not trusted"),
     ],
 )
-def test_a_servers_certificate_is_told_by_what_is_wrong_with_it(code: int, told: str) -> None:
+def test_a_servers_certificate_is_reported_by_what_is_wrong_with_it(code: int, told: str) -> None:
     diagnosis = diagnose(refused_certificate(code))
 
     assert diagnosis.fault is Fault.CONFIGURATION
@@ -211,7 +211,7 @@ def test_a_servers_certificate_is_told_by_what_is_wrong_with_it(code: int, told:
     assert SECRET not in diagnosis.hint
 
 
-def test_a_servers_late_refusal_of_our_certificate_is_found_behind_the_clients_error() -> None:
+def test_a_late_refusal_of_our_certificate_is_found_behind_the_clients_error() -> None:
     refusal = ssl.SSLError(1, SECRET)
     refusal.reason = "SSLV3_ALERT_CERTIFICATE_EXPIRED"
     error = kafka_errors.KafkaConnectionError(SECRET)
@@ -221,7 +221,7 @@ def test_a_servers_late_refusal_of_our_certificate_is_found_behind_the_clients_e
     assert diagnose(error).fault is Fault.CONFIGURATION
 
 
-def test_a_broken_tls_connection_is_weather() -> None:
+def test_a_broken_tls_connection_is_transient() -> None:
     error = kafka_errors.KafkaConnectionError(SECRET)
     error.__cause__ = ssl.SSLEOFError(8, SECRET)
 
@@ -238,7 +238,7 @@ def test_a_file_that_a_setting_names_is_the_operators_to_mend() -> None:
 @pytest.mark.parametrize(
     "error", [ConnectionRefusedError(111, "refused"), TimeoutError(), kafka_errors.KafkaError("x")], ids=repr
 )
-def test_an_error_names_the_server_that_its_note_tells(error: Exception) -> None:
+def test_an_error_names_the_server_of_its_note(error: Exception) -> None:
     assert server_of(error) is None
 
     error.add_note("2 replicas")

@@ -1,4 +1,4 @@
-"""Asking a fork server that does not answer as it should; how it answers, the processes of a worker show."""
+"""Asking a fork server that does not answer correctly. The worker's processes test correct answers."""
 
 import socket
 
@@ -15,7 +15,7 @@ async def test_a_server_that_does_not_answer_is_not_waited_for() -> None:
         await ForkServer(ours, Timing(fork=0.01)).fork(0)
 
 
-async def test_a_server_that_is_gone_is_told_as_that() -> None:
+async def test_a_server_that_is_gone_is_reported_as_that() -> None:
     ours, its = socket.socketpair()
     its.close()
 

@@ -13,7 +13,7 @@ from pattern_metrics.schemas.settings.kafka import SettingFileError
 
 
 class Scene:
-    """A clock that the test moves, and what was logged."""
+    """A clock that the test moves, and the log."""
 
     def __init__(self) -> None:
         self.now = 1_000.0
@@ -25,7 +25,7 @@ class Scene:
 
     @property
     def lines(self) -> list[Any]:
-        """What was logged since the last look."""
+        """Return the lines that were logged since the last call."""
         lines = [dict(line) for line in self.capture.entries]
         self.capture.entries.clear()
         return lines
@@ -61,7 +61,7 @@ def test_a_condition_is_logged_once_when_it_begins(scene: Scene) -> None:
     assert health.conditions == {"postgresql": "waiting for it"}
 
 
-def test_the_log_tells_what_postgresql_said_where_the_hint_is_a_general_one(scene: Scene) -> None:
+def test_the_log_has_postgresqls_message_if_the_hint_is_a_general_one(scene: Scene) -> None:
     told = {
         "S": "ERROR",
         "C": "P0001",
@@ -118,7 +118,7 @@ def test_what_was_never_wrong_does_not_recover_aloud(scene: Scene) -> None:
     assert scene.lines == []
 
 
-def test_a_second_outage_begins_anew(scene: Scene) -> None:
+def test_a_second_outage_is_timed_separately(scene: Scene) -> None:
     health = Health(clock=scene.clock)
     for _ in range(2):
         health.fail("kafka", "Away", "waiting")

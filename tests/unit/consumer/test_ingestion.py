@@ -1,4 +1,4 @@
-"""What ingestion decides before it reaches the database: the breaker, and where a batch is cut."""
+"""Decisions of ingestion before it reaches the database: the breaker, and the cut of a batch."""
 
 from collections import Counter
 
@@ -54,7 +54,7 @@ def test_batches_of_which_the_table_takes_nothing_open_the_breaker_too() -> None
     breaker = Breaker(5)
     seen = []
     for written in (Accounting(0, 0, 4), Accounting(1, 0, 4), Accounting(0, 0, 4), Accounting(0, 0, 1)):
-        breaker.observe(valid=True)  # as far as decoding can tell
+        breaker.observe(valid=True)  # as far as decoding shows
         breaker.observe_written(written)
         seen.append(breaker.is_open)
 
@@ -118,7 +118,7 @@ RANGES = {
 def test_progress_goes_as_far_as_what_was_decoded_and_not_further(
     partition: int, offset: int, expected: list[tuple[int, int]]
 ) -> None:
-    """The breaker opens at that record; the ranges without records lie before and after."""
+    """The breaker opens at that record. The ranges without records are before and after it."""
     fates = {
         one: decode_batch(
             [
@@ -141,8 +141,8 @@ def test_progress_goes_as_far_as_what_was_decoded_and_not_further(
     assert list(decoded.ranges) == list(RANGES)[: len(expected)]
 
 
-def test_the_markers_after_the_last_record_count_as_decoded_unless_the_breaker_is_open() -> None:
-    """A range may end beyond its last record (transaction markers, compaction)."""
+def test_markers_after_the_last_record_count_as_decoded_unless_the_breaker_is_open() -> None:
+    """A range may end after its last record (transaction markers, compaction)."""
     fates = decode_batch(records_of([True, False]), accepted_until=ACCEPTED_UNTIL).fates
     [partition] = fates
     batch = Batch(fates, {partition: OffsetRange(0, 15)})
@@ -202,5 +202,5 @@ def test_the_counts_add_up_to_the_records_read(one: Accounting, other: Accountin
     }
 
 
-def test_the_counts_are_told_as_a_sum() -> None:
+def test_the_counts_are_reported_as_a_sum() -> None:
     assert str(Accounting(1_000, 20, 3)) == ("read 1,023 = applied 1,000 + superseded 20 + dead letters 3")

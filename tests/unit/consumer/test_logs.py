@@ -152,7 +152,7 @@ async def test_lines_that_nobody_reads_are_dropped_and_counted_once_somebody_doe
     monkeypatch.setattr(sys, "stderr", os.fdopen(writer, "w"))
     configure_logging(LogSettings(log_format="json"), is_patient=True)
     logger = structlog.get_logger("pattern_metrics.consumer.somewhere")
-    count = LINES_MAX + 1000  # more than find room with those that the pipe holds
+    count = LINES_MAX + 1000  # more than fit the queue and the pipe
     for number in range(count):
         logger.info("batch_written", number=number, padding="x" * 1000)
 

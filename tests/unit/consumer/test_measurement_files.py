@@ -1,4 +1,4 @@
-"""Files as programs write them, one by one: what is read, and what is refused in one line."""
+"""Files as programs write them: each is read, or refused in one line."""
 
 import bz2
 import io

@@ -1,4 +1,4 @@
-"""The table is closed: what is exposed is what it says, and nothing beyond it."""
+"""The table is closed: exactly its metrics are exposed."""
 
 import math
 import re
@@ -35,7 +35,7 @@ def a_batch(valid: int, *reasons: RejectReason) -> Batch:
 
 
 def a_batch_of_times(partition: TopicPartition, first: float, last: float) -> Batch:
-    """Two records with these timestamps."""
+    """Return two records with these timestamps."""
     records = [
         TopicRecord(topic=partition.topic, partition=partition.partition, timestamp=int(1000 * seconds))
         for seconds in (first, last)
@@ -45,7 +45,7 @@ def a_batch_of_times(partition: TopicPartition, first: float, last: float) -> Ba
 
 @pytest.fixture
 def metrics() -> Metrics:
-    """One that was told everything there is to tell."""
+    """Metrics that received every call."""
     made = Metrics()
     batch = a_batch(3, RejectReason.TOMBSTONE, RejectReason.TOMBSTONE)
     made.partitions_assigned(2)
@@ -54,13 +54,14 @@ def metrics() -> Metrics:
     made.failed("postgresql", Fault.TRANSIENT)
     made.batch_written(batch, Accounting(applied=1, superseded=1, dead_letters=3), 0.2)
     made.lag_observed({FIRST: 7, SECOND: 0})
+    made.availability_observed({FIRST: False, SECOND: True})
     made.offsets_committed(0.3)
     made.oldest_dead_letter_observed(60)
     return made
 
 
 def exposed(metrics: Metrics) -> Iterator[tuple[str, str, str, frozenset[str]]]:
-    """Name, kind, help and labels of all that is exposed."""
+    """Yield name, kind, help and labels of everything that is exposed."""
     for family in text_string_to_metric_families(metrics.render({}).decode()):
         name = f"{family.name}_total" if family.type == "counter" else family.name
         labels = frozenset(label for sample in family.samples for label in sample.labels) - {"le"}
@@ -103,7 +104,7 @@ def test_two_workers_of_one_process_count_apart() -> None:
 
 
 def test_what_may_happen_is_zero_before_it_does() -> None:
-    """So that a rate sees the first time as well."""
+    """A rate then includes the first time."""
     found = samples(Metrics())
 
     assert {found["pattern_metrics_dead_letters_total", (reason,)] for reason in RejectReason} == {0}
@@ -152,7 +153,7 @@ def test_lag_in_seconds_is_how_long_the_next_record_has_been_waiting() -> None:
 
 
 def test_lag_in_seconds_goes_by_the_record_that_is_next_once_it_is_read() -> None:
-    """Not by when the lag was noticed, nor by what is read while that record is being written."""
+    """Neither the time when the lag was noticed nor later reads count."""
     metrics, now = Metrics(), time.time()
 
     metrics.lag_observed({FIRST: 5})

@@ -72,7 +72,7 @@ def test_a_gap_is_exactly_what_lies_between_the_known_start_and_the_beginning(
 
 
 @given(position=offsets, progress=known_or_not, beginning=offsets)
-def test_out_of_range_is_a_gap_from_where_the_database_is_and_another_log_beyond_its_end(
+def test_out_of_range_is_a_gap_from_the_progress_or_another_log_beyond_the_end(
     position: int, progress: int | None, beginning: int
 ) -> None:
     start = restart_out_of_range(position=position, progress=progress, beginning=beginning)

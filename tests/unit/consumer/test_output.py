@@ -1,4 +1,4 @@
-"""A file that a command writes: whole or absent, whoever else writes, and refused before the work."""
+"""A command's output file: whole or absent, even with other writers, and refused before the work."""
 
 import os
 import stat

@@ -1,4 +1,4 @@
-"""How fast the work goes, and when it will be done."""
+"""The rate of the work, and the estimate of its end."""
 
 from pattern_metrics.consumer.dashboard.rate import WINDOW_SECONDS, Pace
 
@@ -17,7 +17,7 @@ def test_a_rate_is_the_change_between_the_first_and_the_last_look() -> None:
     assert pace.seconds_until_zero("lag") == 40
 
 
-def test_one_look_tells_no_rate() -> None:
+def test_one_reading_gives_no_rate() -> None:
     pace = seen((100, {"lag": 500}), (100.5, {"lag": 300}))
 
     assert pace.rate("lag") is None

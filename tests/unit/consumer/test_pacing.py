@@ -15,7 +15,7 @@ from tests.support.pipeline import an_event
 
 
 def a_part(validity_by_partition: dict[int, list[bool]]) -> Batch:
-    """Records of every second offset, with a marker after the last one of each partition."""
+    """Return records at every second offset, with a marker after the last record of each partition."""
     records, ranges = list[TopicRecord](), dict[tuple[str, int], OffsetRange]()
     for number, validity in validity_by_partition.items():
         for place, is_valid in enumerate(validity):

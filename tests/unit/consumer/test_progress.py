@@ -1,4 +1,4 @@
-"""What a person reads beside a progress bar."""
+"""The texts beside a progress bar."""
 
 import pytest
 from hypothesis import given
@@ -22,7 +22,7 @@ class Clock:
 def columns_after(
     parts: int, *, seconds: float, lines: int, line: int = 1, in_bytes: bool = False
 ) -> tuple[list[str], float | None]:
-    """The shown columns and Rich's estimate after some of 100 parts, whose lines come in a millisecond."""
+    """Return the columns and Rich's estimate after some of 100 parts, whose lines arrive in a millisecond."""
     clock = Clock()
     progress = rich_progress("working", in_bytes=in_bytes, clock=clock)
     progress.disable = False
@@ -42,7 +42,7 @@ def columns_after(
 def test_the_time_left_is_near_the_truth_from_the_tenth_part_on(
     seconds: float, lines: int, parts: int
 ) -> None:
-    """A file is read in bursts: what a burst takes says nothing about the whole."""
+    """A file is read in bursts, so the time of one burst says nothing about the whole."""
     _, estimate = columns_after(parts, seconds=seconds, lines=lines)
 
     truth = (STEPS - parts) * seconds

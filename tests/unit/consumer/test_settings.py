@@ -1,4 +1,4 @@
-"""The settings of DESIGN.md: their defaults, where they come from, and how a wrong one is told."""
+"""The settings: their defaults, their sources, and the message about a wrong setting."""
 
 import socket
 import tempfile
@@ -135,13 +135,13 @@ TEXTS = st.sampled_from([None, "", "one", "two", "three", "four"])
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(texts=st.tuples(TEXTS, TEXTS, TEXTS, TEXTS), spell=SPELLINGS, option=st.sampled_from([None, "five"]))
-def test_the_option_wins_then_the_environment_then_the_file_and_the_prefix_in_each(
+def test_the_option_beats_environment_and_file_and_the_prefix_wins_in_each(
     texts: tuple[str | None, ...],
     spell: Callable[[str], str],
     option: str | None,
     clean_environment: Path,
 ) -> None:
-    """A variable that is empty counts as one that is not set."""
+    """An empty variable counts as unset."""
     name = spell("KAFKA_TOPIC")
     prefixed = spell("PATTERN_METRICS_KAFKA_TOPIC")
     sources = list(zip([prefixed, name, prefixed, name], texts, strict=True))
@@ -331,7 +331,7 @@ WRONG = {
         for wrong in wrongs
     ],
 )
-def test_a_wrong_setting_is_told_in_one_line_that_names_it_and_not_its_value(
+def test_a_wrong_setting_is_reported_in_one_line_that_names_it_and_not_its_value(
     name: str, wrong: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     set_environment(monkeypatch, **{"DATABASE_URL": DATABASE_URL, name: wrong})
@@ -362,7 +362,7 @@ def test_a_wrong_setting_of_the_log_is_named(name: str, wrong: str, monkeypatch:
         *("broker:", "broker:0", "broker:65536", "a..b:9092", "[broker]:9092", "::1", "br\u2100ker", "a b:1"),
     ],
 )
-def test_what_is_no_list_of_brokers_is_told_as_a_wrong_setting(
+def test_what_is_no_list_of_brokers_is_reported_as_a_wrong_setting(
     servers: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     set_environment(monkeypatch, KAFKA_BOOTSTRAP_SERVERS=servers)
@@ -409,10 +409,10 @@ def test_every_form_of_a_list_of_brokers_is_taken(servers: str, monkeypatch: pyt
         "postgresql://worker@127.0.0.1/metrics?target_session_attrs=hunter2",
     ],
 )
-def test_a_database_url_that_cannot_be_read_is_told_as_a_wrong_setting(
+def test_a_database_url_that_cannot_be_read_is_reported_as_a_wrong_setting(
     url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A password with a bare `/`, `?` or `#` makes the driver raise an error that prints a part of it."""
+    """With a bare `/`, `?` or `#` in the password, the driver's error would print a part of it."""
     set_environment(monkeypatch, DATABASE_URL=url)
     error = refusal()
 
@@ -501,7 +501,7 @@ def test_with_tls_the_servers_certificate_is_checked(monkeypatch: pytest.MonkeyP
 
 
 @pytest.mark.parametrize("name", ["KAFKA_SSL_CAFILE", "KAFKA_SSL_CERTFILE", "KAFKA_SSL_KEYFILE"])
-def test_a_file_that_is_not_there_is_told_as_a_wrong_setting(
+def test_a_file_that_is_not_there_is_reported_as_a_wrong_setting(
     name: str, clean_environment: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for path in (clean_environment, clean_environment / "none.pem"):
@@ -511,7 +511,7 @@ def test_a_file_that_is_not_there_is_told_as_a_wrong_setting(
 
 
 @pytest.mark.parametrize("name", ["KAFKA_SSL_CAFILE", "KAFKA_SSL_CERTFILE"])
-def test_a_file_that_holds_no_certificate_is_told_as_a_wrong_setting(
+def test_a_file_that_holds_no_certificate_is_reported_as_a_wrong_setting(
     clean_environment: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     (clean_environment / "no.pem").write_text(SECRET)
@@ -526,7 +526,7 @@ def test_a_file_that_holds_no_certificate_is_told_as_a_wrong_setting(
 def test_a_certificate_file_that_was_rotated_badly_is_an_error_of_the_system(
     clean_environment: Path,
 ) -> None:
-    """So that a running worker waits until it is mended."""
+    """A running worker then waits until the file is fixed."""
     rotated = clean_environment / "ca.pem"
     rotated.write_text(SECRET)
     settings = KafkaSettings().model_copy(
@@ -539,7 +539,7 @@ def test_a_certificate_file_that_was_rotated_badly_is_an_error_of_the_system(
     assert SECRET not in str(caught.value)
 
 
-def test_a_password_may_come_from_a_file_which_is_read_anew_each_time(
+def test_a_password_may_come_from_a_file_which_is_read_again_each_time(
     clean_environment: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     password = clean_environment / "password"
@@ -553,7 +553,7 @@ def test_a_password_may_come_from_a_file_which_is_read_anew_each_time(
     assert (before, settings.client_options()["sasl_plain_password"]) == (SECRET, " rotated ")
 
 
-def test_a_password_file_that_is_no_text_is_told_as_a_wrong_setting(
+def test_a_password_file_that_is_no_text_is_reported_as_a_wrong_setting(
     clean_environment: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (clean_environment / "password").write_bytes(b"hunter2\xff")
@@ -584,7 +584,7 @@ def failing():
 
 @pytest.fixture
 def tokens(clean_environment: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    """A module of the operator's, and OAUTHBEARER in the environment; its name."""
+    """Create an operator's module, set OAUTHBEARER in the environment, and return the module's name."""
     name = f"tokens_{clean_environment.name}".replace("-", "_")
     (clean_environment / f"{name}.py").write_text(TOKENS)
     monkeypatch.syspath_prepend(clean_environment)
@@ -604,7 +604,7 @@ def test_tokens_come_from_the_one_provider_of_the_process(
 
 
 @pytest.mark.parametrize("name", ["", "{}", "{}:", "{}:missing", "missing:Tokens"])
-def test_a_token_provider_that_is_not_there_is_told_as_a_wrong_setting(
+def test_a_token_provider_that_is_not_there_is_reported_as_a_wrong_setting(
     name: str, tokens: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     set_environment(monkeypatch, KAFKA_SASL_OAUTH_TOKEN_PROVIDER=name.format(tokens))
@@ -613,7 +613,7 @@ def test_a_token_provider_that_is_not_there_is_told_as_a_wrong_setting(
 
 
 @pytest.mark.parametrize("factory", ["Tokens", "NoText", "failing"])
-async def test_an_error_of_a_token_provider_is_the_operators_to_mend_and_repeats_nothing(
+async def test_an_error_of_a_token_provider_is_the_operators_and_repeats_nothing(
     factory: str, tokens: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     set_environment(monkeypatch, KAFKA_SASL_OAUTH_TOKEN_PROVIDER=f"{tokens}:{factory}")
@@ -648,7 +648,7 @@ def test_the_latest_acceptable_time_is_now_and_the_skew(monkeypatch: pytest.Monk
 
 
 @pytest.mark.parametrize("seconds", ["999999999999999", HUGE], ids=len)
-def test_a_skew_that_no_clock_can_add_is_told_as_a_wrong_setting(
+def test_a_skew_that_no_clock_can_add_is_reported_as_a_wrong_setting(
     seconds: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     set_environment(monkeypatch, MAX_CLOCK_SKEW_SECONDS=seconds)

@@ -1,4 +1,4 @@
-"""What a batch's trace tells of its publishers, and when there is a trace at all."""
+"""A batch's trace: its links to publishers, and the conditions for having one."""
 
 import subprocess
 import sys

@@ -11,7 +11,7 @@ LONG_SECONDS = 60
 
 
 class Work:
-    """Something in hand that ends when it is told to, and remembers how it ended."""
+    """Work that ends when it is cancelled or released, and remembers how it ended."""
 
     def __init__(self) -> None:
         self.may_end = asyncio.Event()
@@ -28,7 +28,7 @@ class Work:
 
 @asynccontextmanager
 async def running(work: Coroutine[None, None, object]) -> AsyncIterator["asyncio.Task[object]"]:
-    """A task that has begun, and that does not outlive the test."""
+    """A task that has begun, and that ends with the test."""
     task: asyncio.Task[object] = asyncio.ensure_future(work)
     await asyncio.wait({task}, timeout=0.01)
     try:

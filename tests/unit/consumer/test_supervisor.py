@@ -1,4 +1,4 @@
-"""When a process that ended by itself is started again."""
+"""The restart of a process that ended by itself."""
 
 import pytest
 
@@ -10,7 +10,7 @@ from pattern_metrics.consumer.worker.processes.supervisor import (
 )
 
 
-def test_a_process_that_ends_again_and_again_is_started_ever_later_and_then_given_up() -> None:
+def test_a_process_that_keeps_ending_is_started_ever_later_and_then_given_up() -> None:
     restarts = Restarts()
 
     waits = [restarts.seconds_until(float(number)) for number in range(ENDS_MAX + 1)]

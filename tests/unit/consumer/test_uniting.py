@@ -1,4 +1,4 @@
-"""The metrics of several processes as those of one."""
+"""The metrics of several processes, combined as if of one."""
 
 import math
 from collections.abc import Mapping
@@ -61,7 +61,7 @@ def test_each_partition_lags_as_its_own_process_says() -> None:
     united = samples_of(unite(texts, []).decode())
 
     lags = {key[1]: value for key, value in united.items() if key[0] == "pattern_metrics_consumer_lag"}
-    assert lags == {("0", "t"): 5, ("1", "t"): 0, ("2", "t"): 9}  # by the names of the labels
+    assert lags == {("0", "t"): 5, ("1", "t"): 0, ("2", "t"): 9}  # in the order of the labels' names
 
 
 def test_assigned_partitions_are_added_up() -> None:
@@ -86,7 +86,7 @@ def test_ready_are_all_or_none_and_an_obstacle_is_that_of_any() -> None:
 
 
 def test_the_last_commit_is_of_the_one_with_lag_that_committed_longest_ago() -> None:
-    """One that is stuck is not hidden by those that go on, nor is one that has nothing to do taken for it."""
+    """A stuck process is not hidden by the others, and a process without work is not taken for it."""
 
     def committed(at: float, lag: int) -> str:
         clock = Clock(wall=lambda: at, monotonic=lambda: at)

@@ -1,4 +1,4 @@
-"""How the tests of the scorer score code."""
+"""Helpers with which the tests of the scorer score code."""
 
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
@@ -20,7 +20,7 @@ MEASURED_AT = datetime(2025, 1, 2, 3, 4, 5, tzinfo=UTC)
 def score_paths(
     paths: Iterable[Path], *, root: Path | None = None, project: str | None = None
 ) -> Iterator[Result]:
-    """What the search and the scorer give, in this order."""
+    """Yield the results of the search and of the scorer, in this order."""
     found = find_sources(paths, root=root, project=project)
     scored = score_sources(found.sources, measured_at=MEASURED_AT)
     return chain(found.unreadable, chain.from_iterable(scored))
@@ -34,7 +34,7 @@ def events_of(*paths: Path, root: Path | None = None, project: str | None = None
 
 
 def score_text(text: str) -> dict[str, PatternScored]:
-    """Events by their name within the module."""
+    """Return events by their name within the module."""
     with TemporaryDirectory() as directory:
         path = Path(directory, "module.py")
         path.write_text(dedent(text))

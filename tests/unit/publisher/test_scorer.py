@@ -1,4 +1,4 @@
-"""What must hold of the scorer, whatever files it is given."""
+"""Properties of the scorer that hold for any files."""
 
 import os
 import sys
@@ -74,7 +74,7 @@ def test_definitions_of_one_name_keep_their_own_ids_in_the_order_of_the_source()
 
 @pytest.fixture
 def tree(tmp_path: Path) -> Path:
-    """A project of two packages, one in the other, and a script outside of them."""
+    """A project of two packages, one inside the other, and a script outside of them."""
     for name in ("pkg/__init__.py", "pkg/sub/__init__.py", "pkg/sub/mod.py", "scripts/run.py"):
         path = tmp_path / "tree" / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -83,7 +83,7 @@ def tree(tmp_path: Path) -> Path:
     return tmp_path / "tree"
 
 
-def test_the_same_source_gives_the_same_events_whatever_the_argument_and_directory(
+def test_events_depend_on_the_source_and_not_on_argument_and_directory(
     tree: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     expected = events_of(tree)

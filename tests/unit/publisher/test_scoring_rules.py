@@ -1,4 +1,4 @@
-"""What must hold of the rules by which code is scored."""
+"""Properties of the scoring rules."""
 
 from textwrap import indent
 
@@ -47,7 +47,7 @@ OWNERS = st.sampled_from(["", "class Owner:\n", "class Owner(Protocol):\n"])
 def write_function(
     name: str, parameters: list[str], body: str, *, owner: str = "", docstring: str = "", annotated: int = 0
 ) -> str:
-    """A function, or a method of `owner`, with the first so many of parameters and result annotated."""
+    """Return a function, or a method of `owner`; its first `annotated` names have annotations."""
     receiver = ["self"] if owner else []
     types = [": int" if index < annotated else "" for index in range(len(parameters))]
     typed = [parameter + kind for parameter, kind in zip(parameters, types, strict=True)]
@@ -58,7 +58,7 @@ def write_function(
 
 
 def all_scores(text: str) -> list[float]:
-    """Of the function and, where there is one, of the class around it."""
+    """Return the scores of the function and of the class around it, if there is one."""
     return [event.quality_score for event in score_text(text).values()]
 
 
@@ -146,7 +146,7 @@ def test_a_stub_is_lower_than_its_implementation(stub: str) -> None:
     assert dimensions_of(empty)["completeness"] == 0
 
 
-def test_what_is_empty_on_purpose_is_better_than_a_stub_and_worse_than_an_implementation() -> None:
+def test_an_intended_empty_body_scores_between_a_stub_and_an_implementation() -> None:
     scores = score_text(
         """
         class Shape:

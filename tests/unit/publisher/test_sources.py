@@ -1,4 +1,4 @@
-"""Which files are scored, and what their definitions are called."""
+"""The files that are scored, and the names of their definitions."""
 
 import os
 import unicodedata
@@ -20,7 +20,7 @@ IDS_BEFORE = {
     "tools/run.py": ("tools.run:pay", "6293992d-500e-5790-8ca0-e2f4b048df03"),
     "single.py": ("single:pay", "c3b7a8b0-18f1-54ff-9a9a-bb240775fb9c"),
 }
-"""Of version 1.0.0, for packages and modules at the root of a project or in its `src`."""
+"""Ids of version 1.0.0, for packages and modules at the root of a project or in its `src`."""
 
 
 def write(top: Path, *names: str, text: str = "def run(x): return x\n") -> Path:

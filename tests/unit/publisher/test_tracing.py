@@ -1,4 +1,4 @@
-"""The span of a publish, with an SDK of the agent's own; in a process of its own: that is set but once."""
+"""The span of a publish, with the agent's own SDK. It runs in its own process, because an SDK is set once."""
 
 import json
 import subprocess
@@ -33,7 +33,7 @@ print(json.dumps({
 """
 
 
-def test_a_publish_inside_a_span_has_a_span_of_its_own_that_names_a_failure_by_its_class() -> None:
+def test_a_publish_inside_a_span_has_its_own_span_which_names_a_failures_class() -> None:
     ran = subprocess.run([sys.executable, "-c", AGENT], check=True, timeout=60, capture_output=True)
     told = json.loads(ran.stdout)
     span = told["span"]

@@ -1,4 +1,4 @@
-"""The generated documents: in step with the model, valid, and saying the same as the model."""
+"""The generated documents are current, valid, and agree with the model."""
 
 import json
 from pathlib import Path
@@ -138,7 +138,7 @@ def test_the_model_and_the_json_schema_refuse_the_same(name: str) -> None:
 
 
 class Exemption(NamedTuple):
-    """An example on which the two differ, and why."""
+    """An example on which the two differ, and the reason."""
 
     why: str
     example: dict[str, Any]

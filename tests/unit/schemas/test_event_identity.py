@@ -1,4 +1,4 @@
-"""The event's name, its order, and its way through JSON."""
+"""The event's id, its order, and its JSON."""
 
 import json
 from datetime import timedelta
@@ -30,7 +30,7 @@ MEASURED = {"metadata": {"a": 1, "b": {"c": [1, 2], "d": None}}, "version": "2"}
 
 
 def unnamed(**changes: Any) -> dict[str, Any]:
-    """The fields of a measurement that has no id yet."""
+    """Return the fields of a measurement that has no id yet."""
     return {name: content for name, content in fields(**changes).items() if name != "event_id"}
 
 

@@ -20,7 +20,7 @@ PUBLISHED = {
     "zürich:größe": "1d14e8a4-2350-53d3-a881-17d40a81882a",
     "prompt/summary v2": "7597435e-09c3-587c-862c-e74d7852e273",
 }
-"""Ids that are in people's tables."""
+"""Ids that are already in people's tables."""
 
 
 @pytest.mark.parametrize("name", PUBLISHED)

@@ -1,4 +1,4 @@
-"""The contract's table, row by row. What must be refused is in tests/support/hostile.py."""
+"""The contract's table, row by row. tests/support/hostile.py has the records that must be refused."""
 
 import sys
 from collections.abc import Iterator
@@ -125,7 +125,7 @@ def test_a_field_of_the_wrong_type_is_named(field: str) -> None:
     assert field in error.detail
 
 
-def test_all_wrong_fields_are_told_at_once() -> None:
+def test_all_wrong_fields_are_reported_at_once() -> None:
     error = refusal(value(pattern_id="x", confidence=2))
 
     assert "pattern_id" in error.detail
@@ -138,7 +138,7 @@ def test_an_unknown_field_is_tolerated(name: str, content: Any) -> None:
     assert parse(value(**{name: content})) == parse(value())
 
 
-def test_an_unknown_field_with_what_postgresql_cannot_hold_is_tolerated_too_as_it_is_not_stored() -> None:
+def test_an_unknown_field_may_hold_what_postgresql_cannot_store() -> None:
     assert parse(value(note="\0", deep=nested(METADATA_DEPTH_MAX + 1))) == parse(value())
 
 
@@ -227,7 +227,7 @@ def test_a_version_has_at_most_64_characters(character: str) -> None:
 
 
 def metadata_of(size: int, character: str = "x") -> dict[str, str]:
-    """Metadata of so many bytes as compact JSON."""
+    """Return metadata of this many bytes as compact JSON."""
     room = size - len(b'{"a":""}')
     width = len(character.encode())
     return {"a": character * (room // width) + "x" * (room % width)}
@@ -269,7 +269,7 @@ def test_characters_beyond_the_basic_plane_are_no_lone_surrogates() -> None:
 @pytest.mark.parametrize("hostile", HOSTILE, ids=lambda hostile: hostile.name)
 def test_an_error_says_its_reason_and_its_detail(hostile: Hostile) -> None:
     if hostile.value is None or hostile.headers or hostile.reason is RejectReason.OTHER_TYPE:
-        return  # what only a record can be
+        return  # possible only for a record
     error = refusal(hostile.value)
 
     assert str(error) == f"{error.reason}: {error.detail}"

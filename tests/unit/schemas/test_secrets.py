@@ -34,7 +34,7 @@ BEARERS = (
     f"7d444840-9dc0-41d1-b245-{MARKER}",
 )
 
-# What only its bytes can make wrong.
+# Faults that only bytes can have.
 DAMAGES: tuple[Callable[[bytes], bytes], ...] = (
     lambda content: content.replace(b"confidence", b"confidense", 1),
     lambda content: content[:-1],
@@ -94,7 +94,7 @@ def test_no_error_of_a_measurement_without_an_id_repeats_a_value(bearer: str) ->
     assert not [text for text in told_by(caught.value) if MARKER in text]
 
 
-def test_an_event_of_the_future_is_told_without_its_time() -> None:
+def test_an_event_of_the_future_is_reported_without_its_time() -> None:
     content = json.dumps(fields(measurement_timestamp="2345-01-01T00:00:00Z")).encode()
     with pytest.raises(InvalidEventError) as caught:
         parse_event(content, accepted_until=datetime(2026, 1, 1, tzinfo=UTC))
@@ -102,7 +102,7 @@ def test_an_event_of_the_future_is_told_without_its_time() -> None:
     assert not [text for text in told_by(caught.value) if "2345" in text]
 
 
-def test_an_event_that_is_made_wrongly_is_told_without_its_values() -> None:
+def test_an_event_that_is_made_wrongly_is_reported_without_its_values() -> None:
     with pytest.raises(ValidationError) as caught:
         PatternScored.model_validate(fields(version=[MARKER], metadata={"a": {1: MARKER}}))
 

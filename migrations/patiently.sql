@@ -1,0 +1,28 @@
+-- A procedure that runs commands which lock a table that others use. The revisions include this file and drop the
+-- procedure at their end.
+--
+-- A command that waits for a lock makes everybody wait who comes after it, readers as well. So it waits 0.2 s at most,
+-- lets the others go first and tries again, for a minute. SET pattern_metrics.patience changes these 60 seconds.
+\set ON_ERROR_STOP on
+
+CREATE OR REPLACE PROCEDURE pattern_metrics_patiently(commands text) LANGUAGE plpgsql AS $patiently$
+DECLARE
+    patience text := coalesce(nullif(current_setting('pattern_metrics.patience', true), ''), '60');
+    last_attempt timestamptz := clock_timestamp() + make_interval(secs => patience::double precision);
+BEGIN
+    LOOP
+        BEGIN
+            SET LOCAL lock_timeout = '200ms';
+            EXECUTE commands;
+            EXIT;
+        EXCEPTION WHEN lock_not_available OR deadlock_detected THEN
+            IF clock_timestamp() > last_attempt THEN
+                RAISE;
+            END IF;
+        END;
+        COMMIT;
+        PERFORM pg_sleep(0.3);
+    END LOOP;
+    COMMIT;
+END
+$patiently$;
