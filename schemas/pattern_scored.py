@@ -37,7 +37,7 @@ METADATA_DEPTH_MAX: Final = 100
 VERSION_CHARACTERS_MAX: Final = 64
 
 DIMENSIONS: Final = ("completeness", "documentation", "compliance", "metadata_richness", "complexity")
-"""Members of `metadata.dimensions` that readers of the table show."""
+"""The scorer's own dimensions, each a column of the view `pattern_quality_current`."""
 
 VERSION_DEFAULT: Final = "1.0.0"
 
@@ -192,10 +192,10 @@ class Measurement(BaseModel):
     ] = Field(
         default={},
         description=f"Anything: at most {METADATA_BYTES_MAX} bytes as JSON, at most {METADATA_DEPTH_MAX} "
-        "levels deep, no U+0000, no lone surrogate, no number beyond a double. null counts as absent. The "
-        "page, the view pattern_quality_current and the export read these members, if they are there: name "
-        "(a string for people, such as module:function) and dimensions, an object with the numbers from 0 to "
-        f"1 {', '.join(DIMENSIONS)}.",
+        "levels deep, no U+0000, no lone surrogate, no number beyond a double. null counts as absent. Two "
+        "members are shown to people, if they are there: name, a text of at most 1000 characters such as "
+        "module:function (without it, the pattern_id), and dimensions, an object whose members are numbers "
+        f"from 0 to 1, whatever their names. The scorer's own are {', '.join(DIMENSIONS)}.",
     )
 
 

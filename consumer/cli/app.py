@@ -19,6 +19,7 @@ from pattern_metrics.consumer.cli.migrate import migrate_app
 from pattern_metrics.consumer.cli.operations import operations_app
 from pattern_metrics.consumer.cli.output import end_output, fail, open_closed_streams, tell
 from pattern_metrics.consumer.cli.readers import readers_app
+from pattern_metrics.consumer.cli.settings import settings_app
 
 app = typer.Typer(
     cls=Commands,
@@ -37,6 +38,7 @@ app = typer.Typer(
 )
 app.add_typer(consume_app)
 app.add_typer(agents_app)
+app.add_typer(settings_app)
 app.add_typer(migrate_app, name="migrate")
 app.add_typer(operations_app)
 app.add_typer(readers_app)

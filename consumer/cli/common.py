@@ -20,7 +20,7 @@ from typer.core import TyperGroup
 from typing_extensions import override
 
 from pattern_metrics.consumer import extras
-from pattern_metrics.consumer.cli.output import OutputError, fail, tell, writing
+from pattern_metrics.consumer.cli.output import OutputError, fail, printable, tell, writing
 
 if TYPE_CHECKING:
     import asyncio
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from pattern_metrics.consumer.faults.diagnosis import Diagnosis
     from pattern_metrics.consumer.operations.files.recognition import Measurements
     from pattern_metrics.consumer.settings import SettingsT
+    from pattern_metrics.schemas.settings.kafka import KafkaSettings
 
 T = TypeVar("T")
 
@@ -74,6 +75,9 @@ class Commands(TyperGroup):
         if command is not None:
             shared = [option for option in ctx.find_root().command.params if ENV_FILE_OPTION in option.opts]
             command.params += [option for option in shared if option not in command.params]
+            for argument in cast("list[Any]", command.params):
+                if argument.param_type_name == "argument":
+                    argument.display_type_rich = lambda **_: None  # such as <list[Path]> beside PATH
         return command
 
     @override
@@ -175,6 +179,23 @@ def load_database_url(option: str | None) -> str:
     settings = load_settings(DatabaseSettings, option)
     start_logging()
     return settings.database_url.get_secret_value()
+
+
+def tell_target(database_url: str | None = None, kafka: "KafkaSettings | None" = None) -> None:
+    """Report the database and the topic of a command before it begins; nothing of any login.
+
+    Args:
+        database_url: None for a command without a database.
+        kafka: None for a command without a topic.
+    """
+    from pattern_metrics.consumer.database_url import parse_database_url
+
+    targets = list[str]()
+    if database_url is not None:
+        targets.append(f"database {parse_database_url(database_url).place}")
+    if kafka is not None:
+        targets.append(f"topic {kafka.kafka_topic} at {kafka.kafka_bootstrap_servers}")
+    tell(printable("; ".join(targets)))
 
 
 @contextmanager

@@ -128,6 +128,11 @@ def tell(message: str) -> None:
         typer.echo(message, err=True)
 
 
+def printable(text: str) -> str:
+    """Return a text as it is, or escaped if it could steer a terminal."""
+    return text if text.isprintable() else ascii(text)
+
+
 def fail(message: str, code: int) -> NoReturn:
     """End the command with one line on standard error, which names the variables that the user has set."""
     from pattern_metrics.schemas.settings.variables import with_variables

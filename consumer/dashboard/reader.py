@@ -18,6 +18,8 @@ from pattern_metrics.consumer.dashboard.database import Database
 from pattern_metrics.consumer.dashboard.sql import statement
 from pattern_metrics.consumer.dead_letters.letters import letter_of
 from pattern_metrics.consumer.dead_letters.text import advice, letter_fields
+from pattern_metrics.schemas.pattern_scored import DIMENSIONS
+from pattern_metrics.schemas.shown_metadata import dimensions_of, name_of, parsed
 
 Shown: TypeAlias = dict[str, Any]
 
@@ -29,6 +31,9 @@ SAMPLE_BLOCKS: Final = 4096
 
 SAMPLE_SECONDS: Final = 600.0
 """After so long it is tried again whether the table can be read whole, and others of its blocks are drawn."""
+
+DIMENSIONS_MAX: Final = 20
+DIMENSION_CHARACTERS_MAX: Final = 60
 
 WHOLE: Final = 100.0
 PATTERNS: Final = "pattern_quality_metrics"
@@ -67,6 +72,27 @@ class Scan:
     rows: list[asyncpg.Record]
     percent: float = WHOLE
     table_rows: float | None = None
+
+
+def _patterns(rows: Sequence[asyncpg.Record]) -> list[Shown]:
+    return [_pattern(row) for row in rows]
+
+
+def _pattern(row: asyncpg.Record) -> Shown:
+    """Return a row with the name and the dimensions that people see; each is bounded, whatever was sent."""
+    shown = json.loads(row["shown"])
+    found = dimensions_of(parsed(row["dimensions"]))
+    ours = DIMENSIONS if found.keys() & set(DIMENSIONS) else ()  # the same places in each row
+    names = [*ours, *(name for name in found if name not in DIMENSIONS)]
+    return {
+        **shown,
+        "name": name_of(parsed(row["name"]), shown["pattern_id"]),
+        "dimensions": [
+            {"name": name[:DIMENSION_CHARACTERS_MAX], "value": found.get(name)}
+            for name in names[:DIMENSIONS_MAX]
+        ],
+        "dimensions_left_out": max(0, len(names) - DIMENSIONS_MAX),
+    }
 
 
 def _fragments(rows: Sequence[asyncpg.Record]) -> list[orjson.Fragment]:
@@ -145,7 +171,7 @@ class Reader:
         rows, following = scan.rows[:limit], None
         if len(scan.rows) > limit:
             following = json.dumps([rows[-1]["number"], rows[-1]["words"], str(rows[-1]["pattern_id"])])
-        return {"percent_read": scan.percent, "rows": _fragments(rows), "next": following}
+        return {"percent_read": scan.percent, "rows": _patterns(rows), "next": following}
 
     async def id_page(self, after: str | None) -> Shown:
         """One page of all patterns in the order of their ids; always of the whole table.
@@ -156,13 +182,13 @@ class Reader:
         first = UUID(int=0) if after is None else UUID(after)
         rows = await self._database.fetch(statement("select_pattern_range"), first, PAGE_ROWS + 1)
         following = str(rows[PAGE_ROWS]["pattern_id"]) if len(rows) > PAGE_ROWS else None
-        return {"percent_read": WHOLE, "rows": _fragments(rows[:PAGE_ROWS]), "next": following}
+        return {"percent_read": WHOLE, "rows": _patterns(rows[:PAGE_ROWS]), "next": following}
 
     async def most_changed(self, limit: int) -> Shown:
         """The patterns whose score differs most from the one before."""
         scan = await self._scan(statement("select_most_changed"), limit)
         [[has_history]] = await self._database.fetch(statement("select_history_exists"))
-        return {"percent_read": scan.percent, "rows": _fragments(scan.rows), "has_history": has_history}
+        return {"percent_read": scan.percent, "rows": _patterns(scan.rows), "has_history": has_history}
 
     async def pattern(self, pattern_id: UUID) -> Shown | None:
         """One pattern: its row as it is stored, and its measurements; None where there is none."""
@@ -172,7 +198,7 @@ class Reader:
         trend = await self._database.fetch(statement("select_trend"), pattern_id, TREND_ROWS_MAX)
         [row] = rows
         return {
-            "shown": orjson.Fragment(row["shown"]),
+            "shown": _pattern(row),
             "stored": orjson.Fragment(row["stored"]),
             "metadata": row["metadata"],
             "metadata_is_cut": row["is_cut"],

@@ -108,6 +108,9 @@ _CONFIGURATION_CLASSES: Final = {
 _POOLER_REFUSED: Final = (
     "a pooler refused the login: check the user, the password, the database and `options` in DATABASE_URL"
 )
+_SESSION_REFUSED: Final = (
+    "PostgreSQL refused the session: check the parameters after the ? of DATABASE_URL, and login triggers"
+)
 _UNUSABLE_OPTIONS: Final = (
     "name USER in DATABASE_URL; check the variables PG* and the files of PGPASSFILE and PGSERVICEFILE"
 )
@@ -269,14 +272,21 @@ def _server_error(error: BaseException) -> "asyncpg.PostgresError | None":
 def _diagnose_postgresql(error: BaseException) -> Diagnosis:
     import asyncpg
 
-    from pattern_metrics.consumer.faults.driver import RefusedLoginError, UnusableOptionsError
+    from pattern_metrics.consumer.faults.driver import (
+        RefusedLoginError,
+        RefusedSessionError,
+        UnusableOptionsError,
+    )
 
-    if isinstance(error, RefusedLoginError):
-        return Diagnosis(Fault.CONFIGURATION, _POOLER_REFUSED)
+    ours = {
+        RefusedLoginError: _POOLER_REFUSED,
+        RefusedSessionError: _SESSION_REFUSED,
+        UnusableOptionsError: _UNUSABLE_OPTIONS,
+    }
+    if hint := ours.get(type(error)):
+        return Diagnosis(Fault.CONFIGURATION, hint)
     if isinstance(error, (asyncpg.PostgresError, asyncpg.PostgresWarning)):
         return _diagnose_sqlstate(error.sqlstate or "XX")
-    if isinstance(error, UnusableOptionsError):
-        return Diagnosis(Fault.CONFIGURATION, _UNUSABLE_OPTIONS)
     if isinstance(error, asyncpg.exceptions.ClientConfigurationError):
         return Diagnosis(Fault.CONFIGURATION, "check DATABASE_URL")
     if isinstance(error, asyncpg.InterfaceError) and isinstance(error, ValueError):

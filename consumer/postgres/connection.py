@@ -8,8 +8,12 @@ from typing import Any, Final, TypeAlias
 import asyncpg
 
 from pattern_metrics.consumer.database_url import DatabaseUrl, parse_database_url
-from pattern_metrics.consumer.faults.diagnosis import UnfitDatabaseError
-from pattern_metrics.consumer.faults.driver import RefusedLoginError, UnusableOptionsError
+from pattern_metrics.consumer.faults.diagnosis import Fault, UnfitDatabaseError, diagnose
+from pattern_metrics.consumer.faults.driver import (
+    RefusedLoginError,
+    RefusedSessionError,
+    UnusableOptionsError,
+)
 from pattern_metrics.consumer.postgres.sql import statement
 from pattern_metrics.consumer.postgres.tls import read_files
 
@@ -94,6 +98,7 @@ async def connect_to_any(
         SettingFileError: a file of a certificate, a key or a password cannot be used.
         UnusableOptionsError: PG* variables, a service file or a password file cannot be used.
         RefusedLoginError: a pooler refused the login.
+        RefusedSessionError: PostgreSQL refused a setting of the session, such as a role that does not exist.
         asyncpg.PostgresError: PostgreSQL refused the login or a setting.
         OSError: PostgreSQL cannot be reached, also after a time-out.
     """
@@ -149,6 +154,8 @@ def _refusal(error: asyncpg.PostgresError, url: DatabaseUrl) -> asyncpg.Postgres
     """Return the error without the login, and with the hosts."""
     if isinstance(error, asyncpg.ProtocolViolationError):
         error = RefusedLoginError(*error.args)
+    elif diagnose(error).fault is Fault.RECORD:
+        error = RefusedSessionError(*error.args)
     error.args = tuple(url.without_login(str(text)) for text in error.args)
     for name in ("message", "detail", "hint", "context"):
         text = getattr(error, name, None)

@@ -1,4 +1,4 @@
-"""The worker's name in its group (KAFKA_GROUP_INSTANCE_ID), and whether another worker has taken it."""
+"""The worker's name in its group (KAFKA_GROUP_INSTANCE_ID), and the loss of it to another worker."""
 
 import asyncio
 
@@ -11,7 +11,7 @@ from pattern_metrics.consumer.worker.equipment import Equipment
 
 
 class StaticName:
-    """Looks whether another worker has taken the name of this one.
+    """Checks whether another worker has taken the name of this one.
 
     The worker that joined last has the name. The worker before it stays out, because two workers that take
     the name from each other would rebalance the group without end.
@@ -21,7 +21,7 @@ class StaticName:
         equipment: its settings have the name, if there is one.
 
     Attributes:
-        lost: says that another worker has the name; None as far as it is known.
+        lost: the error that another worker has the name; None as far as it is known.
     """
 
     def __init__(self, consumer: AIOKafkaConsumer, equipment: Equipment) -> None:
@@ -31,11 +31,11 @@ class StaticName:
         self._member_id = ""
 
     def joined(self) -> None:
-        """Note under which id the group knows the worker; the client forgets it when it is refused."""
+        """Remember the worker's id in the group; the client forgets it when it is refused."""
         self._member_id = member_id_of(self._consumer)
 
     async def is_lost(self) -> bool:
-        """Ask whether another worker has the name; False if the brokers do not answer."""
+        """Return whether another worker has the name; False if the brokers do not answer."""
         member_id = member_id_of(self._consumer) or self._member_id
         if self._equipment.settings.kafka_group_instance_id and member_id and self.lost is None:
             try:
@@ -48,7 +48,7 @@ class StaticName:
         return self.lost is not None
 
     async def check(self) -> None:
-        """Ask, and require that no other worker has the name.
+        """Ask the brokers, and require that no other worker has the name.
 
         Raises:
             DuplicateInstanceError: another worker has it.

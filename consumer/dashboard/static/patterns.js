@@ -3,7 +3,7 @@
 import { ask } from "./api.js";
 import { el, replace, walkWithArrows } from "./dom.js";
 import { count, score } from "./format.js";
-import { BANDS, dimensions, empty, patternLink, quality, sampleNote, time } from "./parts.js";
+import { BANDS, dimensions, empty, isNamed, patternLink, quality, sampleNote, time } from "./parts.js";
 import { go, here, linkHere } from "./place.js";
 
 const ORDERS = {
@@ -56,7 +56,7 @@ function tableRow(pattern) {
   return el(
     "tr",
     { click: (event) => event.target.closest("a") || go(linkHere({ pattern: pattern.pattern_id })) },
-    el("td", { class: "main" }, patternLink(pattern), el("span", { class: "id" }, pattern.pattern_id)),
+    el("td", { class: "main" }, patternLink(pattern), isNamed(pattern) && el("span", { class: "id" }, pattern.pattern_id)),
     el("td", { class: "number" }, quality(pattern)),
     el("td", {}, dimensions(pattern)),
     el("td", { class: "number wide" }, score(pattern.confidence)),
