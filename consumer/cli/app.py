@@ -1,6 +1,6 @@
-"""Every command; no logic of its own.
+"""All commands, without logic of their own.
 
-Exit 0: done and true. 1: a check failed, or part of the input was refused. 2: wrong usage or settings, or an
+Exit 0: done, and true. 1: a check failed, or part of the input was refused. 2: wrong usage or settings, or an
 extra that is not installed.
 """
 
@@ -33,8 +33,8 @@ app = typer.Typer(
 
     Exit code 0: the command succeeded. Exit code 1: a check failed, a part of the input was refused, a server
     is not reachable, or the command was stopped before its end. Exit code 2: the usage or a setting is wrong,
-    a server lacks something that the command needs, or an extra is not installed. Every error is one line on
-    standard error, which names the setting or the server.""",
+    a server lacks something that the command needs, or an extra is not installed. An error is one line on
+    standard error, which names the setting or the server. Only a bug is logged with its traceback.""",
 )
 app.add_typer(consume_app)
 app.add_typer(agents_app)
@@ -72,7 +72,7 @@ def options(
 
 
 def main() -> None:
-    """The entry point; an error that nobody expected is logged with its traceback, and the exit code is 1."""
+    """The entry point. An unexpected error is logged with its traceback, and the exit code is 1."""
     open_closed_streams()
     sys.exit(end_output(_run_command()))
 
@@ -84,9 +84,9 @@ def _run_command() -> int:
         if message := " ".join(error.format_message().split()):
             tell(f"error: {message}")
         return error.exit_code
-    except OSError as error:  # a server's is told by `run`
+    except OSError as error:  # `run` reports a server's errors
         tell(f"error: {'' if error.filename else 'standard output: '}{error}")
-    except Exception:  # noqa: BLE001 - the outermost place: nothing escapes without being logged
+    except Exception:  # noqa: BLE001 - the outermost frame: nothing escapes without being logged
         log().exception("failed")
     return 1
 

@@ -1,4 +1,4 @@
-"""Commands for what could not be decoded or stored."""
+"""Commands for records that could not be decoded or stored."""
 
 import json
 import sys
@@ -53,7 +53,7 @@ dead_letters_app = typer.Typer(
 )
 
 
-# What these commands are told
+# Arguments
 
 
 def _coordinates(text: str) -> Coordinates:

@@ -90,7 +90,7 @@ def show_settings(options: Mapping[str, Any]) -> tuple[list[Shown], list[str]]:
     from pattern_metrics.schemas.settings.kafka import KafkaSettings
     from pattern_metrics.schemas.settings.variables import find_variables
 
-    # Each class by itself: what is wrong with one hides what is wrong with several settings of another.
+    # Load each class separately: an error of one class would hide the errors of the settings of another.
     classes = (KafkaSettings, EnvelopeSettings, DatabaseSettings, ClockSettings, WorkerSettings, HttpSettings)
     fields, wrong, errors = dict[str, FieldInfo](), dict[str, str](), list[str]()
     for settings_class in (*classes, LogSettings):

@@ -1,5 +1,5 @@
--- The patterns whose score differs most from the measurement before, of those that the history knows; from a
--- percentage of the blocks.
+-- The patterns whose score changed most since the measurement before, among those with a history; from a percentage of
+-- the blocks.
 SELECT (to_jsonb(shown) - '{name,dimensions}'::text[])::text AS shown, shown.name, shown.dimensions
 FROM (
     SELECT

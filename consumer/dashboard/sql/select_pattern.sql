@@ -1,4 +1,4 @@
--- One pattern: its row as it is stored, and what readers make of it.
+-- One pattern: its row as it is stored, and in the form for people.
 SELECT
     (to_jsonb(stored) - 'metadata')::text AS stored,
     left(jsonb_pretty(stored.metadata), 200000) AS metadata,

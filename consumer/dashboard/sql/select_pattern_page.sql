@@ -1,7 +1,7 @@
--- A page of patterns in one of the orders, of those that fulfil every condition that is given; from a percentage of
--- the blocks, and a range of ids whatever their names: its first 10,000 by the index even where not all blocks are read,
--- as one that is no longer than that is by far the most likely. The key is a number (as it is or negative), then a text,
--- then the pattern.
+-- A page of patterns in one of the orders, of those that fulfil every given condition; from a percentage of the blocks,
+-- plus a range of ids whatever their names. The first 10,000 ids of the range come from the index even if not all blocks
+-- are read, because a range is almost never longer. The key is a number (as it is, or negative), then a text, then the
+-- pattern.
 WITH reach AS (
     SELECT coalesce(
         (

@@ -1,4 +1,4 @@
-// One pattern: what it is, how it came to be so, and its row as it is stored.
+// One pattern: its scores, their history, and its row as it is stored.
 
 import { ask } from "./api.js";
 import { el, replace, svg } from "./dom.js";
@@ -113,7 +113,7 @@ export function openPattern(dialog, id) {
         replace(box, heading("There is no such pattern", id));
         return;
       }
-      if (JSON.stringify(answer) === shown) return; // what was unfolded stays so
+      if (JSON.stringify(answer) === shown) return; // keeps unfolded parts open
       shown = JSON.stringify(answer);
       const pattern = answer.shown;
       replace(

@@ -19,7 +19,7 @@ const TYPING_MS = 250;
 
 const previousPages = new Map();
 
-// A column's heading goes to its order, and from there to the opposite one.
+// A column's heading sorts by the column, and then in the opposite order.
 const HEADINGS = [
   { label: "Pattern", orders: ["name"] },
   { label: "Quality", orders: ["best", "worst"], class: "number" },
@@ -67,7 +67,8 @@ function tableRow(pattern) {
 
 const atPage = (after) => linkHere({ after, pattern: "" });
 
-// A database can only tell what comes next: a tab keeps where it came from, as an address would grow too long.
+// The database can only return the next page. A tab remembers the earlier ones, because they would make an
+// address too long.
 function pager(answer, parameters) {
   const current = atPage(parameters.after);
   const next = answer.next && atPage(answer.next);
