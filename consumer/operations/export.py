@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Final
 
 import asyncpg
+import msgspec
 
 from pattern_metrics.consumer.operations.row_formats import Column, WriteRows
 from pattern_metrics.consumer.operations.sql import statement
@@ -48,6 +49,7 @@ async def export_rows(
         connection.transaction(isolation="repeatable_read", readonly=True),
     ):
         await _read_times_as_text(connection)
+        await _read_documents_compactly(connection)
         total = await connection.fetchval(statement("select_current_count"), min_quality, band)
         prepared = await connection.prepare(statement("select_current"))
         types = {each.name: each.type.name for each in prepared.get_attributes()} | {"name": "text"}
@@ -75,6 +77,17 @@ async def _read_times_as_text(connection: Connection) -> None:
     await connection.set_type_codec(
         "timestamptz", schema="pg_catalog", encoder=str, decoder=_time_or_text, format="text"
     )
+
+
+async def _read_documents_compactly(connection: Connection) -> None:
+    """Read `jsonb` without the spaces that PostgreSQL prints: with these, metadata may exceed its limit."""
+    await connection.set_type_codec(
+        "jsonb", schema="pg_catalog", encoder=str, decoder=_compact, format="text"
+    )
+
+
+def _compact(text: str) -> str:
+    return msgspec.json.format(text, indent=-1)
 
 
 def _time_or_text(text: str) -> datetime | str:

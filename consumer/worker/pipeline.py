@@ -31,6 +31,7 @@ from pattern_metrics.consumer.worker.progress import (
     read_progress,
     settle,
 )
+from pattern_metrics.consumer.worker.trickle import Trickle
 from pattern_metrics.consumer.worker.writers import Writers
 
 logger = structlog.get_logger()
@@ -100,6 +101,7 @@ class Pipeline:
         self._epochs = epochs
         self._verified_at = equipment.clock.monotonic()
         self.availability = Availability(consumer, equipment)
+        self._trickle = Trickle(equipment.timing.trickle)
         self._commits = Commits(consumer, equipment)
         self._writers = Writers(equipment)
 
@@ -197,7 +199,7 @@ class Pipeline:
         positions = assignment.positions
         try:
             fates, decode_seconds = await fill(
-                self._consumer, tuple(positions), settings, equipment.timing, equipment.clock
+                self._consumer, tuple(positions), settings, equipment.timing, equipment.clock, self._trickle
             )
         except NoOffsetForPartitionError:
             # aiokafka 0.14 may report, once, a partition as of before it was positioned.

@@ -26,6 +26,7 @@ from pattern_metrics.consumer.operations.row_formats import WRITERS
 from pattern_metrics.consumer.postgres.store import Store
 from pattern_metrics.publisher.scoring.scorer import WEIGHTS
 from pattern_metrics.schemas.bands import BANDS, Band, band_of
+from pattern_metrics.schemas.pattern_scored import METADATA_BYTES_MAX
 from tests.support.batches import a_batch, write
 from tests.support.pipeline import BASE_TIME, an_event
 from tests.support.postgres import new_database
@@ -204,11 +205,18 @@ HOSTILE = [
 ]
 
 
+LARGEST = [
+    an_event(40, metadata={"texts": ["x"] * ((METADATA_BYTES_MAX - len('{"texts":[]}') + 1) // len('"x",'))}),
+    an_event(41, metadata={"text": "é" * ((METADATA_BYTES_MAX - len('{"text":""}')) // 2)}),
+]
+"""With the spaces that PostgreSQL prints, the first is larger than metadata may be."""
+
+
 @pytest.mark.parametrize("of", Format)
 async def test_what_was_exported_can_be_backfilled_into_an_equal_table(
     postgres_server: Any, template_name: str, migrated_database_url: str, of: Format
 ) -> None:
-    await insert(migrated_database_url, *SOME, *HOSTILE)
+    await insert(migrated_database_url, *SOME, *HOSTILE, *LARGEST)
     exported = await export(migrated_database_url, of)
 
     async with new_database(postgres_server, template_name) as other:
@@ -220,7 +228,7 @@ async def test_what_was_exported_can_be_backfilled_into_an_equal_table(
         )
         copied = await export(other, Format.JSONL)
 
-    assert report.accounting.applied == len(SOME) + len(HOSTILE)
+    assert report.accounting.applied == len(SOME) + len(HOSTILE) + len(LARGEST)
     original = await export(migrated_database_url, Format.JSONL)
     assert without_write_times(copied) == without_write_times(original)
 
