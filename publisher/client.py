@@ -20,10 +20,10 @@ T = TypeVar("T")
 Headers: TypeAlias = list[tuple[str, bytes]]
 
 DELIVERY_SECONDS: Final = 30.0
-"""How long one event may wait for its acknowledgement, unless the publisher is told otherwise."""
+"""Seconds that one event may wait for its acknowledgement, unless the caller chooses another time."""
 
 _CLOSE_SECONDS: Final = 5.0
-"""How much longer leaving a publisher may take: by then each call in flight has returned or raised."""
+"""Seconds that leaving a publisher may take beyond that; by then each call in flight has returned or raised."""
 
 IN_FLIGHT_MAX: Final = 5_000
 """Events that one call has in flight at a time. It bounds the memory of a call."""
