@@ -23,7 +23,7 @@ DELIVERY_SECONDS: Final = 30.0
 """Seconds that one event may wait for its acknowledgement, unless the caller chooses another time."""
 
 _CLOSE_SECONDS: Final = 5.0
-"""Seconds that leaving a publisher may take beyond that; by then each call in flight has returned or raised."""
+"""Seconds that leaving a publisher may take beyond that. By then each call in flight has ended."""
 
 IN_FLIGHT_MAX: Final = 5_000
 """Events that one call has in flight at a time. It bounds the memory of a call."""
