@@ -23,7 +23,7 @@ DELIVERY_SECONDS: Final = 30.0
 """Default of the longest wait, in seconds, for the acknowledgement of one event."""
 
 _CLOSE_SECONDS: Final = 5.0
-"""Seconds that leaving a publisher may take beyond that wait. By then each call in flight has ended."""
+"""Seconds that leaving a publisher may take beyond that. By then each call in flight has ended."""
 
 IN_FLIGHT_MAX: Final = 5_000
 """Events that one call has in flight at a time. It bounds the memory of a call."""
