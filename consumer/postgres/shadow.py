@@ -62,7 +62,7 @@ class ShadowStore(Store):
         """Keep the connection, because the shadow ends with it."""
 
     @override
-    async def _tell_all_that_lacks(self, error: asyncpg.PostgresError) -> None:
+    async def _report_all_missing(self, error: asyncpg.PostgresError) -> None:
         """Do nothing: the shadow needs less than a worker, so PostgreSQL's own message is better."""
 
     async def recorded_dead_letters(self, records: Sequence[Record]) -> set[tuple[int, int]]:
