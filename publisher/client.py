@@ -20,7 +20,7 @@ T = TypeVar("T")
 Headers: TypeAlias = list[tuple[str, bytes]]
 
 DELIVERY_SECONDS: Final = 30.0
-"""Seconds that one event may wait for its acknowledgement, unless the caller chooses another time."""
+"""Default of the longest wait, in seconds, for the acknowledgement of one event."""
 
 _CLOSE_SECONDS: Final = 5.0
 """Seconds that leaving a publisher may take beyond that. By then each call in flight has ended."""
@@ -57,7 +57,7 @@ class ScorePublisher:
     Args:
         settings: the broker and the topic; by default, the environment's.
         source: the CloudEvents `source`, a URI reference that names the agent.
-        delivery_seconds: how long one event may wait for its acknowledgement.
+        delivery_seconds: the longest wait for the acknowledgement of one event.
 
     Raises:
         ValueError: KAFKA_TOPIC names several topics.
