@@ -39,6 +39,10 @@ class ShadowStore(Store):
             counts what would change in the table. Without it, the shadow becomes the fold of the given
             events.
         timing: see `Store`, but the connection is kept.
+
+    Raises:
+        ShadowLostError: by each method after the connection broke.
+        Exception: each method raises the errors of `Store.transaction`.
     """
 
     def __init__(self, database_url: str, *, loads_rows: bool, timing: Timing = TIMING) -> None:

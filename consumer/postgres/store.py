@@ -211,6 +211,9 @@ class StoreTransaction:
         connection: for statements that only one command needs.
         keeps_history: as given.
         table: merges events into the table and the history.
+
+    Raises:
+        Exception: each method raises the errors of `Store.transaction`.
     """
 
     def __init__(
