@@ -20,10 +20,10 @@ T = TypeVar("T")
 Headers: TypeAlias = list[tuple[str, bytes]]
 
 DELIVERY_SECONDS: Final = 30.0
-"""How long one event may wait for its acknowledgement, unless the publisher is told otherwise."""
+"""Default of the longest wait, in seconds, for the acknowledgement of one event."""
 
 _CLOSE_SECONDS: Final = 5.0
-"""How much longer leaving a publisher may take: by then each call in flight has returned or raised."""
+"""Seconds that leaving a publisher may take beyond that. By then each call in flight has ended."""
 
 IN_FLIGHT_MAX: Final = 5_000
 """Events that one call has in flight at a time. It bounds the memory of a call."""
@@ -57,7 +57,7 @@ class ScorePublisher:
     Args:
         settings: the broker and the topic; by default, the environment's.
         source: the CloudEvents `source`, a URI reference that names the agent.
-        delivery_seconds: how long one event may wait for its acknowledgement.
+        delivery_seconds: the longest wait for the acknowledgement of one event.
 
     Raises:
         ValueError: KAFKA_TOPIC names several topics.
