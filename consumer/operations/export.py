@@ -2,12 +2,11 @@
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from datetime import datetime
 from typing import Final
 
 from pattern_metrics.consumer.operations.row_formats import Column, WriteRows
 from pattern_metrics.consumer.operations.sql import statement
-from pattern_metrics.consumer.postgres.connection import Connection, connected
+from pattern_metrics.consumer.postgres.connection import connected
 from pattern_metrics.schemas.bands import Band
 
 ROWS_IN_MEMORY: Final = 10_000
@@ -43,7 +42,6 @@ async def export_rows(
         connected(database_url) as connection,
         connection.transaction(isolation="repeatable_read", readonly=True),
     ):
-        await _read_times_as_text(connection)
         total = await connection.fetchval(statement("select_current_count"), min_quality, band)
         prepared = await connection.prepare(statement("select_current"))
         columns = [Column(each.name, each.type.name) for each in prepared.get_attributes()]
@@ -54,18 +52,3 @@ async def export_rows(
                 done += len(rows)
                 advance(done, total)
     return done
-
-
-async def _read_times_as_text(connection: Connection) -> None:
-    """Make the connection return a time that Python cannot hold as PostgreSQL's own text, in UTC."""
-    await connection.execute("SET LOCAL timezone = 'UTC'; SET LOCAL datestyle = 'ISO'")
-    await connection.set_type_codec(
-        "timestamptz", schema="pg_catalog", encoder=str, decoder=_time_or_text, format="text"
-    )
-
-
-def _time_or_text(text: str) -> datetime | str:
-    try:
-        return datetime.fromisoformat(text)
-    except ValueError:
-        return text  # infinity, before Christ, or after the year 9999

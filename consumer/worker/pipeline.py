@@ -147,7 +147,12 @@ class Pipeline:
         positions = assignment.positions
         try:
             fates, decode_seconds = await fill(
-                self._consumer, tuple(positions), settings, equipment.timing, equipment.clock
+                self._consumer,
+                tuple(positions),
+                settings,
+                equipment.timing,
+                equipment.clock,
+                equipment.stores[0].clock,
             )
         except NoOffsetForPartitionError:
             # aiokafka 0.14 may report, once, a partition as of before it was positioned.

@@ -12,6 +12,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import NoOffsetForPartitionError, OffsetOutOfRangeError
 
 from pattern_metrics.consumer.kafka.clients import release_values
+from pattern_metrics.consumer.postgres.later_clock import LaterClock
 from pattern_metrics.consumer.records.batch import room_for, size_of
 from pattern_metrics.consumer.records.decoding import decode_all
 from pattern_metrics.consumer.records.offsets import Partition
@@ -29,8 +30,17 @@ async def fill(
     settings: WorkerSettings,
     timing: Timing,
     clock: Clock,
+    later: LaterClock,
 ) -> tuple[dict[Partition, list[Fate]], float]:
     """Take and decode what is there, or comes within BATCH_MAX_WAIT_MS, until the batch is full.
+
+    Args:
+        consumer: the member of the group.
+        partitions: the partitions to read.
+        settings: the worker's settings.
+        timing: `poll` is the wait for the first record.
+        clock: measures the waits.
+        later: decides which measurement lies in the future.
 
     Returns:
         The fates of each partition's records, in their order; and the seconds that it took to decode them.
@@ -53,7 +63,7 @@ async def fill(
         taken = sum(map(len, more.values()))
         size += sum(map(size_of, chain.from_iterable(more.values())))
         for partition, some in more.items():
-            fates.setdefault(partition, []).extend(_decode(some, settings))
+            fates.setdefault(partition, []).extend(_decode(some, settings, later))
         records += taken
         now = clock.monotonic()
         decode_seconds += now - began_at
@@ -67,10 +77,11 @@ async def fill(
     return fates, decode_seconds
 
 
-def _decode(records: Sequence[Record], settings: WorkerSettings) -> Iterator[Fate]:
+def _decode(records: Sequence[Record], settings: WorkerSettings, later: LaterClock) -> Iterator[Fate]:
     """Decode a few records at a time and free their values: what is kept of them takes less memory."""
     for start in range(0, len(records), DECODED_AT_ONCE):
         some = records[start : start + DECODED_AT_ONCE]
-        decoded = decode_all(some, accepted_until=settings.accepted_until(), envelope=settings.envelope)
+        accepted_until = settings.accepted_until(later.now())
+        decoded = decode_all(some, accepted_until=accepted_until, envelope=settings.envelope)
         release_values(fate.record for fate in decoded if isinstance(fate, Accepted))
         yield from decoded
