@@ -71,10 +71,10 @@ class Client(ABC):
     """The form of the topic's values that it needs: a key of `ENCODINGS`."""
 
     is_slow: ClassVar[bool] = False
-    """Whether a smaller number of events is enough to measure it."""
+    """True if a smaller number of events is enough to measure it."""
 
     writes_what_is_there: ClassVar[bool] = True
-    """Whether a replay writes rows although it changes nothing."""
+    """True if a replay writes rows although it changes nothing."""
 
     def install(self) -> None:  # noqa: B027 - most clients need nothing
         """Install dependencies that the project does not have."""

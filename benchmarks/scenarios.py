@@ -181,7 +181,7 @@ def scenarios(size: Size) -> list[Scenario]:
         ),
         Scenario(
             "spread",
-            "Spread: the same, but the more rows the table has, the more are written anew",
+            "Spread: the same, but the more rows the table has, the more are updated",
             (*two, "postgresql-upsert-1"),
             spread,
         ),

@@ -93,9 +93,15 @@ class DatabaseUrl:
         )
 
     @property
-    def has_sockets_only(self) -> bool:
-        """True if every host is the directory of a Unix socket."""
-        return bool(self.hosts) and all(host.startswith("/") for host in self.hosts)
+    def place(self) -> str:
+        """The hosts and the database, for a person; nothing of the login."""
+        return f"{self.places}/{self.database}" if self.database else f"{self.places}, its default database"
+
+    def without_secrets(self) -> str:
+        """Return the URL without its login, and with `***` for each parameter that could hold a secret."""
+        hosts = self.places.replace(", ", ",") if self.hosts else ""
+        pairs = [f"{name}={text if name in _CHOICES else '***'}" for name, text in self.parameters.items()]
+        return f"postgresql://{hosts}/{self.database or ''}" + ("?" + "&".join(pairs) if pairs else "")
 
     @property
     def names_user(self) -> bool:

@@ -21,6 +21,8 @@ from pattern_metrics.schemas.settings.variables import (
 
 SettingsT = TypeVar("SettingsT", bound=Settings)
 
+MISSING: Final = "is required"
+
 _NO_OPTIONS: Final[Mapping[str, Any]] = {}
 
 
@@ -126,7 +128,9 @@ class WorkerSettings(KafkaSettings, EnvelopeSettings, DatabaseSettings, ClockSet
         default=None,
         description="A name of this worker that outlives a restart (static membership, KIP-345): the group "
         "then keeps the worker's partitions for it while it restarts. Each worker of a group needs a name "
-        "of its own; with --processes, each process appends -0, -1 and so on.",
+        "of its own; with --processes, each process appends -0, -1 and so on. If two workers have one name, "
+        "the worker that joined last reads. The other worker is not ready, and joins again once the name has "
+        "been free for the session time-out of 10 s.",
     )
     batch_max_records: Annotated[int, Field(ge=1, le=100_000)] = Field(
         default=10_000,
@@ -169,25 +173,30 @@ def load(settings_class: type[SettingsT], options: Mapping[str, Any] = _NO_OPTIO
     try:
         return settings_class(**options)
     except ValidationError as error:
-        first = error.errors(include_url=False, include_context=False, include_input=False)[0]
-        field = str(first["loc"][0]) if first["loc"] else ""
-        raise InvalidSettingError(_refusal(field, first["type"], first["msg"], options)) from None
+        field, message = next(iter(refusals(error).items()))
+        raise InvalidSettingError(_refusal(field, message, options)) from None
     except EnvFileError as error:
         raise InvalidSettingError(f"{ENV_FILE}: {error}") from None
-    except OSError as error:  # for a file in a directory that may not be entered
-        names = [
-            str(found)
-            for found in find_variables(settings_class.model_fields).values()
-            if found.text == error.filename
-        ]
-        raise InvalidSettingError(f"{': '.join([*names, str(error.filename)])}: {error.strerror}") from None
 
 
-def _refusal(field: str, kind: str, message: str, options: Mapping[str, Any]) -> str:
-    """Return one line with the name that the user gave the setting, and none of its value."""
-    message = message.removeprefix("Value error, ")
-    if kind == "missing":
-        return f"{field.upper()}: is required{hint_at_unread_file(field)}"
+def refusals(error: ValidationError) -> dict[str, str]:
+    """Return what is wrong with each field; what is wrong with several fields together has an empty name.
+
+    The texts hold no value. They name the variables that the user has set.
+    """
+    details = error.errors(include_url=False, include_context=False, include_input=False)
+    return {
+        "".join(map(str, detail["loc"][:1])): MISSING
+        if detail["type"] == "missing"
+        else with_variables(detail["msg"].removeprefix("Value error, "))
+        for detail in details
+    }
+
+
+def _refusal(field: str, message: str, options: Mapping[str, Any]) -> str:
+    """Return one line that begins with the name that the user gave the setting."""
+    if message == MISSING:
+        return f"{field.upper()}: {message}{hint_at_unread_file(field)}"
     if field in options:
         return f"--{field.replace('_', '-')}: {message}"
     return f"{find_variables([field]).get(field, field.upper())}: {message}" if field else message

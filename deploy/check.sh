@@ -63,7 +63,7 @@ echo "systemd: the unit"
 if command -v systemd-analyze >/dev/null; then
   # The program is not installed here where the unit expects it.
   sed 's|^ExecStart=.*|ExecStart=/bin/true|' deploy/systemd/pattern-metrics.service >"$scratch/pattern-metrics.service"
-  told=$(systemd-analyze verify "$scratch/pattern-metrics.service" 2>&1) && [ -z "$told" ] || { echo "$told" && false; }
+  output=$(systemd-analyze verify "$scratch/pattern-metrics.service" 2>&1) && [ -z "$output" ] || { echo "$output" && false; }
   systemd-analyze security --offline=true --threshold=15 "$scratch/pattern-metrics.service" | tail -1
 else
   echo "skipped: no systemd-analyze"

@@ -2,12 +2,15 @@
 
 import json
 import re
+from collections.abc import Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
-from functools import cached_property
+from decimal import Decimal
 from math import isinf, isnan
 from typing import Annotated, Any, Final, Self
 from uuid import UUID, uuid5
 
+import msgspec
 from pydantic import (
     AfterValidator,
     AwareDatetime,
@@ -17,6 +20,7 @@ from pydantic import (
     Field,
     JsonValue,
     ValidationError,
+    ValidationInfo,
 )
 from pydantic_core import ErrorDetails, PydanticCustomError, from_json, to_json
 
@@ -29,15 +33,18 @@ STRUCTURED_CONTENT_TYPE: Final = "application/cloudevents+json"
 """CloudEvents Kafka binding, structured mode: the event travels under `data` or `data_base64`."""
 
 METADATA_BYTES_MAX: Final = 64 * 1024
-"""Largest metadata, as compact UTF-8 JSON."""
+"""Largest metadata, as JSON in UTF-8, as it was sent."""
 
 METADATA_DEPTH_MAX: Final = 100
 """Deepest nesting inside metadata; well below what the JSON parser and `jsonb` can take."""
 
+DECIMALS_MAX: Final = 16383
+"""Most digits after the decimal point of a number that PostgreSQL's `numeric`, and so `jsonb`, can hold."""
+
 VERSION_CHARACTERS_MAX: Final = 64
 
 DIMENSIONS: Final = ("completeness", "documentation", "compliance", "metadata_richness", "complexity")
-"""Members of `metadata.dimensions` that readers of the table show."""
+"""The scorer's own dimensions, each a column of the view `pattern_quality_current`."""
 
 VERSION_DEFAULT: Final = "1.0.0"
 
@@ -108,13 +115,43 @@ def _require_storable(value: JsonValue, depth: int = 0) -> None:
             _require_storable(child, depth + 1)
 
 
-def _require_storable_metadata(value: dict[str, JsonValue]) -> dict[str, JsonValue]:
+def _require_storable_metadata(value: dict[str, JsonValue], info: ValidationInfo) -> dict[str, JsonValue]:
     _require_storable(value)
-    if len(to_json(value)) > METADATA_BYTES_MAX:
+    if info.mode == "python":  # `parse_event` checks the text of JSON
+        _require_small(to_json(value))
+    return value
+
+
+def _require_small(text: bytes) -> None:
+    if len(text) > METADATA_BYTES_MAX:
         raise PydanticCustomError(
             RejectReason.TOO_LARGE, "is larger than {limit} bytes as JSON", {"limit": METADATA_BYTES_MAX}
         )
-    return value
+
+
+_EXPONENT_END: Final = 2**30 - 1
+"""PostgreSQL reads no exponent as great as this, not even of zero."""
+
+_EXTREME_NUMBER: Final = re.compile(rb"[0-9]{%d}|[eE][+-]?[0-9]{5}" % (DECIMALS_MAX - 9999))
+"""Is in each finite number that `numeric` cannot hold, and in some other texts."""
+
+
+def _require_storable_numbers(text: bytes) -> None:
+    if _EXTREME_NUMBER.search(text):
+        json.loads(text, parse_float=_require_numeric)
+
+
+def _require_numeric(number: str) -> None:
+    try:
+        decimals = -int(Decimal(number).as_tuple().exponent)
+    except ArithmeticError:  # far beyond
+        decimals = DECIMALS_MAX + 1
+    if decimals > DECIMALS_MAX or int(number.lower().partition("e")[2] or 0) >= _EXPONENT_END:
+        raise PydanticCustomError(
+            RejectReason.OUT_OF_RANGE,
+            "holds a number that PostgreSQL cannot hold: at most {limit} digits after the decimal point",
+            {"limit": DECIMALS_MAX},
+        )
 
 
 Proportion = Annotated[float, Field(ge=0, le=1)]
@@ -191,10 +228,11 @@ class Measurement(BaseModel):
         dict[str, JsonValue], AfterValidator(_require_storable_metadata), BeforeValidator(_metadata)
     ] = Field(
         default={},
-        description=f"Anything: at most {METADATA_BYTES_MAX} bytes as JSON, at most {METADATA_DEPTH_MAX} "
-        "levels deep, no U+0000, no lone surrogate, no number beyond a double. null counts as absent. The "
-        "page, the view pattern_quality_current and the export read these members, if they are there: name "
-        "(a string for people, such as module:function) and dimensions, an object with the numbers from 0 to "
+        description=f"Anything: at most {METADATA_BYTES_MAX} bytes of JSON as it is sent, at most "
+        f"{METADATA_DEPTH_MAX} levels deep, no U+0000, no lone surrogate, no number beyond a double. It is "
+        "kept as it is sent, numbers with all their digits. null counts as absent. The page, the view "
+        "pattern_quality_current and the export read these members, if they are there: name (a string for "
+        "people, such as module:function) and dimensions, an object with the numbers from 0 to "
         f"1 {', '.join(DIMENSIONS)}.",
     )
 
@@ -212,14 +250,58 @@ class PatternScored(Ordered, Measurement):
         content = json.dumps(measurement.model_dump(mode="json"), sort_keys=True)
         return cls(event_id=uuid5(_EVENT_NAMESPACE, content), **dict(measurement))
 
-    @cached_property
+    @property
     def metadata_json(self) -> bytes:
-        """The metadata as compact JSON."""
-        return to_json(self.metadata)
+        """The metadata as JSON in UTF-8: as it was sent if `parse_event` read the event, else compact."""
+        metadata, text = self.__dict__.get(_AS_SENT, (None, b""))
+        return text if metadata is self.metadata else to_json(self.metadata)
 
     def to_json(self) -> bytes:
         """Return the record's value: the event as one JSON object in UTF-8."""
-        return self.__pydantic_serializer__.to_json(self)
+        others = self.__pydantic_serializer__.to_json(self, exclude=_METADATA)
+        return b'%b,"metadata":%b}' % (others[:-1], self.metadata_json)
+
+
+_METADATA: Final = {"metadata"}
+
+_AS_SENT: Final = "_metadata_as_sent"
+"""The key of the text of an event's metadata. It is no field, because pydantic compares fields."""
+
+
+class _Sent(msgspec.Struct, gc=False):
+    metadata: msgspec.Raw = msgspec.Raw(b"null")
+
+
+_read_sent: Final = msgspec.json.Decoder(_Sent).decode
+
+
+def _keep_metadata(event: PatternScored, value: bytes) -> PatternScored:
+    """Give an event the text of its metadata. In `event.metadata` the numbers are rounded to doubles."""
+    event.__dict__[_AS_SENT] = event.metadata, _metadata_as_sent(value, event.metadata)
+    return event
+
+
+def _metadata_as_sent(value: bytes, metadata: Mapping[str, JsonValue]) -> bytes:
+    """Return the text of the metadata in an event that the model has accepted.
+
+    The model accepts NaN in a field that it ignores, although that is no JSON. Of such an event the text is
+    made of the model's `metadata`.
+
+    Raises:
+        InvalidEventError: the text is too large, or holds a number that PostgreSQL cannot hold.
+    """
+    text = b"null"
+    with suppress(msgspec.MsgspecError, RecursionError):
+        text = bytes(_read_sent(value).metadata)
+    if text == b"null":
+        text = to_json(metadata)
+    try:
+        _require_small(text)
+        _require_storable_numbers(text)
+    except PydanticCustomError as error:
+        reason = RejectReason(error.type)
+        raise InvalidEventError(reason, f"metadata: {error.message()}", "metadata") from None
+    return text
 
 
 class _Unnamed(BaseModel):
@@ -243,7 +325,7 @@ def parse_event(value: bytes, *, accepted_until: datetime) -> PatternScored:
     except ValidationError as error:
         raise _refusal(value, error) from None
     require_past(event, accepted_until=accepted_until)
-    return event
+    return _keep_metadata(event, value)
 
 
 def read_json(value: bytes) -> JsonValue:
@@ -295,7 +377,7 @@ def parse_measurement(value: bytes, *, accepted_until: datetime) -> PatternScore
     except ValidationError:
         raise refusal from None
     named = PatternScored.from_measurement(measurement)
-    return parse_event(named.to_json(), accepted_until=accepted_until)
+    return _keep_metadata(parse_event(named.to_json(), accepted_until=accepted_until), value)
 
 
 _TOO_DEEP_TO_READ: Final = "recursion limit exceeded"

@@ -22,6 +22,7 @@ from pattern_metrics.consumer.cli.common import (
     run,
     start_logging,
     tell_misunderstanding,
+    tell_target,
 )
 from pattern_metrics.consumer.cli.output import fail, tell
 from pattern_metrics.consumer.cli.progress import progress_bar
@@ -136,6 +137,10 @@ def _tell_unscored(found: "Found") -> None:
 @agents_app.command()
 def publish(
     file: Annotated[typer.FileBinaryRead, typer.Argument(metavar="FILE|-", help=FILES_HELP)],
+    dry_run: Annotated[
+        bool,
+        typer.Option("--dry-run", help="Count what would be published and refused. No broker is asked."),
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Publish the events of a file to the topic.
@@ -161,10 +166,11 @@ def publish(
     report, total = PublishReport(), input_size(file)
     try:
         measurements = read_file(file)
+        tell_target(kafka=settings)
         with progress_bar("publishing", total=total, in_bytes=True) as bar:
             run(
                 publish_file(
-                    settings,
+                    None if dry_run else settings,
                     measurements,
                     accepted_until=accepted_until,
                     report=report,
@@ -180,7 +186,8 @@ def publish(
     except KeyboardInterrupt:
         tell("interrupted; publish the file again: it is a retry")
     tell_misunderstanding(report.refusals.shared_by_all(report.read), report.read, "Nothing was published")
-    typer.echo(json.dumps(report.as_dict()) if as_json else str(report))
+    sentence = f"would be: {report}; nothing was published" if dry_run else str(report)
+    typer.echo(json.dumps(report.as_dict()) if as_json else sentence)
     if not report.is_complete:
         raise typer.Exit(1)
 
@@ -217,6 +224,7 @@ def topic_create(
 
     settings = load_settings(KafkaSettings)
     start_logging()
+    tell_target(kafka=settings)
     created: dict[str, bool] = {}
     for topic in settings.each_topic():
         creating = create_topic(topic, partitions=partitions, replication_factor=replication_factor)

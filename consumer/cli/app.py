@@ -1,6 +1,6 @@
-"""Every command; no logic of its own.
+"""All commands, without logic of their own.
 
-Exit 0: done and true. 1: a check failed, or part of the input was refused. 2: wrong usage or settings, or an
+Exit 0: done, and true. 1: a check failed, or part of the input was refused. 2: wrong usage or settings, or an
 extra that is not installed.
 """
 
@@ -19,6 +19,7 @@ from pattern_metrics.consumer.cli.migrate import migrate_app
 from pattern_metrics.consumer.cli.operations import operations_app
 from pattern_metrics.consumer.cli.output import end_output, fail, open_closed_streams, tell
 from pattern_metrics.consumer.cli.readers import readers_app
+from pattern_metrics.consumer.cli.settings import settings_app
 
 app = typer.Typer(
     cls=Commands,
@@ -37,6 +38,7 @@ app = typer.Typer(
 )
 app.add_typer(consume_app)
 app.add_typer(agents_app)
+app.add_typer(settings_app)
 app.add_typer(migrate_app, name="migrate")
 app.add_typer(operations_app)
 app.add_typer(readers_app)
@@ -70,7 +72,7 @@ def options(
 
 
 def main() -> None:
-    """The entry point; an error that nobody expected is logged with its traceback, and the exit code is 1."""
+    """The entry point. An unexpected error is logged with its traceback, and the exit code is 1."""
     open_closed_streams()
     sys.exit(end_output(_run_command()))
 
@@ -82,9 +84,9 @@ def _run_command() -> int:
         if message := " ".join(error.format_message().split()):
             tell(f"error: {message}")
         return error.exit_code
-    except OSError as error:  # a server's is told by `run`
+    except OSError as error:  # `run` reports a server's errors
         tell(f"error: {'' if error.filename else 'standard output: '}{error}")
-    except Exception:  # noqa: BLE001 - the outermost place: nothing escapes without being logged
+    except Exception:  # noqa: BLE001 - the outermost frame: nothing escapes without being logged
         log().exception("failed")
     return 1
 

@@ -1,4 +1,4 @@
-"""The command `consume --check`: tells all that a worker would lack, by the connections that it would use."""
+"""The command `consume --check`: reports everything that a worker would lack, over the same connections."""
 
 import json
 from collections.abc import Coroutine
@@ -25,14 +25,14 @@ T = TypeVar("T")
 
 
 def check(settings: WorkerSettings, *, as_json: bool = False) -> None:
-    """Tell what is missing, each in a line of its own.
+    """Report everything that is missing, one line each.
 
     Args:
         settings: the worker's.
-        as_json: whether success is told to a program as well.
+        as_json: whether to print success as JSON too.
 
     Raises:
-        typer.Exit: something is missing: 2, or 1 where a server is away.
+        typer.Exit: something is missing: 2, or 1 if a server is down.
     """
     start_logging()
     checks = _Checks()
@@ -54,9 +54,7 @@ def _check_topic(settings: WorkerSettings, checks: "_Checks") -> None:
     if topic is not None and (line := topic.describe_unavailable()):
         tell(f"warning: {line}; a worker reads the others")
     of_topic = (TopicAuthorizationFailedError, UnknownTopicOrPartitionError)
-    if all(
-        isinstance(failed.error, of_topic) for failed in checks.failures
-    ):  # else there is no broker to ask
+    if all(isinstance(failed.error, of_topic) for failed in checks.failures):  # else no broker can be asked
         checks.ask(require_rights(settings), KAFKA)
 
 
@@ -84,13 +82,13 @@ async def _open_store(database_url: str) -> None:
 
 
 class _Checks:
-    """What was asked, and what failed; the same failure is told once."""
+    """The checks and their failures. Equal failures are reported once."""
 
     def __init__(self) -> None:
         self.failures: list[CommandFailedError] = []
 
     def ask(self, question: Coroutine[Any, Any, T], about: str) -> T | None:
-        """Return the answer, or note the failure and return None."""
+        """Return the answer, or record the failure and return None."""
         try:
             return attempt(question, about)
         except CommandFailedError as failed:
@@ -99,5 +97,5 @@ class _Checks:
             return None
 
     def fail(self, about: str, why: str) -> None:
-        """Note what an answer says is missing."""
+        """Record something that an answer shows to be missing."""
         self.failures.append(CommandFailedError(f"error: {about}: {why}", 2))

@@ -1,6 +1,6 @@
-"""What all commands share: settings, the event loop, errors as one line.
+"""Shared by all commands: settings, the event loop, and errors as one line.
 
-It is imported for `--help` too, so that libraries are imported where a command runs.
+It is imported for `--help` too, so libraries are imported only where a command runs.
 """
 
 import gc
@@ -20,7 +20,7 @@ from typer.core import TyperGroup
 from typing_extensions import override
 
 from pattern_metrics.consumer import extras
-from pattern_metrics.consumer.cli.output import OutputError, fail, tell, writing
+from pattern_metrics.consumer.cli.output import OutputError, fail, printable, tell, writing
 
 if TYPE_CHECKING:
     import asyncio
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from pattern_metrics.consumer.faults.diagnosis import Diagnosis
     from pattern_metrics.consumer.operations.files.recognition import Measurements
     from pattern_metrics.consumer.settings import SettingsT
+    from pattern_metrics.schemas.settings.kafka import KafkaSettings
 
 T = TypeVar("T")
 
@@ -51,7 +52,7 @@ ENV_FILE_OPTION: Final = "--env-file"
 TIME_FORMS: Final = "an RFC 3339 time with an offset, or an age such as 90d, 12h or 30m"
 
 OPEN_FILES_MIN: Final = 128
-"""So many HTTP connections as are served, and as many again for brokers, database and modules."""
+"""Enough for all HTTP connections, and as many files again for brokers, database and modules."""
 
 _UNITS: Final = {"d": "days", "h": "hours", "m": "minutes"}
 
@@ -59,11 +60,11 @@ KAFKA = "Kafka (KAFKA_BOOTSTRAP_SERVERS)"
 POSTGRESQL = "PostgreSQL (DATABASE_URL or --database-url)"
 
 COLLECT_AFTER: Final = 100_000
-"""Containers made and not freed, after which the garbage collector looks at them: more than a batch holds."""
+"""Containers allocated and not freed before the garbage collector runs: more than a batch holds."""
 
 
 class Commands(TyperGroup):
-    """Commands whose help shows their first sentence whole, and that name an extra which they lack.
+    """Commands whose help shows their first sentence in full, and which name the extra that they lack.
 
     Each command accepts --env-file after its name as well.
     """
@@ -74,6 +75,9 @@ class Commands(TyperGroup):
         if command is not None:
             shared = [option for option in ctx.find_root().command.params if ENV_FILE_OPTION in option.opts]
             command.params += [option for option in shared if option not in command.params]
+            for argument in cast("list[Any]", command.params):
+                if argument.param_type_name == "argument":
+                    argument.display_type_rich = lambda **_: None  # such as <list[Path]> beside PATH
         return command
 
     @override
@@ -94,7 +98,11 @@ class Commands(TyperGroup):
 
 
 def parse_time(text: str) -> datetime:
-    """Read an RFC 3339 time with an offset, or how long ago it is."""
+    """Read an RFC 3339 time with an offset, or an age.
+
+    Raises:
+        typer.BadParameter: the text is neither, or has no offset.
+    """
     ago = re.fullmatch(r"([0-9]+)([dhm])", text)
     try:
         if ago:
@@ -110,7 +118,7 @@ def parse_time(text: str) -> datetime:
 
 
 def use_env_file(path: str | None) -> None:
-    """Read the settings of this process and of its children from a file too; a useless file ends the command.
+    """Also read the settings of this process and its children from a file. A useless file ends the command.
 
     Args:
         path: the value of the option --env-file.
@@ -127,7 +135,7 @@ def use_env_file(path: str | None) -> None:
 
 
 def load_settings(settings_class: "type[SettingsT]", database_url: str | None = None) -> "SettingsT":
-    """Read settings; one that is missing or wrong ends the command with exit code 2.
+    """Read settings. A missing or wrong setting ends the command with exit code 2.
 
     Args:
         settings_class: the settings to read.
@@ -142,7 +150,7 @@ def load_settings(settings_class: "type[SettingsT]", database_url: str | None = 
 
 
 def start_logging() -> None:
-    """For commands that do one thing: what aiokafka would log, their own last line says better."""
+    """Start logging for a command that does one thing. Its last line says more than aiokafka's log lines."""
     import logging
 
     from pattern_metrics.consumer.settings import LogSettings
@@ -152,7 +160,7 @@ def start_logging() -> None:
 
 
 def log() -> "structlog.stdlib.BoundLogger":
-    """Return the logger for what no command expected, which may come before a command began the logging."""
+    """Return the logger for unexpected errors, which may come before a command has started logging."""
     import structlog
 
     if not structlog.is_configured():
@@ -165,7 +173,7 @@ def log() -> "structlog.stdlib.BoundLogger":
 
 
 def load_database_url(option: str | None) -> str:
-    """For commands that need the database alone: begins the logging as well.
+    """Return the database's URL, for commands that need only the database, and start logging.
 
     Args:
         option: the value of the option --database-url.
@@ -177,11 +185,28 @@ def load_database_url(option: str | None) -> str:
     return settings.database_url.get_secret_value()
 
 
+def tell_target(database_url: str | None = None, kafka: "KafkaSettings | None" = None) -> None:
+    """Report the database and the topic of a command before it begins; nothing of any login.
+
+    Args:
+        database_url: None for a command without a database.
+        kafka: None for a command without a topic.
+    """
+    from pattern_metrics.consumer.database_url import parse_database_url
+
+    targets = list[str]()
+    if database_url is not None:
+        targets.append(f"database {parse_database_url(database_url).place}")
+    if kafka is not None:
+        targets.append(f"topic {kafka.kafka_topic} at {kafka.kafka_bootstrap_servers}")
+    tell(printable("; ".join(targets)))
+
+
 @contextmanager
 def tracing() -> Iterator[None]:
-    """Export what is done in this block where OpenTelemetry's variables say so; else it is not even imported.
+    """Export the spans of this block if OpenTelemetry's variables ask for it; otherwise do not import it.
 
-    What cannot be had ends the command with exit code 2.
+    An extra that is missing or a variable that is wrong ends the command with exit code 2.
     """
     from pattern_metrics.consumer.settings import InvalidSettingError
     from pattern_metrics.consumer.telemetry.tracing import tracing_asked_by
@@ -204,7 +229,7 @@ def tracing() -> Iterator[None]:
 
 @contextmanager
 def writing_output(path: Path) -> Iterator[Callable[[bytes], None]]:
-    """What takes the next bytes of a command's data (see `output.writing`); a failure is told in one line."""
+    """Yield a function that writes a command's data (see `output.writing`). A failure ends the command."""
     try:
         with writing(path) as write:
             yield write
@@ -213,10 +238,10 @@ def writing_output(path: Path) -> Iterator[Callable[[bytes], None]]:
 
 
 class CommandFailedError(Exception):
-    """A command failed, by no bug of its own.
+    """A command failed, but not by a bug of its own.
 
     Attributes:
-        line: says what failed, and names the variables that the user has set.
+        line: the message, with the names of the variables that the user has set.
         code: the exit code.
         error: the error itself, if there was one.
     """
@@ -231,10 +256,10 @@ class CommandFailedError(Exception):
 
 
 def run(work: Coroutine[Any, Any, T], about: str) -> T:
-    """Run a command's work; an error that is not a bug ends the command with one line that names the server.
+    """Run a command's work. An error that is no bug ends the command with one line that names the server.
 
     Args:
-        work: what to run.
+        work: the work.
         about: the server of an error that does not name one, KAFKA or POSTGRESQL.
     """
     try:
@@ -293,7 +318,7 @@ def _line(error: Exception, diagnosis: "Diagnosis", about: str) -> str:
 
 
 def _loop_factory() -> "Callable[[], asyncio.AbstractEventLoop] | None":
-    """Return uvloop's, which the extra `worker` brings; asyncio's own loop does for an agent."""
+    """Return uvloop's, which the extra `worker` installs; None for asyncio's, which suits an agent."""
     try:
         import uvloop
     except ImportError:
@@ -302,17 +327,17 @@ def _loop_factory() -> "Callable[[], asyncio.AbstractEventLoop] | None":
 
 
 def _collect_seldom() -> None:
-    """Let the garbage collector look less often, and never at what lives as long as the process.
+    """Run the garbage collector less often, and never on objects that live as long as the process.
 
-    Records and events hold no cycles: they go by their reference counts. A full batch of them is alive at any
-    time, so that by default a full collection would look at all of it every few thousand records.
+    Records and events contain no cycles: reference counts free them. A full batch of them is always alive, so
+    by default a full collection would walk through all of it every few thousand records.
     """
     gc.freeze()
     gc.set_threshold(COLLECT_AFTER)
 
 
 def input_size(file: IO[bytes]) -> int | None:
-    """The bytes of a regular file; None for a pipe. What cannot be read ends the command."""
+    """Return the size of a regular file in bytes; None for a pipe. An unreadable file ends the command."""
     try:
         os.read(file.fileno(), 0)
     except OSError as error:
@@ -328,7 +353,7 @@ FILES_HELP: Final = (
 
 
 def read_file(file: BinaryIO) -> "Measurements":
-    """Recognise a file of measurements; another file ends the command before anything is written."""
+    """Recognise a file of measurements. Any other file ends the command before anything is written."""
     from pattern_metrics.consumer.operations.files.recognition import read_measurements
     from pattern_metrics.consumer.operations.files.source import InvalidSourceError
 
@@ -339,11 +364,11 @@ def read_file(file: BinaryIO) -> "Measurements":
 
 
 def tell_misunderstanding(why: str | None, count: int, hint: str) -> None:
-    """Report a reason for which each line was refused: the file is most likely not the intended one.
+    """Report that all lines were refused for one reason: the file is most likely not the intended one.
 
     Args:
-        why: the reason; None where there is none for all lines.
-        count: how many lines there are.
+        why: the reason; None if the lines have no common one.
+        count: the number of lines.
         hint: what to do.
     """
     if why is not None:
@@ -354,7 +379,7 @@ def tell_misunderstanding(why: str | None, count: int, hint: str) -> None:
 
 
 def require_open_files() -> None:
-    """End a worker that may open hardly any files with one line, not with one of all that fails then."""
+    """End a worker whose limit of open files is too low with one line, before anything else fails."""
     limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     if limit < OPEN_FILES_MIN:
         fail(f"error: only {limit} files may be open: raise the limit (ulimit -n) to {OPEN_FILES_MIN}", 2)

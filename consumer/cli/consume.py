@@ -94,7 +94,8 @@ def consume(
     configure_logging(load_settings(LogSettings), is_patient=True, process=member.number if member else None)
     require_open_files()
     try:
-        listener = None if until_caught_up else listen(settings)  # what ends by itself is no service to watch
+        # A run that ends by itself is no service to watch.
+        listener = None if until_caught_up else listen(settings)
     except InvalidSettingError as error:
         fail(f"error: {error}", 2)
 
@@ -113,10 +114,10 @@ def consume(
 
 
 def _start_fork_server() -> "ForkServer | Forked":
-    """With all that a worker imports, which its processes then share."""
+    """Start the fork server after the worker's imports, which its processes then share."""
     import pattern_metrics.consumer.dashboard.page
     import pattern_metrics.consumer.http.server
-    import pattern_metrics.consumer.worker.processes.supervisor  # noqa: F401 - imported for what is forked from here
+    import pattern_metrics.consumer.worker.processes.supervisor  # noqa: F401 - imported for the forked processes
     from pattern_metrics.consumer.worker.processes.fork_server import start_fork_server
 
     return start_fork_server()
@@ -129,7 +130,7 @@ async def _work(
     *,
     until_caught_up: bool,
 ) -> "tuple[Accounting, int]":
-    """What became of the records, and the exit code."""
+    """Run one worker. Return the outcome of the records, and the exit code."""
     from pattern_metrics.consumer.dashboard.page import Page, Watched
     from pattern_metrics.consumer.http.probes import serving
     from pattern_metrics.consumer.worker.processes.member import reporting
@@ -157,7 +158,7 @@ async def _supervise(
     *,
     until_caught_up: bool,
 ) -> "tuple[Accounting, int]":
-    """As `_work`, by several processes."""
+    """Run several processes. Return the outcome of the records, and the exit code."""
     from pattern_metrics.consumer.dashboard.page import Page, Watched
     from pattern_metrics.consumer.http.probes import serving
     from pattern_metrics.consumer.worker.processes.supervisor import Supervisor

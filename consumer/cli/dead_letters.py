@@ -1,4 +1,4 @@
-"""Commands for what could not be decoded or stored."""
+"""Commands for records that could not be decoded or stored."""
 
 import json
 import sys
@@ -20,6 +20,7 @@ from pattern_metrics.consumer.cli.common import (
     load_settings,
     parse_time,
     run,
+    tell_target,
     writing_output,
 )
 from pattern_metrics.consumer.cli.output import STANDARD_OUTPUT, fail, tell
@@ -52,7 +53,7 @@ dead_letters_app = typer.Typer(
 )
 
 
-# What these commands are told
+# Arguments
 
 
 def _coordinates(text: str) -> Coordinates:
@@ -248,6 +249,7 @@ def redrive(
     url, clock, envelope = load_database_url(database_url), load_settings(ClockSettings), _envelope()
     selection = Selection(OPEN, reason, topic, since, coordinates or ())
     _require_selection(url, selection, everything=everything)
+    tell_target(url)
     store = open_store(load_settings(DatabaseSettings, database_url), dry_run=False)
     with progress_bar("redriving") as bar:
         accounting = _run(
@@ -288,6 +290,7 @@ def discard(
     url = load_database_url(database_url)
     selection = Selection(OPEN, reason, topic, since, coordinates or ())
     _require_selection(url, selection, everything=everything)
+    tell_target(url)
     count = _run(discard_letters(url, selection, because))
     typer.echo(json.dumps({"discarded": count}) if as_json else f"discarded {count:,} dead letters")
 
@@ -311,7 +314,9 @@ def prune(
     """
     from pattern_metrics.consumer.dead_letters.letters import prune as prune_letters
 
-    count = _run(prune_letters(load_database_url(database_url), older_than))
+    url = load_database_url(database_url)
+    tell_target(url)
+    count = _run(prune_letters(url, older_than))
     typer.echo(json.dumps({"pruned": count}) if as_json else f"pruned {count:,} dead letters")
 
 

@@ -15,6 +15,7 @@ from pattern_metrics.consumer.cli.common import (
     JsonOption,
     load_database_url,
     run,
+    tell_target,
 )
 from pattern_metrics.consumer.cli.output import fail, tell
 
@@ -41,7 +42,7 @@ def migrate_up_command(database_url: DatabaseUrlOption = None, as_json: JsonOpti
     """
     from pattern_metrics.consumer.operations.migration import HEAD_REVISION, migrate_up
 
-    applied = run_on_schema(migrate_up, database_url)
+    applied = run_on_schema(migrate_up, database_url, is_reported=True)
     if as_json:
         typer.echo(json.dumps({"applied": applied}))
     else:
@@ -70,12 +71,12 @@ def migrate_down_command(
     """
     from pattern_metrics.consumer.operations.migration import losses_of_migrate_down, migrate_down
 
-    losses = run_on_schema(lambda url: losses_of_migrate_down(url, revision), database_url)
+    losses = run_on_schema(lambda url: losses_of_migrate_down(url, revision), database_url, is_reported=True)
     if losses:
         tell(f"migrate down {revision} deletes {', '.join(losses)}")
         if not (yes or (sys.stdin.isatty() and typer.confirm("Delete it?", err=True))):
             fail("nothing was done: add --yes to delete it", 2)
-    undone = run_on_schema(lambda url: migrate_down(url, revision), database_url)
+    undone = run_on_schema(lambda url: migrate_down(url, revision), database_url, is_reported=False)
     if as_json:
         typer.echo(json.dumps({"undone": undone}))
     else:
@@ -90,7 +91,7 @@ def migrate_status(database_url: DatabaseUrlOption = None, as_json: JsonOption =
     """
     from pattern_metrics.consumer.operations.migration import migration_status
 
-    status = run_on_schema(migration_status, database_url)
+    status = run_on_schema(migration_status, database_url, is_reported=False)
     if as_json:
         typer.echo(json.dumps(dataclasses.asdict(status) | {"up_to_date": status.up_to_date}))
     else:
@@ -110,11 +111,17 @@ def migrate_sql() -> None:
     typer.echo(migration_sql())
 
 
-def run_on_schema(operation: Callable[[str], Coroutine[Any, Any, T]], database_url: str | None) -> T:
+def run_on_schema(
+    operation: Callable[[str], Coroutine[Any, Any, T]], database_url: str | None, *, is_reported: bool
+) -> T:
     """Run an operation on the database; a failure ends the command.
 
     Args:
         operation: it takes the database's URL.
         database_url: the value of the option --database-url.
+        is_reported: whether to report the database first, as before a change.
     """
-    return run(operation(load_database_url(database_url)), POSTGRESQL)
+    url = load_database_url(database_url)
+    if is_reported:
+        tell_target(url)
+    return run(operation(url), POSTGRESQL)

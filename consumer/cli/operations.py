@@ -25,6 +25,7 @@ from pattern_metrics.consumer.cli.common import (
     run,
     start_logging,
     tell_misunderstanding,
+    tell_target,
 )
 from pattern_metrics.consumer.cli.output import fail, tell
 from pattern_metrics.consumer.cli.progress import progress_bar
@@ -98,6 +99,7 @@ def replay(
 
     settings = load_settings(WorkerSettings, database_url)
     start_logging()
+    tell_target(settings.database_url.get_secret_value(), settings)
     which = Slice(partition=partition, from_offset=from_offset, since=since, until=until)
     with progress_bar("replaying") as bar:
         work = replay_slice(settings, which, dry_run=dry_run, advance=bar.reach, pattern_id=pattern)
@@ -154,6 +156,7 @@ def verify(
 
     settings = load_settings(WorkerSettings, database_url)
     start_logging()
+    tell_target(settings.database_url.get_secret_value(), settings if against_topic else None)
     checks = run(check_table(settings), POSTGRESQL)
     report: dict[str, object] = {}
     is_sound = all(check.passed for check in checks)
@@ -218,6 +221,7 @@ def backfill(
     source = MeasurementSource.of(Path(file.name), measurements)
     rules = BackfillRules(clock.accepted_until, limit, min_confidence, batch_size, delay)
     store = open_store(settings, dry_run=dry_run)
+    tell_target(settings.database_url.get_secret_value())
     with progress_bar("backfilling", total=total, in_bytes=True) as bar:
         work = backfill_source(
             store, source, rules, lambda line, why: tell(f"{measurements.unit} {line}: {why}"), bar.advance

@@ -1,4 +1,4 @@
-"""Where a command's data goes: standard output, or a file that is there whole or not at all."""
+"""Writes a command's data to standard output, or to a file that is either complete or absent."""
 
 import errno
 import os
@@ -16,25 +16,25 @@ import typer
 STANDARD_OUTPUT: Final = Path("-")
 
 _NAME_CHARACTERS_MAX: Final = 50
-"""So much of a file's name begins that of its unfinished one, which may not be longer than 255 bytes."""
+"""Characters of a file's name that begin its unfinished file's name, which is limited to 255 bytes."""
 
 _MOUNTS: Final = Path("/proc/self/mountinfo")
 _OCTAL: Final = re.compile(rb"\\([0-7]{3})")
 
 
 class OutputError(Exception):
-    """Where the output goes, nothing can be written: not to be taken for the database's failure."""
+    """The output cannot be written. A class of its own, so that it is not taken for a database's failure."""
 
 
 @contextmanager
 def writing(path: Path) -> Iterator[Callable[[bytes], None]]:
-    """What takes the next bytes of the output.
+    """Yield a function that writes the next bytes of the output.
 
-    A file appears under its name when all of it is written; what is no file (a pipe, a device) is written to.
+    A file appears under its name when all of it is written. A pipe or a device is written to directly.
 
     Raises:
-        OutputError: one line that names where and says why.
-        BrokenPipeError: whoever reads has seen enough.
+        OutputError: the output cannot be written; one line that names the place and the reason.
+        BrokenPipeError: the reader has closed the pipe.
     """
     try:
         with _to_standard_output() if path == STANDARD_OUTPUT else _to_file(path) as write:
@@ -49,7 +49,7 @@ def writing(path: Path) -> Iterator[Callable[[bytes], None]]:
 def _to_file(path: Path) -> Iterator[Callable[[bytes], None]]:
     is_device = path.exists() and not path.is_file()
     final = path.resolve()
-    # A name of its own: of two commands that write one file at once, each writes a whole one.
+    # A separate name: if two commands write one file at once, each writes a whole one.
     unfinished = final.with_name(f"{final.name[:_NAME_CHARACTERS_MAX]}.{secrets.token_hex(4)}.part")
     with _naming(path):
         if is_device:
@@ -58,7 +58,7 @@ def _to_file(path: Path) -> Iterator[Callable[[bytes], None]]:
             _require_replaceable(final)
         output = unfinished.open("wb" if is_device else "xb")
         if final.exists():
-            unfinished.chmod(final.stat().st_mode)  # who may read it, may read the new one
+            unfinished.chmod(final.stat().st_mode)  # readers of the old file may read the new one
     try:
 
         def write_to_file(data: bytes) -> None:
@@ -82,7 +82,7 @@ def _require_replaceable(file: Path) -> None:
     """Check before the work that the file may be replaced after it.
 
     Raises:
-        OSError: it is a mount point, or its folder lets only the owner replace a file (the sticky bit).
+        OSError: it is a mount point, or its directory lets only the owner replace a file (the sticky bit).
     """
     folder = file.parent.stat()
     owners = {0, folder.st_uid, file.stat().st_uid}
@@ -95,7 +95,7 @@ def _require_replaceable(file: Path) -> None:
 
 
 def _mount_points() -> set[bytes]:
-    """The mounted paths, where the system lists them; a file may be one, in a container."""
+    """Return the mounted paths, if the system lists them. In a container, a file may be one."""
     try:
         lines = _MOUNTS.read_bytes().splitlines()
     except OSError:
@@ -123,9 +123,14 @@ def _naming(place: object) -> Iterator[None]:
 
 
 def tell(message: str) -> None:
-    """Say something to a person, on standard error; what that does not take is lost, and no failure."""
+    """Print a message for a person on standard error. If that fails, the message is lost and nothing else."""
     with suppress(OSError):
         typer.echo(message, err=True)
+
+
+def printable(text: str) -> str:
+    """Return a text unchanged, or escaped if it could control a terminal."""
+    return text if text.isprintable() else ascii(text)
 
 
 def fail(message: str, code: int) -> NoReturn:
@@ -137,9 +142,10 @@ def fail(message: str, code: int) -> NoReturn:
 
 
 def open_closed_streams() -> None:
-    """Put a stream that fails in the place of a standard one that is closed; errors go nowhere then.
+    """Replace closed standard streams by streams that fail. Errors then go nowhere.
 
-    Python has None there, to which some write in silence, and its number would be the next socket's.
+    Python has None for a closed stream, to which some code writes without an error, and a socket would get
+    its number.
     """
     if sys.stdin is None:
         sys.stdin = os.fdopen(os.open(os.devnull, os.O_WRONLY), "r")
@@ -150,9 +156,9 @@ def open_closed_streams() -> None:
 
 
 def end_output(code: int) -> int:
-    """The exit code of a command, once what it wrote has arrived at standard output, or could not.
+    """Return the exit code of a command, after its output was flushed or failed.
 
-    What standard error does not take is lost, and changes no exit code.
+    Data that standard error does not take is lost, and changes no exit code.
     """
     code = _end_stdout(code)
     try:
@@ -166,9 +172,9 @@ def _end_stdout(code: int) -> int:
     try:
         sys.stdout.flush()
     except OSError as error:
-        if code == 0 and not isinstance(error, BrokenPipeError):  # `| head` has seen enough
+        if code == 0 and not isinstance(error, BrokenPipeError):  # `| head` has read enough
             tell(f"error: standard output: {error}")
-        # Python tries the rest once more when it ends.
+        # Python would try the rest once more at its end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return code or 1
     return code

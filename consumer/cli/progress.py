@@ -1,4 +1,4 @@
-"""A progress bar on standard error. Rich is imported only when a person watches."""
+"""A progress bar on standard error. Rich is imported only if a person watches."""
 
 import sys
 from collections.abc import Iterator
@@ -9,11 +9,11 @@ if TYPE_CHECKING:
     from rich.progress import Progress
 
 SHOW_SECONDS: Final = 0.1
-"""Rich measures the speed over the last 1,000 updates; lines of a file would fill them in milliseconds."""
+"""Rich computes the speed from the last 1,000 updates; a file's lines would fill these in milliseconds."""
 
 
 class Bar:
-    """A progress bar that may be moved on, or put where the work is; without Rich's, one that nobody sees."""
+    """A progress bar that is moved by steps or set to a position. Without Rich's bar it shows nothing."""
 
     def __init__(self, progress: "Progress | None" = None, total: int | None = None) -> None:
         self._progress = progress
@@ -24,17 +24,17 @@ class Bar:
             self._shown_at = progress.get_time()
 
     def advance(self, steps: float) -> None:
-        """Move on by so many steps."""
+        """Move by a number of steps."""
         self.reach(self._done + steps, self._total)
 
     def reach(self, done: float, total: float | None) -> None:
-        """Say how many steps are done, and of how many."""
+        """Set the number of steps that are done, and the number of all."""
         self._done, self._total = done, total
         if self._progress is not None and self._progress.get_time() - self._shown_at >= SHOW_SECONDS:
             self.show()
 
     def show(self) -> None:
-        """Show what is done now."""
+        """Show the present position."""
         if self._progress is not None:
             self._shown_at = self._progress.get_time()
             self._progress.update(self._task, completed=self._done, total=self._total)
@@ -44,11 +44,11 @@ class Bar:
 def progress_bar(
     description: str, *, total: int | None = None, visible: bool = True, in_bytes: bool = False
 ) -> Iterator[Bar]:
-    """A bar on standard error, with rate and time left, when a person watches.
+    """Show a bar on standard error, with rate and time left, if a person watches.
 
     Args:
-        description: what is done.
-        total: the steps to do, if that is known.
+        description: the work.
+        total: the number of steps, if it is known.
         visible: whether standard error may be used.
         in_bytes: whether a step is a byte.
     """

@@ -20,6 +20,7 @@ from pattern_metrics.consumer.cli.common import (
     parse_time,
     run,
     start_logging,
+    tell_target,
     writing_output,
 )
 from pattern_metrics.consumer.cli.output import STANDARD_OUTPUT, fail, tell
@@ -148,6 +149,7 @@ def prune(
     from pattern_metrics.consumer.operations.history import prune_history
 
     url = load_database_url(database_url)
+    tell_target(url)
     with progress_bar("pruning") as bar:
         count = run(prune_history(url, older_than, bar.reach), POSTGRESQL)
     typer.echo(json.dumps({"pruned": count}) if as_json else f"pruned {count:,} measurements")

@@ -1,4 +1,4 @@
-"""The progress bar that a person sees."""
+"""Rich's progress bar."""
 
 import time
 from collections.abc import Callable
@@ -20,14 +20,14 @@ from rich.text import Text
 from typing_extensions import override
 
 MEANINGFUL_SECONDS: Final = 3.0
-"""Before that, the time left is not shown: the first batches are slower or faster than the others."""
+"""Until then the time left is not shown, because the first batches are slower or faster than the others."""
 
 SPEED_SECONDS: Final = 60.0
-"""The speed is that of the last minute."""
+"""The speed is the average of the last minute."""
 
 
 class _RateColumn(ProgressColumn):
-    """Steps a second; Rich's own column shows them only where the total is not known."""
+    """Steps per second. Rich's own column shows them only if the total is unknown."""
 
     @override
     def render(self, task: Task) -> Text:
@@ -47,12 +47,12 @@ class _TimeLeftColumn(TimeRemainingColumn):
 def rich_progress(
     description: str, *, in_bytes: bool, clock: Callable[[], float] = time.monotonic
 ) -> Progress:
-    """Return a bar on standard error, with rate and time left; shown within a `with` block.
+    """Return a bar on standard error, with rate and time left; it is shown within a `with` block.
 
     Args:
-        description: what is done.
+        description: the work.
         in_bytes: whether a step is a byte.
-        clock: seconds that go up.
+        clock: seconds that only increase.
     """
     console = Console(stderr=True)
     columns = (

@@ -1,1 +1,1 @@
-"""The page: what people would rather look at than read. Read-only; it asks the database by itself."""
+"""The page: the state of table and worker for people. Read-only; it queries the database itself."""

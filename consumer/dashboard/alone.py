@@ -1,4 +1,4 @@
-"""The page without a worker: until a signal, against the database only."""
+"""Serves the page without a worker, until a signal, with only the database."""
 
 import asyncio
 import signal
@@ -23,15 +23,15 @@ logger = structlog.get_logger()
 async def serve_alone(
     settings: DashboardSettings, listener: socket.socket, started: Callable[[str], None]
 ) -> None:
-    """Serve until SIGTERM or SIGINT. The page shows what is wrong with the database, until it is mended.
+    """Serve until SIGTERM or SIGINT. While the database has a fault, the page shows it.
 
     Args:
-        settings: where the database is.
-        listener: from which to serve.
-        started: told the address.
+        settings: the database.
+        listener: the socket to serve.
+        started: called with the address.
 
     Raises:
-        Exception: the database fails in a way that is neither an outage nor the operator's to mend.
+        Exception: the database fails in a way that is neither an outage nor a wrong configuration.
     """
     page = Page(settings)
     await _check(page)

@@ -1,4 +1,4 @@
-"""Answers that cost the database something are computed once for everybody, and kept for a while."""
+"""Computes expensive answers once for all clients, and keeps them for a while."""
 
 import asyncio
 import time
@@ -9,7 +9,7 @@ ANSWERS_MAX: Final = 64
 COMPUTED_AT_ONCE_MAX: Final = 16
 SECONDS_MIN: Final = 2.0
 COST_FACTOR: Final = 50.0
-"""An answer is kept for so many times as it took: each costs the server a fiftieth of one core."""
+"""An answer is kept for this many times its computation, so it costs the server a fiftieth of a core."""
 
 
 class BusyError(Exception):
@@ -17,18 +17,18 @@ class BusyError(Exception):
 
 
 class Cache:
-    """The latest answers by their names; each is computed by one task, however many wait for it."""
+    """The latest answers by name. One task computes an answer, however many clients wait for it."""
 
     def __init__(self) -> None:
         self._kept: dict[str, tuple[bytes, float]] = {}
         self._computing: dict[str, asyncio.Task[bytes]] = {}
 
     async def get(self, name: str, compute: Callable[[], Awaitable[bytes]]) -> bytes:
-        """The answer of that name, computed where there is none, or none that is new enough.
+        """Return the answer of that name. It is computed if there is none, or none recent enough.
 
         Raises:
             BusyError: too many others are being computed.
-            Exception: what `compute` raised; that is not kept.
+            Exception: the error of `compute`, which is not kept.
         """
         answer, expires_at = self._kept.get(name, (b"", 0.0))
         if time.monotonic() < expires_at:

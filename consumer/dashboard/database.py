@@ -1,4 +1,4 @@
-"""The page's own way to the database: few connections, short statements, nothing that a writer would feel."""
+"""The page's access to the database: few connections and short statements that do not slow down a writer."""
 
 import asyncio
 from typing import Final
@@ -15,7 +15,7 @@ from pattern_metrics.consumer.timing import TIMING, Timing
 
 READER_CONNECTIONS_MAX: Final = 2
 ANSWER_SECONDS_MAX: Final = 4.0
-"""How long one statement may take, the wait for a connection included."""
+"""Longest time of one statement, with the wait for a connection."""
 
 _SERVER_SETTINGS: Final = {
     "application_name": "pattern-metrics page",
@@ -23,7 +23,7 @@ _SERVER_SETTINGS: Final = {
     "statement_timeout": "2s",
     "lock_timeout": "500ms",
     "idle_in_transaction_session_timeout": "5s",
-    "max_parallel_workers_per_gather": "0",  # the cores are the writer's
+    "max_parallel_workers_per_gather": "0",  # the CPU belongs to the writer
     "jit": "off",
     **TIMES_AS_TEXT,
 }
@@ -33,7 +33,7 @@ class Database:
     """Runs statements that only read, each by itself.
 
     Args:
-        database_url: any DSN that asyncpg knows.
+        database_url: as in DATABASE_URL.
         timing: an unused connection is closed after `page_idle`.
     """
 
@@ -49,7 +49,7 @@ class Database:
         Raises:
             asyncpg.PostgresError: PostgreSQL refused; `asyncpg.QueryCanceledError`: it took too long.
             asyncpg.InterfaceError: the connection broke.
-            OSError: PostgreSQL is not reachable.
+            OSError: PostgreSQL cannot be reached.
             TimeoutError: it did not answer in time.
         """
         async with asyncio.timeout(ANSWER_SECONDS_MAX), self._slots:
@@ -81,11 +81,11 @@ class Database:
         self._idle.append((connection, expiry))
 
     def _expire(self, connection: Connection) -> None:
-        self._idle = [(one, expiry) for one, expiry in self._idle if one is not connection]
+        self._idle = [(each, expiry) for each, expiry in self._idle if each is not connection]
         connection.terminate()
 
     def close(self) -> None:
-        """Drop the connections, without a word to a server that may not listen."""
+        """Drop the connections without a message to a server that may not listen."""
         while self._idle:
             connection, expiry = self._idle.pop()
             expiry.cancel()

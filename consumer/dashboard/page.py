@@ -33,25 +33,25 @@ BOUNDS: Final[dict[str, tuple[float | None, float | None]]] = {
     band: (least if band is not Band.POOR else None, below)
     for (band, least), below in zip(BANDS.items(), [None, *BANDS.values()], strict=False)
 }
-"""Of each band the least score, and the least score that is too great; None for no bound."""
+"""The least score of each band, and the first score above it; None for no bound."""
 
 SHORT_LIST: Final = 8
 
 MEASURE_SECONDS: Final = 2.0
-"""How often it is noted how far the worker is."""
+"""Interval of reading the worker's counts and lags."""
 
 _ID_PREFIX: Final = re.compile(r"[0-9a-f]{8,32}")
 
 
 @dataclass(frozen=True, slots=True)
 class Watched:
-    """The worker that serves the page, and may be asked.
+    """The worker that serves the page.
 
     Attributes:
-        health: whether it is ready.
-        metrics: what it counts.
+        health: its readiness.
+        metrics: its counts.
         group: its consumer group.
-        topic: what it reads.
+        topic: the topic that it reads.
     """
 
     health: Readiness
@@ -64,8 +64,8 @@ def _json(content: object, status: int = 200) -> Response:
     return Response(orjson.dumps(content), status, media_type="application/json")
 
 
-def _told(answer: Answer) -> Answer:
-    """With each failure as an answer that holds nothing of the error itself: it might name a secret."""
+def _with_failures(answer: Answer) -> Answer:
+    """Turn each failure into an answer without the text of the error, which might name a secret."""
 
     @wraps(answer)
     async def wrapped(request: Request) -> Response:
@@ -87,7 +87,7 @@ def _told(answer: Answer) -> Answer:
 
 
 def _of(row: dict[str, Any]) -> tuple[str, str, int]:
-    """Group, topic and partition of a row of progress."""
+    """Return group, topic and partition of a row of progress."""
     return row["consumer_group"], row["topic"], row["partition"]
 
 
@@ -95,13 +95,13 @@ class Page:
     """The page, for one worker or for a database alone.
 
     Args:
-        settings: where the database is.
-        watched: the worker, if one serves it.
-        timing: how long it waits for the database.
-        clock: of the time that each answer shows.
+        settings: the database.
+        watched: the worker, if one serves the page.
+        timing: `page` limits the wait for the database.
+        clock: the time that each answer shows.
 
     Attributes:
-        routes: what is served.
+        routes: the routes to serve.
     """
 
     def __init__(
@@ -119,7 +119,7 @@ class Page:
         self._reader = Reader(self._database)
         self._cache = Cache()
         self._pace = Pace()  # of the worker
-        self._pace_written = Pace()  # of what the database tells, whoever writes it
+        self._pace_written = Pace()  # of the progress in the database
         self._measuring: asyncio.Task[None] | None = None
         self._files = StaticFiles(packages=[(__package__, "static")])
         answers: dict[str, Answer] = {
@@ -135,26 +135,28 @@ class Page:
         }
         self.routes: list[BaseRoute] = [
             Mount("/static", self._files),
-            *(Route(path, _told(answer)) for path, answer in answers.items()),
+            *(Route(path, _with_failures(answer)) for path, answer in answers.items()),
         ]
 
     def open(self) -> None:
-        """Measure the worker's pace from now on, whether somebody looks or not."""
+        """Start measuring the worker's rate, whether or not anybody looks."""
         if self._watched is not None:
             self._measuring = asyncio.create_task(self._measure(self._watched.metrics))
 
     def close(self) -> None:
-        """Drop the connections to the database, and measure no more."""
+        """Drop the connections to the database, and stop measuring."""
         if self._measuring is not None:
             self._measuring.cancel()
         self._database.close()
 
     async def check(self) -> None:
-        """Ask the database once.
+        """Query the database once.
 
         Raises:
-            asyncpg.PostgresError: it is not as the page needs it.
-            OSError: it is not reachable.
+            asyncpg.PostgresError: PostgreSQL refused the login or a statement, for example for a missing
+                table.
+            OSError: PostgreSQL cannot be reached.
+            TimeoutError: PostgreSQL did not answer in time.
         """
         await self._reader.progress()
         await self._reader.id_page(None)
@@ -172,7 +174,7 @@ class Page:
         except TimeoutError:
             if not patience.expired():
                 raise
-            return _json({"error": "slow"}, 503)  # it is still being computed, for whoever asks next
+            return _json({"error": "slow"}, 503)  # it is still being computed, for the next request
         return Response(content, media_type="application/json")
 
     async def _index(self, request: Request) -> Response:
@@ -215,13 +217,13 @@ class Page:
 
     @property
     def _history_enabled(self) -> bool | None:
-        """Whether the worker keeps the history; None where no worker is asked: its settings are its own."""
+        """True if the worker keeps the history; None without a worker, whose settings are then unknown."""
         return self._settings.history_enabled if self._watched else None
 
     # Ingestion
 
     async def _progress(self, _: Request) -> Response:
-        """What the worker knows is told during an outage of the database as well."""
+        """Return the progress. During an outage of the database, it has what the worker knows."""
         watched = self._watched
         try:
             rows = [dict(row) for row in await self._reader.progress()]
@@ -271,7 +273,7 @@ class Page:
             await asyncio.sleep(MEASURE_SECONDS)
 
     def _with_pace(self, row: dict[str, Any]) -> dict[str, Any]:
-        """A partition with what is known of it besides; of another group or worker it is less."""
+        """Add the rates and lags of a partition. For another group or worker, fewer are known."""
         group, topic, number = _of(row)
         partition = (topic, number)
         is_ours = self._watched is not None and self._watched.group == group

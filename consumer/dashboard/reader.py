@@ -1,4 +1,4 @@
-"""What the page shows of the database."""
+"""Reads the database for the page."""
 
 import asyncio
 import codecs
@@ -19,6 +19,8 @@ from pattern_metrics.consumer.dashboard.database import Database
 from pattern_metrics.consumer.dashboard.sql import statement
 from pattern_metrics.consumer.dead_letters.letters import letter_of
 from pattern_metrics.consumer.dead_letters.text import advice, letter_fields
+from pattern_metrics.schemas.pattern_scored import DIMENSIONS
+from pattern_metrics.schemas.shown_metadata import dimensions_of, name_of, parsed
 
 Shown: TypeAlias = dict[str, Any]
 
@@ -26,10 +28,13 @@ PAGE_ROWS: Final = 50
 TREND_ROWS_MAX: Final = 500
 LETTER_BYTES_MAX: Final = 64 * 1024
 SAMPLE_BLOCKS: Final = 4096
-"""How much of a table is read that is too large to be read whole in time."""
+"""Number of blocks in a sample of a table that is too large to be read in time."""
 
 SAMPLE_SECONDS: Final = 600.0
-"""After so long it is tried again whether the table can be read whole, and others of its blocks are drawn."""
+"""After this many seconds, reading the whole table is tried again, and another sample is drawn."""
+
+DIMENSIONS_MAX: Final = 20
+DIMENSION_CHARACTERS_MAX: Final = 60
 
 WHOLE: Final = 100.0
 
@@ -44,14 +49,14 @@ LETTERS: Final = "dead_letters"
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """Which patterns; those that fulfil every condition that is given.
+    """A selection of patterns: those that fulfil every given condition.
 
     Attributes:
         least: the least score.
-        below: a score that is too great.
+        below: the least score that is too high.
         version: the scorer's version.
         name: part of the name, in any case.
-        ids: the least and the greatest of those that are found whatever their names.
+        ids: a range of ids that are found whatever their names: the least and the greatest.
     """
 
     least: float | None = None
@@ -63,12 +68,12 @@ class Filter:
 
 @dataclass(frozen=True, slots=True)
 class Scan:
-    """What was read of the table.
+    """The result of reading a table.
 
     Attributes:
-        rows: what the statement made of it.
-        percent: the part of the table that was read.
-        table_rows: about how many rows the whole has, where that is known and not all were read.
+        rows: the rows of the statement.
+        percent: the percentage of the table's blocks that was read.
+        table_rows: approximate number of rows of the whole table, if it is known and not all were read.
     """
 
     rows: list[asyncpg.Record]
@@ -76,16 +81,40 @@ class Scan:
     table_rows: float | None = None
 
 
+def _patterns(rows: Sequence[asyncpg.Record]) -> list[Shown]:
+    return [_pattern(row) for row in rows]
+
+
+def _pattern(row: asyncpg.Record) -> Shown:
+    """Return a row with the name and the dimensions for people. Both are limited, whatever was sent."""
+    shown = json.loads(row["shown"])
+    found = dimensions_of(parsed(row["dimensions"]))
+    ours = DIMENSIONS if found.keys() & set(DIMENSIONS) else ()  # the same places in each row
+    names = [*ours, *(name for name in found if name not in DIMENSIONS)]
+    return {
+        **shown,
+        "name": name_of(parsed(row["name"]), shown["pattern_id"]),
+        "dimensions": [
+            {"name": name[:DIMENSION_CHARACTERS_MAX], "value": found.get(name)}
+            for name in names[:DIMENSIONS_MAX]
+        ],
+        "dimensions_left_out": max(0, len(names) - DIMENSIONS_MAX),
+    }
+
+
 def _fragments(rows: Sequence[asyncpg.Record]) -> list[orjson.Fragment]:
-    """What PostgreSQL wrote as JSON goes on as it is."""
+    """Pass PostgreSQL's JSON on unchanged."""
     return [orjson.Fragment(row[0]) for row in rows]
 
 
 class Reader:
-    """Answers each question of the page by one or two statements.
+    """Answers each request of the page with one or two statements.
 
     Args:
-        database: whom it asks.
+        database: the database.
+
+    Raises:
+        Exception: each method raises the errors of `Database.fetch`.
     """
 
     def __init__(self, database: Database) -> None:
@@ -94,7 +123,7 @@ class Reader:
         self._sampled_until: dict[str, float] = {}
 
     async def _scan(self, query: str, *arguments: object, table: str = PATTERNS) -> Scan:
-        """Read the whole table, one scan at a time; where that takes too long, a sample of its blocks."""
+        """Read the whole table, one scan at a time; if that takes too long, a sample of its blocks."""
         async with self._scanning:
             if time.monotonic() >= self._sampled_until.get(query, 0.0):
                 try:
@@ -103,13 +132,13 @@ class Reader:
                     self._sampled_until[query] = time.monotonic() + SAMPLE_SECONDS
             [size] = await self._database.fetch(statement("select_table_size"), table)
             percent = min(WHOLE, WHOLE * SAMPLE_BLOCKS / max(1, size["blocks"]))
-            seed = float(time.time() // SAMPLE_SECONDS)  # the pages of a list are of one sample
+            seed = float(time.time() // SAMPLE_SECONDS)  # so that the pages of a list come from one sample
             return Scan(await self._database.fetch(query, percent, seed, *arguments), percent, size["rows"])
 
     # Patterns
 
     async def distribution(self) -> Shown:
-        """How many patterns there are, by band, by fortieth of the scale, and by version."""
+        """Return the number of patterns by band, by fortieth of the scale, and by version."""
         scan = await self._scan(statement("select_distribution"))
         buckets = [row for row in scan.rows if row["bucket"] is not None]
         bands: Counter[str] = Counter()
@@ -135,10 +164,10 @@ class Reader:
         }
 
     async def page(self, order: str, chosen: Filter, after: str | None, limit: int = PAGE_ROWS) -> Shown:
-        """One page of patterns, and where the next one begins.
+        """Return one page of patterns, and the start of the next.
 
         Raises:
-            ValueError: `after` is not what a page before ended with.
+            ValueError: `after` is not the end of an earlier page.
         """
         query = statement("select_pattern_page")
         least_id, greatest_id = chosen.ids
@@ -152,10 +181,10 @@ class Reader:
         rows, following = scan.rows[:limit], None
         if len(scan.rows) > limit:
             following = json.dumps([rows[-1]["number"], rows[-1]["words"], str(rows[-1]["pattern_id"])])
-        return {"percent_read": scan.percent, "rows": _fragments(rows), "next": following}
+        return {"percent_read": scan.percent, "rows": _patterns(rows), "next": following}
 
     async def id_page(self, after: str | None) -> Shown:
-        """One page of all patterns in the order of their ids; always of the whole table.
+        """Return one page of all patterns in the order of their ids, always from the whole table.
 
         Raises:
             ValueError: `after` is no id.
@@ -163,23 +192,23 @@ class Reader:
         first = UUID(int=0) if after is None else UUID(after)
         rows = await self._database.fetch(statement("select_pattern_range"), first, PAGE_ROWS + 1)
         following = str(rows[PAGE_ROWS]["pattern_id"]) if len(rows) > PAGE_ROWS else None
-        return {"percent_read": WHOLE, "rows": _fragments(rows[:PAGE_ROWS]), "next": following}
+        return {"percent_read": WHOLE, "rows": _patterns(rows[:PAGE_ROWS]), "next": following}
 
     async def most_changed(self, limit: int) -> Shown:
-        """The patterns whose score differs most from the one before."""
+        """Return the patterns whose score changed most since the measurement before."""
         scan = await self._scan(statement("select_most_changed"), limit)
         [[has_history]] = await self._database.fetch(statement("select_history_exists"))
-        return {"percent_read": scan.percent, "rows": _fragments(scan.rows), "has_history": has_history}
+        return {"percent_read": scan.percent, "rows": _patterns(scan.rows), "has_history": has_history}
 
     async def pattern(self, pattern_id: UUID) -> Shown | None:
-        """One pattern: its row as it is stored, and its measurements; None where there is none."""
+        """Return one pattern: its row as it is stored, and its measurements; None if there is none."""
         rows = await self._database.fetch(statement("select_pattern"), pattern_id)
         if not rows:
             return None
         trend = await self._database.fetch(statement("select_trend"), pattern_id, TREND_ROWS_MAX)
         [row] = rows
         return {
-            "shown": orjson.Fragment(row["shown"]),
+            "shown": _pattern(row),
             "stored": orjson.Fragment(row["stored"]),
             "metadata": row["metadata"],
             "metadata_is_cut": row["is_cut"],
@@ -190,26 +219,26 @@ class Reader:
     # Ingestion
 
     async def progress(self) -> list[asyncpg.Record]:
-        """How far each group has written each partition."""
+        """Return the progress of each group in each partition."""
         return await self._database.fetch(statement("select_all_progress"))
 
     async def gaps(self) -> Shown:
-        """How many gaps there are, and the latest ones."""
+        """Return the number of gaps, and the latest gaps."""
         [row] = await self._database.fetch(statement("select_gaps"))
         return {"gaps": row["gaps"], "offsets": row["offsets"], "latest": orjson.Fragment(row["latest"])}
 
     # Dead letters
 
     async def letter_reasons(self) -> list[Shown]:
-        """How many dead letters are open, by reason."""
+        """Return the number of open dead letters, by reason."""
         scan = await self._scan(statement("select_dead_letter_reasons"), table=LETTERS)
         return [{**row, "letters": round(row["letters"] * WHOLE / scan.percent)} for row in scan.rows]
 
     async def letter_page(self, reason: str | None, after: str | None) -> Shown:
-        """One page of open dead letters, the newest first, and where the next one begins.
+        """Return one page of open dead letters, the newest first, and the start of the next page.
 
         Raises:
-            ValueError: `after` is not what a page before ended with.
+            ValueError: `after` is not the end of an earlier page.
         """
         scan = await self._scan(
             statement("select_dead_letter_page"), reason, *_letter_cursor(after), PAGE_ROWS + 1, table=LETTERS
@@ -221,7 +250,7 @@ class Reader:
         return {"percent_read": scan.percent, "rows": _fragments(rows), "next": following}
 
     async def letter(self, topic: str, partition: int, offset: int, timestamp: int) -> Shown | None:
-        """One dead letter with its bytes; None where there is none."""
+        """Return one dead letter with its bytes; None if there is none."""
         rows = await self._database.fetch(
             statement("select_dead_letter"), topic, partition, offset, timestamp, LETTER_BYTES_MAX
         )
@@ -243,7 +272,7 @@ class Reader:
 
 
 def _cursor(after: str, *types: Callable[[Any], Any]) -> list[Any]:
-    """What a page ended with, of these types."""
+    """Return the end of an earlier page, converted to these types."""
     try:
         return [make(part) for make, part in zip(types, json.loads(after), strict=True)]
     except (ValueError, TypeError, RecursionError, OverflowError):
@@ -268,7 +297,7 @@ def _time(text: str) -> datetime | str:
 
 
 def _whole_characters(content: bytes | None, size: int | None) -> bytes | None:
-    """Text that was cut off inside a character is text up to there."""
+    """Cut text that ends inside a character before that character."""
     if content is None or size == len(content):
         return content
     try:

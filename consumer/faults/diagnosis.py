@@ -108,6 +108,9 @@ _CONFIGURATION_CLASSES: Final = {
 _POOLER_REFUSED: Final = (
     "a pooler refused the login: check the user, the password, the database and `options` in DATABASE_URL"
 )
+_SESSION_REFUSED: Final = (
+    "PostgreSQL refused the session: check the parameters after the ? of DATABASE_URL, and login triggers"
+)
 _UNUSABLE_OPTIONS: Final = (
     "name USER in DATABASE_URL; check the variables PG* and the files of PGPASSFILE and PGSERVICEFILE"
 )
@@ -198,7 +201,7 @@ def _diagnose(error: BaseException) -> Diagnosis:
         return _diagnose_postgresql(error)
     if isinstance(error, kafka_errors.KafkaError):
         return _diagnose_kafka(error)
-    if isinstance(error, (SettingFileError, UnfitDatabaseError, InvalidDatabaseUrlError)):
+    if isinstance(error, _CONFIGURATION_ERRORS):
         return Diagnosis(Fault.CONFIGURATION, str(error))
     if isinstance(error, ssl.SSLError):
         return _diagnose_tls(error)
@@ -269,14 +272,21 @@ def _server_error(error: BaseException) -> "asyncpg.PostgresError | None":
 def _diagnose_postgresql(error: BaseException) -> Diagnosis:
     import asyncpg
 
-    from pattern_metrics.consumer.faults.driver import RefusedLoginError, UnusableOptionsError
+    from pattern_metrics.consumer.faults.driver import (
+        RefusedLoginError,
+        RefusedSessionError,
+        UnusableOptionsError,
+    )
 
-    if isinstance(error, RefusedLoginError):
-        return Diagnosis(Fault.CONFIGURATION, _POOLER_REFUSED)
+    ours = {
+        RefusedLoginError: _POOLER_REFUSED,
+        RefusedSessionError: _SESSION_REFUSED,
+        UnusableOptionsError: _UNUSABLE_OPTIONS,
+    }
+    if hint := ours.get(type(error)):
+        return Diagnosis(Fault.CONFIGURATION, hint)
     if isinstance(error, (asyncpg.PostgresError, asyncpg.PostgresWarning)):
         return _diagnose_sqlstate(error.sqlstate or "XX")
-    if isinstance(error, UnusableOptionsError):
-        return Diagnosis(Fault.CONFIGURATION, _UNUSABLE_OPTIONS)
     if isinstance(error, asyncpg.exceptions.ClientConfigurationError):
         return Diagnosis(Fault.CONFIGURATION, "check DATABASE_URL")
     if isinstance(error, asyncpg.InterfaceError) and isinstance(error, ValueError):
@@ -334,5 +344,24 @@ def _diagnose_kafka(error: kafka_errors.KafkaError) -> Diagnosis:
     return Diagnosis(Fault.UNKNOWN, "unexpected error of the Kafka client")
 
 
+class DuplicateInstanceError(Exception):
+    """Another worker of the group has the name of KAFKA_GROUP_INSTANCE_ID."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(
+            f"KAFKA_GROUP_INSTANCE_ID: another worker of the group has the name {name}; give each worker a "
+            "name of its own. This worker waits until the name is free"
+        )
+
+
 class UnfitDatabaseError(Exception):
     """The database cannot hold the contents of events. The message says what to do."""
+
+
+_CONFIGURATION_ERRORS: Final = (
+    SettingFileError,
+    UnfitDatabaseError,
+    InvalidDatabaseUrlError,
+    DuplicateInstanceError,
+)
+"""Their messages say what to do."""

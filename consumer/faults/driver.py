@@ -7,5 +7,9 @@ class RefusedLoginError(asyncpg.ProtocolViolationError):
     """A pooler refused a login. PgBouncer uses one SQLSTATE for a wrong password, database or parameter."""
 
 
+class RefusedSessionError(asyncpg.PostgresError):
+    """PostgreSQL refused a session by an SQLSTATE that it also uses for a row, such as 22023 for a role."""
+
+
 class UnusableOptionsError(asyncpg.InterfaceError):
     """The driver failed before it connected. The message repeats none of its input."""

@@ -89,8 +89,8 @@ async def find_topic(settings: KafkaSettings) -> Topic:
     A leader may be away, or advertise a name that its certificate does not have.
 
     Raises:
-        KafkaError: the topic does not exist or may not be described, or no partition is available; as `_ask`.
-        OSError: no partition is available; as `_ask`.
+        KafkaError: the topic does not exist or may not be described, or no partition is available; as `ask`.
+        OSError: no partition is available; as `ask`.
     """
     metadata = await _metadata_of(settings, [settings.kafka_topic])
     (topic,) = metadata["topics"]
@@ -133,15 +133,15 @@ async def require_rights(settings: WorkerSettings) -> None:
     Raises:
         TopicAuthorizationFailedError: the topic is denied.
         GroupAuthorizationFailedError: the group is denied.
-        KafkaError: as `_ask`.
-        OSError: as `_ask`.
+        KafkaError: as `ask`.
+        OSError: as `ask`.
     """
     topic, group = settings.kafka_topic, settings.kafka_group_id
-    fetched = await _ask(settings, FetchRequest(0, 0, 1, 1, [(topic, [(0, 0, 1)])]))
+    fetched = await ask(settings, FetchRequest(0, 0, 1, 1, [(topic, [(0, 0, 1)])]))
     codes = [code for _, partitions in fetched.topics for _, code, *_ in partitions]
     if TopicAuthorizationFailedError in map(for_code, codes):
         raise TopicAuthorizationFailedError(topic)
-    beat = await _ask(settings, HeartbeatRequest(group, -1, "nobody"))
+    beat = await ask(settings, HeartbeatRequest(group, -1, "nobody"))
     if for_code(beat.error_code) is GroupAuthorizationFailedError:
         raise GroupAuthorizationFailedError(group)
 
@@ -153,11 +153,11 @@ async def topic_id(settings: KafkaSettings) -> UUID | None:
         None where the broker gives topics no ID: Apache Kafka does from 2.8 on.
 
     Raises:
-        KafkaError: there is no such topic at this moment; as `_ask`.
-        OSError: as `_ask`.
+        KafkaError: there is no such topic at this moment; as `ask`.
+        OSError: as `ask`.
     """
     try:
-        code, identity = told(await _ask(settings, TopicIdRequest(settings.kafka_topic)))
+        code, identity = told(await ask(settings, TopicIdRequest(settings.kafka_topic)))
     except NotImplementedError:
         return None
     if for_code(code) is not NoError:
@@ -179,16 +179,14 @@ async def _metadata_of(
     settings: KafkaSettings, topics: list[str], brokers: Iterable[tuple[str, int]] = ()
 ) -> dict[str, Any]:
     request = MetadataRequest(topics, allow_auto_topic_creation=False)
-    answer: dict[str, Any] = (await _ask(settings, request, brokers)).to_object()
+    answer: dict[str, Any] = (await ask(settings, request, brokers)).to_object()
     if not answer["brokers"]:
         # aiokafka 0.14 takes any OAUTHBEARER login for accepted; a broker that refused it names no broker.
         raise SaslAuthenticationFailed
     return answer
 
 
-async def _ask(
-    settings: KafkaSettings, request: Request, brokers: Iterable[tuple[str, int]] = ()
-) -> Response:
+async def ask(settings: KafkaSettings, request: Request, brokers: Iterable[tuple[str, int]] = ()) -> Response:
     """Ask over a connection of its own: the client hides why it does not get through.
 
     Args:
@@ -237,8 +235,8 @@ async def create_topic(settings: KafkaSettings, *, partitions: int, replication_
         Whether it was created now.
 
     Raises:
-        KafkaError: the broker refused; as `_ask`.
-        OSError: as `_ask`.
+        KafkaError: the broker refused; as `ask`.
+        OSError: as `ask`.
     """
     brokers = (await _metadata_of(settings, []))["brokers"]
     admin = AIOKafkaAdminClient(**settings.client_options(), request_timeout_ms=int(TIMING.request * 1000))

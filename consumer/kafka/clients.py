@@ -1,4 +1,4 @@
-"""The Kafka clients of the worker's side: every option that matters is said here, aloud."""
+"""Creates the worker's Kafka clients, with every option that matters written out."""
 
 from collections.abc import Iterable
 from typing import Final
@@ -20,7 +20,7 @@ _FETCH_BYTES_MAX: Final = 32 * 1024 * 1024
 _PARTITION_FETCH_BYTES_MAX: Final = 512 * 1024
 
 _POLL_INTERVAL_MS_MAX: Final = 7 * 24 * 3600 * 1000
-"""A worker that waits out an outage of PostgreSQL does not poll, and must stay in its group."""
+"""A worker that waits for PostgreSQL does not poll, and must stay in its group."""
 
 
 def create_consumer(settings: WorkerSettings, timing: Timing) -> AIOKafkaConsumer:
@@ -34,14 +34,14 @@ def create_consumer(settings: WorkerSettings, timing: Timing) -> AIOKafkaConsume
 
 
 def create_reader(settings: KafkaSettings) -> AIOKafkaConsumer:
-    """Return a consumer without a group: it touches nobody's offsets."""
+    """Return a consumer without a group, which changes no group's offsets."""
     return _create_consumer(settings, TIMING, group_id=None, group_instance_id=None)
 
 
 def _create_consumer(
     settings: KafkaSettings, timing: Timing, *, group_id: str | None, group_instance_id: str | None
 ) -> AIOKafkaConsumer:
-    """A consumer that commits only what it is told to and never jumps by itself."""
+    """Return a consumer that never commits by itself and never changes its position by itself."""
     unpack_by_these_rules()
     consumer = AIOKafkaConsumer(
         **settings.client_options(),
@@ -68,14 +68,14 @@ def _create_consumer(
 
 
 async def learn_of_partitions(consumer: AIOKafkaConsumer) -> None:
-    """Let the client ask now which partitions the topic has: by itself it does so every METADATA_AGE_MS."""
+    """Make the client ask for the topics' partitions now. By itself it does so every METADATA_AGE_MS."""
     await consumer._client.force_metadata_update()  # noqa: SLF001 - it offers no other way
 
 
 def release_values(records: Iterable[Record]) -> None:
-    """Free the values of records that such a client delivered and that are decoded.
+    """Free the values of decoded records.
 
-    A value takes more memory than what is kept of it. Whoever asks for it again unpacks it again.
+    A value takes more memory than its decoded event. A later reader of the value unpacks it again.
     """
     for record in records:
         if isinstance(record, FetchedRecord):

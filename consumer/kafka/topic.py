@@ -1,4 +1,4 @@
-"""Reads the topic, or a slice of it, to its end as of now, without a consumer group."""
+"""Reads the topic, or a slice of it, to its present end, without a consumer group."""
 
 from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -26,7 +26,7 @@ POLL_MS: Final = 500
 READER_STOP_SECONDS_MAX: Final = 10
 
 Advance = Callable[[int, int], None]
-"""Told how many offsets are done with, and of how many."""
+"""Called with the number of offsets that are done, and the number of all."""
 
 
 class InvalidSliceError(Exception):
@@ -35,13 +35,13 @@ class InvalidSliceError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Slice:
-    """Which records of the topic.
+    """A selection of the topic's records.
 
     Attributes:
-        partition: only those of this partition.
-        from_offset: from this offset on, in each partition.
-        since: written at this time or later, by the record's own timestamp.
-        until: written before this time.
+        partition: the only partition; None for all.
+        from_offset: the first offset, in each partition.
+        since: the earliest time at which a record was written, by its own timestamp.
+        until: the time before which a record was written.
     """
 
     partition: int | None = None
@@ -50,10 +50,10 @@ class Slice:
     until: datetime | None = None
 
     def partitions(self, count: int) -> list[int]:
-        """Those of a topic that has so many.
+        """Return the partitions of the slice, in a topic with `count` partitions.
 
         Raises:
-            InvalidSliceError: it does not have the one that is asked for.
+            InvalidSliceError: the topic does not have the partition of the slice.
         """
         if self.partition is None:
             return list(range(count))
@@ -62,7 +62,7 @@ class Slice:
         return [self.partition]
 
     def holds(self, record: Record) -> bool:
-        """Whether a record belongs to the slice. A broker's search by time may be inexact; this is not."""
+        """Return whether a record is in the slice. A broker's search by time may be inexact; this is not."""
         written_at = record.timestamp / 1000
         return (
             record.offset >= self.from_offset
@@ -76,12 +76,12 @@ WHOLE_TOPIC = Slice()
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """Where the log of each partition begins and ends.
+    """Beginning and end of each partition's log.
 
     Attributes:
-        beginnings: partition → the first offset that the log still has.
-        ends: partition → the offset behind the last stable record.
-        unavailable: partition → why neither is known.
+        beginnings: the first offset that the log still has, by partition.
+        ends: the first offset after the last stable record, by partition.
+        unavailable: the reason why neither is known, by partition.
     """
 
     beginnings: Mapping[TopicPartition, int]
@@ -90,11 +90,11 @@ class Bounds:
 
 
 async def read_bounds(settings: WorkerSettings) -> Bounds:
-    """Return where each partition's log begins and ends.
+    """Return the beginning and the end of each partition's log.
 
     Raises:
-        KafkaError: as `kafka.find_topic`.
-        OSError: as `kafka.find_topic`.
+        KafkaError: see `kafka.find_topic`.
+        OSError: see `kafka.find_topic`.
     """
     topics = [await find_topic(one) for one in settings.each_topic()]
     unavailable = {
@@ -124,23 +124,23 @@ async def read_topic(
     on_short: Callable[[Partition, int], None] = lambda _partition, _position: None,
     advance: Advance,
 ) -> AsyncGenerator[list[Record], None]:
-    """Read a slice, one partition after the other, touching nobody's offsets.
+    """Read a slice, one partition after the other, without changing any group's offsets.
 
-    Yields `batch_max_records` records of one partition at a time, fewer only at its end or where they are
-    large: as long as the topic does not change, every reading comes in the same batches, and its numbers are
-    the same.
+    Each batch has `batch_max_records` records of one partition. It has fewer only at the end of the partition
+    or if its records are large. So as long as the topic does not change, every reading has the same batches
+    and the same counts.
 
     Args:
-        settings: where the topic is.
+        settings: the broker and the topic.
         which: the slice.
-        ends: partition → the offset to read up to; a partition that is not named is not read. Without it,
-            each partition is read to its end as of its first fetch.
-        on_short: told of each partition whose log ends before that offset, and where.
-        advance: told of the progress.
+        ends: the offset to read up to, by partition; a partition that is missing is not read. Without it,
+            each partition is read to its end at its first fetch.
+        on_short: called with each partition whose log ends before that offset, and with the log's end.
+        advance: called with the progress.
 
     Raises:
-        KafkaError: as `kafka.find_topic`.
-        OSError: as `kafka.find_topic`.
+        KafkaError: see `kafka.find_topic`.
+        OSError: see `kafka.find_topic`.
         LeaderNotAvailableError: names the partitions of the slice that are unavailable.
         InvalidSliceError: the topic has no such partition.
         StalledError: the broker has records and the client does not deliver them.
@@ -157,7 +157,8 @@ async def read_topic(
         consumer.assign(partitions)
         for tp in partitions:
             consumer.seek(tp, starts[tp])
-        # One assignment for all: aiokafka 0.14 may not stop any more soon after a second one.
+        # One assignment for all partitions: soon after a second assignment, aiokafka 0.14 may not stop any
+        # more.
         consumer.pause(*partitions)
         for tp in partitions:
             consumer.resume(tp)
@@ -204,7 +205,7 @@ class _Filling:
         return room_for(len(self.records), self.size, self.records_max)
 
     def add(self, records: Iterable[Record]) -> Iterator[list[Record]]:
-        """Give each batch that becomes full, and begin the next."""
+        """Yield each batch that becomes full, and begin the next."""
         for record in records:
             self.records.append(record)
             self.size += size_of(record)
@@ -216,7 +217,7 @@ class _Filling:
 async def _find_bounds(
     consumer: AIOKafkaConsumer, partitions: list[TopicPartition], which: Slice
 ) -> tuple[dict[TopicPartition, int], dict[TopicPartition, int]]:
-    """Where the slice begins in each partition, and where the broker says that the log ends."""
+    """Return the start of the slice in each partition, and the broker's end of each log."""
     beginnings: dict[TopicPartition, int] = await consumer.beginning_offsets(partitions)
     ends: dict[TopicPartition, int] = await consumer.end_offsets(partitions)
     starts = {tp: max(beginnings[tp], min(which.from_offset, ends[tp])) for tp in partitions}
@@ -228,7 +229,7 @@ async def _find_bounds(
 
 
 class _Partition:
-    """One partition while it is read."""
+    """A partition that is being read."""
 
     def __init__(
         self, settings: WorkerSettings, consumer: AIOKafkaConsumer, partition: TopicPartition, end: int | None
@@ -239,13 +240,13 @@ class _Partition:
         self._watch = Watch(settings, consumer, Health())
 
     async def is_done(self) -> bool:
-        """Whether the end is reached, or the log's end as of the first fetch."""
+        """Return whether the given end, or the log's end at the first fetch, is reached."""
         if self._end is not None and await self._consumer.position(self._partition) >= self._end:
             return True
         return await self._watch.is_at_the_end([self._partition])
 
     async def poll(self, limit: int) -> list[Record]:
-        """At most so many records, none of them at or after the end."""
+        """Return at most `limit` records, none of them at or after the end."""
         try:
             polled = await self._consumer.getmany(self._partition, timeout_ms=POLL_MS, max_records=limit)
         except OffsetOutOfRangeError:

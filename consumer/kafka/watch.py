@@ -1,4 +1,4 @@
-"""Where the log begins and ends, and whether client and database still do what they should."""
+"""Watches a Kafka client from outside, and computes its lag."""
 
 import asyncio
 from collections.abc import Iterable, Mapping, Set
@@ -16,11 +16,11 @@ from pattern_metrics.consumer.settings import WorkerSettings
 from pattern_metrics.consumer.timing import CLOCK, TIMING, Clock, Timing
 
 CLIENT_FAILURES_MAX: Final = 2
-"""Probes in a row in which a fresh connection gets through and the client does not."""
+"""Probes in a row in which a fresh connection works and the client's does not."""
 
 
 class StalledError(Exception):
-    """There is lag and no progress, or the client does not answer: it has to be built anew."""
+    """There is lag without progress, or the client does not answer. The client has to be rebuilt."""
 
 
 class Watch:
@@ -44,13 +44,13 @@ class Watch:
         self._client_failures = 0
 
     def touch(self) -> None:
-        """Say that the client got somewhere: a silence is measured from here."""
+        """Record that the client made progress. A silence is measured from here."""
         self._active_at = self._clock.monotonic()
 
     async def is_at_the_end(self, partitions: Iterable[Partition]) -> bool:
-        """Whether each partition was read to its end as of its first fetch.
+        """Return whether each partition was read to its end at its first fetch.
 
-        The end is the last stable offset, as the fetch itself told it: what `read_committed` can reach.
+        The end is the last stable offset in the fetch's response, which `read_committed` can reach.
         """
         for partition in partitions:
             stable = self._consumer.last_stable_offset(partition)
@@ -62,17 +62,17 @@ class Watch:
         return True
 
     def lag(self, ends: Mapping[Partition, int]) -> int:
-        """Offsets between these and the log's end, as far as the last fetches told."""
+        """Return the offsets between these and the log's end, as of the last fetches."""
         return sum(lags(self._consumer, ends).values())
 
     async def look_for_a_stall(self, partitions: Iterable[Partition]) -> None:
-        """In a silence, ask the broker by a fresh connection whether it is there, and whether there is lag.
+        """After a silence, ask the broker over a fresh connection whether it is up, and whether there is lag.
 
         Raises:
-            StalledError: the broker has records for us, and the client does not deliver them; or a fresh
-                connection gets through, and the client does not.
-            KafkaError: the set-up does not let us through; a new client will use what was mended.
-            OSError: likewise.
+            StalledError: the broker has records and the client does not deliver them; or a fresh connection
+                works, and the client's does not.
+            KafkaError: the configuration is wrong. A new client will use the corrected one.
+            OSError: a certificate or another file of the configuration is wrong.
         """
         now = self._clock.monotonic()
         if now - max(self._active_at, self._probed_at) < self._timing.silence:
@@ -86,7 +86,7 @@ class Watch:
             if diagnosis.fault is Fault.CONFIGURATION:
                 raise
             self._health.report("kafka", error, diagnosis)
-            self.touch()  # an outage is no stall: the client gets its time once the broker is back
+            self.touch()  # an outage is no stall: the client gets its full time once the broker is back
             return
         unavailable = {(topic.name, number) for topic in topics for number in topic.unavailable}
         ends = await self._ends(partitions, unavailable)
@@ -100,7 +100,7 @@ class Watch:
             if partition in assigned and await self._consumer.position(partition) < end
         ]
         if not behind:
-            self.touch()  # a record that comes at this very moment has not been waiting since the last one
+            self.touch()  # a record that arrives at this moment has not been waiting since the last one
         elif now - self._active_at > self._timing.stall:
             raise StalledError(f"{len(behind)} partitions have lag, and no record arrives")
 
@@ -109,10 +109,11 @@ class Watch:
     ) -> dict[Partition, int] | None:
         """Ask the client itself for the ends; None if it fails for the first time.
 
-        It keeps the password and the certificates that it was built with, which may have been replaced since.
+        The client keeps the password and the certificates that it was built with, which may have been
+        replaced since.
 
         Args:
-            partitions: which to ask about.
+            partitions: the partitions.
             unavailable: the partitions whose leader answers no fresh connection either.
 
         Raises:
@@ -141,12 +142,12 @@ def lags(
     positions: Mapping[Partition, int],
     ends: Mapping[Partition, int] | None = None,
 ) -> dict[Partition, int]:
-    """Offsets between these positions and the log's end, of each partition that is still assigned.
+    """Return the offsets between positions and the log's end, for each partition that is still assigned.
 
     Args:
-        consumer: whose partitions they are; its last fetches told of an end.
-        positions: partition → offset.
-        ends: as the broker was asked for them; the further end counts.
+        consumer: the partitions' consumer, whose last fetches have an end too.
+        positions: offset by partition.
+        ends: the ends that the broker returned. The greater end counts.
     """
     assigned, asked = consumer.assignment(), ends or {}
     return {

@@ -1,13 +1,18 @@
 """Exports the current rows for readers, as JSON Lines, CSV or Parquet."""
 
+import json
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from typing import Final
 
+import asyncpg
+import msgspec
+
 from pattern_metrics.consumer.operations.row_formats import Column, WriteRows
 from pattern_metrics.consumer.operations.sql import statement
-from pattern_metrics.consumer.postgres.connection import connected
+from pattern_metrics.consumer.postgres.connection import Connection, connected
 from pattern_metrics.schemas.bands import Band
+from pattern_metrics.schemas.shown_metadata import dimensions_of, name_of, parsed
 
 ROWS_IN_MEMORY: Final = 10_000
 """Rows that are fetched and written at once; in a Parquet file, a row group."""
@@ -42,13 +47,34 @@ async def export_rows(
         connected(database_url) as connection,
         connection.transaction(isolation="repeatable_read", readonly=True),
     ):
+        await _read_documents_compactly(connection)
         total = await connection.fetchval(statement("select_current_count"), min_quality, band)
         prepared = await connection.prepare(statement("select_current"))
-        columns = [Column(each.name, each.type.name) for each in prepared.get_attributes()]
+        types = {each.name: each.type.name for each in prepared.get_attributes()} | {"name": "text"}
+        columns = [Column(name, kind) for name, kind in types.items()]
         cursor = await prepared.cursor(min_quality, band)
         with open_writer(columns) as write_rows:
             while rows := await cursor.fetch(ROWS_IN_MEMORY):
-                write_rows(rows)
+                write_rows([_shown(row) for row in rows])
                 done += len(rows)
                 advance(done, total)
     return done
+
+
+def _shown(row: asyncpg.Record) -> tuple[object, ...]:
+    """Return a row with a name and with the valid dimensions alone; `metadata` has both as they were sent."""
+    fields = dict(row)
+    fields["name"] = name_of(parsed(row["name"]), row["pattern_id"])
+    fields["dimensions"] = json.dumps(dimensions_of(parsed(row["dimensions"])), ensure_ascii=False)
+    return tuple(fields.values())
+
+
+async def _read_documents_compactly(connection: Connection) -> None:
+    """Read `jsonb` without the spaces that PostgreSQL prints: with these, metadata may exceed its limit."""
+    await connection.set_type_codec(
+        "jsonb", schema="pg_catalog", encoder=str, decoder=_compact, format="text"
+    )
+
+
+def _compact(text: str) -> str:
+    return msgspec.json.format(text, indent=-1)

@@ -1,4 +1,4 @@
-"""Migrations of the database's schema: up, down, where it stands, and the script for a person to run."""
+"""Migrates the database's schema up and down, and reports its revision."""
 
 import logging
 from collections.abc import Callable
@@ -21,28 +21,28 @@ from pattern_metrics.migrations.sql_files import run_driver_sql
 logger = structlog.get_logger()
 
 HEAD_REVISION: Final = REVISIONS[-1]
-"""The revision this release works with."""
+"""The revision that this release works with."""
 
 _ATTEMPTS: Final = 120
-"""To lock the tables for a way back: some 60 seconds."""
+"""Attempts to lock the tables for a downgrade: some 60 seconds."""
 
 _Result = TypeVar("_Result")
 
 
 class MigrationError(UnfitDatabaseError):
-    """The database or the request does not fit the revisions that there are; the message says what to do."""
+    """The database or the request does not fit the known revisions. The message says what to do."""
 
 
 @dataclass(frozen=True, slots=True)
 class MigrationStatus:
-    """Where a database stands.
+    """The revision of a database.
 
     Attributes:
-        current: the revision it is stamped with; None without a stamp.
-        recognised: without a stamp, the last revision whose work is there already; None where there is none.
+        current: the revision that it is stamped with; None without a stamp.
+        recognised: without a stamp, the last revision whose work is done already; None if there is none.
         head: the newest revision.
-        pending: the revisions that `migrate_up` would run, in their order; on a database without a stamp all
-            of them, as each leaves alone what is there already.
+        pending: the revisions that `migrate_up` would run, in order. On a database without a stamp these are
+            all revisions, because each leaves unchanged what exists already.
     """
 
     current: str | None
@@ -52,7 +52,7 @@ class MigrationStatus:
 
     @property
     def up_to_date(self) -> bool:
-        """Whether `migrate_up` has nothing to do."""
+        """True if `migrate_up` has nothing to do."""
         return not self.pending
 
     def __str__(self) -> str:
@@ -63,25 +63,25 @@ class MigrationStatus:
 
 
 async def migrate_up(database_url: str, revision: str = "head") -> tuple[str, ...]:
-    """Bring a database to a revision, or leave it where it is, if that is later.
+    """Bring a database to a revision. A database at a later revision stays as it is.
 
-    A database that has the table from elsewhere and no stamp is taken over, and one that lost a table, the
-    constraint, a role or a right gets it back. Readers and writers go on meanwhile. Of several callers at
-    once one migrates, the others wait and find nothing to do. A call after one that failed or was interrupted
-    goes on from there, and ends the same.
+    A database that has the table from elsewhere and no stamp is taken over. A database that lost a table, the
+    constraint, a role or a right gets it back. Readers and writers may run meanwhile. If several callers
+    migrate at once, one migrates, and the others wait and find nothing to do. A call after a failed or
+    interrupted one continues from there, with the same result.
 
     Args:
-        database_url: any DSN that asyncpg knows.
+        database_url: as in DATABASE_URL.
         revision: one of `REVISIONS`, or `head`.
 
     Returns:
-        The revisions that were run, in their order.
+        The revisions that were run, in order.
 
     Raises:
-        MigrationError: no such revision, or a stamp that we do not know.
+        MigrationError: there is no such revision, or the stamp is unknown.
         asyncpg.PostgresError: PostgreSQL refused (55P03: a table was busy for a minute). The revisions before
             that one are done.
-        OSError: PostgreSQL is not reachable (`asyncpg.InterfaceError` if the connection broke).
+        OSError: PostgreSQL cannot be reached (`asyncpg.InterfaceError` if the connection broke).
     """
     _position(revision, "head")
 
@@ -102,16 +102,17 @@ async def migrate_down(database_url: str, revision: str) -> tuple[str, ...]:
     """Take a database back to an earlier revision, in one transaction.
 
     Args:
-        database_url: any DSN that asyncpg knows.
+        database_url: as in DATABASE_URL.
         revision: one of `REVISIONS`, or `base` for none.
 
     Returns:
-        The revisions that were undone, in that order.
+        The revisions that were undone, in the order of undoing.
 
     Raises:
-        MigrationError: no such revision, a stamp that we do not know, or the database is not that far.
+        MigrationError: there is no such revision, the stamp is unknown, or the database is at an earlier
+            revision.
         asyncpg.PostgresError: PostgreSQL refused; nothing was changed.
-        OSError: PostgreSQL is not reachable (`asyncpg.InterfaceError` if the connection broke).
+        OSError: PostgreSQL cannot be reached (`asyncpg.InterfaceError` if the connection broke).
     """
     after = _position(revision, "base")
 
@@ -128,10 +129,10 @@ async def migrate_down(database_url: str, revision: str) -> tuple[str, ...]:
 
 
 async def losses_of_migrate_down(database_url: str, revision: str) -> tuple[str, ...]:
-    """Return what `migrate_down` to this revision would delete, a phrase with a count for each kind.
+    """Return what `migrate_down` to this revision would delete: a phrase with a count for each kind.
 
     Raises:
-        Exception: as `migrate_down`.
+        Exception: see `migrate_down`.
     """
     after = _position(revision, "base")
 
@@ -142,12 +143,12 @@ async def losses_of_migrate_down(database_url: str, revision: str) -> tuple[str,
 
 
 async def migration_status(database_url: str) -> MigrationStatus:
-    """Say where a database stands. Changes nothing.
+    """Return the revision of a database. Changes nothing.
 
     Raises:
-        MigrationError: a stamp that we do not know.
+        MigrationError: the stamp is unknown.
         asyncpg.PostgresError: PostgreSQL refused.
-        OSError: PostgreSQL is not reachable (`asyncpg.InterfaceError` if the connection broke).
+        OSError: PostgreSQL cannot be reached (`asyncpg.InterfaceError` if the connection broke).
     """
 
     def work(connection: Connection) -> MigrationStatus:
@@ -163,9 +164,9 @@ async def migration_status(database_url: str) -> MigrationStatus:
 
 
 def migration_sql() -> str:
-    """The script that brings any database to the newest revision, for a person to review and run with psql.
+    """Return the script that brings any database to the newest revision, to review and run with psql.
 
-    It runs all revisions, on an empty database as on one that is there, stamped or not. It is safe to repeat.
+    It runs all revisions on any database: empty or not, stamped or not. It is safe to repeat.
     """
     return revisions.script()
 
@@ -184,7 +185,7 @@ def _begin(connection: Connection) -> int:
 
 
 def _stamped_position(connection: Connection) -> int:
-    """How many of the revisions the database has, by its stamp."""
+    """Return the number of revisions that the database has, by its stamp."""
     stamps = revisions.stamps(connection)
     if not stamps:
         return 0
@@ -197,9 +198,9 @@ def _stamped_position(connection: Connection) -> int:
 
 
 def _done_position(connection: Connection) -> int:
-    """How many revisions are done: no more than the stamp says, fewer where something was dropped since.
+    """Return the number of revisions that are done: at most the stamp's, fewer if something was dropped.
 
-    A foreign key on `pattern_id`, by which 012 is recognised, may be the operator's own: it is left alone.
+    A foreign key on `pattern_id`, by which 012 is recognised, may be the operator's own. It stays.
     """
     stamped, recognised = _stamped_position(connection), revisions.recognise(connection)
     if not stamped or recognised == REVISIONS[0]:
@@ -208,7 +209,7 @@ def _done_position(connection: Connection) -> int:
 
 
 def _patiently(connection: Connection, work: Callable[[], None]) -> None:
-    """Do some work in one transaction, as migrations/patiently.sql does: others hardly wait behind it."""
+    """Do work in one transaction, as migrations/patiently.sql does, so that other queries hardly wait."""
     for attempt in range(1, _ATTEMPTS + 1):
         connection.exec_driver_sql("BEGIN")
         connection.exec_driver_sql("SET LOCAL lock_timeout = '200ms'")

@@ -1,6 +1,7 @@
 """`publish FILE|-`: publishes a file to the topic, and names every refused line."""
 
 from collections.abc import Callable
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -59,7 +60,7 @@ class PublishReport:
 
 
 async def publish_file(
-    settings: KafkaSettings,
+    settings: KafkaSettings | None,
     measurements: Measurements,
     *,
     accepted_until: datetime,
@@ -70,7 +71,7 @@ async def publish_file(
     """Publish the valid lines of a file, in parts that are acknowledged one after the other.
 
     Args:
-        settings: the broker and the topic.
+        settings: the broker and the topic; None to publish nothing, and report what would be published.
         measurements: the content of the file.
         accepted_until: the latest acceptable measurement time.
         report: is updated after each part.
@@ -82,8 +83,11 @@ async def publish_file(
         BrokenSourceError: the file cannot be read any further. Everything before that place is published.
         KafkaError: no broker can be reached, the login was refused, or the topic does not exist.
     """
-    await require_topic(settings)
-    async with ScorePublisher(settings) as publisher:
+    async with AsyncExitStack() as stack:
+        publisher = None
+        if settings is not None:
+            await require_topic(settings)
+            publisher = await stack.enter_async_context(ScorePublisher(settings))
         for part in measurements.parts:
             events = []
             for number, event in read_events(part.lines, accepted_until=accepted_until):
@@ -92,7 +96,8 @@ async def publish_file(
                     on_refused(number, event)
                 else:
                     events.append(event)
-            await publisher.publish_many(events)
+            if publisher is not None:
+                await publisher.publish_many(events)
             report.published += len(events)
             report.last_line = part.lines[-1][0] if part.lines else report.last_line
             advance(part.size)

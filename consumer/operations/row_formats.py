@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
-import asyncpg
 import orjson
 from typing_extensions import override
 
@@ -18,7 +17,8 @@ from pattern_metrics.consumer.operations.formats import Format
 Write = Callable[[bytes], None]
 """Takes the next bytes of the output."""
 
-WriteRows = Callable[[Sequence[asyncpg.Record]], None]
+WriteRows = Callable[[Sequence[Sequence[object]]], None]
+"""Takes the next rows, each with one value a column."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,15 +40,17 @@ OpenWriter = Callable[[Sequence[Column], Write], AbstractContextManager[WriteRow
 @contextmanager
 def _json_lines(columns: Sequence[Column], write: Write) -> Iterator[WriteRows]:
     """Write an object a line. `backfill` reads it and ignores the fields that it does not know."""
+    names = [column.name for column in columns]
     documents = [column.name for column in columns if column.type == "jsonb"]
 
-    def write_rows(rows: Sequence[asyncpg.Record]) -> None:
+    def write_rows(rows: Sequence[Sequence[object]]) -> None:
         lines = bytearray()
         for row in rows:
-            fields: dict[str, object] = dict(row)
+            fields = dict(zip(names, row, strict=True))
             for name in documents:
-                if row[name] is not None:
-                    fields[name] = orjson.Fragment(row[name])
+                text = fields[name]
+                if isinstance(text, str):
+                    fields[name] = orjson.Fragment(text)
             lines += orjson.dumps(fields, option=orjson.OPT_APPEND_NEWLINE)
         write(bytes(lines))
 
@@ -113,7 +115,7 @@ def _parquet(columns: Sequence[Column], write: Write) -> Iterator[WriteRows]:
     schema = pyarrow.schema([(column.name, types.get(column.type, pyarrow.string())) for column in columns])
     with ParquetWriter(_Sink(write), schema, compression="zstd") as writer:
 
-        def write_rows(rows: Sequence[asyncpg.Record]) -> None:
+        def write_rows(rows: Sequence[Sequence[object]]) -> None:
             cells = (
                 map(_near_time, column) if field.type == types["timestamptz"] else column
                 for column, field in zip(zip(*rows, strict=True), schema, strict=True)

@@ -1,4 +1,4 @@
-"""The one way to PostgreSQL: of `consume --check`, of every command, of the worker and of the page."""
+"""Connects to PostgreSQL, for all callers: the worker, `consume --check`, every command and the page."""
 
 import configparser
 from collections.abc import AsyncIterator, Mapping
@@ -9,28 +9,32 @@ from typing import Any, Final, TypeAlias
 import asyncpg
 
 from pattern_metrics.consumer.database_url import DatabaseUrl, parse_database_url
-from pattern_metrics.consumer.faults.diagnosis import UnfitDatabaseError
-from pattern_metrics.consumer.faults.driver import RefusedLoginError, UnusableOptionsError
+from pattern_metrics.consumer.faults.diagnosis import Fault, UnfitDatabaseError, diagnose
+from pattern_metrics.consumer.faults.driver import (
+    RefusedLoginError,
+    RefusedSessionError,
+    UnusableOptionsError,
+)
 from pattern_metrics.consumer.postgres.sql import statement
 from pattern_metrics.consumer.postgres.tls import read_files
 
 CONNECT_SECONDS_MAX: Final = 10
 STATEMENT_SECONDS_MAX: Final = 45
-"""A statement that takes longer is given up, with its connection: it may be half-open."""
+"""A statement that takes longer is given up together with its connection, which may be half-open."""
 
 APPLICATION_NAME: Final = "pattern-metrics"
 
 Connection: TypeAlias = "asyncpg.Connection[Any]"
 
 SERVER_SETTINGS: Final = {
-    # The server gives up a little before the client does, so that no lock outlives a client that is gone.
+    # The server gives up a little before the client does, so that no lock outlives a client that has gone.
     "statement_timeout": "40s",
     "idle_in_transaction_session_timeout": "30s",
-    # A batch's rows are looked up by their index, however many the table has: the planner, which does not
-    # know the stage's size, would read all of a table of 100,000 rows for each batch.
+    # Rows of a batch are found by their index, whatever the size of the table. The planner does not know the
+    # size of the stage, and would read the whole of a table of 100,000 rows for each batch.
     "enable_hashjoin": "off",
     "enable_mergejoin": "off",
-    # It does not count a COPY whose client is gone: only the network can tell.
+    # The server's limits do not apply to a COPY whose client has gone. Only the network can notice that.
     "tcp_keepalives_idle": "10",
     "tcp_keepalives_interval": "5",
     "tcp_keepalives_count": "3",
@@ -42,10 +46,10 @@ TIMES_AS_TEXT: Final = {"timezone": "UTC", "datestyle": "ISO"}
 
 _OUR_SETTINGS: Final = {
     "application_name": APPLICATION_NAME,
-    # The copied bytes and the statements are in UTF-8, whatever the role, the database or a pooler has set.
+    # The copied bytes and the statements are UTF-8, whatever the role, the database or a pooler has set.
     "client_encoding": "UTF8",
     "standard_conforming_strings": "on",
-    # A stricter level refuses a batch that only met another writer; the statements do not need it.
+    # A stricter level refuses a batch that only met another writer. The statements do not need it.
     "default_transaction_isolation": "read committed",
 }
 
@@ -59,13 +63,13 @@ async def connect(
     """Connect to a database whose encoding is UTF8.
 
     Args:
-        database_url: as `parse_database_url` reads it.
-        settings: as of `connect_to_any`.
-        command_timeout: likewise.
+        database_url: as in DATABASE_URL.
+        settings: see `connect_to_any`.
+        command_timeout: see `connect_to_any`.
 
     Raises:
         UnfitDatabaseError: the database was created with another encoding than UTF8.
-        Exception: as `connect_to_any`.
+        Exception: see `connect_to_any`.
     """
     connection = await connect_to_any(database_url, settings, command_timeout=command_timeout)
     encoding = connection.get_settings().server_encoding
@@ -85,10 +89,12 @@ async def connect_to_any(
 ) -> Connection:
     """Connect to a database of any encoding.
 
+    Error messages do not repeat the login of the URL. A note of the error names the hosts.
+
     Args:
-        database_url: as `parse_database_url` reads it.
-        settings: settings of the server for this session. They are set after the login, as are those of the
-            URL, because a pooler refuses most settings in the login.
+        database_url: as in DATABASE_URL.
+        settings: server settings for this session. They are set after the login, like those of the URL,
+            because a pooler refuses most settings in the login.
         command_timeout: seconds that a statement may take; None for any time.
 
     Raises:
@@ -96,10 +102,9 @@ async def connect_to_any(
         SettingFileError: a file of a certificate, a key or a password cannot be used.
         UnusableOptionsError: PG* variables, a service file or a password file cannot be used.
         RefusedLoginError: a pooler refused the login.
-        asyncpg.PostgresError: PostgreSQL refused.
-        OSError: PostgreSQL is not reachable.
-
-        What PostgreSQL says does not repeat the URL's login; a note of the error names the hosts.
+        RefusedSessionError: PostgreSQL refused a setting of the session, such as a role that does not exist.
+        asyncpg.PostgresError: PostgreSQL refused the login or a setting.
+        OSError: PostgreSQL cannot be reached, also after a time-out.
     """
     url = parse_database_url(database_url)
     context = read_files(url)
@@ -130,12 +135,12 @@ async def connect_to_any(
 async def connected(
     database_url: str, settings: Mapping[str, str] | None = None
 ) -> AsyncIterator[Connection]:
-    """A connection of its own, for a command that does one thing; no statement is limited in time.
+    """Open a connection for a command that does one thing. Statements have no time limit.
 
     It returns times as `read_any_time` describes.
 
     Raises:
-        Exception: as `connect`.
+        Exception: see `connect`.
     """
     connection = await connect(database_url, {**TIMES_AS_TEXT, **(settings or {})})
     try:
@@ -175,9 +180,11 @@ async def _set(connection: Connection, settings: Mapping[str, str]) -> None:
 
 
 def _refusal(error: asyncpg.PostgresError, url: DatabaseUrl) -> asyncpg.PostgresError:
-    """Return an error without the login, and with the hosts."""
+    """Return the error without the login, and with the hosts."""
     if isinstance(error, asyncpg.ProtocolViolationError):
         error = RefusedLoginError(*error.args)
+    elif diagnose(error).fault is Fault.RECORD:
+        error = RefusedSessionError(*error.args)
     error.args = tuple(url.without_login(str(text)) for text in error.args)
     for name in ("message", "detail", "hint", "context"):
         text = getattr(error, name, None)

@@ -1,7 +1,7 @@
-"""Events → PostgreSQL's binary COPY format. Pure: no I/O.
+"""Encodes events in PostgreSQL's binary COPY format. Pure: no I/O.
 
-By PostgreSQL's documentation of COPY, "Binary Format", and of each type's binary representation: the driver's
-own encoder, which looks up each field's codec, takes several times as long.
+It follows PostgreSQL's documentation of COPY ("Binary Format") and of each type's binary representation. The
+driver's own encoder looks up the codec of each field and takes several times as long.
 """
 
 import struct
@@ -20,16 +20,17 @@ COLUMNS: Final = (
     "version",
     "metadata",
 )
-"""Of an event, in the order in which they are sent."""
+"""Columns of an event, in the order in which they are sent."""
 
 COLUMNS_OF_STAGE: Final = ("place", *COLUMNS)
 COLUMNS_OF_TABLE: Final = ("id", *COLUMNS)
-"""With the surrogate key of a new row, see `first_id`."""
+"""Columns of a new row, with its surrogate key; see `first_id`."""
 
 _SIGNATURE: Final = b"PGCOPY\n\xff\r\n\0" + struct.pack(">ii", 0, 0)
 _TRAILER: Final = struct.pack(">h", -1)
 
-# The number of fields; then, for each, its length in bytes and itself; of the texts, the lengths alone.
+# A row is the number of its fields and then, for each field, its length in bytes and its value. Of the texts
+# these formats hold only the length.
 _UP_TO_PLACE: Final = struct.Struct(">h ii")
 _UP_TO_ID: Final = struct.Struct(">h i16s")
 _UP_TO_VERSION: Final = struct.Struct(">i16s i16s id id iq i")
@@ -43,12 +44,12 @@ _CHUNK_BYTES: Final = 256 * 1024
 
 
 def first_id(unix_milliseconds: int, randomness: int) -> int:
-    """The first of a series of surrogate keys, each one more than the one before: UUID version 7 (RFC 9562).
+    """Return the first of consecutive surrogate keys: a UUID of version 7 (RFC 9562).
 
     Keys that grow with time are added at the right edge of their index, and not all over it.
 
     Args:
-        unix_milliseconds: now.
+        unix_milliseconds: the present time.
         randomness: 73 bits.
     """
     high, low = divmod(randomness, 1 << 61)
@@ -56,21 +57,21 @@ def first_id(unix_milliseconds: int, randomness: int) -> int:
 
 
 def staged(events: Iterable[Event], first_place: int) -> AsyncIterator[bytes]:
-    """The data of rows for the stage, which are numbered there."""
+    """Return the COPY data of rows for the stage, which numbers its rows."""
     count = len(COLUMNS_OF_STAGE)
     places = enumerate(events, first_place)
     return _copy_data((_UP_TO_PLACE.pack(count, 4, place), event) for place, event in places)
 
 
 def new_rows(events: Iterable[Event], first_id: int) -> AsyncIterator[bytes]:
-    """The data of rows for the table."""
+    """Return the COPY data of new rows for the table."""
     count = len(COLUMNS_OF_TABLE)
     keys = enumerate(events, first_id)
     return _copy_data((_UP_TO_ID.pack(count, 16, key.to_bytes(16)), event) for key, event in keys)
 
 
 async def _copy_data(rows: Iterable[tuple[bytes, Event]]) -> AsyncIterator[bytes]:
-    """In chunks, so that memory does not depend on the size of the metadata."""
+    """Yield the data in chunks, so that memory does not depend on the size of the metadata."""
     chunk = bytearray(_SIGNATURE)
     for beginning, event in rows:
         version = event.version.encode()

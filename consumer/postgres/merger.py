@@ -1,4 +1,4 @@
-"""The latest events → the rows of the table, within a transaction: the law, by way of what costs least."""
+"""Merges the latest events into the table within a transaction, by the law and by the cheapest way."""
 
 import asyncio
 import secrets
@@ -28,7 +28,7 @@ from pattern_metrics.schemas.dead_letter import RejectReason
 from pattern_metrics.schemas.pattern_scored import Ordered
 
 _SET_LOCK_TIMEOUT: Final = "SET LOCAL lock_timeout = '100ms'"
-"""Do not wait for a lock out of order: half a deadlock could be waiting for this transaction."""
+"""Do not wait for a lock out of order: the other half of a deadlock could wait for this transaction."""
 
 _RESET_LOCK_TIMEOUT: Final = "SET LOCAL lock_timeout TO DEFAULT"
 
@@ -38,10 +38,10 @@ _SELECT_ROW_BY_ROW: Final = (
 
 
 class RefusedError(Exception):
-    """PostgreSQL, or its driver, does not take a row, or not in this way.
+    """PostgreSQL, or its driver, refuses a row, or refuses this way of writing it.
 
     Attributes:
-        cause: what it said.
+        cause: the error.
     """
 
     def __init__(self, cause: Exception) -> None:
@@ -50,7 +50,7 @@ class RefusedError(Exception):
 
 
 class _Present(Ordered, msgspec.Struct, frozen=True, gc=False):
-    """The row of a pattern, as far as the law asks for it: the columns of `select_present`."""
+    """The part of a pattern's row that the law needs: the columns of `select_present`."""
 
     pattern_id: UUID
     measurement_timestamp: datetime
@@ -58,15 +58,16 @@ class _Present(Ordered, msgspec.Struct, frozen=True, gc=False):
 
 
 class Merger:
-    """Merges into the table, and into its history.
+    """Merges events into the table and its history.
 
     Args:
-        connection: that of a transaction, with a stage.
+        connection: of a transaction, with a stage.
         before_upsert: a statement to run between the stage and the upsert (see `ShadowStore`).
-        updates_first: whether rows are updated before it is asked which are there.
+        updates_first: whether to update rows before asking which patterns have one.
 
     Attributes:
-        updates_first: whether that would have been best: every pattern merged had a row, and a newer event.
+        updates_first: whether that would have been best: every merged pattern had a row, and its event was
+            newer.
     """
 
     def __init__(self, connection: Connection, *, before_upsert: str | None, updates_first: bool) -> None:
@@ -78,10 +79,16 @@ class Merger:
     async def merge(self, latest: Iterable[Accepted]) -> tuple[int, list[Rejected]]:
         """Merge the latest event of each pattern into the table.
 
-        A row that PostgreSQL refuses takes no neighbour along.
+        A refused row does not affect the others.
 
         Returns:
-            How many rows were inserted or updated, and the records whose rows were refused.
+            The number of rows that were inserted or updated, and the records whose rows were refused.
+
+        Raises:
+            asyncpg.PostgresError: a statement failed for a reason other than a row.
+            asyncpg.InterfaceError: the connection broke.
+            OSError: PostgreSQL cannot be reached.
+            TimeoutError: PostgreSQL did not answer in time.
         """
         ordered = _sorted(latest)
         if self._before_upsert is None and ordered:
@@ -91,27 +98,28 @@ class Merger:
                     return await merge(ordered), []
             except RefusedError:
                 self.updates_first = False
-                # Somebody else inserted a pattern in between, or holds one; a row is refused; the table takes
-                # no COPY, for its row-level security: the one statement that knows the law tells row by row.
+                # Another writer inserted or locked a pattern meanwhile, or a row is refused, or the table has
+                # row-level security and takes no COPY. The one statement that contains the law finds out row
+                # by row.
         return await self._merge(ordered, statement("upsert_patterns"))
 
     async def merge_history(self, measurements: Iterable[Accepted]) -> tuple[int, list[Rejected]]:
-        """Keep one event of each pattern and time of measurement, likewise."""
+        """Keep one event per pattern and time of measurement. Returns and raises like `merge`."""
         return await self._merge(_sorted(measurements), statement("upsert_history"))
 
     async def _merge_known(self, ordered: Sequence[Accepted]) -> int:
-        """Merge by what the table holds: new patterns straight into it, newer measurements by the law.
+        """Merge by the content of the table: copy new patterns, and update rows whose event is newer.
 
-        The measurements that are superseded by now remain so, whatever is written meanwhile.
+        A measurement that is superseded now stays superseded, whatever is written meanwhile.
         """
         present = await self._present(ordered)
         new, newer = [], []
-        for one in ordered:
-            row = present.get(one.event.pattern_id)
+        for candidate in ordered:
+            row = present.get(candidate.event.pattern_id)
             if row is None:
-                new.append(one)
-            elif one.event.supersedes(row):  # `update_patterns` decides again, on the row as it is by then
-                newer.append(one)
+                new.append(candidate)
+            elif candidate.event.supersedes(row):  # `update_patterns` decides again, on the row at that time
+                newer.append(candidate)
         self.updates_first = len(newer) == len(ordered)
         applied = await self._copy_new(new) if new else 0
         if newer:
@@ -120,10 +128,10 @@ class Merger:
         return applied
 
     async def _update_first(self, ordered: Sequence[Accepted]) -> int:
-        """Merge what is likely to be newer measurements of patterns that have a row.
+        """Merge events that are probably newer measurements of patterns with a row.
 
-        To ask before which are there would be a tenth of what PostgreSQL does for an update. Where some are
-        not, or hold what is newer, the law decides on the whole stage.
+        Asking first which patterns have a row would cost a tenth of PostgreSQL's work for an update. If some
+        have none, or have a newer event, the law decides on the whole stage.
         """
         applied = await self._update(ordered)
         self.updates_first = applied == len(ordered)
@@ -135,26 +143,26 @@ class Merger:
         return applied
 
     async def _update(self, newer: Sequence[Accepted]) -> int:
-        """Bring them into the rows that are there, by way of the stage; how many rows that were."""
+        """Update existing rows by way of the stage. Return how many rows were updated."""
         await self._clear_stage()
         await self._copy_staged(newer, 1)
         return _count(await self._connection.execute(statement("update_patterns")))
 
     @asynccontextmanager
     async def _out_of_order(self) -> AsyncIterator[None]:
-        """Writers that lock patterns in one order never deadlock; a second run through them is not in it."""
+        """Use a short lock timeout, because a second pass over the patterns breaks the order of locking."""
         await self._connection.execute(_SET_LOCK_TIMEOUT)
         yield
         await self._connection.execute(_RESET_LOCK_TIMEOUT)
 
     async def _present(self, ordered: Sequence[Accepted]) -> dict[UUID, _Present]:
-        """The rows that the events' patterns have."""
-        patterns = [one.event.pattern_id for one in ordered]
+        """Return the present rows of the events' patterns."""
+        patterns = [each.event.pattern_id for each in ordered]
         rows = await self._connection.fetch(statement("select_present"), patterns)
         return {row[0]: _Present(*row) for row in rows}
 
     async def _merge(self, ordered: Sequence[Accepted], law: str) -> tuple[int, list[Rejected]]:
-        """Merge by the law alone: all at once or, where something is refused, row by row."""
+        """Merge by the law alone: all rows at once or, if something is refused, row by row."""
         if not ordered:
             return 0, []
         refused = await self._stage(ordered)
@@ -168,7 +176,7 @@ class Merger:
             return applied, refused + others
 
     async def _merge_row_by_row(self, ordered: Sequence[Accepted], law: str) -> tuple[int, list[Rejected]]:
-        """In one statement, whatever is refused: its time is limited, and grows with the rows alone."""
+        """Merge row by row in one statement, whose time is limited and grows only with the rows."""
         await self._connection.execute(statement("create_row_writer").replace("NULL; -- the law", f"{law};"))
         rows = await self._connection.fetch(_SELECT_ROW_BY_ROW, len(ordered))
         refused = []
@@ -181,7 +189,7 @@ class Merger:
         return sum(row["written"] for row in rows), refused
 
     async def _stage(self, ordered: Sequence[Accepted]) -> list[Rejected]:
-        """Stage rows, and bisect for those that not even the stage can hold."""
+        """Stage rows. Rows that not even the stage can hold are found by bisection."""
         await self._clear_stage()
         refused, parts = list[Rejected](), [(1, ordered)]
         while parts:
@@ -199,10 +207,10 @@ class Merger:
 
     @asynccontextmanager
     async def _savepoint(self) -> AsyncIterator[None]:
-        """What is written inside, or none of it where something is refused.
+        """Undo everything inside if a row is refused.
 
         Raises:
-            RefusedError: it was; the transaction goes on.
+            RefusedError: a row was refused; the transaction continues.
         """
         await self._connection.execute(statement("set_savepoint"))
         try:
@@ -213,39 +221,39 @@ class Merger:
                 raise
             await self._connection.execute("ROLLBACK TO SAVEPOINT rows")
             raise RefusedError(error) from None
-        # It is not released: the transaction's end does that without a round trip.
+        # The savepoint is not released: the end of the transaction does that without a round trip.
 
     async def _clear_stage(self) -> None:
         if self._is_staged:
             await self._connection.execute("TRUNCATE pattern_metrics_stage")
-        self._is_staged = True  # also where it is undone: a savepoint brings back what was there before
+        self._is_staged = True  # stays true after a rollback to a savepoint, which restores the earlier rows
 
     async def _copy_staged(self, ordered: Sequence[Accepted], first_place: int) -> None:
-        data = staged((one.event for one in ordered), first_place)
+        data = staged((each.event for each in ordered), first_place)
         await self._copy("pattern_metrics_stage", COLUMNS_OF_STAGE, data)
 
     async def _copy_new(self, new: Sequence[Accepted]) -> int:
         series = first_id(time.time_ns() // 1_000_000, secrets.randbits(73))
-        data = new_rows((one.event for one in new), series)
+        data = new_rows((each.event for each in new), series)
         return _count(await self._copy("pattern_quality_metrics", COLUMNS_OF_TABLE, data))
 
     async def _copy(self, table: str, columns: Sequence[str], data: AsyncIterator[bytes]) -> str:
-        # asyncpg's own limit does not count while a connection takes no more of the data.
+        # asyncpg's own limit does not run while a connection takes no more data.
         async with asyncio.timeout(STATEMENT_SECONDS_MAX):
             return await self._connection.copy_to_table(table, source=data, columns=columns, format="binary")
 
 
 def _count(status: str) -> int:
-    """How many rows a statement wrote, as the server says."""
+    """Return the number of rows that a statement wrote, from the server's command tag."""
     return int(status.rpartition(" ")[2])
 
 
 def _sorted(accepted: Iterable[Accepted]) -> list[Accepted]:
-    """By pattern, so that writers that meet never deadlock."""
-    return sorted(accepted, key=lambda one: one.event.pattern_id)
+    """Sort by pattern, so that concurrent writers never deadlock."""
+    return sorted(accepted, key=lambda each: each.event.pattern_id)
 
 
 def _refusal(record: Record, error: Exception) -> Rejected:
-    # Of the server's report the detail line is left out: it repeats the row's values.
+    # Leave out the detail of the server's report, because it repeats the row's values.
     sqlstate = getattr(error, "sqlstate", None) or "client"
     return Rejected(record, RejectReason.REFUSED_BY_DATABASE, storable_text(f"{sqlstate}: {error.args[0]}"))

@@ -1,4 +1,4 @@
-"""A store whose table is a temporary one of its own: what would be, by the statements that would do it."""
+"""A store with a temporary table of its own: it shows what the same statements would do to the real table."""
 
 from collections.abc import Sequence
 from typing import Any, Final
@@ -17,11 +17,11 @@ COMPARE_SECONDS_MAX: Final = 3600.0
 
 
 class ShadowLostError(Exception):
-    """The connection broke, and with it the shadow; nothing was changed. Run the command again."""
+    """The connection broke, and the shadow with it. Nothing was changed. Run the command again."""
 
 
 def open_store(settings: DatabaseSettings, *, dry_run: bool) -> Store:
-    """The table itself or, for a dry run, a shadow that tells what would change there."""
+    """Return the store of the table or, for a dry run, a shadow that shows what would change."""
     database_url = settings.database_url.get_secret_value()
     if dry_run:
         return ShadowStore(database_url, loads_rows=True)
@@ -31,14 +31,14 @@ def open_store(settings: DatabaseSettings, *, dry_run: bool) -> Store:
 class ShadowStore(Store):
     """Merges into a shadow of the table, which ends with the connection.
 
-    It locks no row of the table, so that workers go on beside it, and takes its space on the server's disk.
+    It locks no row of the table, so workers can run meanwhile. It needs space on the server's disk.
 
     Args:
-        database_url: any DSN that asyncpg knows.
-        loads_rows: whether a batch's rows are first brought into the shadow as they are in the table, so that
-            merging tells what it would change there; without it, the shadow becomes the fold of what it is
-            given.
-        timing: as of `Store`, but the connection is kept.
+        database_url: as in DATABASE_URL.
+        loads_rows: whether to copy the table's rows of each batch into the shadow first, so that merging
+            counts what would change in the table. Without it, the shadow becomes the fold of the given
+            events.
+        timing: see `Store`, but the connection is kept.
     """
 
     def __init__(self, database_url: str, *, loads_rows: bool, timing: Timing = TIMING) -> None:
@@ -59,11 +59,11 @@ class ShadowStore(Store):
 
     @override
     def _expire_later(self) -> None:
-        """Keep the connection: the shadow ends with it."""
+        """Keep the connection, because the shadow ends with it."""
 
     @override
     async def _tell_all_that_lacks(self, error: asyncpg.PostgresError) -> None:
-        """It needs less than a worker does, so PostgreSQL's own words are the better ones."""
+        """Do nothing: the shadow needs less than a worker, so PostgreSQL's own message is better."""
 
     async def recorded_dead_letters(self, records: Sequence[Record]) -> set[tuple[int, int]]:
         """Return the partition and offset of each of one topic's records that is a dead letter."""
@@ -78,7 +78,7 @@ class ShadowStore(Store):
         return {(row["partition"], row["offset"]) for row in rows}
 
     async def count_differences(self) -> dict[str, int]:
-        """How many patterns differ between the shadow and the table, by finding."""
+        """Return the number of patterns that differ between the shadow and the table, by finding."""
         async with self.transaction() as transaction:
             rows = await transaction.connection.fetch(
                 statement("select_difference_counts"), timeout=COMPARE_SECONDS_MAX
@@ -86,7 +86,7 @@ class ShadowStore(Store):
         return {row["finding"]: row["count"] for row in rows}
 
     async def differences(self, findings: Sequence[str], limit: int) -> list[dict[str, Any]]:
-        """The first patterns with one of these findings."""
+        """Return the first patterns with one of these findings."""
         async with self.transaction() as transaction:
             rows = await transaction.connection.fetch(
                 statement("select_differences"), findings, limit, timeout=COMPARE_SECONDS_MAX

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Final
 
-from pattern_metrics.consumer.records.fast_decoding import decode_fast
+from pattern_metrics.consumer.records.fast_decoding import FastEvent, decode_fast
 from pattern_metrics.consumer.records.record import CONTENT_TYPE, Accepted, Fate, Record, Rejected
 from pattern_metrics.consumer.records.text import storable_text
 from pattern_metrics.consumer.records.unwrapping import (
@@ -17,12 +17,12 @@ from pattern_metrics.schemas.dead_letter import InvalidEventError, RejectReason
 from pattern_metrics.schemas.pattern_scored import EVENT_TYPE, parse_event, parse_measurement
 
 _TOGETHER_MAX: Final = 32
-"""Records that share the cost of one call. If one is not common, all of them are decoded again."""
+"""This many records share the cost of a call. Records before one that is not common are decoded twice."""
+
+_TOGETHER_BYTES_MAX: Final = 32 * 1024
+"""No more bytes are decoded twice, unless a single record has more."""
 
 _CLOUD_EVENTS: Final = b"cloudevents"
-
-_LINE: Final = {"line"}
-_STRUCTURED: Final = {"structured"}
 
 
 def decode_all(
@@ -35,19 +35,14 @@ def decode_all(
         accepted_until: the latest acceptable measurement time.
         envelope: the path of KAFKA_ENVELOPE_FIELD, one name a level.
     """
-    fates, done, at_once = list[Fate](), 0, _TOGETHER_MAX
-    while done < len(records):
-        some = records[done : done + at_once]
-        common = _decode_common(some, accepted_until, envelope)
-        if common is None and len(some) > 1:
-            at_once = max(1, len(some) // 4)  # around a record that is not common, smaller and smaller groups
-            continue
-        if common is not None:
-            at_once = min(2 * at_once, _TOGETHER_MAX)
-            fates += common
-        else:
-            fates.append(decode(some[0], accepted_until=accepted_until, envelope=envelope))
-        done += len(some)
+    fates = list[Fate]()
+    while len(fates) < len(records):
+        some = _of_one_mode(records[len(fates) : len(fates) + _TOGETHER_MAX])
+        events = _decode_common(some, accepted_until, envelope)
+        fates += map(Accepted, some, events)
+        if not some or len(events) < len(some):
+            uncommon = records[len(fates)]
+            fates.append(decode(uncommon, accepted_until=accepted_until, envelope=envelope))
     return fates
 
 
@@ -105,22 +100,31 @@ def _notes(record: Record, error: InvalidEventError) -> list[str]:
     return notes
 
 
+def _of_one_mode(records: Sequence[Record]) -> Sequence[Record]:
+    """Return the first records, up to one that has no value, is to be read in another way, or is too much."""
+    mode, size = records[0].mode, 0
+    if mode == "foreign":
+        return []
+    for place, record in enumerate(records):
+        value = record.value
+        if value is None or record.mode != mode or (size and size + len(value) > _TOGETHER_BYTES_MAX):
+            return records[:place]
+        size += len(value)
+    return records
+
+
 def _decode_common(
     records: Sequence[Record], accepted_until: datetime, envelope: Sequence[str]
-) -> list[Accepted] | None:
-    """Decode records whose events have the common form; None if any record has another form."""
-    values = [value for record in records if (value := record.value) is not None]
-    modes = {record.mode for record in records}
-    if len(values) < len(records) or len(modes) > 1 or "foreign" in modes:
-        return None
-    if modes == _LINE:
+) -> list[FastEvent]:
+    """Decode the first records that hold an event as agents publish it; all are to be read in one way."""
+    values = [record.value or b"" for record in records]
+    if not values:
+        return []
+    mode = records[0].mode
+    if mode == "line":
         envelope = ()
     elif values[0] < ABOVE_MAGIC:
         values = list(map(unframed, values))
-    events = decode_fast(
-        values,
-        accepted_until=accepted_until,
-        envelope=tuple(envelope),
-        is_structured=modes == _STRUCTURED,
+    return decode_fast(
+        values, accepted_until=accepted_until, envelope=tuple(envelope), is_structured=mode == "structured"
     )
-    return None if events is None else list(map(Accepted, records, events))

@@ -1,25 +1,36 @@
 """Decodes events of the common form fast, and leaves all others to `parse_event`. Pure.
 
-It accepts only values that `parse_event` accepts, with the same result; a property test compares the two. All
-other values, unusual spellings as well as faults, go to `parse_event`, which decides and gives the reason.
-This module knows no reasons and refuses nothing.
+`decode_fast` accepts only what `parse_event` accepts, with the same values: a property test compares the two.
+The rest, whether an unusual spelling or a fault, is left to `parse_event`, which also finds the reason. Each
+short cut stands for a rule of the model (`schemas.pattern_scored`):
+
+| short cut here | rule of the model | test in `tests/properties/test_fast_decoding.py` |
+|---|---|---|
+| `_Fields` for msgspec: types, 0 to 1, lengths | fields of `PatternScored` | `…each_unusual_spelling…` |
+| 36 characters, four hyphens, `UUID` | UUID fields in JSON | `…each_unusual_spelling…` |
+| `_common_times`: fraction cut to six digits | RFC 3339, `Timestamp` | `…times…` |
+| `_together`: no U+0000, UTF-8 | `_require_storable` | `…nothing_hostile…` |
+| `_require_shallow`, `_depth_is_fine` | JSON_DEPTH_MAX, METADATA_DEPTH_MAX | `…passed_over…`, `…metadata…` |
+| `_numbers_are_fine` | finite doubles, DECIMALS_MAX | `…metadata…` |
+| metadata is the sent text | `metadata_json` | `…with_the_same_values` |
 """
 
 import re
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from datetime import MINYEAR, UTC, datetime
 from functools import lru_cache
-from operator import attrgetter, methodcaller
+from operator import attrgetter
 from typing import Annotated, Any, Final, Literal
 
 import msgspec
-import orjson
 from asyncpg.pgproto.pgproto import UUID
 
 from pattern_metrics.consumer.records.unwrapping import SPECVERSION
 from pattern_metrics.schemas.pattern_scored import (
     EVENT_TYPE,
+    METADATA_BYTES_MAX,
     METADATA_DEPTH_MAX,
     VERSION_CHARACTERS_MAX,
     VERSION_DEFAULT,
@@ -32,31 +43,38 @@ _UUID_CHARACTERS: Final = 36
 _HYPHENS: Final = (8, 13, 18, 23)
 _UUIDText = Annotated[str, msgspec.Meta(min_length=_UUID_CHARACTERS, max_length=_UUID_CHARACTERS)]
 
-# msgspec accepts more times than RFC 3339 does: also without a colon in the offset. It rounds more than six
-# digits.
+# RFC 3339 has a colon in the offset. msgspec accepts an offset without it, and rounds more than six digits.
 _ZULU_BYTES_MAX: Final = len('"2026-01-01T00:00:00.123456Z"')
-_OFFSET_BYTES_MAX: Final = len('"2026-01-01T00:00:00.123456+00:00"')
+_COLONS: Final = len("::")
+_FRACTION: Final = len('"2026-01-01T00:00:00.')
+_CUT: Final = len('"2026-01-01T00:00:00.123456')
+_DIGITS: Final = b"0123456789"
 
-_VALUE_BYTES_MAX: Final = 4096
-"""For longer values, fetching and storing take most of the time anyway."""
-
-# pydantic reads no deeper than 200 levels, also in ignored fields. A value this short, or with this few
-# brackets, cannot be nested 200 levels deep once the five required fields are in it.
+# pydantic reads at most 200 levels, also in fields that it ignores. A part this short, or with this few
+# brackets, cannot be nested so deep.
 _PASSED_OVER_BYTES_MAX: Final = 512
 _BRACKETS_MAX: Final = 190
 
-# Searching for one byte by its number takes a sixth of the time of searching for a string of length one.
+_LONG_INTEGER: Final = b"0" * 4301
+"""pydantic refuses an integer of so many digits, also in a field that it ignores."""
+
+# To search for a byte by its number takes a sixth of the time of a search by a bytes object of length one.
 _BACKSLASH: Final = ord("\\")
 _OPENING: Final = ord("{")
-_ZULU: Final = ord("Z")
-_COLON: Final = ord(":")
 
-# A double keeps 15 digits exactly. A number with fewer than 8 digits on each side of its point has no more.
+# Metadata with each digit as 0, each bracket as {, each E as e, and without the other letters: here a short
+# search finds every number that may be no finite double.
 _ALIKE: Final = bytes.maketrans(b"123456789E[", b"000000000e{")
 _IN_NO_NUMBER: Final = b"abcdfghijklmnopqrstuvwxyzABCDFGHIJKLMNOPQRSTUVWXYZ" + b'"'
-_EXPONENT: Final = b"0e"
-_MANY_DIGITS: Final = b"0" * 8
+_LARGE_EXPONENT: Final = re.compile(rb"0e[+-]?000")
+_MANY_DIGITS: Final = b"0" * 200
+_EXTREME_EXPONENT: Final = re.compile(rb"[eE][+-]?[0-9]{5}")
 _PARTING: Final = b"\0"
+
+_ESCAPE: Final = re.compile(rb"\\.")
+_STRING: Final = re.compile(rb'"[^"]*"')
+_BRACKETS_AS_BRACES: Final = bytes.maketrans(b"[]", b"{}")
+_NEITHER_BRACKET_NOR_QUOTE: Final = bytes(set(range(256)) - set(b'[]{}"'))
 
 _NULL: Final = b"null"
 _NO_METADATA: Final = b"{}"
@@ -64,11 +82,6 @@ _INNER: Final = "inner"
 
 _ATTRIBUTES: Final[list[Any]] = [("type", Literal[EVENT_TYPE] | None, None), ("data_base64", None, None)]
 """CloudEvent attributes that decide whether its data holds our event."""
-
-_count_openings: Final = methodcaller("count", _OPENING)
-
-# pydantic keeps an integer of this many digits exactly, orjson does not.
-_LONG_NUMBER: Final = re.compile(rb"\d{19}")
 
 
 class FastEvent(Ordered, msgspec.Struct, frozen=True, gc=False):
@@ -126,6 +139,21 @@ def _reader(
 
 
 _read_times = msgspec.json.Decoder(list[Annotated[datetime, msgspec.Meta(tz=True)]]).decode
+_read_any = msgspec.json.Decoder().decode
+
+_PLACE: Final = re.compile(r"`\$\[(\d+)\]|\(byte (\d+)\)")
+"""Finds in a message of msgspec the number of the value, or a place in the text."""
+
+
+class _UncommonError(ValueError):
+    """A value is not common.
+
+    Args:
+        place: its index, or the index of a value behind it.
+    """
+
+    def __init__(self, place: int) -> None:
+        self.place = place
 
 
 def decode_fast(
@@ -134,71 +162,92 @@ def decode_fast(
     accepted_until: datetime,
     envelope: tuple[str, ...] = (),
     is_structured: bool = False,
-) -> list[FastEvent] | None:
-    """Decode events from their JSON. If any value is not of the common form, return None for all of them.
+) -> list[FastEvent]:
+    """Decode common events from their JSON, up to a value that is not common.
 
-    It takes several at a time, because a call of a decoder costs more than decoding one event.
+    Each call of a decoder costs more than its work for one event. Therefore pass several values at a time.
 
     Args:
         values: one or more events in UTF-8.
         accepted_until: the latest acceptable measurement time.
-        envelope: the names of the fields that lead to the event, outermost first.
-        is_structured: whether the values are CloudEvents envelopes, in whose data that path begins.
+        envelope: the names on the way to each event in its value.
+        is_structured: whether that way begins in the data of a CloudEvents envelope.
 
     Returns:
-        The events in the order of the values, or None: decode each value by `parse_event`.
+        The events of the first values. Decode the next value, if there is one, by `parse_event`.
     """
-    try:
-        together = _together(values)
-        read, reach = _reader(envelope, is_structured)
-        parts = read(together)
-        if reach is not None:
-            parts = [(reach(part),) for (part,) in parts]
-        fields = [msgspec.structs.astuple(part) for (part,) in parts]
-        if len(fields) != len(values):
-            return None
-        event_ids, pattern_ids, scores, confidences, raw_times, versions, raw_metadata = zip(
-            *fields, strict=True
+    while values:
+        try:
+            return _decode(values, accepted_until, *_reader(envelope, is_structured))
+        except _UncommonError as error:
+            place = error.place
+        except msgspec.MsgspecError as error:
+            place = _place_of(str(error), values)
+        except (ValueError, OverflowError, RecursionError):
+            place = len(values) // 2
+        values = values[: min(place, len(values) - 1)]
+    return []
+
+
+def _place_of(message: str, values: Sequence[bytes]) -> int:
+    """Return the index of the value at which msgspec stopped; half of the values if it does not say."""
+    found = _PLACE.search(message)
+    if found is None:
+        return len(values) // 2
+    if found[1]:
+        return int(found[1])
+    rest, place = int(found[2]), -1
+    while rest >= 0 and place + 1 < len(values):
+        place += 1
+        rest -= len(values[place]) + len("[]\n")
+    return place
+
+
+def _decode(
+    values: Sequence[bytes],
+    accepted_until: datetime,
+    read: Callable[[bytes], list[tuple[Any]]],
+    reach: Callable[[Any], Any] | None,
+) -> list[FastEvent]:
+    parts = read(_together(values))
+    if reach is not None:
+        parts = [(reach(part),) for (part,) in parts]
+    fields = [msgspec.structs.astuple(part) for (part,) in parts]
+    if len(fields) != len(values):
+        raise ValueError
+    event_ids, pattern_ids, scores, confidences, raw_times, versions, raw_metadata = zip(*fields, strict=True)
+    _require_canonical_uuids(event_ids + pattern_ids)
+    times = _common_times(raw_times)
+    if max(times) > accepted_until:
+        raise _UncommonError(next(place for place, time in enumerate(times) if time > accepted_until))
+    metadata = list(map(bytes, raw_metadata))
+    _require_shallow(values, metadata)
+    return list(
+        map(
+            FastEvent,
+            map(UUID, pattern_ids),
+            map(UUID, event_ids),
+            scores,
+            confidences,
+            times,
+            _interned(versions),
+            _common_metadata(metadata),
         )
-        _require_canonical_uuids(event_ids + pattern_ids)
-        times = _common_times(raw_times)
-        if max(times) > accepted_until:
-            return None
-        metadata = list(map(bytes, raw_metadata))
-        _require_shallow(values, metadata)
-        return list(
-            map(
-                FastEvent,
-                map(UUID, pattern_ids),
-                map(UUID, event_ids),
-                scores,
-                confidences,
-                times,
-                _interned(versions),
-                _common_metadata(metadata),
-            )
-        )
-    except (msgspec.MsgspecError, ValueError, OverflowError, RecursionError):
-        return None
+    )
 
 
 def _together(values: Sequence[bytes]) -> bytes:
-    """Join the values into one text, in such a way that none can change its neighbours.
+    """Join the values to one text, in which no part of a value can become part of another value.
 
-    Each value is in an array of its own. The separator is a line break between brackets, which no JSON
-    contains: in a string a line break is not allowed, and outside of a string a comma would be missing. So if
-    the text is well-formed, each value is well-formed; and if it holds as many arrays as values, each value
-    is one JSON value.
-
-    pydantic refuses a number with too many digits even in an ignored field. Such a number is longer than a
-    value may be here.
+    Each value stands in an array of its own. Between two of them is a line break between brackets, which no
+    JSON holds: in a string a line break is an error, and outside of a string a comma would be missing.
+    Therefore each value is well-formed if the whole is, and if the whole is as many arrays as values, each
+    value is one JSON value.
 
     Raises:
-        ValueError: a value is too long, is not UTF-8, or may contain the escape of U+0000, which PostgreSQL
-            cannot store. msgspec itself refuses the escapes of lone surrogates.
+        ValueError: a value is not UTF-8, or may hold the escape of U+0000, which PostgreSQL cannot hold.
+            msgspec refuses the escapes of lone surrogates.
     """
-    if max(map(len, values)) > _VALUE_BYTES_MAX:
-        raise ValueError
     together = b"[%b]" % b"]\n[".join(values)
     if _BACKSLASH in together and b"\\u0000" in together:
         raise ValueError
@@ -208,17 +257,26 @@ def _together(values: Sequence[bytes]) -> bytes:
 
 
 def _require_canonical_uuids(texts: Sequence[str]) -> None:
-    """Check the four hyphens of each text of 36 characters. `UUID` checks that the rest is hexadecimal."""
+    """Each text of 36 characters has its four hyphens; `UUID` checks that the others are hexadecimal."""
     together, hyphens = "".join(texts), "-" * len(texts)
     if any(together[place::_UUID_CHARACTERS] != hyphens for place in _HYPHENS):
         raise ValueError
 
 
 def _common_times(raw: Sequence[msgspec.Raw]) -> list[datetime]:
-    """Return the times in UTC. A comma cannot join two of them, because a time with a comma is invalid."""
+    """Return the times in UTC. A comma inside a text would make it no time."""
     together = b",".join(raw)
+    texts = together.split(b",")
+    if max(map(len, texts)) > _ZULU_BYTES_MAX:
+        together = b",".join(
+            [
+                one[:_CUT] + one[_CUT:].lstrip(_DIGITS) if one[_FRACTION:_CUT].isdigit() else one
+                for one in texts
+            ]
+        )
     times: list[datetime] = _read_times(b"[%b]" % together)
-    if not all(map(_is_exact, together.split(b","))):
+    zulus = together.count(b'Z"') + together.count(b'z"')
+    if together.count(b":") != _COLONS * len(raw) + (len(raw) - zulus):
         raise ValueError
     in_utc = [time if time.tzinfo is UTC else time.astimezone(UTC) for time in times]
     if min(in_utc).year == MINYEAR:
@@ -226,14 +284,8 @@ def _common_times(raw: Sequence[msgspec.Raw]) -> list[datetime]:
     return in_utc
 
 
-def _is_exact(raw: bytes) -> bool:
-    if raw[-2] == _ZULU:
-        return len(raw) <= _ZULU_BYTES_MAX
-    return len(raw) <= _OFFSET_BYTES_MAX and raw[-4] == _COLON
-
-
 def _interned(versions: Sequence[str | None]) -> list[str]:
-    """Return the versions, interned, because many events share few of them; null counts as absent."""
+    """Return the versions, of which many events share a few; null counts as absent."""
     try:
         return list(map(sys.intern, versions))  # type: ignore[arg-type]  # None is caught
     except TypeError:
@@ -241,49 +293,69 @@ def _interned(versions: Sequence[str | None]) -> list[str]:
 
 
 def _require_shallow(values: Sequence[bytes], metadata: Sequence[bytes]) -> None:
-    """Check that ignored fields, and metadata that is given twice, are not too deep for pydantic."""
+    """Check what stands beside the metadata, or is metadata that a later member replaces."""
     if max(map(len, values)) - min(map(len, metadata)) <= _PASSED_OVER_BYTES_MAX:
         return
-    for value, known in zip(values, metadata, strict=True):
+    for place, (value, known) in enumerate(zip(values, metadata, strict=True)):
         if len(value) - len(known) > _PASSED_OVER_BYTES_MAX and (
-            value.count(b"[") + value.count(b"{") > _BRACKETS_MAX
+            _brackets(value) - _brackets(known) > _BRACKETS_MAX
+            or (len(value) > len(_LONG_INTEGER) and _LONG_INTEGER in value.translate(_ALIKE))
         ):
-            raise ValueError
+            raise _UncommonError(place)
+
+
+def _brackets(text: bytes) -> int:
+    return text.count(b"[") + text.count(b"{")
 
 
 def _common_metadata(raw: list[bytes]) -> list[bytes]:
-    """Return metadata as JSON with the values that pydantic would give.
+    """Return the texts of the metadata, if each is an object or null that PostgreSQL can hold.
 
     Args:
-        raw: any JSON. msgspec has checked that it is well-formed, so it cannot contain the separator used
-            here.
+        raw: well-formed JSON of any type, so it lacks the byte that parts it here.
     """
     alike = _PARTING.join(raw).translate(_ALIKE, _IN_NO_NUMBER)
-    if any(each[0] != _OPENING for each in raw):
-        raw = [_NO_METADATA if each == _NULL else each for each in raw]
-    if any(each[0] != _OPENING for each in raw) or (
-        alike.count(_OPENING) > METADATA_DEPTH_MAX
-        and max(map(_count_openings, alike.split(_PARTING))) > METADATA_DEPTH_MAX
-    ):
-        raise ValueError
-    return raw if _is_plain(alike) else list(map(_plain, raw))
+    if any(one[0] != _OPENING for one in raw):
+        raw = [_NO_METADATA if one == _NULL else one for one in raw]
+        _require_each(raw, lambda one: one[0] == _OPENING)
+    if max(map(len, raw)) > METADATA_BYTES_MAX:
+        _require_each(raw, lambda one: len(one) <= METADATA_BYTES_MAX)
+    if alike.count(_OPENING) > METADATA_DEPTH_MAX:
+        _require_each(raw, _depth_is_fine)
+    if _MANY_DIGITS in alike or _LARGE_EXPONENT.search(alike):
+        _require_each(raw, _numbers_are_fine)
+    return raw
 
 
-def _is_plain(alike: bytes) -> bool:
-    return alike.find(_EXPONENT) < 0 and alike.find(_MANY_DIGITS) < 0
+def _require_each(raw: Sequence[bytes], is_fine: Callable[[bytes], bool]) -> None:
+    for place, one in enumerate(raw):
+        if not is_fine(one):
+            raise _UncommonError(place)
 
 
-def _plain(raw: bytes) -> bytes:
-    """Return metadata unchanged, or as compact JSON with shortest numbers if a number may be no double.
+def _depth_is_fine(raw: bytes) -> bool:
+    """Return whether well-formed JSON is nested no deeper than METADATA_DEPTH_MAX."""
+    if _BACKSLASH in raw:
+        raw = _ESCAPE.sub(b"", raw)
+    # Two quotes side by side end a string and begin another, or enclose nothing that counts.
+    braces = _STRING.sub(
+        b"", raw.translate(_BRACKETS_AS_BRACES, _NEITHER_BRACKET_NOR_QUOTE).replace(b'""', b"")
+    )
+    depth = 0
+    while braces and depth <= METADATA_DEPTH_MAX:
+        braces = braces.replace(b"{}", b"")
+        depth += 1
+    return depth <= METADATA_DEPTH_MAX
 
-    Raises:
-        ValueError: it may contain a number that pydantic keeps exactly.
-    """
-    if _is_plain(raw.translate(_ALIKE)):
-        return raw
-    canonical = orjson.dumps(orjson.loads(raw))
-    if canonical == raw:
-        return raw  # not `canonical`, for which orjson has allocated a kilobyte
-    if _LONG_NUMBER.search(raw):
-        raise ValueError
-    return canonical
+
+def _numbers_are_fine(raw: bytes) -> bool:
+    """Return whether all numbers are finite as doubles, and PostgreSQL's `numeric` can hold them."""
+    alike = raw.translate(_ALIKE)
+    if _LONG_INTEGER in alike or _EXTREME_EXPONENT.search(raw):
+        return False
+    if _MANY_DIGITS in alike or _LARGE_EXPONENT.search(alike):
+        with suppress(msgspec.MsgspecError):  # it refuses a number that is not finite
+            _read_any(raw)
+            return True
+        return False
+    return True

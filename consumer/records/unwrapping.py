@@ -9,6 +9,7 @@ import re
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
+import msgspec
 from pydantic import JsonValue
 from pydantic_core import to_json
 
@@ -90,34 +91,53 @@ def event_json(value: bytes, *, is_structured: bool, envelope: Sequence[str] = (
     """
     if not (is_structured or envelope or _may_be_cloud_event(value)):
         return value
-    whole = read_json(value)
-    if not isinstance(whole, dict):
+    part = _Part(read_json(value), value)
+    if not isinstance(part.content, dict):
         return value
-    part = _data_of(whole, is_declared=is_structured)
+    part = _data_of(part, is_declared=is_structured)
     if envelope:
         part = _data_of(_field_of(part, envelope), is_declared=False)
-    return value if part is whole else to_json(part, inf_nan_mode="constants")
+    return part.text
 
 
-def _data_of(content: JsonValue, *, is_declared: bool) -> JsonValue:
-    """Return the data of a CloudEvent in JSON; other content unchanged.
+class _Part(NamedTuple):
+    """A part of a value: its content, and its text as it was sent."""
+
+    content: JsonValue
+    text: bytes
+
+
+_read_members: Final = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+
+
+def _member(part: _Part, name: str, content: JsonValue) -> _Part:
+    """Return a member of an object.
+
+    `read_json` accepts NaN, although that is no JSON. Near it, the text is made of the content.
+    """
+    try:
+        return _Part(content, bytes(_read_members(part.text)[name]))
+    except (msgspec.MsgspecError, RecursionError):
+        return _Part(content, to_json(content, inf_nan_mode="constants"))
+
+
+def _data_of(part: _Part, *, is_declared: bool) -> _Part:
+    """Return the data of a CloudEvent in JSON; content that is no CloudEvent comes back as it is.
 
     Args:
-        content: JSON.
-        is_declared: whether a header says that it is a CloudEvent. `specversion` says so as well.
-
-    Raises:
-        InvalidEventError: its type is not ours, or its data is missing or cannot be read.
+        part: JSON.
+        is_declared: whether a header says that it is a CloudEvent, which `specversion` does as well.
     """
+    content = part.content
     if not isinstance(content, dict) or not (is_declared or content.get(SPECVERSION) not in _NOTHING):
-        return content
+        return part
     if content.get("type") not in (*_NOTHING, EVENT_TYPE):
         raise InvalidEventError(RejectReason.OTHER_TYPE, f"the envelope's type is not {EVENT_TYPE}", "type")
     if (encoded := content.get("data_base64")) is not None:
-        return _json_in("data_base64", _decoded(encoded))
+        return _json_in("data_base64", _Part(_decoded(encoded), b""))
     data = content.get("data")
     if data is not None:
-        return _json_in("data", data)
+        return _json_in("data", _member(part, "data", data))
     if is_declared and "data" not in content:
         raise InvalidEventError(
             RejectReason.MISSING_FIELD,
@@ -125,7 +145,7 @@ def _data_of(content: JsonValue, *, is_declared: bool) -> JsonValue:
             f"({STRUCTURED_CONTENT_TYPE}), which has neither data nor data_base64",
             "data",
         )
-    return None if is_declared else content
+    return _Part(None, b"null") if is_declared else part
 
 
 def _decoded(encoded: JsonValue) -> str:
@@ -138,9 +158,9 @@ def _decoded(encoded: JsonValue) -> str:
     raise InvalidEventError(reason, f"data_base64: {detail}", "data_base64")
 
 
-def _field_of(content: JsonValue, path: Sequence[str]) -> JsonValue:
+def _field_of(part: _Part, path: Sequence[str]) -> _Part:
     for place, name in enumerate(path, start=1):
-        inner = content.get(name) if isinstance(content, dict) else None
+        inner = part.content.get(name) if isinstance(part.content, dict) else None
         at = ".".join(path[:place])
         if inner is None:
             raise InvalidEventError(
@@ -148,15 +168,16 @@ def _field_of(content: JsonValue, path: Sequence[str]) -> JsonValue:
                 f"{at}: is missing, and KAFKA_ENVELOPE_FIELD is {'.'.join(path)}",
                 path[0],
             )
-        content = _json_in(at, inner)
-    return content
+        part = _json_in(at, _member(part, name, inner))
+    return part
 
 
-def _json_in(place: str, content: JsonValue) -> JsonValue:
-    """Read JSON that is inside a string; other content comes back unchanged."""
-    if not isinstance(content, str):
-        return content
+def _json_in(place: str, part: _Part) -> _Part:
+    """Read JSON that is in a string; other content comes back as it is."""
+    if not isinstance(part.content, str):
+        return part
+    text = part.content.encode()
     try:
-        return read_json(content.encode())
+        return _Part(read_json(text), text)
     except InvalidEventError as error:
         raise InvalidEventError(error.reason, f"{place}: {error.detail}", place) from None

@@ -1,1 +1,1 @@
-"""The worker: one session with Kafka after another, until it is stopped."""
+"""The worker: one Kafka session after another, until it is stopped."""

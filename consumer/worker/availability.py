@@ -1,4 +1,4 @@
-"""The assigned partitions that cannot be read, while the others are."""
+"""Tracks the assigned partitions that cannot be read, while others can."""
 
 from collections.abc import Iterable, Mapping
 from math import inf
@@ -33,7 +33,7 @@ class Availability:
         self._equipment = equipment
         self._assigned = frozenset[Partition]()
         self._unavailable: dict[Partition, float] = {}
-        """Partition → when its leader was last asked in vain."""
+        """The time at which each leader was last asked in vain."""
 
     @property
     def unavailable(self) -> frozenset[Partition]:
@@ -44,14 +44,14 @@ class Availability:
         """Return the partitions whose leader may be asked now.
 
         Args:
-            partitions: which are to be asked about.
-            delays_others: whether other partitions are read, and wait for the answer: a leader that did not
-                answer is then left alone for a while.
+            partitions: the partitions to ask about.
+            delays_others: whether other partitions are being read and wait for the answer. A leader that did
+                not answer is then left alone for a while.
         """
         partitions = list(partitions)
-        leaderless = [one for one in partitions if not has_leader(self._consumer, one)]
+        leaderless = [each for each in partitions if not has_leader(self._consumer, each)]
         if leaderless:
-            self.observe((), {one: LeaderNotAvailableError() for one in leaderless})
+            self.observe((), {each: LeaderNotAvailableError() for each in leaderless})
         asked_before = self._equipment.clock.monotonic() - self._equipment.timing.leader_again
         return [
             one
@@ -61,11 +61,11 @@ class Availability:
         ]
 
     def observe(self, answered: Iterable[Partition], failures: Mapping[Partition, Exception]) -> None:
-        """Note of which partitions the leader answered, and of which it did not.
+        """Record of which partitions the leader answered, and of which it did not.
 
         Args:
             answered: the partitions with an answer.
-            failures: partition → why it has none.
+            failures: the error of each other partition.
         """
         now = self._equipment.clock.monotonic()
         back = self._unavailable.keys() & set(answered)
@@ -73,7 +73,7 @@ class Availability:
         for partition in back:
             del self._unavailable[partition]
         for partition in failures.keys() & self._assigned:
-            # The client learns of a new leader by itself: then the partition is asked about at once.
+            # The client learns of a new leader by itself. The partition is then asked about at once.
             is_leaderless = isinstance(failures[partition], LeaderNotAvailableError)
             self._unavailable[partition] = -inf if is_leaderless else now
         self._show()
@@ -84,7 +84,7 @@ class Availability:
             logger.info("partitions_available", partitions=_names(back))
 
     def assign(self, partitions: Iterable[Partition]) -> None:
-        """Begin anew with the partitions that the group has assigned, if any."""
+        """Start again with the partitions that the group has assigned, if any."""
         self._assigned = frozenset(partitions)
         self._unavailable = {}
         self._show()

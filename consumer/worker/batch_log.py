@@ -14,10 +14,10 @@ logger = structlog.get_logger()
 class BatchLog:
     """Sums up the written batches, and logs the sums as `batch_written`.
 
-    A batch is logged at once if the last line is old enough. Otherwise a timer logs its sums.
+    A batch is logged at once if the last line is old enough. Otherwise a timer logs the sums later.
 
     Args:
-        lag: returns the offsets between what is written and the log's end.
+        lag: returns the number of offsets between the written records and the log's end.
         timing: `batch_line` is the least time between two lines.
         clock: measures it.
     """

@@ -1,4 +1,4 @@
-"""What is written → the group's offsets. A commit that fails is no loss: `ingest_progress` knows better."""
+"""Commits the group's offsets after the write. A failed commit loses nothing: `ingest_progress` is exact."""
 
 import asyncio
 from collections.abc import Mapping
@@ -18,13 +18,13 @@ logger = structlog.get_logger()
 
 
 class Commits:
-    """Commits what an assignment owes.
+    """Commits the offsets that an assignment owes.
 
     Args:
         consumer: the group's member.
-        equipment: its `health` is told, of the component `commit`, of what fails, until a commit succeeds or
-            nothing is owed any more; its `metrics` of commits that succeed; after a stop, a commit takes no
-            longer than the grace time.
+        equipment: failures go to its health as component `commit`, until a commit succeeds or nothing is
+            owed; commits that succeed go to its metrics. After a stop, a commit takes no longer than the
+            grace time.
     """
 
     def __init__(self, consumer: AIOKafkaConsumer, equipment: Equipment) -> None:
@@ -33,7 +33,10 @@ class Commits:
         self._asked: asyncio.Task[None] | None = None
 
     async def commit(self, assignment: Assignment, trace: BatchTrace = OFF) -> None:
-        """Commit what is owed of the partitions that are still ours; what fails is owed as before."""
+        """Commit what is owed for the partitions that are still ours. After a failure it is still owed.
+
+        Kafka's errors are not raised: they are reported to the health.
+        """
         ours = self._consumer.assignment()
         offsets = {partition: end for partition, end in assignment.owed.items() if partition in ours}
         if not offsets:
@@ -54,13 +57,13 @@ class Commits:
         assignment.committed(offsets)
 
     async def _ask(self, offsets: Mapping[Partition, int]) -> None:
-        """Ask for one commit at a time.
+        """Commit offsets, one request at a time.
 
-        A commit that takes too long is not cancelled: aiokafka 0.14 shields it, goes on, and nobody would see
-        how it ends. It is waited for before the next commit is asked for.
+        A commit that takes too long is not cancelled: aiokafka 0.14 shields it, and nobody would see its
+        result. The next call waits for it before it sends a new commit.
 
         Raises:
-            TimeoutError: no answer came in time.
+            TimeoutError: there was no answer in time.
             KafkaError: the broker refused.
         """
         equipment = self._equipment
@@ -77,7 +80,7 @@ class Commits:
         self._equipment.health.recover("commit")
 
     async def close(self) -> None:
-        """End what still goes on, once the client is stopped."""
+        """End a commit that still runs, once the client is stopped."""
         self.forget()
         if self._asked is not None:
             await cancel(self._asked)

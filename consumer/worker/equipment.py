@@ -1,4 +1,4 @@
-"""What the sessions of a worker share."""
+"""Objects that the sessions of a worker share."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,17 +14,17 @@ from pattern_metrics.consumer.timing import CLOCK, TIMING, Clock, Timing
 
 @dataclass(frozen=True, slots=True)
 class Equipment:
-    """What outlives a session.
+    """Objects that outlive a session.
 
     Attributes:
         settings: of the worker.
         stores: its connections to PostgreSQL.
-        stop: whether, and until when, it has to stop.
-        health: what keeps it from being ready.
+        stop: the request to stop, and its deadline.
+        health: the conditions under which it is not ready.
         breaker: guards the table of dead letters.
-        metrics: what it counts.
-        timing: how long it waits.
-        clock: measures that.
+        metrics: its counts.
+        timing: its limits of time.
+        clock: measures them.
     """
 
     settings: WorkerSettings

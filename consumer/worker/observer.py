@@ -1,4 +1,4 @@
-"""What a batch does not tell the metrics: how far the log has grown, and what became of dead letters."""
+"""Observes what no batch shows, for the metrics: the growth of the log, and the dead letters."""
 
 import asyncio
 from collections.abc import Callable, Mapping
@@ -16,13 +16,13 @@ from pattern_metrics.consumer.worker.equipment import Equipment
 
 
 class Observer:
-    """Tells the metrics what no batch does; what it cannot learn, it leaves as it was.
+    """Sets the metrics that no batch sets. A metric that it cannot learn keeps its value.
 
     Args:
         consumer: its partitions are observed.
-        equipment: its `metrics` are told; its first store is asked between two batches.
-        written: returns partition → the offset below which everything is written.
-        availability: is told of the partitions whose leader answers, and of the others.
+        equipment: its metrics are set; its first store is queried between two batches.
+        written: returns, by partition, the offset below which everything is written.
+        availability: receives the partitions whose leader answers, and the others.
     """
 
     def __init__(
@@ -49,7 +49,7 @@ class Observer:
             await self._ask_for_the_ends()
 
     def observe_lag(self, ends: Mapping[Partition, int] | None = None) -> None:
-        """By the ends that were asked for, or those that the last fetches told, whichever is further."""
+        """Set the lag from the given ends, or from those of the last fetches, whichever are greater."""
         self._metrics.lag_observed(lags(self._consumer, self._written(), ends))
 
     async def _ask_for_the_ends(self) -> None:
@@ -61,7 +61,7 @@ class Observer:
                 self._consumer, self._consumer.end_offsets, written, self._timing.leader
             )
         except (KafkaError, OSError):
-            return  # the watch, and whatever the worker does next, report it
+            return  # the watch and the worker's next step report it
         if not ends:
             return  # an outage: the watch reports it
         self._availability.observe(ends, unavailable)
@@ -78,5 +78,5 @@ class Observer:
                     statement("select_oldest_dead_letter"), timeout=self._timing.letters_statement
                 )
         except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError):
-            return  # whatever the worker writes next reports it
+            return  # the worker's next write reports it
         self._metrics.oldest_dead_letter_observed(None if seconds is None else float(seconds))

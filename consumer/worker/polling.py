@@ -1,6 +1,6 @@
-"""A batch is filled from what there is, and decoded, a slice at a time.
+"""Fills a batch with the available records, and decodes it, a slice at a time.
 
-Between two slices the event loop goes on with the write.
+Between two slices the event loop continues with the write.
 """
 
 import asyncio
@@ -21,7 +21,7 @@ from pattern_metrics.consumer.settings import WorkerSettings
 from pattern_metrics.consumer.timing import Clock, Timing
 
 DECODED_AT_ONCE: Final = 64
-"""Records whose values are in memory besides what is kept of them."""
+"""Records whose values are in memory beside their decoded events."""
 
 
 async def fill(
@@ -32,7 +32,7 @@ async def fill(
     clock: Clock,
     later: LaterClock,
 ) -> tuple[dict[Partition, list[Fate]], float]:
-    """Take and decode what is there, or comes within BATCH_MAX_WAIT_MS, until the batch is full.
+    """Take and decode records that are there or arrive within BATCH_MAX_WAIT_MS, until the batch is full.
 
     Args:
         consumer: the member of the group.
@@ -43,11 +43,11 @@ async def fill(
         later: decides which measurement lies in the future.
 
     Returns:
-        The fates of each partition's records, in their order; and the seconds that it took to decode them.
+        The fates of each partition's records, in their order; and the seconds of decoding.
 
     Raises:
-        NoOffsetForPartitionError: the client does not know where to read; nothing was taken.
-        OffsetOutOfRangeError: the broker does not have a position; nothing was taken.
+        NoOffsetForPartitionError: the client does not know where to read. Nothing was taken.
+        OffsetOutOfRangeError: the broker does not have a position. Nothing was taken.
     """
     fates, decode_seconds = dict[Partition, list[Fate]](), 0.0
     records, size, wait_ms, deadline = 0, 0, int(timing.poll * 1000), 0.0
@@ -55,7 +55,7 @@ async def fill(
         try:
             more = await consumer.getmany(*partitions, timeout_ms=wait_ms, max_records=asked)
         except (NoOffsetForPartitionError, OffsetOutOfRangeError):
-            # The broker will say so again; what was taken before would be passed over unwritten.
+            # The broker will repeat the error. Raising it now would skip the records that were taken before.
             if records:
                 break
             raise
@@ -78,7 +78,7 @@ async def fill(
 
 
 def _decode(records: Sequence[Record], settings: WorkerSettings, later: LaterClock) -> Iterator[Fate]:
-    """Decode a few records at a time and free their values: what is kept of them takes less memory."""
+    """Decode a few records at a time and free their values. The decoded events take less memory."""
     for start in range(0, len(records), DECODED_AT_ONCE):
         some = records[start : start + DECODED_AT_ONCE]
         accepted_until = settings.accepted_until(later.now())

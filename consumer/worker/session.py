@@ -7,9 +7,11 @@ from typing import Any, TypeVar
 
 import structlog
 from aiokafka import ConsumerRebalanceListener, TopicPartition
+from aiokafka.errors import KafkaError
 
 from pattern_metrics.consumer.kafka.broker import topic_ids
 from pattern_metrics.consumer.kafka.clients import create_consumer, learn_of_partitions
+from pattern_metrics.consumer.kafka.membership import stop_contending
 from pattern_metrics.consumer.kafka.watch import StalledError, Watch
 from pattern_metrics.consumer.postgres.store import ProgressLostError
 from pattern_metrics.consumer.records.accounting import Accounting
@@ -18,6 +20,7 @@ from pattern_metrics.consumer.worker.batch_log import BatchLog
 from pattern_metrics.consumer.worker.equipment import Equipment
 from pattern_metrics.consumer.worker.observer import Observer
 from pattern_metrics.consumer.worker.pipeline import Flight, Pipeline
+from pattern_metrics.consumer.worker.static_name import StaticName
 
 logger = structlog.get_logger()
 
@@ -46,6 +49,7 @@ class Session(ConsumerRebalanceListener):
         )
         written = lambda: self._pipeline.assignment.written_to  # noqa: E731
         self._observer = Observer(self._consumer, equipment, written, self._pipeline.availability)
+        self._name = StaticName(self._consumer, equipment)
         self._batch_log = BatchLog(self._lag, equipment.timing, equipment.clock)
 
     @property
@@ -62,28 +66,19 @@ class Session(ConsumerRebalanceListener):
         Raises:
             StalledError: the client has to be rebuilt.
             KafkaError: likewise, and the client says so by itself.
+            DuplicateInstanceError: another worker has the name of this one.
             GraceExpiredError: a stop could not finish what was in flight.
         """
-        reached_end = False
         # A run that ends by itself is watched by nobody: none of the database's time goes into its metrics.
         observing = [] if until_caught_up else [asyncio.create_task(self._observer.run())]
         observing.append(asyncio.create_task(self._watch_the_topics()))
         try:
             self._consumer.subscribe(list(self._settings.kafka_topics), listener=self)
             await self._answered(self._consumer.start(), "the client could not join the group")
-            while not self._stop.is_requested:
-                await self._take_turn()
-                if self._equipment.breaker.is_open:
-                    await self._finish_writing()
-                    if until_caught_up:
-                        break
-                    await self._pause()
-                elif until_caught_up and await self._is_caught_up():
-                    reached_end = True
-                    break
-            await self._finish_writing()
-            await self._finish_committing()
-            await self._pipeline.commit()
+            return await self._consume(until_caught_up=until_caught_up)
+        except KafkaError:
+            await self._name.check()
+            raise
         finally:
             self._equipment.health.is_assigned = False
             self._equipment.metrics.partitions_given_up()
@@ -91,10 +86,27 @@ class Session(ConsumerRebalanceListener):
                 if task is not None:
                     await cancel(task)
             self._batch_log.flush()
+            if self._name.lost:
+                await stop_contending(self._consumer)
             failure = await end_within(self._timing.leave, self._consumer.stop())
             if failure is not None:
                 logger.warning("leave_failed", error=failure)
             await self._pipeline.close()
+
+    async def _consume(self, *, until_caught_up: bool) -> bool:
+        reached_end = False
+        while not self._stop.is_requested and not reached_end:
+            await self._take_turn()
+            if self._equipment.breaker.is_open:
+                await self._finish_writing()
+                if until_caught_up:
+                    break
+                await self._pause()
+            else:
+                reached_end = until_caught_up and await self._is_caught_up()
+        await self._finish_writing()
+        await self._finish_committing()
+        await self._pipeline.commit()
         return reached_end
 
     def _lag(self) -> int:
@@ -160,6 +172,7 @@ class Session(ConsumerRebalanceListener):
         if self._pipeline.assignment.positions_out_of_range:
             await self._finish_writing()  # what is in flight is no gap, unless the database went back
         await self._answered(self._assigned.wait(), "the group did not assign any partitions")
+        self._name.require()
         is_there = all(map(self._consumer.partitions_for_topic, self._settings.kafka_topics))
         self._equipment.health.is_assigned = is_there and self._pipeline.is_reading
         if not self._stop.is_requested and await self._stop.interrupt(self._pipeline.position()):
@@ -212,6 +225,7 @@ class Session(ConsumerRebalanceListener):
         try:
             await self._stop.finish(writing)
         except ProgressLostError:
+            await self._name.check()  # another worker may have begun to read before this one
             self._pipeline.go_back()
             return False
         return True
@@ -243,9 +257,13 @@ class Session(ConsumerRebalanceListener):
         self._equipment.health.is_assigned = False
         self._equipment.metrics.partitions_given_up()
         self._observer.observe_lag()
+        if await self._name.is_lost():
+            self._assigned.set()  # so that the session ends
+            await asyncio.Event().wait()  # for `stop_contending`: the client would join again at once
 
     async def on_partitions_assigned(self, assigned: list[TopicPartition]) -> None:
         """Note the partitions; where they start is found out by the session, not inside the rebalance."""
+        self._name.joined()
         self._pipeline.assign(assigned)
         self._assigned.set()
         self._equipment.metrics.partitions_assigned(len(assigned))

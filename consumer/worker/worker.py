@@ -1,4 +1,4 @@
-"""The long-running worker: one session after another, until it is stopped or caught up."""
+"""The worker: one session after another, until it is stopped or caught up."""
 
 import asyncio
 from collections.abc import Sequence
@@ -8,10 +8,11 @@ from typing import Final
 import structlog
 from aiokafka.errors import KafkaError
 
-from pattern_metrics.consumer.faults.diagnosis import Fault, diagnose, said_by
+from pattern_metrics.consumer.faults.diagnosis import DuplicateInstanceError, Fault, diagnose, said_by
 from pattern_metrics.consumer.faults.health import Health
 from pattern_metrics.consumer.faults.retrying import RECOVERABLE, backoff_seconds, persevere
 from pattern_metrics.consumer.kafka.broker import require_rights, require_topic
+from pattern_metrics.consumer.kafka.membership import require_own_name
 from pattern_metrics.consumer.kafka.watch import StalledError
 from pattern_metrics.consumer.postgres.later_clock import LaterClock
 from pattern_metrics.consumer.postgres.store import Store, require_all
@@ -26,17 +27,17 @@ from pattern_metrics.consumer.worker.session import Session
 logger = structlog.get_logger()
 
 CONNECTIONS: Final = 2
-"""Connections to PostgreSQL that write at once; a backend is busy for longer than a batch takes to decode."""
+"""Connections to PostgreSQL that write at once. A backend is busy for longer than a batch takes to decode."""
 
 REBUILDS_MAX: Final = 3
-"""Clients built anew without any progress between them, before the supervisor has to restart the process."""
+"""Clients that are rebuilt without progress between them, before the process ends and has to be restarted."""
 
 
 class Worker:
-    """Reads the topic as a member of its consumer group and keeps the table equal to the fold of it.
+    """Reads the topic as a member of its consumer group, and keeps the table equal to the topic's fold.
 
     Attributes:
-        reached_end: whether a run that was to end by itself has read, and written, all that there was.
+        reached_end: whether a run with `until_caught_up` has read and written everything.
     """
 
     def __init__(self, settings: WorkerSettings, timing: Timing = TIMING) -> None:
@@ -47,27 +48,28 @@ class Worker:
         self._timing = timing
         self._stop = Stop(settings.shutdown_grace_seconds)
         self.reached_end = False
+        self._has_lost_name = False
         self._earlier = Accounting()
         self._session: Session | None = None
 
     @property
     def accounting(self) -> Accounting:
-        """What became of the records read so far."""
+        """The outcome of the records read so far."""
         return self._earlier + (self._session.accounting if self._session else Accounting())
 
     def stop(self) -> None:
-        """Finish the batch in hand, write it, commit it, leave the group; `run` then returns."""
+        """Write and commit the batch in flight, and leave the group. `run` then returns."""
         self._stop.request()
 
     async def run(self, *, until_caught_up: bool = False) -> Accounting:
-        """Consume until stopped or, if asked to, until the log's end as of the start is written.
+        """Consume until stopped or, if asked to, until the log's end at the start is written.
 
         Returns:
-            What became of the records read.
+            The outcome of the records read.
 
         Raises:
-            StalledError: the client was built anew several times and got nowhere.
-            KafkaError: likewise.
+            StalledError: the client was rebuilt several times without progress.
+            KafkaError: the client was rebuilt several times without progress.
         """
         logger.info("worker_started", topic=self._settings.kafka_topic, group=self._settings.kafka_group_id)
         url, keeps_history = self._settings.database_url.get_secret_value(), self._settings.history_enabled
@@ -92,7 +94,8 @@ class Worker:
             try:
                 self._session = Session(equipment)
                 self.reached_end = await self._session.run(until_caught_up=until_caught_up)
-            except (KafkaError, OSError, StalledError) as error:
+            except (KafkaError, OSError, StalledError, DuplicateInstanceError) as error:
+                self._has_lost_name = isinstance(error, DuplicateInstanceError)
                 if self._session is not None and self._session.accounting.read:
                     failures = rebuilds = 0
                 failures += 1
@@ -110,8 +113,11 @@ class Worker:
         async def require_topic_and_rights() -> bool:
             try:
                 await self._require_topics()
+                if self._has_lost_name:
+                    await require_own_name(self._settings)
             except Exception:
-                # A new installation may lack the tables, too: report both, and not one after the other.
+                # A new installation may lack the tables too. Report both at once, and not one after the
+                # other.
                 looking[:] = looking or [asyncio.create_task(self._look_at_the_database())]
                 raise
             return True
@@ -149,10 +155,10 @@ class Worker:
         await persevere("postgresql", partial(require_all, url, keeps_history=keeps_history), self.health)
 
     def _judge(self, error: Exception, rebuilds: int) -> int:
-        """Report why a session ended; 1 where neither the weather nor the set-up explains it.
+        """Report why a session ended. Return 0 if an outage or the configuration explains it, else 1.
 
         Raises:
-            Exception: the error, where to build the client anew has not helped so far.
+            Exception: the error, if rebuilding the client has not helped so far.
         """
         diagnosis = diagnose(error)
         if diagnosis.fault in RECOVERABLE:
@@ -166,11 +172,11 @@ class Worker:
 
 
 async def run_until_signal(worker: Worker, *, until_caught_up: bool = False) -> Accounting:
-    """Run the worker; SIGTERM, SIGINT or SIGHUP stops it cleanly, a second one at once.
+    """Run the worker. SIGTERM, SIGINT or SIGHUP stops it cleanly, a second signal at once.
 
     Raises:
         asyncio.CancelledError: a second signal came.
-        Exception: as `Worker.run`.
+        Exception: see `Worker.run`.
     """
     running = asyncio.ensure_future(worker.run(until_caught_up=until_caught_up))
     with hearing_signals(worker.stop, running.cancel):

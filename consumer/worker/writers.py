@@ -1,4 +1,4 @@
-"""Decoded records → the table, through as many connections at once as there are stores."""
+"""Writes decoded records to the table, over as many connections at once as there are stores."""
 
 import asyncio
 from collections.abc import Callable, Iterator
@@ -19,15 +19,15 @@ from pattern_metrics.consumer.timing import CLOCK, TIMING, Clock, Timing
 from pattern_metrics.consumer.worker.equipment import Equipment
 
 Landed: TypeAlias = Callable[[Batch, Accounting], None]
-"""Called with each batch whose transaction has committed, and what became of its records."""
+"""Called with each batch whose transaction has committed, and with the outcome of its records."""
 
 
 class BatchLimit:
-    """How many records one transaction takes: half as many after a statement that took too long, then more.
+    """The number of records in one transaction: halved after a statement that took too long, then raised.
 
     Args:
-        timing: `quick` says after which writes the limit doubles.
-        clock: measures them.
+        timing: a write that takes less than `quick` doubles the limit.
+        clock: measures the writes.
     """
 
     def __init__(self, timing: Timing = TIMING, clock: Clock = CLOCK) -> None:
@@ -36,15 +36,15 @@ class BatchLimit:
         self._records_max: int | None = None
 
     def take(self, batch: Batch) -> tuple[Batch, Batch | None]:
-        """Return what to write next, and what is left for later, if anything."""
+        """Return the batch to write next, and the rest for later, if there is one."""
         return (batch, None) if self._records_max is None else batch.first(self._records_max)
 
     @contextmanager
     def learn(self, batch: Batch) -> Iterator[None]:
-        """See how long it takes to write this.
+        """Measure the write of a batch inside the block.
 
         Raises:
-            asyncpg.QueryCanceledError: too long; the next transaction will be smaller.
+            asyncpg.QueryCanceledError: it took too long; the next transaction will be smaller.
         """
         began_at = self._clock.monotonic()
         try:
@@ -57,11 +57,11 @@ class BatchLimit:
 
 
 class Writers:
-    """The worker's connections to PostgreSQL, one for each part of a batch.
+    """The worker's connections to PostgreSQL. Each writes one part of a batch.
 
     Args:
-        equipment: its stores are written to at once, each with a part of its own. Its health is told of every
-            failure, its breaker of what the database alone refuses, its metrics of what is written.
+        equipment: each of its stores gets a part, all at once. Failures go to its health, refusals by the
+            database to its breaker, and written records to its metrics.
     """
 
     def __init__(self, equipment: Equipment) -> None:
@@ -71,8 +71,16 @@ class Writers:
     async def write(self, batch: Batch, landed: Landed, trace: BatchTrace) -> Accounting:
         """Write a batch, for as long as it takes.
 
+        Args:
+            batch: the records.
+            landed: called for each transaction that has committed.
+            trace: records the writes.
+
+        Returns:
+            The outcome of the records.
+
         Raises:
-            ProgressLostError: the database went back in time; other parts may be written nevertheless.
+            ProgressLostError: the database went back in time. Other parts may be written nevertheless.
         """
         stores = self._equipment.stores
         writing = [
@@ -86,7 +94,7 @@ class Writers:
                 await cancel(task)
 
     async def _write(self, store: Store, whole: Batch, landed: Landed, trace: BatchTrace) -> Accounting:
-        """Write as much as the database takes at once, which is nearly always all, until nothing is left."""
+        """Write as much as the database takes at once, nearly always everything, until nothing is left."""
         total = Accounting()
         rest: Batch | None = whole
         while rest is not None:

@@ -2,12 +2,12 @@
 
 import ssl
 from collections.abc import Callable
+from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self
 
-from pydantic import Field, FilePath, SecretStr, field_validator, model_validator
+from pydantic import AfterValidator, Field, SecretStr, field_validator, model_validator
 
 from pattern_metrics.schemas.hosts import resolvable_host, split_host
-from pattern_metrics.schemas.settings import token_provider
 from pattern_metrics.schemas.settings.base import Settings
 from pattern_metrics.schemas.settings.variables import with_variables
 
@@ -22,6 +22,19 @@ class SettingFileError(OSError):
     def __init__(self, message: str) -> None:
         super().__init__(with_variables(message))
 
+
+def _require_file(path: Path) -> Path:
+    try:
+        is_file = path.is_file()
+    except OSError as error:
+        raise ValueError(f"cannot be read: {error.strerror}") from None
+    if not is_file:
+        raise ValueError("is not a file")
+    return path
+
+
+SettingFile = Annotated[Path, AfterValidator(_require_file)]
+"""A file that has to be there when the settings are read."""
 
 _TOPIC: Final = r"[A-Za-z0-9._-]{1,249}"
 _TOPICS: Final = rf"^{_TOPIC}(\s*,\s*{_TOPIC})*$"
@@ -83,7 +96,7 @@ class KafkaSettings(Settings):
         description="The password of this user. Required with PLAIN and SCRAM, unless "
         "KAFKA_SASL_PASSWORD_FILE is set. It is never printed.",
     )
-    kafka_sasl_password_file: FilePath | None = Field(
+    kafka_sasl_password_file: SettingFile | None = Field(
         default=None,
         description="A file that holds the password, such as a mounted secret; it replaces "
         "KAFKA_SASL_PASSWORD. Line breaks at its end are ignored. It is read again for each new Kafka "
@@ -95,17 +108,17 @@ class KafkaSettings(Settings):
         "OAUTHBEARER. The factory is called once per process and returns an "
         "aiokafka.abc.AbstractTokenProvider; each login awaits its token() and needs a valid token.",
     )
-    kafka_ssl_cafile: FilePath | None = Field(
+    kafka_ssl_cafile: SettingFile | None = Field(
         default=None,
         description="A PEM file with the CA certificates that the brokers' certificates are verified by. "
         "Without it, the system's CA certificates are used. It is read again for each new Kafka client.",
     )
-    kafka_ssl_certfile: FilePath | None = Field(
+    kafka_ssl_certfile: SettingFile | None = Field(
         default=None,
         description="A PEM file with the client's certificate, for mutual TLS. It is read again for each "
         "new Kafka client.",
     )
-    kafka_ssl_keyfile: FilePath | None = Field(
+    kafka_ssl_keyfile: SettingFile | None = Field(
         default=None,
         description="A PEM file with the key of the client's certificate, without a passphrase. Without it, "
         "the key is read from KAFKA_SSL_CERTFILE.",
@@ -153,6 +166,8 @@ class KafkaSettings(Settings):
             if getattr(self, name) is None:
                 raise ValueError(f"{name.upper()} is needed with {self.kafka_security_protocol}")
         if self.kafka_sasl_mechanism == "OAUTHBEARER" and self.kafka_sasl_oauth_token_provider is not None:
+            from pattern_metrics.schemas.settings import token_provider
+
             token_provider.find_factory(self.kafka_sasl_oauth_token_provider)
         else:
             self._password()
@@ -206,6 +221,8 @@ class KafkaSettings(Settings):
 
     def _login(self) -> dict[str, Any]:
         if self.kafka_sasl_oauth_token_provider is not None and self.kafka_sasl_mechanism == "OAUTHBEARER":
+            from pattern_metrics.schemas.settings import token_provider
+
             provider = token_provider.token_provider(self.kafka_sasl_oauth_token_provider)
             return {"sasl_oauth_token_provider": provider}
         return {"sasl_plain_username": self.kafka_sasl_username, "sasl_plain_password": self._password()}

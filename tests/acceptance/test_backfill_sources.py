@@ -98,7 +98,7 @@ async def test_a_cut_archive_is_taken_up_to_the_cut_and_reported(
 
     assert finished.code == 1
     taken = re.fullmatch(
-        r"error: <stdin>: the gzip archive ends too early; read up to line ([0-9,]+)\n", finished.stderr
+        r"error: <stdin>: the gzip archive ends too early; read up to line ([0-9,]+)\n", finished.report
     )
     assert taken is not None, finished.stderr
     count = int(taken[1].replace(",", ""))

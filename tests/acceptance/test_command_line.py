@@ -1,5 +1,6 @@
 """Behaviour of the command line that needs no server."""
 
+import re
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
@@ -17,6 +18,7 @@ from pattern_metrics.migrations.revisions import REVISIONS
 from pattern_metrics.schemas.generate import JSON_SCHEMA_FILE
 from tests.support.command import PROGRAM, CommandLine
 from tests.support.letters import run_sql
+from tests.support.pipeline import an_event
 
 
 def paths(command: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
@@ -46,11 +48,25 @@ async def test_help_wraps_once_and_shows_no_type_of_a_flag(
     """A line is filled until the next word does not fit. Only a paragraph ends earlier."""
     narrow = (await command.run(*path, "--help", columns=80)).succeeded().stdout.decode()
 
-    assert "<bool>" not in narrow
+    assert not re.findall(r"<bool>|^  [A-Z/|-]+ <.*", narrow, re.MULTILINE)
     prose = narrow.split("\nArguments:")[0].split("\nOptions:")[0].splitlines()
     for line, following in pairwise(prose):
         if line.startswith("  ") and following.startswith("  "):
             assert len(line) + 1 + len(following.split()[0]) > 78, line
+
+
+async def test_a_dry_run_of_publish_asks_no_broker(command: CommandLine) -> None:
+    valid = [an_event(number).to_json() for number in range(3)]
+    lines = b"\n".join([*valid[:2], b"no event", valid[2]])
+    nobody = {"kafka_bootstrap_servers": "127.0.0.1:1"}
+    mixed = await command.run("publish", "--dry-run", "--json", "-", stdin=lines, **nobody)
+    whole = await command.run("publish", "--dry-run", "-", stdin=b"\n".join(valid), **nobody)
+
+    assert mixed.code == 1
+    assert mixed.json == {"published": 3, "refused": 1, "last_line": 4, "reached_end": True}
+    assert mixed.report.startswith("line 3: invalid_json: ")
+    assert whole.code == 0
+    assert whole.stdout.decode() == ("would be: published 3 events, refused 0 lines; nothing was published\n")
 
 
 async def test_the_version_is_that_of_the_installation(command: CommandLine) -> None:
@@ -131,7 +147,117 @@ async def test_the_option_goes_before_the_variable_of_the_database(
     )
 
     assert refused.code == 2
-    assert refused.stderr.startswith("error: --database-url: ")
+    if path == ("settings",):
+        assert "--database-url\n    error: must have the form" in refused.stdout.decode()
+    else:
+        assert refused.stderr.startswith("error: --database-url: ")
+
+
+CHANGES = {
+    ("migrate", "up"): "database 127.0.0.1:1/metrics\n",
+    ("migrate", "down", "base"): "database 127.0.0.1:1/metrics\n",
+    ("replay", "--dry-run"): "database 127.0.0.1:1/metrics; topic a, b at 127.0.0.1:2\n",
+    ("verify",): "database 127.0.0.1:1/metrics\n",
+    ("verify", "--against-topic"): "database 127.0.0.1:1/metrics; topic a, b at 127.0.0.1:2\n",
+    ("dead-letters", "redrive", "--all"): "database 127.0.0.1:1/metrics\n",
+    ("dead-letters", "discard", "--all", "--because", "x"): "database 127.0.0.1:1/metrics\n",
+    ("dead-letters", "prune", "--older-than", "1d"): "database 127.0.0.1:1/metrics\n",
+    ("history", "prune", "--older-than", "1d"): "database 127.0.0.1:1/metrics\n",
+    ("topic", "create"): "topic a, b at 127.0.0.1:2\n",
+}
+
+
+@pytest.mark.parametrize("arguments", CHANGES, ids=" ".join)
+async def test_a_command_reports_first_where_it_goes_and_nothing_of_the_login(
+    command: CommandLine, arguments: tuple[str, ...]
+) -> None:
+    url = "postgresql://hunter2:hunter2@127.0.0.1:1/metrics?sslpassword=hunter2"
+    failed = await command.run(
+        *arguments, database_url=url, kafka_topic="a, b", kafka_bootstrap_servers="127.0.0.1:2"
+    )
+
+    assert failed.code == 1, failed.stderr
+    assert failed.stdout == b""
+    assert failed.stderr.startswith(CHANGES[arguments])
+    assert len(failed.report.splitlines()) == 1
+    assert "hunter2" not in failed.stderr
+
+
+@pytest.mark.parametrize("place", ["before", "between", "after", "as a variable"])
+async def test_a_named_file_sets_what_the_environment_does_not(command: CommandLine, place: str) -> None:
+    (command.directory / "our.env").write_text("PATTERN_METRICS_KAFKA_TOPIC=ours\nKAFKA_GROUP_ID=ours\n")
+    (command.directory / ".env").write_text("KAFKA_TOPIC=theirs\nHTTP_PORT=1\n")
+    arguments = {
+        "before": ["--env-file", "our.env", "settings", "--json"],
+        "between": ["settings", "--env-file=our.env", "--json"],
+        "after": ["settings", "--json", "--env-file", "our.env"],
+        "as a variable": ["settings", "--json"],
+    }[place]
+    variable = "our.env" if place == "as a variable" else ""
+    shown = (
+        await command.run(*arguments, kafka_group_id="environment", pattern_metrics_env_file=variable)
+    ).succeeded()
+
+    found = {one["name"]: (one["value"], one["source"]) for one in shown.json["settings"]}
+    assert found["KAFKA_TOPIC"] == ("ours", "PATTERN_METRICS_KAFKA_TOPIC in our.env")
+    assert found["KAFKA_GROUP_ID"] == ("environment", "KAFKA_GROUP_ID")
+    assert found["HTTP_PORT"] == ("8080", "default")
+    assert found["DATABASE_URL"] == (None, "not set")
+
+
+async def test_a_file_that_cannot_be_read_is_told_in_one_line(command: CommandLine) -> None:
+    for arguments, told in (
+        (["--env-file", "none", "schema"], "error: --env-file: none: No such file or directory\n"),
+        (["topic", "create", "--env-file", "."], "error: --env-file: .: Is a directory\n"),
+    ):
+        refused = await command.run(*arguments)
+
+        assert (refused.code, refused.stdout, refused.stderr) == (2, b"", told)
+
+
+async def test_the_settings_are_shown_with_what_is_wrong_and_without_a_secret(command: CommandLine) -> None:
+    wrong: dict[str, Any] = {
+        "kafka_sasl_mechanism": "hunter2",
+        "kafka_sasl_password": "hunter2",
+        "kafka_bootstrap_servers": "worker:hunter2@broker",
+        "http_port": "80x",
+        "kafka_topic": "a\x1b[31mb",
+    }
+    url = "postgresql://hunter2:hunter2@db:5433/metrics?sslmode=require&sslpassword=hunter2"
+    shown = await command.run("settings", pattern_metrics_database_url=url, database_url="hunter2", **wrong)
+    lines = shown.stdout.decode().splitlines()
+
+    assert shown.code == 2
+    assert "hunter2" not in shown.stdout.decode() + shown.stderr
+    assert "\x1b" not in shown.stdout.decode()
+    [database] = [line for line in lines if line.startswith("DATABASE_URL ")]
+    assert "postgresql://db:5433/metrics?sslmode=require&sslpassword=***" in database
+    assert database.endswith(" PATTERN_METRICS_DATABASE_URL")
+    [place] = [number for number, line in enumerate(lines) if line.startswith("HTTP_PORT ")]
+    assert "80x" in lines[place]
+    assert lines[place + 1].startswith("    error: ")
+
+
+async def test_what_is_wrong_with_several_settings_is_shown_as_well(command: CommandLine) -> None:
+    alone = await command.run("settings", kafka_security_protocol="sasl_plaintext")
+    as_json = await command.run("settings", "--json", kafka_security_protocol="sasl_plaintext")
+
+    assert (alone.code, as_json.code) == (2, 2)
+    assert alone.stderr == "error: KAFKA_SASL_MECHANISM is needed with SASL_PLAINTEXT\n"
+    assert as_json.json["errors"] == ["KAFKA_SASL_MECHANISM is needed with SASL_PLAINTEXT"]
+
+
+async def test_the_settings_import_no_client_and_no_driver(command: CommandLine) -> None:
+    code = (
+        "import sys\n"
+        "sys.argv = ['pattern-metrics', 'settings']\n"
+        "from pattern_metrics.consumer.cli.app import _run_command\n"
+        "assert _run_command() == 0\n"
+        "print(sorted({'aiokafka', 'asyncpg', 'rich', 'structlog'} & sys.modules.keys()))\n"
+    )
+    shown = (await command.run_program(sys.executable, "-c", code)).succeeded()
+
+    assert shown.stdout.splitlines()[-1] == b"[]"
 
 
 @pytest.mark.parametrize(
@@ -158,10 +284,10 @@ async def test_an_error_names_the_server_that_does_not_answer(
 
     postgresql = "PostgreSQL at 127.0.0.1:1 (DATABASE_URL or --database-url): "
     broker = "Kafka at 127.0.0.1:2 (KAFKA_BOOTSTRAP_SERVERS): "
-    assert both.stderr.startswith(f"error: {broker}" if arguments == ["replay"] else f"error: {postgresql}")
-    assert len(both.stderr.splitlines()) == 1
+    assert both.report.startswith(f"error: {broker}" if arguments == ["replay"] else f"error: {postgresql}")
+    assert len(both.report.splitlines()) == 1
     if arguments in (["status"], ["replay"]):
-        assert kafka.stderr.startswith(f"error: {broker}")
+        assert kafka.report.startswith(f"error: {broker}")
 
 
 @pytest.mark.parametrize("path", [(), ("migrate",), ("topic",)], ids=" ".join)
@@ -295,7 +421,12 @@ async def test_a_reader_that_has_seen_enough_ends_the_command_without_a_word(
 @pytest.mark.parametrize(
     ("change", "code", "told", "advice"),
     [
-        ("DROP COLUMN version CASCADE", 2, "version must be text and is missing", "Alter these columns"),
+        (
+            "DROP COLUMN quality_score CASCADE",
+            2,
+            "quality_score must be double precision and is missing",
+            "Alter these columns",
+        ),
         ("ADD COLUMN owner text NOT NULL", 1, 'null value in column "owner"', "Look for a"),
     ],
     ids=["a column missing", "a column too many"],
@@ -312,10 +443,10 @@ async def test_a_table_that_does_not_fit_is_reported_with_what_to_do_in_one_line
     refused = await command.run("migrate", "up", database_url=database_url, log_level="WARNING")
 
     assert refused.code == code
-    assert len(refused.stderr.splitlines()) == 1, refused.stderr
-    assert told in refused.stderr
-    assert advice in refused.stderr
-    assert "migrate up" not in refused.stderr
+    assert len(refused.report.splitlines()) == 1, refused.report
+    assert told in refused.report
+    assert advice in refused.report
+    assert "migrate up" not in refused.report
 
 
 @pytest.mark.parametrize(
@@ -328,10 +459,10 @@ async def test_a_wrong_parameter_of_the_database_url_is_named_in_one_line(
     refused = await command.run("migrate", "status", database_url=f"{database_url}?{parameter}")
 
     assert refused.code == 2
-    assert len(refused.stderr.splitlines()) == 1, refused.stderr
-    assert told in refused.stderr
-    assert "DATABASE_URL" in refused.stderr
-    assert "migrate" not in refused.stderr
+    assert len(refused.report.splitlines()) == 1, refused.report
+    assert told in refused.report
+    assert "DATABASE_URL" in refused.report
+    assert "migrate" not in refused.report
 
 
 async def test_a_command_does_its_work_where_standard_error_is_closed(command: CommandLine) -> None:

@@ -42,6 +42,14 @@ def files_of(directory: Path) -> list[Path]:
     return list(directory.iterdir())
 
 
+def lines_of_the_readme() -> Iterator[str]:
+    """Yield each line that the README shows of the demo, as a pattern in which any number fits."""
+    readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+    block = readme.partition("make demo")[2].partition("```\n")[2].partition("```\n")[2].partition("```")[0]
+    for line in block.splitlines():
+        yield re.sub(r"\d+(?:,\d+)*", r"[\\d,]+", re.escape(line))
+
+
 @pytest.mark.long
 async def test_the_demo_proves_its_claims_and_leaves_nothing_behind(
     tmp_path: Path, open_directory: Path, installed: Path
@@ -56,6 +64,9 @@ async def test_the_demo_proves_its_claims_and_leaves_nothing_behind(
     output = shown.stdout.decode()
     assert "Proved:" in output
     assert "0 rows changed, 0 rows written" in output
+    expected = list(lines_of_the_readme())
+    assert len(expected) > 5
+    assert [line for line in expected if not re.search(line, output)] == []
     assert "Traceback" not in shown.stderr
     await eventually(lambda: not processes_of(open_directory))
     assert files_of(open_directory) == []

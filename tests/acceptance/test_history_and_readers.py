@@ -90,7 +90,8 @@ async def test_a_worker_runs_as_a_member_of_its_role_and_a_reader_exports_as_one
     assert exported.json["pattern_id"] == str(an_event(1).pattern_id)
     assert refused.code == 2
     assert "permission denied" in refused.stderr
-    assert refused.stderr.count("\n") == 1
+    assert refused.report.count("\n") == 1
+    assert refused.stderr.startswith("database ")
     assert len(await history(settings)) == 1
 
 

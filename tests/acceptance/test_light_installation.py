@@ -15,7 +15,7 @@ from tests.support.command import PROGRAM, CommandLine, Finished, environment_of
 from tests.support.kafka import Broker
 from tests.support.pipeline import an_event, catch_up, expected_table, table, worker_settings
 
-LIGHT = {"score", "publish", "schema", "topic create"}
+LIGHT = {"score", "publish", "schema", "settings", "topic create"}
 
 ARGUMENTS = {
     "backfill": ["-"],
@@ -152,7 +152,7 @@ async def test_the_light_commands_score_publish_and_create_a_topic(
     assert created.stdout.decode() == f"topic {topic} created\n"
     assert b'"quality_score"' in schema.stdout
     assert (published.code, published.json["published"], published.json["refused"]) == (1, 2, 1)
-    assert published.stderr.startswith("line 3: missing_field: ")
+    assert published.report.startswith("line 3: missing_field: ")
     assert (await catch_up(settings)).applied == 2
     assert expected_table([event]).items() <= (await table(settings)).items()
 

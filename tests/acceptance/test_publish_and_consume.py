@@ -27,9 +27,13 @@ async def test_a_file_arrives_but_for_its_invalid_line_which_is_named(
     file = tmp_path / "events.jsonl"
     file.write_bytes(b"\n".join(lines) + b"\n")
 
+    tried = await command.run("publish", "--dry-run", file, "--json")
+    nothing = (await command.run("consume", "--until-caught-up", "--json")).succeeded()
     published = await command.run("publish", file, "--json")
     consumed = (await command.run("consume", "--until-caught-up", "--json")).succeeded()
 
+    assert (tried.code, tried.json, tried.stderr) == (1, published.json, published.stderr)
+    assert nothing.json["read"] == 0
     assert published.code == 1
     assert "line 3: out_of_range: quality_score" in published.stderr
     assert "Traceback" not in published.stderr
@@ -71,7 +75,7 @@ async def test_a_broker_without_idempotence_is_reported_in_one_line(
 
     assert published.code == 2
     assert "KAFKA_ENABLE_IDEMPOTENCE=false" in published.stderr
-    assert published.stderr.count("\n") == 1
+    assert published.report.count("\n") == 1
 
 
 async def test_what_was_read_adds_up_and_is_not_read_again(

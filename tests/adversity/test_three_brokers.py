@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from aiokafka.protocol.coordination import FindCoordinatorRequest
 
-from pattern_metrics.consumer.kafka.broker import _ask, _metadata_of, create_topic
+from pattern_metrics.consumer.kafka.broker import _metadata_of, ask, create_topic
 from pattern_metrics.consumer.settings import WorkerSettings
 from pattern_metrics.consumer.timing import TIMING
 from tests.adversity.checks import is_held, is_settled, require_nothing_lost
@@ -46,7 +46,7 @@ class Cluster:
 
     async def coordinator(self) -> int:
         """Return the node that coordinates the group."""
-        found = await _ask(self.settings, FindCoordinatorRequest(self.settings.kafka_group_id, 0))
+        found = await ask(self.settings, FindCoordinatorRequest(self.settings.kafka_group_id, 0))
         return int(found.coordinator_id)
 
     async def are_in_sync(self) -> bool:

@@ -26,6 +26,7 @@ from pattern_metrics.consumer.operations.row_formats import WRITERS
 from pattern_metrics.consumer.postgres.store import Store
 from pattern_metrics.publisher.scoring.scorer import WEIGHTS
 from pattern_metrics.schemas.bands import BANDS, Band, band_of
+from pattern_metrics.schemas.pattern_scored import METADATA_BYTES_MAX
 from tests.support.batches import a_batch, write
 from tests.support.pipeline import BASE_TIME, an_event
 from tests.support.postgres import new_database
@@ -116,6 +117,41 @@ async def test_the_dimensions_are_columns_where_they_are_numbers_from_0_to_1(
     assert len(rows) == len(SOME) + 3
 
 
+async def test_any_dimension_is_exported_and_a_pattern_without_a_name_goes_by_its_id(
+    any_migrated_database_url: str,
+) -> None:
+    url = any_migrated_database_url
+    sent: list[Any] = [
+        {
+            "name": "f",
+            "dimensions": {"zeal": 0.25, "complexity": 1, "grace": 0, "ours": 2, "b": True, "s": "1"},
+        },
+        {"name": {"a": 1}, "dimensions": [0.5]},
+        {"name": " ", "dimensions": {f"d{number}": 0.5 for number in range(3000)}},
+        {},
+    ]
+    await insert(url, *(an_event(number, metadata=metadata) for number, metadata in enumerate(sent)))
+    connection = await asyncpg.connect(url)
+    await connection.execute(
+        "INSERT INTO pattern_quality_metrics (pattern_id, quality_score, confidence, metadata) VALUES "
+        """('ffffffff-0000-0000-0000-000000000000', 0.1, 1, '{"dimensions": {"a": 1e400, "b": 0.5}}')"""
+    )
+    await connection.close()
+
+    lines = await json_rows(url)
+    cells = list(csv.DictReader(io.StringIO((await export(url, Format.CSV)).decode())))
+    columns = pyarrow.parquet.read_table(io.BytesIO(await export(url, Format.PARQUET))).to_pylist()
+
+    ids = [line["pattern_id"] for line in lines]
+    assert [line["name"] for line in lines] == ["f", *ids[1:]]
+    dimensions = [line["dimensions"] for line in lines]
+    assert dimensions[0] == {"complexity": 1, "grace": 0, "zeal": 0.25}
+    assert [len(one) for one in dimensions] == [3, 0, 3000, 0, 1]
+    for rows in (cells, columns):
+        assert [row["name"] for row in rows] == [line["name"] for line in lines]
+        assert [json.loads(row["dimensions"]) for row in rows] == dimensions
+
+
 async def test_the_view_and_the_scorer_agree_on_every_band(any_migrated_database_url: str) -> None:
     edges = [math.nextafter(least, to) for least in BANDS.values() for to in (least, 0, 1)]
     scores = [*edges, 1.0, *(random.random() for _ in range(500))]
@@ -169,11 +205,18 @@ HOSTILE = [
 ]
 
 
+LARGEST = [
+    an_event(40, metadata={"texts": ["x"] * ((METADATA_BYTES_MAX - len('{"texts":[]}') + 1) // len('"x",'))}),
+    an_event(41, metadata={"text": "é" * ((METADATA_BYTES_MAX - len('{"text":""}')) // 2)}),
+]
+"""With the spaces that PostgreSQL prints, the first is larger than metadata may be."""
+
+
 @pytest.mark.parametrize("of", Format)
 async def test_what_was_exported_can_be_backfilled_into_an_equal_table(
     postgres_server: Any, template_name: str, migrated_database_url: str, of: Format
 ) -> None:
-    await insert(migrated_database_url, *SOME, *HOSTILE)
+    await insert(migrated_database_url, *SOME, *HOSTILE, *LARGEST)
     exported = await export(migrated_database_url, of)
 
     async with new_database(postgres_server, template_name) as other:
@@ -185,7 +228,7 @@ async def test_what_was_exported_can_be_backfilled_into_an_equal_table(
         )
         copied = await export(other, Format.JSONL)
 
-    assert report.accounting.applied == len(SOME) + len(HOSTILE)
+    assert report.accounting.applied == len(SOME) + len(HOSTILE) + len(LARGEST)
     original = await export(migrated_database_url, Format.JSONL)
     assert without_write_times(copied) == without_write_times(original)
 
@@ -203,7 +246,7 @@ async def test_no_cell_of_a_csv_is_a_formula(migrated_database_url: str) -> None
     text = (await export(migrated_database_url, Format.CSV)).decode()
     cells = [cell for row in csv.reader(io.StringIO(text, newline="")) for cell in row]
 
-    assert len(cells) == 15 * (1 + len(HOSTILE) + 2)
+    assert len(cells) == 16 * (1 + len(HOSTILE) + 2)
     assert not [cell for cell in cells if cell.startswith(("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d"))]
 
 
@@ -263,13 +306,15 @@ async def test_an_export_is_one_instant_and_few_rows_at_a_time_while_others_writ
     pages, scores = list[int](), Counter[float]()
 
     @contextmanager
-    def looking(_columns: Any) -> Iterator[Any]:
+    def looking(columns: Any) -> Iterator[Any]:
+        place = [column.name for column in columns].index("quality_score")
+
         def write_rows(rows: Sequence[Any]) -> None:
             if not pages:
                 with ThreadPoolExecutor(1) as elsewhere:
                     elsewhere.submit(asyncio.run, change_everything(url)).result()
             pages.append(len(rows))
-            scores.update(row["quality_score"] for row in rows)
+            scores.update(row[place] for row in rows)
 
         yield write_rows
 

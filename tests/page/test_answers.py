@@ -211,7 +211,7 @@ async def test_a_table_that_is_locked_is_reported_and_not_waited_for(
     await connection.close()
 
     assert (locked.status, locked.json["error"]) == (503, "database")
-    assert "a lock that somebody holds" in locked.json["hint"]
+    assert "another session holds a lock" in locked.json["hint"]
     assert freed.status == 200
 
 
@@ -417,6 +417,71 @@ async def test_rows_that_no_worker_wrote_are_shown_as_well(
     assert [len(page["rows"]) for page in pages] == [4] * len(ORDERS)
     assert [whole["measurement_timestamp"] for whole in wholes][:2] == ["infinity", "-infinity"]
     assert distribution["patterns"] == 4
+
+
+@pytest.mark.parametrize(
+    "parameter",
+    ["role=nobody_of_that_name", "work_mem=never", "options=-c%20role%3Dnobody_of_that_name"],
+)
+async def test_a_session_that_postgresql_refuses_is_a_fault_of_the_configuration(
+    parameter: str, migrated_database_url: str
+) -> None:
+    """PostgreSQL uses the SQLSTATE of a wrong value in a row for it."""
+    async with asking(f"{migrated_database_url}?{parameter}") as questions:
+        answer = await questions.ask("patterns")
+
+    assert (answer.status, answer.json["error"]) == (503, "database")
+    assert "parameters after the ? of DATABASE_URL" in answer.json["hint"]
+
+
+HOSTILE_METADATA: list[dict[str, Any]] = [
+    {},
+    {"name": 5, "dimensions": 5},
+    {"name": {"a": "b"}, "dimensions": ["completeness", 0.5]},
+    {"name": "", "dimensions": {"a": -0.1, "b": 1.1, "c": True, "d": "0.5", "e": None, "f": {"g": 0.5}}},
+    {"name": " " * 60, "dimensions": {"": 0.5, " ": 0.5, "\u202eevil": 0.5}},
+    {"name": "x" * 60_000, "dimensions": {}},
+    {"name": None, "dimensions": {f"dimension {number}": 0.5 for number in range(2500)}},
+    {"dimensions": {"d" * 20_000: 0.5, "e" * 20_000: 0.25}},
+    {"name": ["a"], "dimensions": {"completeness": {"completeness": 1}, "ours": 1}},
+]
+
+
+async def test_hostile_metadata_is_bounded_and_no_two_patterns_look_alike(
+    questions: Questions, migrated_database_url: str
+) -> None:
+    count = len(HOSTILE_METADATA)
+    events = [
+        an_event(number, score=0.5, metadata=HOSTILE_METADATA[number % count]) for number in range(5 * count)
+    ]
+    later = [
+        an_event(number, seconds=9, score=0.6, metadata=event.metadata) for number, event in enumerate(events)
+    ]
+    await fill(migrated_database_url, [*events, *later])
+    connection = await asyncpg.connect(migrated_database_url)
+    await connection.execute(
+        "INSERT INTO pattern_quality_metrics (pattern_id, quality_score, confidence, metadata) VALUES "
+        "('ffffffff-0000-0000-0000-000000000000', 0.6, 1, $1::text::jsonb)".replace(
+            "$1", '\'{"dimensions": {"a": 1e400, "b": 1}, "name": 1e400}\''
+        )
+    )
+    await connection.close()
+
+    answers = [await questions.ask("patterns", order=order) for order in sorted(ORDERS)]
+    extremes = await questions.ask("extremes")
+    shown = [row for answer in answers for row in answer.json["rows"]]
+    shown += [row for kind in ("best", "worst", "changed") for row in extremes.json[kind]["rows"]]
+    wholes = [(await questions.told(f"patterns/{number:032x}"))["shown"] for number in range(count)]
+
+    assert len(shown) > 6 * len(events)
+    assert {row["name"] == row["pattern_id"] for row in [*shown, *wholes]} == {True}
+    dimensions = [one for row in [*shown, *wholes] for one in row["dimensions"]]
+    assert all(one["value"] is None or 0 <= one["value"] <= 1 for one in dimensions)
+    assert max(len(one["name"]) for one in dimensions) <= 60
+    assert max(len(row["dimensions"]) for row in shown) == 20
+    assert [row["dimensions_left_out"] for row in wholes] == [0, 0, 0, 0, 0, 0, 2480, 0, 0]
+    assert [len(row["dimensions"]) for row in wholes] == [0, 0, 0, 0, 3, 0, 20, 2, 1]
+    assert max(len(answer.body) for answer in answers) < 100_000
 
 
 async def test_a_large_dead_letter_is_cut_at_a_whole_character(

@@ -15,6 +15,7 @@ from pattern_metrics.consumer.demo.embedded import PostgresServer
 from pattern_metrics.consumer.faults.health import Health
 from pattern_metrics.consumer.telemetry.metrics import Metrics
 from pattern_metrics.consumer.timing import Clock
+from pattern_metrics.schemas.dead_letter import RejectReason
 from tests.page.conftest import fill, fill_progress
 from tests.support.browser import CONTRASTS, LEFTS, UNSEEN, Visit, served, visiting
 from tests.support.events import TopicRecord
@@ -371,7 +372,7 @@ async def test_what_would_turn_a_line_around_or_cannot_be_seen_is_written_out(
     assert raw == []
 
 
-async def test_a_name_that_cannot_be_seen_is_shown_as_none(
+async def test_a_pattern_without_a_name_goes_by_its_id(
     browser: Browser, address: str, migrated_database_url: str
 ) -> None:
     blanks = ("", "   ", "\N{NO-BREAK SPACE}\N{IDEOGRAPHIC SPACE}\n\t")
@@ -379,15 +380,57 @@ async def test_a_name_that_cannot_be_seen_is_shown_as_none(
         migrated_database_url,
         [an_event(number, metadata={"name": name}) for number, name in enumerate(blanks)],
     )
+    ids = [str(an_event(number).pattern_id) for number in range(len(blanks))]
 
     async with visiting(browser, address) as visit:
         await visit.go("patterns")
-        await visit.wait_for_texts(NAMES, ["no name"] * len(blanks))
+        await visit.wait_for_texts(NAMES, ids)
         nameless = await visit.page.locator(f"{NAMES}.nameless").count()
+        again = await visit.page.locator("main tbody .id").count()
         await visit.page.locator(NAMES).last.click()
-        await visit.wait_for_title("no name")
+        await visit.wait_for_title(ids[-1])
 
-    assert nameless == len(blanks)
+    assert (nameless, again) == (len(blanks), 0)
+
+
+async def test_dimensions_of_any_name_are_shown(
+    browser: Browser, address: str, migrated_database_url: str
+) -> None:
+    dimensions = {"readability": 0.25, "test_coverage": 0.5, "complexity": 0.75}
+    many = {f"dimension {number:02d}": 0.5 for number in range(30)}
+    events = [
+        an_event(1, score=0.9, metadata={"dimensions": dimensions}),
+        an_event(2, score=0.8, metadata={"dimensions": many}),
+        an_event(3, score=0.7, metadata={"dimensions": "none"}),
+    ]
+    await fill(migrated_database_url, events)
+
+    async with visiting(browser, address) as visit:
+        await visit.go()
+        await visit.page.locator(".ranking").first.wait_for()
+        links = [await visit.texts(f".columns > :nth-child({column}) a") for column in (1, 2)]
+        drawn = visit.page.locator(".columns > :first-child svg.dimensions")
+        told = [await one.get_attribute("aria-label") for one in await drawn.all()]
+        await visit.go(f"patterns?pattern={events[0].pattern_id}")
+        await visit.page.locator("dialog .bars").wait_for()
+        labels = await visit.texts("dialog .bars li > span:first-child")
+        await visit.go(f"patterns?pattern={events[1].pattern_id}")
+        await visit.page.get_by_text("and 10 more").wait_for()
+        await visit.go(f"patterns?pattern={events[2].pattern_id}")
+        await visit.page.get_by_text("The scorer sent no dimensions.").wait_for()
+
+    ids = [str(event.pattern_id) for event in events]
+    assert links == [ids, ids[::-1]]
+    assert told == [
+        "Completeness \N{EN DASH}, Documentation \N{EN DASH}, Compliance \N{EN DASH}, "
+        "Metadata richness \N{EN DASH}, Complexity 0.750, "
+        "readability 0.250, test_coverage 0.500",
+        ", ".join([*(f"dimension {number:02d} 0.500" for number in range(20)), "and 10 more"]),
+    ]
+    assert labels == [
+        *("Completeness", "Documentation", "Compliance", "Metadata richness", "Complexity"),
+        *("readability", "test_coverage"),
+    ]
 
 
 async def test_a_name_that_is_written_from_the_right_turns_nothing_around_but_itself(
@@ -415,7 +458,7 @@ async def test_a_dead_letter_is_found_by_its_reason_and_shown_with_its_bytes(
         await visit.wait_for_texts("tbody a", ["pattern-scored.v1/0/2"])
         await visit.page.locator("tbody a").click()
         dialog = visit.page.get_by_role("dialog")
-        await dialog.get_by_text("A required field is missing.").wait_for()
+        await dialog.get_by_text(RejectReason.MISSING_FIELD.explanation).wait_for()
         value = await visit.texts("dialog pre >> nth=0")
         advice = await visit.texts("dialog pre >> nth=-1")
 

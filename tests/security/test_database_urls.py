@@ -132,8 +132,9 @@ async def test_what_the_driver_cannot_read_is_the_operators_to_mend(
     await asyncio.to_thread(file.write_bytes, content)
     file.chmod(0o600)
     monkeypatch.setenv(variable, content.decode() if variable == "PGPORT" else str(file))
+    service = "?service=prod" if variable == "PGSERVICEFILE" else ""
     with pytest.raises(UnusableOptionsError) as caught:
-        await connect("postgresql://worker@127.0.0.1/db?service=prod")
+        await connect(f"postgresql://worker@127.0.0.1/db{service}")
 
     assert diagnose(caught.value).fault is Fault.CONFIGURATION
     assert "hun" not in "".join(traceback.format_exception(caught.value))

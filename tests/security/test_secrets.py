@@ -56,6 +56,7 @@ COMMANDS: dict[str, tuple[list[str], bytes]] = {
     "export": ([], b""),
     "dashboard": ([], b""),
     "history prune": (["--older-than", "1d"], b""),
+    "settings": ([], b""),
 }
 
 PAGE_PATHS = (
@@ -234,7 +235,8 @@ async def test_no_command_prints_a_secret(
     for name, (arguments, stdin) in COMMANDS.items():
         code, printed = await run(command, [*name.split(), *arguments], stdin)
         assert not site.printed(printed), name
-        assert (code != 0) == (situation in WRONG or name == "dead-letters show"), (name, printed)
+        if name != "settings":  # it asks no server, and so finds only some of what is wrong
+            assert (code != 0) == (situation in WRONG or name == "dead-letters show"), (name, printed)
 
 
 @pytest.mark.parametrize("situation", WRONG, ids=lambda one: one.__name__)

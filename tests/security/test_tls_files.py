@@ -66,7 +66,7 @@ STATES = ("missing", "a folder", "a loop", "below a file")
 
 
 @pytest.mark.parametrize("state", STATES)
-@pytest.mark.parametrize("by", ["parameter", "variable"])
+@pytest.mark.parametrize("by", ["parameter", "variable", "service"])
 @pytest.mark.parametrize("name", VARIABLES)
 async def test_a_file_that_cannot_be_read_is_named(
     name: str, by: str, state: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -75,6 +75,11 @@ async def test_a_file_that_cannot_be_read_is_named(
     parameters = "sslmode=verify-full" + (f"&{name}={path}" if by == "parameter" else "")
     if by == "variable":
         monkeypatch.setenv(VARIABLES[name], str(path))
+    if by == "service":
+        service = tmp_path / "services"
+        service.write_text(f"[other]\n[prod]\nhost={HOST}\nsslmode=verify-full\n{name}={path}\n")
+        monkeypatch.setenv("PGSERVICEFILE", str(service))
+        parameters = "service=prod"
     if name == "sslkey":
         (tmp_path / "home" / ".postgresql").mkdir()
         (tmp_path / "home" / ".postgresql" / "postgresql.crt").write_text("")
@@ -86,8 +91,42 @@ async def test_a_file_that_cannot_be_read_is_named(
         await connect(f"postgresql://worker@{HOST}:1/m?{parameters}")
 
     assert str(path) in str(caught.value)
-    assert (f"{name} of DATABASE_URL" if by == "parameter" else VARIABLES[name]) in str(caught.value)
+    origins = {"parameter": f"{name} of DATABASE_URL", "service": f"{name} of its service"}
+    assert origins.get(by, VARIABLES[name]) in str(caught.value)
     assert diagnose(caught.value).fault is Fault.CONFIGURATION
+
+
+@pytest.mark.parametrize("place", ["missing", "a folder", "empty", "without it"])
+async def test_a_service_that_no_file_has_is_refused(
+    place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The driver would go to its default host, and report nothing."""
+    path = tmp_path / "services"
+    if place in {"empty", "without it"}:
+        path.write_text("[other]\nhost=h\n" if place == "without it" else "")
+    else:
+        spoil(path, place)
+    monkeypatch.setenv("PGSERVICEFILE", str(path))
+
+    with pytest.raises(InvalidDatabaseUrlError, match="check PGSERVICEFILE"):
+        await connect("postgresql://?service=prod")
+
+
+async def test_a_service_may_prove_the_server_by_the_system(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, address: str
+) -> None:
+    """The CA of the test is none of the system's, so that the check of the certificate fails."""
+    host, port = address.split(":")
+    path = tmp_path / "services"
+    login = f"host={host}\nport={port}\nuser={USER}\npassword={PASSWORD}\ndbname=postgres\n"
+    path.write_text(f"[prod]\n{login}sslrootcert=system\nssl_max_protocol_version=TLSv1.9\n")
+    monkeypatch.setenv("PGSERVICEFILE", str(path))
+    with pytest.raises(InvalidDatabaseUrlError, match="ssl_max_protocol_version must be"):
+        await connect("postgresql://?service=prod")
+
+    path.write_text(f"[prod]\n{login}sslrootcert=system\n")
+    with pytest.raises(ssl.SSLCertVerificationError):
+        await connect("postgresql://?service=prod")
 
 
 @pytest.mark.parametrize("state", ["a folder", "a loop"])

@@ -60,6 +60,12 @@ class Finished:
         """Return the JSON on the last line of stdout, as `--json` prints it."""
         return json.loads(self.stdout.splitlines()[-1])
 
+    @property
+    def report(self) -> str:
+        """Standard error without the line that names the database and the topic of a command."""
+        lines = self.stderr.splitlines(keepends=True)
+        return "".join(line for line in lines if not line.startswith(("database ", "topic ")))
+
     def succeeded(self) -> "Finished":
         assert self.code == 0, f"exit {self.code}: {self.stderr}"
         return self

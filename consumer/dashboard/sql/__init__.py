@@ -1,4 +1,4 @@
-"""The statements of this room."""
+"""The statements of this package."""
 
 from pattern_metrics.consumer.postgres.sql import statements_of
 

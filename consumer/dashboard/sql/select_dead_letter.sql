@@ -1,4 +1,4 @@
--- One dead letter; of its key and value no more than so many bytes.
+-- One dead letter, with at most this many bytes of its key and value.
 SELECT topic, partition, "offset", record_timestamp, substring(key FOR $5::integer) AS key,
        substring(value FOR $5::integer) AS value, octet_length(key) AS key_bytes, octet_length(value) AS value_bytes,
        headers, reason, detail, noticed_at, status, resolved_at, resolution

@@ -1,5 +1,5 @@
--- How many patterns there are by band and fortieth of the scale, and by version (whose rows come last, the most
--- frequent first); in a percentage of the blocks.
+-- The number of patterns by band and fortieth of the scale, and by version (whose rows come last, the most frequent
+-- first); in a percentage of the blocks.
 SELECT bucket, band, version, count(*) AS patterns, sum(quality_score) AS quality_sum
 FROM (
     SELECT

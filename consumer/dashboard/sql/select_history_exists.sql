@@ -1,2 +1,2 @@
--- Whether any measurement is kept in the history.
+-- Whether the history holds any measurement.
 SELECT EXISTS (SELECT FROM pattern_quality_history)

@@ -1,6 +1,6 @@
--- The patterns whose score differs most from the measurement before, of those that the history knows; from a
--- percentage of the blocks.
-SELECT row_to_json(shown)::text AS shown
+-- The patterns whose score changed most since the measurement before, among those with a history; from a percentage of
+-- the blocks.
+SELECT (to_jsonb(shown) - '{name,dimensions}'::text[])::text AS shown, shown.name, shown.dimensions
 FROM (
     SELECT
         present.pattern_id, present.quality_score - earlier.quality_score AS change,
@@ -22,8 +22,8 @@ FROM (
 ) AS page
 CROSS JOIN LATERAL (
     SELECT
-        pattern_id, left(name, 300) AS name, quality_score, band, confidence, version, measurement_timestamp,
-        completeness, documentation, compliance, metadata_richness, complexity,
+        pattern_id, metadata -> 'name' AS name, quality_score, band, confidence, version, measurement_timestamp,
+        metadata -> 'dimensions' AS dimensions,
         page.change, page.earlier_quality_score, page.earlier_measurement_timestamp
     FROM pattern_quality_current AS present
     WHERE present.pattern_id = page.pattern_id

@@ -1,7 +1,7 @@
--- A page of patterns in one of the orders, of those that fulfil every condition that is given; from a percentage of
--- the blocks, and a range of ids whatever their names: its first 10,000 by the index even where not all blocks are read,
--- as one that is no longer than that is by far the most likely. The key is a number (as it is or negative), then a text,
--- then the pattern.
+-- A page of patterns in one of the orders, of those that fulfil every given condition; from a percentage of the blocks,
+-- plus a range of ids whatever their names. The first 10,000 ids of the range come from the index even if not all blocks
+-- are read, because a range is almost never longer. The key is a number (as it is, or negative), then a text, then the
+-- pattern.
 WITH reach AS (
     SELECT coalesce(
         (
@@ -14,7 +14,8 @@ WITH reach AS (
     ) AS pattern_id
 )
 
-SELECT row_to_json(shown)::text AS shown, page.number, page.words, page.pattern_id
+SELECT (to_jsonb(shown) - '{name,dimensions}'::text[])::text AS shown, shown.name, shown.dimensions,
+       page.number, page.words, page.pattern_id
 FROM (
     SELECT pattern_id, number, words
     FROM (
@@ -28,11 +29,15 @@ FROM (
                 WHEN 'unsure' THEN confidence
                 ELSE 0
             END AS number,
-            CASE WHEN $3 = 'name' THEN coalesce(left(lower(metadata ->> 'name'), 100), '') ELSE '' END COLLATE "C" AS words
+            CASE WHEN $3 = 'name' AND jsonb_typeof(metadata -> 'name') = 'string'
+                THEN left(lower(metadata ->> 'name'), 100) ELSE ''
+            END COLLATE "C" AS words
         FROM (
             SELECT *
             FROM pattern_quality_metrics TABLESAMPLE SYSTEM ($1) REPEATABLE ($2::double precision)
-            WHERE ($7::text IS NULL OR pattern_id BETWEEN $8 AND $9 OR strpos(lower(metadata ->> 'name'), lower($7)) > 0)
+            WHERE ($7::text IS NULL OR pattern_id BETWEEN $8 AND $9
+                   OR (jsonb_typeof(metadata -> 'name') = 'string'
+                       AND strpos(lower(metadata ->> 'name'), lower($7)) > 0))
               AND ($8 IS NULL OR pattern_id NOT BETWEEN $8 AND (SELECT pattern_id FROM reach))
             UNION ALL
             SELECT * FROM pattern_quality_metrics
@@ -48,8 +53,8 @@ FROM (
 ) AS page
 CROSS JOIN LATERAL (
     SELECT
-        pattern_id, left(name, 300) AS name, quality_score, band, confidence, version, measurement_timestamp,
-        completeness, documentation, compliance, metadata_richness, complexity
+        pattern_id, metadata -> 'name' AS name, quality_score, band, confidence, version, measurement_timestamp,
+        metadata -> 'dimensions' AS dimensions
     FROM pattern_quality_current AS present
     WHERE present.pattern_id = page.pattern_id
     LIMIT 1

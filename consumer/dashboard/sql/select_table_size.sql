@@ -1,5 +1,5 @@
--- How many blocks a table has, and about how many rows, as the planner reckons (null where nobody has counted yet);
--- of a partitioned one, its partitions.
+-- The number of blocks of a table, and the planner's estimate of its rows (null if nobody has counted yet); for a
+-- partitioned table, of its partitions.
 SELECT
     sum(blocks)::bigint AS blocks,
     CASE WHEN bool_and(reltuples >= 0 OR blocks = 0)

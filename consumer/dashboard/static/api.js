@@ -1,10 +1,10 @@
-// Questions to the server that this page came from, and what it means when it does not answer.
+// Requests to the server that this page came from, and the meaning of its failures.
 
 const SECONDS_MAX = 10;
 
 let oldest = 0;
 
-// How many seconds ago the oldest answer since the last time was computed: the server keeps those that cost it much.
+// Age in seconds of the oldest answer since the last call. The server keeps expensive answers for a while.
 export function takeAge() {
   const age = oldest;
   oldest = 0;

@@ -1,9 +1,9 @@
-// Elements, made without a parser: whatever comes from outside is text, and nothing else.
+// Makes elements without a parser, so that anything from outside is only text.
 
 const SVG = "http://www.w3.org/2000/svg";
 const READ = new Set(["data-tip", "aria-label"]);
 
-// What a screen would obey instead of show is written out: controls, what turns a line around, what has no width.
+// Writes out characters that a screen would obey instead of show: controls, changes of direction, zero width.
 const visible = (text) =>
   text.replace(/[^\P{C}\n\t]|[\p{Zl}\p{Zp}]/gu, (character) => `⟨U+${character.codePointAt(0).toString(16).toUpperCase().padStart(4, "0")}⟩`);
 
@@ -24,7 +24,7 @@ export const el = (name, attributes = {}, ...children) => fill(document.createEl
 export const svg = (name, attributes = {}, ...children) =>
   fill(document.createElementNS(SVG, name), attributes, children);
 
-// Whatever had the focus has it afterwards, if it is still there; by its data-key.
+// Keeps the focus on the same element, by its data-key, if the element still exists.
 export function replace(container, ...children) {
   const focused = container.contains(document.activeElement) ? document.activeElement.dataset.key : undefined;
   container.replaceChildren(...children.flat().filter(Boolean));
@@ -34,7 +34,7 @@ export function replace(container, ...children) {
   }
 }
 
-// Up and down go through the rows, Home and End to the first and last one; a row's own link opens it.
+// Up and down go through the rows, Home and End to the first and last row. A row's own link opens it.
 export function walkWithArrows(container) {
   container.addEventListener("keydown", (event) => {
     const stops = [...container.querySelectorAll("a[data-key]")];

@@ -31,7 +31,7 @@ export function bytes(size) {
   return size < 1024 ? `${size} B` : `${whole.format(Math.round(size / 1024))} KiB`;
 }
 
-// A time as PostgreSQL writes it in JSON, or in seconds; "infinity" is one as well.
+// A time in PostgreSQL's JSON form, or in seconds; it may be "infinity".
 export function moment(value) {
   const date = new Date(typeof value === "number" ? value * 1000 : value);
   return Number.isNaN(date.getTime()) ? null : date;

@@ -1,4 +1,4 @@
-// One record that was set aside, with its bytes.
+// One dead letter, with its bytes.
 
 import { ask } from "./api.js";
 import { el, replace } from "./dom.js";

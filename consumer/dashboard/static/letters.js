@@ -1,4 +1,4 @@
-// The records that were set aside, by reason.
+// The dead letters, by reason.
 
 import { ask } from "./api.js";
 import { el, replace, svg, walkWithArrows } from "./dom.js";

@@ -1,4 +1,4 @@
-// The frame: which view is shown, when it asks again, and what is said when nobody answers.
+// The frame: the view, its refreshes, and the message when the server does not answer.
 
 import { takeAge, Unanswered } from "./api.js";
 import { el, replace } from "./dom.js";
@@ -24,7 +24,7 @@ const dialog = document.getElementById("detail");
 let view = { name: null, refresh: async () => {} };
 let detail = { key: null, refresh: async () => {} };
 let updatedAt = null;
-let isRefused = false; // what the address asks for, as it will be however often it is asked
+let isRefused = false; // the request itself is wrong, so a retry does not help
 let refreshing = Promise.resolve();
 
 function refusal() {
@@ -33,7 +33,7 @@ function refusal() {
   return el("span", {}, `The address asks for what there is not: ${asked.join(", ")}. `, el("a", { href: link(name) }, "Show all, without filters"));
 }
 
-function tell(error) {
+function showError(error) {
   const since = updatedAt ? ` What you see is as of ${updatedAt.toLocaleTimeString("en-GB")}.` : "";
   const causes = {
     server: "The server of this page does not answer.",
@@ -77,13 +77,13 @@ async function refreshNow() {
     recover();
   } catch (error) {
     if (!(error instanceof Unanswered)) throw error;
-    tell(error);
+    showError(error);
   }
   showState();
   showTitle();
 }
 
-// One after the other: an answer that comes late never covers a newer one.
+// One refresh after the other, so that a late answer never covers a newer one.
 function refresh() {
   refreshing = refreshing.then(refreshNow, refreshNow);
   return refreshing;
@@ -114,7 +114,7 @@ function showDetail(parameters) {
     detail = { key, refresh: async () => {} };
     putTipInto(document.body);
     dialog.close();
-    // The row from which it was opened may have been drawn anew since.
+    // The row that opened it may have been redrawn since.
     [...content.querySelectorAll("a[data-key]")].find((row) => row.dataset.key === opener)?.focus();
     return;
   }

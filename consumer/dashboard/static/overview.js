@@ -1,4 +1,4 @@
-// All of it at a glance.
+// The overview.
 
 import { ask } from "./api.js";
 import { el, replace, svg, walkWithArrows } from "./dom.js";
@@ -59,11 +59,11 @@ function histogram(distribution) {
       svg("rect", { class: `bar ${band}`, x: index * 10 + 0.75, y: 100 - height, width: 8.5, height }),
     );
   });
-  const told = BANDS.map(({ name }) => `${name} ${count(distribution.bands[name] ?? 0)}`).join(", ");
+  const shares = BANDS.map(({ name }) => `${name} ${count(distribution.bands[name] ?? 0)}`).join(", ");
   return el(
     "figure",
     { class: "histogram" },
-    svg("svg", { viewBox: "0 0 400 100", preserveAspectRatio: "none", role: "img", "aria-label": `Patterns by quality: ${told}` }, drawn),
+    svg("svg", { viewBox: "0 0 400 100", preserveAspectRatio: "none", role: "img", "aria-label": `Patterns by quality: ${shares}` }, drawn),
     el(
       "div",
       { class: "axis", "aria-hidden": "true" },

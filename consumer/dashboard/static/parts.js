@@ -1,4 +1,4 @@
-// What several views show.
+// Elements that several views share.
 
 import { el, svg } from "./dom.js";
 import { ago, count, exact, score } from "./format.js";
@@ -21,18 +21,25 @@ export function bandRange(band) {
   return band.least ? `${band.least} to ${above.least}` : `below ${above.least}`;
 }
 
-export const DIMENSIONS = [
-  { name: "completeness", label: "Completeness", weight: "30 %" },
-  { name: "documentation", label: "Documentation", weight: "25 %" },
-  { name: "compliance", label: "Compliance", weight: "20 %" },
-  { name: "metadata_richness", label: "Metadata richness", weight: "15 %" },
-  { name: "complexity", label: "Complexity", weight: "10 %" },
-];
+// The scorer's own dimensions. Any other dimension is shown by its name alone.
+const KNOWN = new Map([
+  ["completeness", { label: "Completeness", weight: "30 %" }],
+  ["documentation", { label: "Documentation", weight: "25 %" }],
+  ["compliance", { label: "Compliance", weight: "20 %" }],
+  ["metadata_richness", { label: "Metadata richness", weight: "15 %" }],
+  ["complexity", { label: "Complexity", weight: "10 %" }],
+]);
 
-// A name of spaces alone cannot be seen, nor clicked on.
-export const nameOf = (pattern) => (/[^\p{Zs}\n\t]/u.test(pattern.name ?? "") ? pattern.name : "no name");
+export const dimensionLabel = (name) => KNOWN.get(name)?.label ?? name;
+export const dimensionWeight = (name) => KNOWN.get(name)?.weight;
 
-// The scorer's own names are module:definition; of any other there is one part.
+// As many small columns as fit beside a name.
+const COLUMNS_MAX = 8;
+
+// A pattern without a name is shown by its id.
+export const isNamed = (pattern) => pattern.name !== pattern.pattern_id;
+
+// The scorer's names have two parts, module:definition. Any other name is one part.
 function nameParts(name) {
   const [, module, definition] = /^([\w.]+:)(\S+)$/.exec(name) ?? [];
   return module ? [el("span", { class: "module" }, module), el("span", {}, definition)] : [el("span", {}, name)];
@@ -42,15 +49,15 @@ export const patternLink = (pattern) =>
   el(
     "a",
     {
-      class: nameOf(pattern) === pattern.name ? "name" : "name nameless",
+      class: isNamed(pattern) ? "name" : "name nameless",
       href: linkHere({ pattern: pattern.pattern_id }),
       "data-key": pattern.pattern_id,
-      "data-tip": pattern.name && pattern.name.length > 40 ? pattern.name : null,
+      "data-tip": pattern.name.length > 40 ? pattern.name : null,
     },
-    nameParts(nameOf(pattern)),
+    nameParts(pattern.name),
   );
 
-// A topic may be a file's name, in a script that runs from the right: its numbers must not be drawn into that.
+// A topic may be a file's name in a right-to-left script. Its numbers must not become part of that text.
 export const recordPlace = (topic, ...numbers) => [el("bdi", {}, topic), numbers.map((number) => `/${number}`).join("")];
 
 export const time = (value) => el("time", { "data-tip": exact(value), datetime: String(value) }, ago(value));
@@ -66,13 +73,18 @@ export const bandBar = (pattern) =>
 export const quality = (pattern) =>
   el("span", { class: "quality", "data-tip": `${pattern.band}: ${pattern.quality_score}` }, score(pattern.quality_score), bandBar(pattern));
 
-// Five small columns; a dimension that the scorer did not tell is a dot.
+// The number of dimensions that are not shown, in words.
+export const leftOut = (pattern) => (pattern.dimensions_left_out ? [`and ${count(pattern.dimensions_left_out)} more`] : []);
+
+// Small columns. A dimension that the scorer did not send is a dot.
 export function dimensions(pattern) {
-  const told = DIMENSIONS.map(({ name, label }) => `${label} ${score(pattern[name])}`).join("\n");
-  const columns = DIMENSIONS.flatMap(({ name }, index) => {
-    const value = pattern[name];
+  if (!pattern.dimensions.length) return el("span", { class: "note", "data-tip": "The scorer sent no dimensions." }, "–");
+  const texts = [...pattern.dimensions.map(({ name, value }) => `${dimensionLabel(name)} ${score(value)}`), ...leftOut(pattern)].join("\n");
+  const drawn = pattern.dimensions.slice(0, COLUMNS_MAX);
+  const width = drawn.length * 9 - 3;
+  const columns = drawn.flatMap(({ value }, index) => {
     const x = index * 9;
-    if (value === null || value === undefined) return [svg("circle", { class: "unknown", cx: x + 3, cy: 18, r: 1.5 })];
+    if (value === null) return [svg("circle", { class: "unknown", cx: x + 3, cy: 18, r: 1.5 })];
     return [
       svg("rect", { class: "track", x, y: 0, width: 6, height: 20, rx: 1 }),
       svg("rect", { class: "value", x, y: 20 - 20 * value, width: 6, height: 20 * value, rx: 1 }),
@@ -80,12 +92,12 @@ export function dimensions(pattern) {
   });
   return svg(
     "svg",
-    { class: "dimensions", viewBox: "0 0 42 20", width: 42, height: 20, role: "img", "aria-label": told.replaceAll("\n", ", "), "data-tip": told },
+    { class: "dimensions", viewBox: `0 0 ${width} 20`, width, height: 20, role: "img", "aria-label": texts.replaceAll("\n", ", "), "data-tip": texts },
     columns,
   );
 }
 
-// What part of the table was read; said only where it was not all of it.
+// The part of the table that was read, if it was not all of it.
 export function sampleNote(answer, rows) {
   if (answer.percent_read >= 100) return null;
   const part = answer.percent_read < 1 ? answer.percent_read.toPrecision(2) : answer.percent_read.toFixed(1);

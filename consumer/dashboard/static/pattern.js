@@ -1,9 +1,9 @@
-// One pattern: what it is, how it came to be so, and its row as it is stored.
+// One pattern: its scores, their history, and its row as it is stored.
 
 import { ask } from "./api.js";
 import { el, replace, svg } from "./dom.js";
 import { count, exact, moment, score } from "./format.js";
-import { bandBar, DIMENSIONS, empty, LEVELS, nameOf, time } from "./parts.js";
+import { bandBar, dimensionLabel, dimensionWeight, empty, isNamed, LEVELS, leftOut, time } from "./parts.js";
 
 export function heading(title, note) {
   return el(
@@ -15,19 +15,22 @@ export function heading(title, note) {
 }
 
 function dimensionRows(pattern) {
+  if (!pattern.dimensions.length) return empty("The scorer sent no dimensions.");
   return el(
     "ul",
     { class: "bars" },
-    DIMENSIONS.map(({ name, label, weight }) => {
-      const value = pattern[name];
+    pattern.dimensions.map(({ name, value }) => {
+      const label = dimensionLabel(name);
+      const weight = dimensionWeight(name);
       const bar = svg(
         "svg",
         { viewBox: "0 0 100 6", preserveAspectRatio: "none", "aria-hidden": "true" },
         svg("rect", { class: "track", width: 100, height: 6 }),
         svg("rect", { class: "value", width: 100 * (value ?? 0), height: 6 }),
       );
-      return el("li", { "data-tip": `${label} is ${weight} of the score` }, el("span", {}, label), bar, el("span", { class: "number" }, score(value)));
+      return el("li", { "data-tip": weight ? `${label} is ${weight} of the score` : null }, el("span", {}, label), bar, el("span", { class: "number" }, score(value)));
     }),
+    leftOut(pattern).map((text) => el("li", { class: "note" }, text)),
   );
 }
 
@@ -110,12 +113,12 @@ export function openPattern(dialog, id) {
         replace(box, heading("There is no such pattern", id));
         return;
       }
-      if (JSON.stringify(answer) === shown) return; // what was unfolded stays so
+      if (JSON.stringify(answer) === shown) return; // keeps unfolded parts open
       shown = JSON.stringify(answer);
       const pattern = answer.shown;
       replace(
         box,
-        heading(nameOf(pattern), pattern.pattern_id),
+        heading(pattern.name, isNamed(pattern) ? pattern.pattern_id : "has no name"),
         el("div", { class: "score" }, el("strong", {}, score(pattern.quality_score)), el("span", { class: `band-label ${pattern.band}` }, pattern.band), bandBar(pattern), el("p", { class: "note" }, `confidence ${score(pattern.confidence)} · version `, el("bdi", {}, pattern.version ?? "–"), " · measured ", time(pattern.measurement_timestamp))),
         el("h3", {}, "Dimensions"),
         dimensionRows(pattern),

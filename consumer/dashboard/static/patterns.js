@@ -3,7 +3,7 @@
 import { ask } from "./api.js";
 import { el, replace, walkWithArrows } from "./dom.js";
 import { count, score } from "./format.js";
-import { BANDS, dimensions, empty, patternLink, quality, sampleNote, time } from "./parts.js";
+import { BANDS, dimensions, empty, isNamed, patternLink, quality, sampleNote, time } from "./parts.js";
 import { go, here, linkHere } from "./place.js";
 
 const ORDERS = {
@@ -19,7 +19,7 @@ const TYPING_MS = 250;
 
 const previousPages = new Map();
 
-// A column's heading goes to its order, and from there to the opposite one.
+// A column's heading sorts by the column, and then in the opposite order.
 const HEADINGS = [
   { label: "Pattern", orders: ["name"] },
   { label: "Quality", orders: ["best", "worst"], class: "number" },
@@ -56,7 +56,7 @@ function tableRow(pattern) {
   return el(
     "tr",
     { click: (event) => event.target.closest("a") || go(linkHere({ pattern: pattern.pattern_id })) },
-    el("td", { class: "main" }, patternLink(pattern), el("span", { class: "id" }, pattern.pattern_id)),
+    el("td", { class: "main" }, patternLink(pattern), isNamed(pattern) && el("span", { class: "id" }, pattern.pattern_id)),
     el("td", { class: "number" }, quality(pattern)),
     el("td", {}, dimensions(pattern)),
     el("td", { class: "number wide" }, score(pattern.confidence)),
@@ -67,7 +67,8 @@ function tableRow(pattern) {
 
 const atPage = (after) => linkHere({ after, pattern: "" });
 
-// A database can only tell what comes next: a tab keeps where it came from, as an address would grow too long.
+// The database can only return the next page. A tab remembers the earlier ones, because they would make an
+// address too long.
 function pager(answer, parameters) {
   const current = atPage(parameters.after);
   const next = answer.next && atPage(answer.next);

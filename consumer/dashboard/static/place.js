@@ -1,4 +1,4 @@
-// Where we are: #/view?parameter=value. Everything that is shown can be linked to.
+// The place in the page: #/view?parameter=value. Every view can be linked to.
 
 export function here() {
   const [path, query] = location.hash.replace(/^#\/?/, "").split("?");
@@ -10,7 +10,7 @@ export function link(view, parameters = {}) {
   return `#/${view}${query && `?${query}`}`;
 }
 
-// The same place with some parameters changed; an empty one is taken away.
+// The same place with some parameters changed. An empty parameter is removed.
 export function linkHere(changes) {
   const { view, parameters } = here();
   return link(view, { ...parameters, ...changes });

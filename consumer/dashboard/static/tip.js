@@ -1,4 +1,4 @@
-// One tooltip for all elements that have data-tip; also for those reached by the keyboard.
+// One tooltip for all elements with data-tip, also for elements that get the focus by keyboard.
 
 const tip = document.getElementById("tip");
 let shownFor = null;
@@ -29,6 +29,6 @@ document.addEventListener("pointerover", follow);
 document.addEventListener("focusin", follow);
 document.addEventListener("scroll", hideTip, { passive: true, capture: true });
 document.addEventListener("keydown", (event) => event.key === "Escape" && hideTip());
-// An open dialog covers all that is not inside it.
+// An open dialog covers everything outside it.
 document.getElementById("detail").addEventListener("toggle", hideTip);
 export const putTipInto = (parent) => parent.append(tip);

@@ -1,6 +1,6 @@
--- Writes the stage row by row, where some of it is refused: a few dozen at a time, and of those that are refused each
--- one by itself. Whatever refuses a row is told with its place; whose fault that is, is not decided here. The law
--- is put in where its place is marked.
+-- Writes the stage row by row, if some of it is refused: a few dozen rows at a time, and refused dozens one by one.
+-- Returns the place of each refused row with its error. This function does not decide who is at fault. The statement of
+-- the law replaces the marked line.
 CREATE INDEX IF NOT EXISTS pattern_metrics_stage_place ON pattern_metrics_stage (place);
 
 CREATE OR REPLACE FUNCTION pg_temp.write_rows(integer, integer) RETURNS bigint LANGUAGE plpgsql AS $function$

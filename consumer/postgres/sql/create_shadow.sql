@@ -1,10 +1,10 @@
--- A second table in the connection's own temporary schema, under the first one's name: the statements of the law
--- then work on it unchanged. The views, made before, still mean the tables that everybody sees.
+-- A second table with the same name in the connection's own temporary schema, so that the statements of the law work on
+-- it unchanged. The views were created before it, and still refer to the public tables.
 CREATE TEMPORARY VIEW recorded_dead_letters AS SELECT * FROM dead_letters;
 CREATE TEMPORARY TABLE dead_letters (LIKE dead_letters INCLUDING ALL);
 
--- Somebody may have added generated columns, which PostgreSQL alone writes: rows are copied without them, from one view
--- into another.
+-- Somebody may have added generated columns, which only PostgreSQL writes. So rows are copied without them,
+-- from one view into another.
 DO $$
 DECLARE
     written text;
@@ -19,7 +19,7 @@ BEGIN
 END
 $$;
 
--- What differs between the fold of the topic (the shadow) and the table.
+-- The differences between the fold of the topic (the shadow) and the table.
 CREATE TEMPORARY VIEW differences AS
 SELECT * FROM (
     SELECT pattern_id,

@@ -1,4 +1,5 @@
--- One batch's rows on their way into the table; private to the connection, empty after each transaction.
+-- The rows of one batch on their way into the table. Private to the connection, and empty after each
+-- transaction.
 CREATE TEMPORARY TABLE IF NOT EXISTS pattern_metrics_stage (
     place integer NOT NULL,
     pattern_id uuid NOT NULL,

@@ -1,4 +1,4 @@
--- Bring the rows that a batch may change into the shadow, as they are by now; an identity is copied, not made anew.
+-- Copy the present rows of a batch's patterns into the shadow, with the values of identity columns.
 INSERT INTO shadow_patterns OVERRIDING SYSTEM VALUE
 SELECT recorded.* FROM recorded_patterns AS recorded JOIN pattern_metrics_stage USING (pattern_id)
 ON CONFLICT (pattern_id) DO NOTHING

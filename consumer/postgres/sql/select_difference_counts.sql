@@ -1,2 +1,2 @@
--- How many patterns differ, by what is found.
+-- The number of patterns that differ, by finding.
 SELECT finding, count(*) FROM differences GROUP BY finding

@@ -1,6 +1,6 @@
--- Bring the stage's newer measurements into rows that are there: the law, as in `upsert_patterns`, which costs
--- several times as much where every row is there. A row that somebody deletes meanwhile stays deleted. Sorted,
--- so that writers never deadlock.
+-- Update existing rows from the stage's newer measurements, by the law. If every pattern has a row, `upsert_patterns`
+-- would cost several times as much. A row that somebody deletes meanwhile stays deleted. Sorted, so that writers never
+-- deadlock.
 UPDATE pattern_quality_metrics AS present SET
     event_id = stage.event_id,
     quality_score = stage.quality_score,

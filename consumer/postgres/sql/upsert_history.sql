@@ -1,5 +1,5 @@
--- Keep the measurements of the stage. Of two of a pattern with the same time the greater event id stays; one that
--- is kept already costs no WAL. Sorted, so that writers never deadlock.
+-- Keep the measurements of the stage. Of two measurements of a pattern with the same time, the greater event id stays. A
+-- measurement that is already kept costs no WAL. Sorted, so that writers never deadlock.
 INSERT INTO pattern_quality_history AS present
     (pattern_id, measurement_timestamp, event_id, quality_score, confidence, version, metadata)
 SELECT pattern_id, measurement_timestamp, stage.event_id, stage.quality_score, stage.confidence,

@@ -1,6 +1,6 @@
--- Merge the stage into the table: a newer measurement supersedes the row of its pattern. The join leaves out rows
--- already superseded, which costs no WAL (a conflict would lock the row). The condition on the conflict decides again,
--- on the row as it is by then. Sorted, so that writers never deadlock.
+-- Merge the stage into the table: a newer measurement supersedes the row of its pattern. The join leaves out superseded
+-- rows, which then cost no WAL (a conflict would lock the row). The condition on the conflict decides again, on the row
+-- at that time. Sorted, so that writers never deadlock.
 INSERT INTO pattern_quality_metrics AS present
     (pattern_id, event_id, quality_score, confidence, measurement_timestamp, version, metadata)
 SELECT pattern_id, stage.event_id, stage.quality_score, stage.confidence,

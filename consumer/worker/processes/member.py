@@ -1,6 +1,6 @@
-"""One process of several under a supervisor: what it tells that one, and hears from it.
+"""One process of several under a supervisor: its reports to the supervisor, and the orders that it gets.
 
-Both go through a socket, which ends with the supervisor, however that ends.
+Both go through a socket, which closes when the supervisor ends in any way.
 """
 
 import asyncio
@@ -22,7 +22,7 @@ logger = structlog.get_logger()
 
 REPORT_SECONDS: Final = 1.0
 LAST_REPORT_SECONDS_MAX: Final = 2.0
-"""How long the end of the process waits for a supervisor that does not read."""
+"""Longest wait for a supervisor that does not read, when the process ends."""
 
 STOP: Final = b"s"
 STOP_AT_ONCE: Final = b"n"
@@ -30,13 +30,13 @@ STOP_AT_ONCE: Final = b"n"
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """How a process is.
+    """The state of a process.
 
     Attributes:
-        obstacles: component → why it is not ready.
-        accounting: what became of the records it read.
-        metrics: what it exposes to Prometheus.
-        lags: how far each of its partitions is behind: topic, partition, offsets, seconds.
+        obstacles: the reason per component why it is not ready.
+        accounting: the outcome of the records that it read.
+        metrics: its metrics for Prometheus.
+        lags: topic, partition, offsets and seconds of the lag of each of its partitions.
     """
 
     obstacles: dict[str, str]
@@ -46,24 +46,24 @@ class Report:
 
     @classmethod
     def of(cls, worker: Worker) -> "Report":
-        """How this worker is now."""
+        """Return the present state of a worker."""
         obstacles = worker.health.obstacles
         lags = [(*partition, lag.offsets, lag.seconds) for partition, lag in worker.metrics.lags().items()]
         return cls(obstacles, worker.accounting, worker.metrics.render(obstacles).decode(), lags)
 
     def to_line(self) -> bytes:
-        """For the way to the supervisor."""
+        """Return the report as a line for the supervisor."""
         return orjson.dumps(self) + b"\n"
 
     @classmethod
     def from_line(cls, line: bytes) -> "Report":
-        """What arrived there."""
+        """Return the report of a received line."""
         fields = orjson.loads(line)
         return cls(fields["obstacles"], Accounting(**fields["accounting"]), fields["metrics"], fields["lags"])
 
 
 def settings_of(number: int, settings: WorkerSettings) -> WorkerSettings:
-    """A process's own: the supervisor answers for it, and a static member has a name of its own."""
+    """Return a process's settings: only the supervisor serves HTTP, and each static member has its name."""
     name = settings.kafka_group_instance_id
     own = {"http_port": 0, "kafka_group_instance_id": f"{name}-{number}" if name else None}
     return settings.model_copy(update=own)
@@ -71,11 +71,11 @@ def settings_of(number: int, settings: WorkerSettings) -> WorkerSettings:
 
 @asynccontextmanager
 async def reporting(worker: Worker, supervisor: socket.socket | None) -> AsyncIterator[None]:
-    """Until the end of the block, tell the supervisor how the worker is, and do as it says.
+    """Report the worker's state to the supervisor, and obey its orders, until the end of the block.
 
     Args:
-        worker: told of.
-        supervisor: None where it is alone, and there is nobody to tell.
+        worker: the worker.
+        supervisor: the connection; None if there is no supervisor.
     """
     if supervisor is None:
         yield
@@ -90,7 +90,7 @@ async def reporting(worker: Worker, supervisor: socket.socket | None) -> AsyncIt
     finally:
         for task in tasks:
             await cancel(task)
-        # RuntimeError is uvloop's for a transport that is closed.
+        # uvloop raises RuntimeError for a closed transport.
         with suppress(OSError, TimeoutError, RuntimeError):
             async with asyncio.timeout(LAST_REPORT_SECONDS_MAX):
                 writer.write(Report.of(worker).to_line())
@@ -99,7 +99,7 @@ async def reporting(worker: Worker, supervisor: socket.socket | None) -> AsyncIt
 
 
 async def _report(writer: asyncio.StreamWriter, worker: Worker) -> None:
-    with suppress(OSError):  # the other task sees that the supervisor is gone
+    with suppress(OSError):  # the other task notices that the supervisor has ended
         while True:
             writer.write(Report.of(worker).to_line())
             await writer.drain()

@@ -1,4 +1,4 @@
-"""The metrics of several processes as those of one: pure, from text to text."""
+"""Combines the metrics of several processes into those of one. Pure, from text to text."""
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
@@ -18,12 +18,12 @@ Labels = tuple[tuple[str, str], ...]
 
 
 class Union(Collector):
-    """What several processes expose: counts are added up, of two gauges the greater one counts.
+    """Combined metrics of several processes: counts are added, and of two gauges the greater one counts.
 
-    That is the worst of an age, and any of several obstacles; only ready must be all of them, and assigned
-    partitions are added up as well. A partition's lag is told by whom it is assigned to. The last commit is
-    that of the one with lag that committed longest ago, which the others must not hide; where none has lag,
-    it is the newest.
+    The greater one is the worst age, and any obstacle. There are exceptions. Ready must be true of all
+    processes. Assigned partitions are added. A partition's lag comes from the process that has the partition.
+    The last commit is the oldest among the processes with lag, which the others must not hide; without any
+    lag, it is the newest.
     """
 
     def __init__(self) -> None:
@@ -32,11 +32,11 @@ class Union(Collector):
         self._commits_with_lag: list[float] = []
 
     def add(self, exposed: str, *, only_counts: bool = False) -> None:
-        """Add what a process exposes.
+        """Add the metrics of a process.
 
         Args:
             exposed: in Prometheus' text format.
-            only_counts: of one that is no more, and of which nothing else is true.
+            only_counts: for a process that has ended, whose gauges are no longer true.
         """
         families = list(text_string_to_metric_families(exposed))
         if not only_counts and any(_values_of(LAG.name, families)):
@@ -57,12 +57,12 @@ class Union(Collector):
             united = Metric(name, family.documentation, family.type)
             for (sample, labels), value in self._values[name].items():
                 is_commit = name == LAST_COMMIT.name
-                told = min(self._commits_with_lag, default=value) if is_commit else value
-                united.add_sample(sample, dict(labels), told)
+                shown = min(self._commits_with_lag, default=value) if is_commit else value
+                united.add_sample(sample, dict(labels), shown)
             yield united
 
     def render(self) -> bytes:
-        """In Prometheus' text format."""
+        """Return the metrics in Prometheus' text format."""
         registry = CollectorRegistry(auto_describe=False)
         registry.register(self)
         return generate_latest(registry)
@@ -81,7 +81,7 @@ def _combine(family: Metric, one: float, other: float) -> float:
 
 
 def counts_of(exposed: Iterable[str]) -> str:
-    """What remains of processes that are no more, so that no counter ever goes back."""
+    """Return the counts of processes that have ended, so that no counter ever goes back."""
     union = Union()
     for text in exposed:
         union.add(text, only_counts=True)
@@ -89,11 +89,12 @@ def counts_of(exposed: Iterable[str]) -> str:
 
 
 def unite(whole: Sequence[str], only_counts: Sequence[str]) -> bytes:
-    """What several processes expose, as one.
+    """Combine the metrics of several processes.
 
     Args:
-        whole: of each that is there; each text holds all that may be exposed.
-        only_counts: of each that is not.
+        whole: the metrics of each running process; each text may hold all metrics.
+        only_counts: the metrics of processes that have ended or are silent, of which only the counts are
+            used.
     """
     union = Union()
     for text in whole:

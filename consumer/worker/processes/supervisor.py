@@ -1,7 +1,7 @@
-"""Several processes of one worker, members of the same group: signals, health and metrics as one.
+"""Runs several processes, members of one group, as one worker: signals, health and metrics.
 
-Each is forked from what this command was when it had imported what it needs. What it reports once a second is
-kept here, so that no question ever waits for a process: one that is frozen is told by its silence.
+Each process is forked from this command after its imports. Reports, which come once a second, are kept here,
+so that no request waits for a process. A frozen process is recognised by its silence.
 """
 
 import asyncio
@@ -29,28 +29,28 @@ from pattern_metrics.consumer.worker.processes.metrics_union import counts_of, u
 logger = structlog.get_logger()
 
 SILENCE_SECONDS: Final = 5.0
-"""A process that reports nothing for so long is not ready."""
+"""A process that reports nothing for this long is not ready."""
 
 REPORT_BYTES_MAX: Final = 2**24
 
 ENDS_MAX: Final = 5
 ENDS_SECONDS: Final = 600.0
-"""A process may end so often within so long; once more, and to start it again is no help."""
+"""After more ends than this within the time, a restart is no help."""
 
 RESTART_SECONDS_MAX: Final = 30.0
 
 KILL_SECONDS: Final = TIMING.leave + 2.0
-"""How long a process may take to end after its grace time, or after it was told to end at once."""
+"""Seconds that a process may take to end after its grace time, or after the order to end at once."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Known:
-    """What is known of a process; replaced as a whole, as another thread reads it.
+    """The known state of a process. It is replaced as a whole, because another thread reads it.
 
     Attributes:
-        report: the last one of its present life, if any.
-        ended: what its former lives read, and counted.
-        counts: likewise, for Prometheus.
+        report: the last report of its present life, if there is one.
+        ended: the outcome of the records that its former lives read.
+        counts: the counts of its former lives, for Prometheus.
     """
 
     report: Report | None = None
@@ -68,13 +68,13 @@ class _Known:
 
 
 class Restarts:
-    """When a process that ended by itself is started again."""
+    """Decides when a process that ended by itself is started again."""
 
     def __init__(self) -> None:
         self._ends = deque[float]()
 
     def seconds_until(self, ended_at: float) -> float | None:
-        """How long to wait from then on; None where it has ended too often."""
+        """Return the seconds to wait before the next start; None if it has ended too often."""
         self._ends.append(ended_at)
         while ended_at - self._ends[0] > ENDS_SECONDS:
             self._ends.popleft()
@@ -84,7 +84,7 @@ class Restarts:
 
 
 class _Process:
-    """One of them: its present life, and what is left of the former ones."""
+    """One process: its present life, and the counts of its former lives."""
 
     def __init__(self, number: int, server: ForkServer) -> None:
         self.number = number
@@ -117,9 +117,9 @@ class _Process:
         try:
             self._life = life = await self._server.fork(self.number)
         except OSError as error:  # too many files or processes, too little memory
-            told = str(error) or type(error).__name__
-            logger.warning("process_not_started", process=self.number, error=told)
-            self.can_be_started = not isinstance(error, BrokenPipeError)  # else the server is gone
+            reason = str(error) or type(error).__name__
+            logger.warning("process_not_started", process=self.number, error=reason)
+            self.can_be_started = not isinstance(error, BrokenPipeError)  # else the server has ended
             return 1
         logger.info("process_started", process=self.number, pid=life.pid)
         self.heard_at = time.monotonic()
@@ -134,14 +134,16 @@ class _Process:
 
     async def _listen(self, reports: asyncio.StreamReader) -> None:
         try:
-            while (line := await reports.readline()).endswith(b"\n"):  # a killed one may leave half of one
+            while (line := await reports.readline()).endswith(
+                b"\n"
+            ):  # a killed process may leave half a line
                 self.known = replace(self.known, report=Report.from_line(line))
                 self.heard_at = time.monotonic()
         except ConnectionError:
             return
 
-    def tell(self, order: bytes) -> None:
-        """Give an order; one that is just being started gets it as soon as it can."""
+    def order(self, order: bytes) -> None:
+        """Send an order. A process that is just being started gets it as soon as possible."""
         self._order = order
         if self._orders is not None and not self._orders.is_closing():  # else it is about to end
             self._orders.write(order)
@@ -153,7 +155,7 @@ class _Process:
 
 
 class Supervisor:
-    """Starts them, starts again what ends by itself, and answers for them all."""
+    """Starts the processes, restarts any that ends by itself, and represents them all."""
 
     def __init__(
         self, settings: WorkerSettings, server: ForkServer, count: int, *, until_caught_up: bool
@@ -165,31 +167,31 @@ class Supervisor:
         self._stop = Stop(settings.shutdown_grace_seconds)
         self._metrics = Metrics()
 
-    # Asked, also by another thread
+    # Called by any thread
 
     @property
     def accounting(self) -> Accounting:
-        """What became of the records that all of them read."""
+        """The outcome of the records that all processes read."""
         return sum((process.known.accounting for process in self._processes), Accounting())
 
     @property
     def obstacles(self) -> dict[str, str]:
-        """Component → why which of them are not ready; empty when all are."""
-        told: dict[str, dict[str, list[str]]] = {}
+        """The reason per component why processes are not ready, with their numbers; empty if all are."""
+        found: dict[str, dict[str, list[str]]] = {}
         for process in self._processes:
             for component, why in process.obstacles.items():
-                told.setdefault(component, {}).setdefault(why, []).append(str(process.number))
+                found.setdefault(component, {}).setdefault(why, []).append(str(process.number))
         return {
             component: "; ".join(f"{why} (process {', '.join(numbers)})" for why, numbers in reasons.items())
-            for component, reasons in told.items()
+            for component, reasons in found.items()
         }
 
     def is_alive(self) -> bool:
-        """Whether each of them has reported not long ago, or is to be started again."""
+        """Return whether each process has reported recently, or will be started again."""
         return all(process.silence_seconds < TIMING.pulse for process in self._processes)
 
     def render(self, obstacles: Mapping[str, str]) -> bytes:
-        """The text that Prometheus reads; of a process that is silent, its counts alone."""
+        """Return the text that Prometheus reads. Of a silent process it has only the counts."""
         whole, only_counts = [self._metrics.render(obstacles).decode()], list[str]()
         for process in self._processes:
             known = process.known
@@ -199,7 +201,7 @@ class Supervisor:
         return unite(whole, only_counts)
 
     def lags(self) -> dict[Partition, Lag]:
-        """How far each partition is behind, as far as it is known."""
+        """Return the lag of each partition, as far as it is known."""
         return {
             (topic, partition): Lag(offsets, seconds)
             for process in self._processes
@@ -208,7 +210,7 @@ class Supervisor:
         }
 
     def outcomes(self) -> dict[str, int]:
-        """How many records were read and written so far, by what became of them."""
+        """Return the number of records that were read and written so far, by outcome."""
         total = self.accounting
         counts = (total.applied, total.superseded, total.dead_letters)
         return dict(zip(RECORDS.labels["outcome"], counts, strict=True))
@@ -216,10 +218,10 @@ class Supervisor:
     # The work
 
     async def run(self) -> bool:
-        """Run them until a signal, until all are caught up, or until one cannot go on.
+        """Run the processes until a signal, until all are caught up, or until one cannot be restarted.
 
         Returns:
-            Whether all ended as they should.
+            Whether all ended as expected.
         """
         logger.info("supervisor_started", processes=len(self._processes))
         watching = asyncio.create_task(self._watch_server())
@@ -251,14 +253,14 @@ class Supervisor:
 
     def _request_stop(self) -> None:
         self._stop.request()
-        self._tell_all(STOP, self._grace_seconds)
+        self._order_all(STOP, self._grace_seconds)
 
     def _stop_at_once(self) -> None:
-        self._tell_all(STOP_AT_ONCE, 0)
+        self._order_all(STOP_AT_ONCE, 0)
 
-    def _tell_all(self, order: bytes, grace_seconds: float) -> None:
+    def _order_all(self, order: bytes, grace_seconds: float) -> None:
         for process in self._processes:
-            process.tell(order)
+            process.order(order)
             asyncio.get_running_loop().call_later(grace_seconds + KILL_SECONDS, process.kill)
 
 

@@ -1,0 +1,69 @@
+"""One event as the serializers of several languages write it."""
+
+import json
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime, timedelta, timezone
+from random import Random
+from typing import Any, Final, TypeAlias
+
+Fields: TypeAlias = Mapping[str, Any]
+"""The fields of an event; `measurement_timestamp` is a `datetime`, the rest is as in JSON."""
+
+Spell: TypeAlias = Callable[[Fields, Random], bytes]
+"""Writes an event; draws what a serializer adds, such as digits of a nanosecond."""
+
+_SUMMER_TIME: Final = timezone(timedelta(hours=2))
+
+
+def _seconds(time: datetime) -> str:
+    return time.replace(tzinfo=None).isoformat(timespec="seconds")
+
+
+def _compact(fields: Fields, time: str, **others: Any) -> bytes:  # noqa: ANN401 - JSON
+    content = {**fields, "measurement_timestamp": time, **others}
+    return json.dumps(content, separators=(",", ":"), ensure_ascii=False).encode()
+
+
+def python(fields: Fields, _: Random) -> bytes:
+    """Write as `json.dumps` does, with `datetime.isoformat`."""
+    return json.dumps(
+        {**fields, "measurement_timestamp": fields["measurement_timestamp"].isoformat()}
+    ).encode()
+
+
+def go(fields: Fields, dice: Random) -> bytes:
+    """Write as `encoding/json` does, with `time.RFC3339Nano`."""
+    time = fields["measurement_timestamp"]
+    fraction = f"{time.microsecond:06}{dice.randrange(1000):03}".rstrip("0")
+    return _compact(fields, f"{_seconds(time)}{'.' if fraction else ''}{fraction}Z")
+
+
+def java(fields: Fields, dice: Random) -> bytes:
+    """Write as Jackson does, with an `Instant` of nanoseconds, and a field of its own."""
+    time = fields["measurement_timestamp"]
+    text = f"{_seconds(time)}.{time.microsecond:06}{dice.randrange(1000):03}Z"
+    return _compact(fields, text, scorerHost="agent-7.example")
+
+
+def dotnet(fields: Fields, dice: Random) -> bytes:
+    """Write as System.Text.Json does, with a `DateTimeOffset` of seven digits in summer time."""
+    time = fields["measurement_timestamp"].astimezone(_SUMMER_TIME)
+    return _compact(fields, f"{_seconds(time)}.{time.microsecond:06}{dice.randrange(10)}+02:00")
+
+
+def javascript(fields: Fields, _: Random) -> bytes:
+    """Write as `JSON.stringify` does, with `toISOString`, a time in milliseconds and text beyond ASCII."""
+    time = fields["measurement_timestamp"]
+    at = int(time.astimezone(UTC).timestamp() * 1000)
+    metadata = {**fields["metadata"], "scoredAt": at, "author": "Zoë 李"}
+    return _compact(fields, f"{_seconds(time)}.{time.microsecond // 1000:03}Z", metadata=metadata)
+
+
+SPELLINGS: Final[dict[str, Spell]] = {
+    "python": python,
+    "go": go,
+    "java": java,
+    "dotnet": dotnet,
+    "javascript": javascript,
+}
+"""Beside the spelling of our own publisher, `PatternScored.to_json`."""
