@@ -139,8 +139,9 @@ class WorkerSettings(KafkaSettings, EnvelopeSettings, DatabaseSettings, ClockSet
     )
     batch_max_wait_ms: Annotated[int, Field(ge=0, le=60_000)] = Field(
         default=0,
-        description="How long an incomplete batch waits for more records, in milliseconds. 0 writes at "
-        "once. A longer wait saves transactions and delays each row by up to this time.",
+        description="How long an incomplete batch waits for more records, in milliseconds. With 0, a batch "
+        "waits only while records trickle in at more than 150 a second, and for at most 10 ms. A longer wait "
+        "saves transactions and delays each row by up to this time.",
     )
     dead_letter_max_consecutive: Annotated[int, Field(ge=1)] = Field(
         default=10_000,

@@ -29,6 +29,7 @@ class Timing:
 
     Attributes:
         poll: wait for the first record of a batch.
+        trickle: longest wait of a batch for more records, while records trickle in.
         request: wait for the answer to one request of the Kafka client.
         answer: wait for a call of the Kafka client to return. The default is the time of two rebalances; a
             call that takes longer may never return.
@@ -58,6 +59,7 @@ class Timing:
     """
 
     poll: float = 0.5
+    trickle: float = 0.010
     request: float = 40.0
     answer: float = 120.0
     revoke: float = 30.0

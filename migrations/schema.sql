@@ -20,7 +20,7 @@ CREATE TABLE pattern_quality_metrics (
 COMMENT ON TABLE pattern_quality_metrics IS
     'The latest measurement of each pattern; from revision 014 on there is one row per pattern.';
 COMMENT ON COLUMN pattern_quality_metrics.event_id IS
-    'The event this row holds; of two events of a pattern the one with the greater (measurement_timestamp, event_id) wins.';
+    'The event that the row holds. Of two events of a pattern, the one with the greater (measurement_timestamp, event_id) wins.';
 
 CREATE TABLE ingest_progress (
     consumer_group text NOT NULL,
@@ -33,12 +33,12 @@ CREATE TABLE ingest_progress (
 );
 
 COMMENT ON TABLE ingest_progress IS
-    'How far each consumer group has written each partition, in the same transaction as the rows.';
+    'The progress of each consumer group in each partition. It is written in the same transaction as the rows.';
 COMMENT ON COLUMN ingest_progress.consumer_group IS 'The Kafka consumer group.';
 COMMENT ON COLUMN ingest_progress.topic IS 'The topic that is read.';
 COMMENT ON COLUMN ingest_progress.partition IS 'The partition of the topic.';
 COMMENT ON COLUMN ingest_progress.next_offset IS 'The first offset that is not yet accounted for.';
-COMMENT ON COLUMN ingest_progress.updated_at IS 'When the row was last written.';
+COMMENT ON COLUMN ingest_progress.updated_at IS 'The time at which the row was last written.';
 COMMENT ON COLUMN ingest_progress.topic_id IS
     'The ID that Kafka gave the topic (KIP-516), null where it is not known: a topic that is recreated has another ID.';
 
@@ -59,7 +59,7 @@ COMMENT ON COLUMN ingest_gaps.topic IS 'The topic that is read.';
 COMMENT ON COLUMN ingest_gaps.partition IS 'The partition of the topic.';
 COMMENT ON COLUMN ingest_gaps.first_offset IS 'The first offset that was not read.';
 COMMENT ON COLUMN ingest_gaps.last_offset IS 'The last offset that was not read.';
-COMMENT ON COLUMN ingest_gaps.noticed_at IS 'When the worker noticed.';
+COMMENT ON COLUMN ingest_gaps.noticed_at IS 'The time at which the worker noticed the gap.';
 
 CREATE TABLE dead_letters (
     topic text NOT NULL,
@@ -80,22 +80,22 @@ CREATE TABLE dead_letters (
     PRIMARY KEY (topic, partition, "offset", record_timestamp)
 );
 
-COMMENT ON TABLE dead_letters IS 'Records that could not be decoded or stored, as they came.';
+COMMENT ON TABLE dead_letters IS 'Records that could not be decoded or stored, with their exact bytes.';
 COMMENT ON COLUMN dead_letters.topic IS 'The topic that held the record.';
 COMMENT ON COLUMN dead_letters.partition IS 'The partition of the topic.';
 COMMENT ON COLUMN dead_letters."offset" IS 'The offset of the record in its partition.';
 COMMENT ON COLUMN dead_letters.record_timestamp IS
     'The timestamp of the record in milliseconds since the epoch as Kafka has it, -1 where it has none.';
-COMMENT ON COLUMN dead_letters.key IS 'The bytes of the key, null where the record had none.';
-COMMENT ON COLUMN dead_letters.value IS 'The bytes of the value, null where the record had none.';
-COMMENT ON COLUMN dead_letters.headers IS 'The headers of the record in their order.';
-COMMENT ON COLUMN dead_letters.reason IS 'Why it was refused, one of a closed set of words.';
-COMMENT ON COLUMN dead_letters.detail IS 'What exactly was wrong, for a person.';
-COMMENT ON COLUMN dead_letters.noticed_at IS 'When the worker refused it.';
+COMMENT ON COLUMN dead_letters.key IS 'The bytes of the key; null if the record had no key.';
+COMMENT ON COLUMN dead_letters.value IS 'The bytes of the value; null if the record had no value.';
+COMMENT ON COLUMN dead_letters.headers IS 'The headers of the record, in their order.';
+COMMENT ON COLUMN dead_letters.reason IS 'The reason for which the record was refused, one of a closed set of words.';
+COMMENT ON COLUMN dead_letters.detail IS 'The exact fault, for a person.';
+COMMENT ON COLUMN dead_letters.noticed_at IS 'The time at which the worker refused the record.';
 COMMENT ON COLUMN dead_letters.status IS
-    'open; redriven: it was stored, or found superseded, later; discarded: a person decided against it.';
-COMMENT ON COLUMN dead_letters.resolved_at IS 'When it was redriven or discarded, null while it is open.';
-COMMENT ON COLUMN dead_letters.resolution IS 'Why it was discarded; null otherwise.';
+    'open, redriven (it was stored, or found superseded, later) or discarded (a person decided against it).';
+COMMENT ON COLUMN dead_letters.resolved_at IS 'The time at which the letter was redriven or discarded; null while it is open.';
+COMMENT ON COLUMN dead_letters.resolution IS 'The reason for which a person discarded the letter; null otherwise.';
 
 CREATE TABLE pattern_quality_history (
     pattern_id uuid NOT NULL,
@@ -129,19 +129,19 @@ FROM pattern_quality_history
 WINDOW previous AS (PARTITION BY pattern_id ORDER BY measurement_timestamp);
 
 COMMENT ON TABLE pattern_quality_history IS
-    'Every measurement that was read while HISTORY_ENABLED was true; pattern_quality_metrics holds the latest ones.';
+    'Every measurement that was read while HISTORY_ENABLED was true. pattern_quality_metrics holds the latest measurements.';
 COMMENT ON COLUMN pattern_quality_history.pattern_id IS 'The pattern that was measured.';
-COMMENT ON COLUMN pattern_quality_history.measurement_timestamp IS 'When it was measured.';
+COMMENT ON COLUMN pattern_quality_history.measurement_timestamp IS 'The time of the measurement.';
 COMMENT ON COLUMN pattern_quality_history.event_id IS
-    'The event this row holds; of two events of a pattern with the same time the one with the greater id.';
+    'The event that the row holds. Of two events of a pattern with the same time, it is the one with the greater id.';
 COMMENT ON COLUMN pattern_quality_history.quality_score IS 'The score, 0 to 1.';
-COMMENT ON COLUMN pattern_quality_history.confidence IS 'How sure the scorer was, 0 to 1.';
+COMMENT ON COLUMN pattern_quality_history.confidence IS 'The confidence of the scorer in the score, 0 to 1.';
 COMMENT ON COLUMN pattern_quality_history.version IS 'The version of the scorer.';
-COMMENT ON COLUMN pattern_quality_history.metadata IS 'What the scorer wrote besides: dimensions, a name, anything.';
-COMMENT ON COLUMN pattern_quality_history.created_at IS 'When the row was first written.';
+COMMENT ON COLUMN pattern_quality_history.metadata IS 'The metadata of the event: dimensions, a name, anything.';
+COMMENT ON COLUMN pattern_quality_history.created_at IS 'The time at which the row was first written.';
 
 COMMENT ON VIEW pattern_quality_changes IS
-    'Each measurement of the history, with its change since the one before; null for the first of a pattern.';
+    'Each measurement of the history, with the change since the previous measurement; null for the first measurement of a pattern.';
 
 CREATE FUNCTION pattern_metrics_supersedes(
     new_time timestamptz, new_event uuid, old_time timestamptz, old_event uuid
@@ -151,7 +151,7 @@ RETURN (coalesce(new_time, '-infinity'), coalesce(new_event, '00000000-0000-0000
     > (coalesce(old_time, '-infinity'), coalesce(old_event, '00000000-0000-0000-0000-000000000000'));
 
 COMMENT ON FUNCTION pattern_metrics_supersedes(timestamptz, uuid, timestamptz, uuid) IS
-    'Whether the new one of two events of a pattern supersedes the old one: it has the greater (measurement_timestamp, event_id). A null counts as the smallest value.';
+    'Returns true if the new event of a pattern supersedes the old event: if it has the greater (measurement_timestamp, event_id). A null counts as the smallest value.';
 
 CREATE FUNCTION pattern_quality_band(score double precision) RETURNS text
 LANGUAGE sql IMMUTABLE PARALLEL SAFE
@@ -163,7 +163,7 @@ RETURN CASE
 END;
 
 COMMENT ON FUNCTION pattern_quality_band(double precision) IS
-    'The band of a score from 0 to 1: excellent, good, fair or poor, as the scorer names it.';
+    'Returns the band of a score from 0 to 1: excellent, good, fair or poor.';
 
 CREATE VIEW pattern_quality_current AS
 SELECT

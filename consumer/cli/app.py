@@ -33,8 +33,8 @@ app = typer.Typer(
 
     Exit code 0: the command succeeded. Exit code 1: a check failed, a part of the input was refused, a server
     is not reachable, or the command was stopped before its end. Exit code 2: the usage or a setting is wrong,
-    a server lacks something that the command needs, or an extra is not installed. Every error is one line on
-    standard error, which names the setting or the server.""",
+    a server lacks something that the command needs, or an extra is not installed. An error is one line on
+    standard error, which names the setting or the server. Only a bug is logged with its traceback.""",
 )
 app.add_typer(consume_app)
 app.add_typer(agents_app)
@@ -114,11 +114,11 @@ def demo(
     extras.require("embedded")
     from pattern_metrics.consumer.demo.demo import run_demo, run_servers
     from pattern_metrics.consumer.demo.embedded import EmbeddedServerError
-    from pattern_metrics.consumer.settings import InvalidSettingError, LogSettings
+    from pattern_metrics.consumer.settings import InvalidSettingError, LogSettings, load
     from pattern_metrics.consumer.telemetry.logs import configure_logging
 
-    configure_logging(LogSettings(log_level="ERROR"))
     try:
+        configure_logging(load(LogSettings, {"log_level": "ERROR"}))
         run(run_servers() if servers else run_demo(keep=keep), "demo")
     except InvalidSettingError as error:
         fail(f"error: {error}", 2)

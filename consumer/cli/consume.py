@@ -44,7 +44,7 @@ def consume(
         typer.Option(
             "--check",
             help="Check that Kafka, the topic, the database, its revision and all rights are as the worker "
-            "needs them, then exit.",
+            "needs them, and that the address of each partition's leader accepts a connection, then exit.",
         ),
     ] = False,
     processes: Annotated[

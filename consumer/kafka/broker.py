@@ -1,4 +1,4 @@
-"""Questions to a broker over a connection of our own."""
+"""Sends requests to a broker over separate connections."""
 
 import asyncio
 from collections import defaultdict
@@ -34,17 +34,18 @@ from pattern_metrics.schemas.settings.kafka import KafkaSettings
 from pattern_metrics.schemas.settings.kafka_client import NoAnswerError, ask_side_by_side, first_answer
 
 LEADER_SECONDS_MAX: Final = 5.0
-"""How long the leader of a partition may take to answer before the partition counts as unavailable."""
+"""Longest wait for the leader of a partition before the partition counts as unavailable."""
 
 
 @dataclass(frozen=True, slots=True)
 class Topic:
-    """A topic, and what keeps its partitions from being read.
+    """A topic, and the partitions of it that cannot be read.
 
     Attributes:
         name: its name.
         partitions: the number of its partitions.
-        unavailable: partition → why its leader does not answer; such partitions cannot be read now.
+        unavailable: the error of each leader that does not answer, by partition. These partitions cannot be
+            read now.
     """
 
     name: str
@@ -52,7 +53,7 @@ class Topic:
     unavailable: Mapping[int, Exception]
 
     def describe_unavailable(self, numbers: Iterable[int] | None = None) -> str | None:
-        """Return one line that names the unavailable ones of these partitions; None if all are available.
+        """Return one line that names the unavailable partitions; None if all are available.
 
         Args:
             numbers: the partitions that matter; by default all.
@@ -67,30 +68,30 @@ class Topic:
         """Require that these partitions are available.
 
         Raises:
-            LeaderNotAvailableError: names the ones that are not.
+            LeaderNotAvailableError: names those that are not.
         """
         if line := self.describe_unavailable(numbers):
             raise LeaderNotAvailableError(line)
 
 
 async def require_topic(settings: KafkaSettings) -> int:
-    """Return the number of partitions of the topic, of which one at least is available.
+    """Return the number of partitions of the topic. At least one of them is available.
 
     Raises:
-        KafkaError: as `find_topic`.
-        OSError: as `find_topic`.
+        KafkaError: see `find_topic`.
+        OSError: see `find_topic`.
     """
     return (await find_topic(settings)).partitions
 
 
 async def find_topic(settings: KafkaSettings) -> Topic:
-    """Ask a broker for the topic, without creating it, and the leader of each partition whether it answers.
+    """Ask a broker for the topic, without creating it, and ask the leader of each partition for an answer.
 
-    A leader may be away, or advertise a name that its certificate does not have.
+    A leader may be down, or advertise a name that its certificate does not have.
 
     Raises:
-        KafkaError: the topic does not exist or may not be described, or no partition is available; as `ask`.
-        OSError: no partition is available; as `ask`.
+        KafkaError: the topic does not exist or may not be described, or no partition is available; see `ask`.
+        OSError: no partition is available; see `ask`.
     """
     metadata = await _metadata_of(settings, [settings.kafka_topic])
     (topic,) = metadata["topics"]
@@ -128,13 +129,13 @@ async def _knock(settings: KafkaSettings, broker: tuple[str, int] | None) -> Exc
 
 
 async def require_rights(settings: WorkerSettings) -> None:
-    """Ask a broker what it answers only to who may read the topic, and be a member of the group.
+    """Send requests that a broker answers only to members of the group that may read the topic.
 
     Raises:
         TopicAuthorizationFailedError: the topic is denied.
         GroupAuthorizationFailedError: the group is denied.
-        KafkaError: as `ask`.
-        OSError: as `ask`.
+        KafkaError: see `ask`.
+        OSError: see `ask`.
     """
     topic, group = settings.kafka_topic, settings.kafka_group_id
     fetched = await ask(settings, FetchRequest(0, 0, 1, 1, [(topic, [(0, 0, 1)])]))
@@ -181,23 +182,23 @@ async def _metadata_of(
     request = MetadataRequest(topics, allow_auto_topic_creation=False)
     answer: dict[str, Any] = (await ask(settings, request, brokers)).to_object()
     if not answer["brokers"]:
-        # aiokafka 0.14 takes any OAUTHBEARER login for accepted; a broker that refused it names no broker.
+        # aiokafka 0.14 accepts any OAUTHBEARER login. A broker that refused it names no broker.
         raise SaslAuthenticationFailed
     return answer
 
 
 async def ask(settings: KafkaSettings, request: Request, brokers: Iterable[tuple[str, int]] = ()) -> Response:
-    """Ask over a connection of its own: the client hides why it does not get through.
+    """Send a request over a separate connection, because the client hides why it cannot connect.
 
     Args:
-        settings: how to get through.
-        request: what to ask.
+        settings: the brokers and the login.
+        request: the request.
         brokers: host and port of each broker to ask; the first answer counts. Without any, the brokers of
             KAFKA_BOOTSTRAP_SERVERS.
 
     Raises:
         KafkaError: the login was refused, or no broker answers.
-        OSError: no broker is reachable, or TLS failed.
+        OSError: no broker can be reached, or TLS failed.
     """
     options = settings.client_options()
     named = [(host, port) for host, port, _ in collect_hosts(options.pop("bootstrap_servers"))]
@@ -224,19 +225,20 @@ async def _ask_at(host: str, port: int, request: Request, options: Mapping[str, 
 
 
 async def create_topic(settings: KafkaSettings, *, partitions: int, replication_factor: int | None) -> bool:
-    """Create the topic; one that is there is fine.
+    """Create the topic, unless it exists.
 
     Args:
-        settings: where, and the topic's name.
-        partitions: how many workers can share it at most.
-        replication_factor: copies of each partition; None for three, or one a broker where there are fewer.
+        settings: the brokers, and the topic's name.
+        partitions: the number of partitions, which is the greatest number of workers that can share the
+            topic.
+        replication_factor: copies of each partition; None for three, or one per broker if there are fewer.
 
     Returns:
         Whether it was created now.
 
     Raises:
-        KafkaError: the broker refused; as `ask`.
-        OSError: as `ask`.
+        KafkaError: the broker refused; see `ask`.
+        OSError: see `ask`.
     """
     brokers = (await _metadata_of(settings, []))["brokers"]
     admin = AIOKafkaAdminClient(**settings.client_options(), request_timeout_ms=int(TIMING.request * 1000))

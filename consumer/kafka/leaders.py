@@ -42,15 +42,15 @@ async def ask_leaders(
     Args:
         consumer: knows the leaders.
         question: asks about partitions of one leader, such as `consumer.end_offsets`.
-        partitions: which to ask about.
-        seconds: how long each leader is waited for.
+        partitions: the partitions to ask about.
+        seconds: the longest wait for each leader.
 
     Returns:
-        Partition → the answer; and partition → why it has none: it is unavailable for now.
+        The answers by partition; and the errors by partition without an answer, which is unavailable for now.
 
     Raises:
-        KafkaError: of a kind that does not pass by itself.
-        OSError: likewise.
+        KafkaError: an error that is not transient.
+        OSError: an error that is not transient.
     """
     by_leader = defaultdict[int | None, list[TopicPartition]](list)
     for partition in partitions:

@@ -22,19 +22,21 @@ class LaterClock:
         clock: this machine's.
         observe: called with the result of each comparison.
 
+    Attributes:
+        clock: this machine's.
     """
 
     def __init__(self, clock: Clock = CLOCK, observe: Callable[[float], None] = lambda _: None) -> None:
-        self._clock = clock
+        self.clock = clock
         self._observe = observe
         self._ahead_of_monotonic: float | None = None
         self._logged = 0.0
 
     def now(self) -> datetime:
         """Return the later time. PostgreSQL's clock is taken to have gone on since the last comparison."""
-        now = self._clock.wall()
+        now = self.clock.wall()
         if self._ahead_of_monotonic is not None:
-            now = max(now, self._clock.monotonic() + self._ahead_of_monotonic)
+            now = max(now, self.clock.monotonic() + self._ahead_of_monotonic)
         return datetime.fromtimestamp(now, UTC)
 
     async def compare(self, connection: Connection) -> float:
@@ -49,14 +51,14 @@ class LaterClock:
             OSError: likewise.
             TimeoutError: PostgreSQL did not answer in time.
         """
-        asked_at = self._clock.monotonic()
+        asked_at = self.clock.monotonic()
         time: float = await connection.fetchval(
             "SELECT extract(epoch FROM clock_timestamp())::double precision"
         )
-        answered_at = self._clock.monotonic()
+        answered_at = self.clock.monotonic()
         self._ahead_of_monotonic = time - answered_at
         # PostgreSQL read its clock between the two moments; in the middle, the error is the smallest.
-        difference = time - self._clock.wall() + (answered_at - asked_at) / 2
+        difference = time - self.clock.wall() + (answered_at - asked_at) / 2
         self._observe(difference)
         self._log(difference)
         return difference

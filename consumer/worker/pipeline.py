@@ -22,6 +22,7 @@ from pattern_metrics.consumer.worker.commits import Commits
 from pattern_metrics.consumer.worker.equipment import Equipment
 from pattern_metrics.consumer.worker.polling import fill
 from pattern_metrics.consumer.worker.progress import ask_broker, has_lost, settle
+from pattern_metrics.consumer.worker.trickle import Trickle
 from pattern_metrics.consumer.worker.writers import Writers
 
 logger = structlog.get_logger()
@@ -66,6 +67,7 @@ class Pipeline:
         self._topic_ids = topic_ids
         self._verified_at = equipment.clock.monotonic()
         self.availability = Availability(consumer, equipment)
+        self._trickle = Trickle(equipment.timing.trickle)
         self._commits = Commits(consumer, equipment)
         self._writers = Writers(equipment)
 
@@ -151,8 +153,8 @@ class Pipeline:
                 tuple(positions),
                 settings,
                 equipment.timing,
-                equipment.clock,
                 equipment.stores[0].clock,
+                self._trickle,
             )
         except NoOffsetForPartitionError:
             # aiokafka 0.14 may report, once, a partition as of before it was positioned.

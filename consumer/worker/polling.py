@@ -18,7 +18,8 @@ from pattern_metrics.consumer.records.decoding import decode_all
 from pattern_metrics.consumer.records.offsets import Partition
 from pattern_metrics.consumer.records.record import Accepted, Fate, Record
 from pattern_metrics.consumer.settings import WorkerSettings
-from pattern_metrics.consumer.timing import Clock, Timing
+from pattern_metrics.consumer.timing import Timing
+from pattern_metrics.consumer.worker.trickle import Trickle
 
 DECODED_AT_ONCE: Final = 64
 """Records whose values are in memory beside their decoded events."""
@@ -29,18 +30,13 @@ async def fill(
     partitions: Sequence[TopicPartition],
     settings: WorkerSettings,
     timing: Timing,
-    clock: Clock,
     later: LaterClock,
+    trickle: Trickle,
 ) -> tuple[dict[Partition, list[Fate]], float]:
-    """Take and decode records that are there or arrive within BATCH_MAX_WAIT_MS, until the batch is full.
+    """Take and decode records that are there or arrive in time, until the batch is full.
 
-    Args:
-        consumer: the member of the group.
-        partitions: the partitions to read.
-        settings: the worker's settings.
-        timing: `poll` is the wait for the first record.
-        clock: measures the waits.
-        later: decides which measurement lies in the future.
+    A batch that has begun waits for more records for BATCH_MAX_WAIT_MS, or as long as `trickle` says: for the
+    longer of the two.
 
     Returns:
         The fates of each partition's records, in their order; and the seconds of decoding.
@@ -59,17 +55,18 @@ async def fill(
             if records:
                 break
             raise
-        began_at = clock.monotonic()
+        began_at = later.clock.monotonic()
         taken = sum(map(len, more.values()))
         size += sum(map(size_of, chain.from_iterable(more.values())))
         for partition, some in more.items():
             fates.setdefault(partition, []).extend(_decode(some, settings, later))
         records += taken
-        now = clock.monotonic()
+        now = later.clock.monotonic()
         decode_seconds += now - began_at
-        deadline = deadline or now + settings.batch_max_wait_ms / 1000
+        trickle.note(taken, now)
+        deadline = deadline or now + max(settings.batch_max_wait_ms / 1000, trickle.seconds)
         wait_ms = max(0, int((deadline - now) * 1000))
-        if not records or (taken < asked and wait_ms == 0):
+        if not taken or (taken < asked and wait_ms == 0):
             break
         # Yield twice: the first turn reads from the sockets, the second resumes the tasks that waited for it.
         await asyncio.sleep(0)

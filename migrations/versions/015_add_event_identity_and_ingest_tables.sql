@@ -11,7 +11,7 @@ CALL pattern_metrics_patiently(
         ADD COLUMN IF NOT EXISTS event_id uuid NOT NULL DEFAULT ''00000000-0000-0000-0000-000000000000''');
 
 COMMENT ON COLUMN pattern_quality_metrics.event_id IS
-    'The event this row holds; of two events of a pattern the one with the greater (measurement_timestamp, event_id) wins.';
+    'The event that the row holds. Of two events of a pattern, the one with the greater (measurement_timestamp, event_id) wins.';
 
 -- Half of each page stays free, so that a new version of a row fits beside the old one and no index changes
 -- (a HOT update): measured, 840 instead of 1,150 bytes of WAL an update.
@@ -53,12 +53,12 @@ CREATE TABLE IF NOT EXISTS dead_letters (
 );
 
 COMMENT ON TABLE ingest_progress IS
-    'How far each consumer group has written each partition, in the same transaction as the rows.';
+    'The progress of each consumer group in each partition. It is written in the same transaction as the rows.';
 COMMENT ON COLUMN ingest_progress.consumer_group IS 'The Kafka consumer group.';
 COMMENT ON COLUMN ingest_progress.topic IS 'The topic that is read.';
 COMMENT ON COLUMN ingest_progress.partition IS 'The partition of the topic.';
 COMMENT ON COLUMN ingest_progress.next_offset IS 'The first offset that is not yet accounted for.';
-COMMENT ON COLUMN ingest_progress.updated_at IS 'When the row was last written.';
+COMMENT ON COLUMN ingest_progress.updated_at IS 'The time at which the row was last written.';
 
 COMMENT ON TABLE ingest_gaps IS 'Offsets that retention removed from the topic before they were read.';
 COMMENT ON COLUMN ingest_gaps.consumer_group IS 'The Kafka consumer group.';
@@ -66,19 +66,19 @@ COMMENT ON COLUMN ingest_gaps.topic IS 'The topic that is read.';
 COMMENT ON COLUMN ingest_gaps.partition IS 'The partition of the topic.';
 COMMENT ON COLUMN ingest_gaps.first_offset IS 'The first offset that was not read.';
 COMMENT ON COLUMN ingest_gaps.last_offset IS 'The last offset that was not read.';
-COMMENT ON COLUMN ingest_gaps.noticed_at IS 'When the worker noticed.';
+COMMENT ON COLUMN ingest_gaps.noticed_at IS 'The time at which the worker noticed the gap.';
 
-COMMENT ON TABLE dead_letters IS 'Records that could not be decoded or stored, as they came.';
+COMMENT ON TABLE dead_letters IS 'Records that could not be decoded or stored, with their exact bytes.';
 COMMENT ON COLUMN dead_letters.topic IS 'The topic that held the record.';
 COMMENT ON COLUMN dead_letters.partition IS 'The partition of the topic.';
 COMMENT ON COLUMN dead_letters."offset" IS 'The offset of the record in its partition.';
 COMMENT ON COLUMN dead_letters.record_timestamp IS
     'The timestamp of the record in milliseconds since the epoch as Kafka has it, -1 where it has none.';
-COMMENT ON COLUMN dead_letters.key IS 'The bytes of the key, null where the record had none.';
-COMMENT ON COLUMN dead_letters.value IS 'The bytes of the value, null where the record had none.';
-COMMENT ON COLUMN dead_letters.headers IS 'The headers of the record in their order.';
-COMMENT ON COLUMN dead_letters.reason IS 'Why it was refused, one of a closed set of words.';
-COMMENT ON COLUMN dead_letters.detail IS 'What exactly was wrong, for a person.';
-COMMENT ON COLUMN dead_letters.noticed_at IS 'When the worker refused it.';
+COMMENT ON COLUMN dead_letters.key IS 'The bytes of the key; null if the record had no key.';
+COMMENT ON COLUMN dead_letters.value IS 'The bytes of the value; null if the record had no value.';
+COMMENT ON COLUMN dead_letters.headers IS 'The headers of the record, in their order.';
+COMMENT ON COLUMN dead_letters.reason IS 'The reason for which the record was refused, one of a closed set of words.';
+COMMENT ON COLUMN dead_letters.detail IS 'The exact fault, for a person.';
+COMMENT ON COLUMN dead_letters.noticed_at IS 'The time at which the worker refused the record.';
 
 DROP PROCEDURE pattern_metrics_patiently(text);

@@ -38,8 +38,8 @@ ALTER TABLE dead_letters VALIDATE CONSTRAINT dead_letters_status_check;
 ALTER TABLE dead_letters VALIDATE CONSTRAINT dead_letters_resolved_at_check;
 
 COMMENT ON COLUMN dead_letters.status IS
-    'open; redriven: it was stored, or found superseded, later; discarded: a person decided against it.';
-COMMENT ON COLUMN dead_letters.resolved_at IS 'When it was redriven or discarded, null while it is open.';
-COMMENT ON COLUMN dead_letters.resolution IS 'Why it was discarded; null otherwise.';
+    'open, redriven (it was stored, or found superseded, later) or discarded (a person decided against it).';
+COMMENT ON COLUMN dead_letters.resolved_at IS 'The time at which the letter was redriven or discarded; null while it is open.';
+COMMENT ON COLUMN dead_letters.resolution IS 'The reason for which a person discarded the letter; null otherwise.';
 
 DROP PROCEDURE pattern_metrics_patiently(text);

@@ -36,18 +36,18 @@ WINDOW previous AS (PARTITION BY pattern_id ORDER BY measurement_timestamp)
 $view$);
 
 COMMENT ON TABLE pattern_quality_history IS
-    'Every measurement that was read while HISTORY_ENABLED was true; pattern_quality_metrics holds the latest ones.';
+    'Every measurement that was read while HISTORY_ENABLED was true. pattern_quality_metrics holds the latest measurements.';
 COMMENT ON COLUMN pattern_quality_history.pattern_id IS 'The pattern that was measured.';
-COMMENT ON COLUMN pattern_quality_history.measurement_timestamp IS 'When it was measured.';
+COMMENT ON COLUMN pattern_quality_history.measurement_timestamp IS 'The time of the measurement.';
 COMMENT ON COLUMN pattern_quality_history.event_id IS
-    'The event this row holds; of two events of a pattern with the same time the one with the greater id.';
+    'The event that the row holds. Of two events of a pattern with the same time, it is the one with the greater id.';
 COMMENT ON COLUMN pattern_quality_history.quality_score IS 'The score, 0 to 1.';
-COMMENT ON COLUMN pattern_quality_history.confidence IS 'How sure the scorer was, 0 to 1.';
+COMMENT ON COLUMN pattern_quality_history.confidence IS 'The confidence of the scorer in the score, 0 to 1.';
 COMMENT ON COLUMN pattern_quality_history.version IS 'The version of the scorer.';
-COMMENT ON COLUMN pattern_quality_history.metadata IS 'What the scorer wrote besides: dimensions, a name, anything.';
-COMMENT ON COLUMN pattern_quality_history.created_at IS 'When the row was first written.';
+COMMENT ON COLUMN pattern_quality_history.metadata IS 'The metadata of the event: dimensions, a name, anything.';
+COMMENT ON COLUMN pattern_quality_history.created_at IS 'The time at which the row was first written.';
 
 COMMENT ON VIEW pattern_quality_changes IS
-    'Each measurement of the history, with its change since the one before; null for the first of a pattern.';
+    'Each measurement of the history, with the change since the previous measurement; null for the first measurement of a pattern.';
 
 DROP PROCEDURE pattern_metrics_patiently(text);

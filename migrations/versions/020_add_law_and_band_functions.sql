@@ -17,7 +17,7 @@ RETURN (coalesce(new_time, '-infinity'), coalesce(new_event, '00000000-0000-0000
     > (coalesce(old_time, '-infinity'), coalesce(old_event, '00000000-0000-0000-0000-000000000000'));
 
 COMMENT ON FUNCTION pattern_metrics_supersedes(timestamptz, uuid, timestamptz, uuid) IS
-    'Whether the new one of two events of a pattern supersedes the old one: it has the greater (measurement_timestamp, event_id). A null counts as the smallest value.';
+    'Returns true if the new event of a pattern supersedes the old event: if it has the greater (measurement_timestamp, event_id). A null counts as the smallest value.';
 
 CREATE OR REPLACE FUNCTION pattern_quality_band(score double precision) RETURNS text
 LANGUAGE sql IMMUTABLE PARALLEL SAFE
@@ -29,7 +29,7 @@ RETURN CASE
 END;
 
 COMMENT ON FUNCTION pattern_quality_band(double precision) IS
-    'The band of a score from 0 to 1: excellent, good, fair or poor, as the scorer names it.';
+    'Returns the band of a score from 0 to 1: excellent, good, fair or poor.';
 
 -- A view calls functions with the rights of the reader. Roles that could read the view can still read it,
 -- even if the default right of PUBLIC was revoked (ALTER DEFAULT PRIVILEGES).

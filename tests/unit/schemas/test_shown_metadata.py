@@ -83,3 +83,7 @@ def test_a_text_beyond_pythons_limits_shows_no_dimension(text: str | None) -> No
 
 def test_a_json_text_is_parsed() -> None:
     assert parsed(json.dumps({"a": 0.5, "b": 1})) == {"a": 0.5, "b": 1.0}
+
+
+def test_a_number_of_many_digits_hides_no_other_dimension() -> None:
+    assert dimensions_of(parsed('{"a": 1' + "0" * 5000 + ', "b": 0.5, "c": 1e400}')) == {"b": 0.5}
