@@ -113,7 +113,7 @@ async def test_a_database_from_before_the_topic_was_recreated_is_caught_up(
         b"partition 0 has records, and this group (KAFKA_GROUP_ID) no progress in this topic" in before.stdout
     )
     assert caught_up.json["read"] == 20
-    assert "topic_recreated" in caught_up.stderr
+    assert "new_topic_id" in caught_up.stderr
     assert await table(settings) == expected_table([*EARLY, *LATE[:20]])
     (await command.run("verify", "--against-topic")).succeeded()
 
