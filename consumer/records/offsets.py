@@ -170,7 +170,8 @@ def restart_out_of_range(*, position: int, progress: int | None, beginning: int)
 
     If `position` is below the beginning, retention has removed records: a gap. Otherwise it is beyond the end
     of the log, so the log is not the one we knew (a recreated topic, a truncated log) and is read from its
-    beginning. If the database was restored to an earlier state meanwhile, the gap begins at its progress.
+    beginning. If the database was restored to an earlier state meanwhile, the gap begins at the progress that
+    the database has now.
 
     Args:
         position: the offset that the broker refused.
