@@ -34,6 +34,13 @@ if not aiokafka.__version__.startswith(_VERSION):
 
 UnpackedT = TypeVar("UnpackedT")
 
+_EPOCHS: Final = "pattern_metrics_leader_epochs"
+"""The attribute that aiokafka's state of a partition is given here."""
+
+_MAGIC_AT: Final = 16
+_FIRST_MAGIC_WITH_EPOCH: Final = 2
+_EPOCH_AT: Final = slice(12, 16)
+
 _OWN_HEADERS: Final = [("content-type", b"application/json"), ("ce_type", EVENT_TYPE.encode())]
 """How the headers of our publisher begin: they need no second look."""
 
@@ -103,9 +110,29 @@ class _FetchResult(fetcher.FetchResult):
             return []
         taken: list[FetchedRecord] = self._partition_records.take(max_records)
         self._update_position()
+        self._note_leader_epoch()
         if max_records is None or len(taken) < max_records:
             self._partition_records = None
         return taken
+
+    def _note_leader_epoch(self) -> None:
+        state = self._assignment.state_value(self._topic_partition)
+        epochs: dict[int, int] = state.__dict__.setdefault(_EPOCHS, {})
+        epochs[self._partition_records.leader_epoch] = state.position
+
+
+def take_leader_epochs(state: Any) -> dict[int, int]:
+    """Return what was read of a partition since the last call, in its order.
+
+    Args:
+        state: aiokafka's state of an assigned partition.
+
+    Returns:
+        The leader epoch of the last batch of each `getall` → the position behind it. The epoch is negative
+        where the broker gives none.
+    """
+    epochs: dict[int, int] = state.__dict__.pop(_EPOCHS, {})
+    return epochs
 
 
 class _PartitionRecords(fetcher.PartitionRecords):
@@ -115,7 +142,13 @@ class _PartitionRecords(fetcher.PartitionRecords):
     def __init__(self, tp: Any, records: "_FetchedBatches", *others: Any) -> None:
         super().__init__(tp, records, *others)
         records.partition = tp
+        self._batches = records
         self._left = chain.from_iterable(self._records_iterator)
+
+    @property
+    def leader_epoch(self) -> int:
+        """The leader epoch of the last batch that was begun, markers and aborted batches included."""
+        return self._batches.leader_epoch
 
     def take(self, at_most: int | None) -> list[FetchedRecord]:
         """Take the next ones; fewer than asked for, where the fetch has no more."""
@@ -143,15 +176,25 @@ class _FetchedBatches(_MemoryRecordsPy):
 
     Attributes:
         partition: the topic and the number, once they are known.
+        leader_epoch: of the last batch that was taken; -1 where it has none.
     """
 
     partition: tuple[str, int]
+    leader_epoch = -1
 
     @override
     def next_batch(self) -> Any:
         raw = self._next_slice
         batch = super().next_batch()
+        self.leader_epoch = _leader_epoch(raw)
         return None if batch is None else _FetchedBatch(_Packed(*self.partition, raw), batch)
+
+
+def _leader_epoch(raw: memoryview | None) -> int:
+    """Return the leader epoch that the header of a batch holds; -1 if the batch is of an older format."""
+    if raw is None or raw[_MAGIC_AT] < _FIRST_MAGIC_WITH_EPOCH:
+        return -1
+    return int.from_bytes(raw[_EPOCH_AT], signed=True)
 
 
 class _FetchedBatch:

@@ -216,7 +216,7 @@ hostile = st.sampled_from([one.value for one in HOSTILE if one.value is not None
 @given(spelled() | shapes | hostile | events.map(lambda one: one.to_json()))
 @example(value(measurement_timestamp="2025-06-01T12:00:00+0100"))
 @example(value(event_id=f"{{{EVENT_ID}}}"))
-def test_where_the_two_differ_the_table_names_the_difference(text: bytes) -> None:
+def test_the_table_names_each_difference_between_schema_and_consumer(text: bytes) -> None:
     content = None
     try:
         is_json = json_depth(text.decode()) <= DEPTH_PARSED  # the parser's own limit is the interpreter's
