@@ -17,6 +17,7 @@ from pattern_metrics.consumer.records.decoding import decode
 from pattern_metrics.consumer.records.record import Accepted
 from pattern_metrics.schemas.generate import json_schema
 from pattern_metrics.schemas.pattern_scored import (
+    DECIMALS_MAX,
     JSON_DEPTH_MAX,
     METADATA_BYTES_MAX,
     METADATA_DEPTH_MAX,
@@ -155,6 +156,10 @@ DIFFERENCES = {
     "number of many digits": Difference(
         lambda _, text: bool(re.search(rf"\d{{{DIGITS_MAX + 1}}}", text)),
         value_with_raw("unknown", "9" * (DIGITS_MAX + 1)),
+    ),
+    "number of many decimals in metadata": Difference(
+        lambda _, text: bool(re.search(rf"\.\d{{{DECIMALS_MAX + 1}}}|[eE]-\d{{4,}}", text)),
+        value_with_raw("metadata", f'{{"a": 0.{"1" * (DECIMALS_MAX + 1)}}}'),
     ),
     "NaN and Infinity": Difference(
         lambda _, text: bool(re.search("NaN|Infinity", text)), value_with_raw("quality_score", "NaN")
