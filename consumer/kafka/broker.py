@@ -27,7 +27,8 @@ from aiokafka.protocol.metadata import MetadataRequest
 
 from pattern_metrics.consumer.faults.diagnosis import Fault, diagnose
 from pattern_metrics.consumer.kafka.leaders import why_unavailable
-from pattern_metrics.consumer.kafka.topic_id_request import TopicIdRequest, told
+from pattern_metrics.consumer.kafka.topic_id_request import TopicIdRequest, read_answer
+from pattern_metrics.consumer.records.offsets import NO_TOPIC_ID
 from pattern_metrics.consumer.settings import WorkerSettings
 from pattern_metrics.consumer.timing import TIMING
 from pattern_metrics.schemas.settings.kafka import KafkaSettings
@@ -147,33 +148,51 @@ async def require_rights(settings: WorkerSettings) -> None:
         raise GroupAuthorizationFailedError(group)
 
 
-async def topic_id(settings: KafkaSettings) -> UUID | None:
-    """What tells the topic from one of the same name that was deleted before it (KIP-516).
+async def topic_id(settings: KafkaSettings) -> UUID:
+    """Return the ID of the topic, which no other topic of any cluster has (KIP-516).
 
     Returns:
-        None where the broker gives topics no ID: Apache Kafka does from 2.8 on.
+        NO_TOPIC_ID if the broker gives topics no ID; Apache Kafka does from 2.8 on.
 
     Raises:
-        KafkaError: there is no such topic at this moment; as `ask`.
-        OSError: as `ask`.
+        KafkaError: there is no such topic at this moment; see `ask`.
+        OSError: see `ask`.
     """
     try:
-        code, identity = told(await ask(settings, TopicIdRequest(settings.kafka_topic)))
+        code, identity = read_answer(await ask(settings, TopicIdRequest(settings.kafka_topic)))
     except NotImplementedError:
-        return None
+        return NO_TOPIC_ID
     if for_code(code) is not NoError:
         raise for_code(code)(settings.kafka_topic)
     return identity
 
 
-async def topic_ids(settings: KafkaSettings) -> dict[str, UUID | None]:
+async def topic_ids(settings: KafkaSettings) -> dict[str, UUID]:
     """Return the ID of each topic of KAFKA_TOPIC.
 
     Raises:
-        KafkaError: as `topic_id`.
-        OSError: as `topic_id`.
+        KafkaError: see `topic_id`.
+        OSError: see `topic_id`.
     """
     return {one.kafka_topic: await topic_id(one) for one in settings.each_topic()}
+
+
+async def group_members(settings: WorkerSettings) -> list[str]:
+    """Return the host of each member that the group of KAFKA_GROUP_ID has at this moment.
+
+    Raises:
+        KafkaError: the broker refused, or no broker answers.
+    """
+    admin = AIOKafkaAdminClient(**settings.client_options(), request_timeout_ms=int(TIMING.request * 1000))
+    try:
+        await admin.start()
+        [answer] = await admin.describe_consumer_groups([settings.kafka_group_id])
+    finally:
+        await admin.close()
+    [group] = answer.to_object()["groups"]
+    if for_code(group["error_code"]) is not NoError:
+        raise for_code(group["error_code"])(settings.kafka_group_id)
+    return [member["client_host"].lstrip("/") for member in group["members"]]
 
 
 async def _metadata_of(

@@ -34,8 +34,15 @@ if not aiokafka.__version__.startswith(_VERSION):
 
 UnpackedT = TypeVar("UnpackedT")
 
+_EPOCHS: Final = "pattern_metrics_leader_epochs"
+"""The attribute that is added to aiokafka's state of a partition."""
+
+_MAGIC_AT: Final = 16
+_FIRST_MAGIC_WITH_EPOCH: Final = 2
+_EPOCH_AT: Final = slice(12, 16)
+
 _OWN_HEADERS: Final = [("content-type", b"application/json"), ("ce_type", EVENT_TYPE.encode())]
-"""How the headers of our publisher begin: they need no second look."""
+"""The first headers of our publisher, which need no second look."""
 
 
 class FetchedRecord(msgspec.Struct, gc=False):
@@ -94,18 +101,38 @@ def unpack_by_these_rules() -> None:
 class _FetchResult(fetcher.FetchResult):
     """The remaining records of one partition in one fetch."""
 
-    _partition_records: Any  # of the class below, until there are no more
+    _partition_records: Any  # of the class below, until there are no more records
 
     @override
     def getall(self, max_records: int | None = None) -> list[FetchedRecord]:
-        """Take them all at once, and not one by one."""
+        """Take all records at once, and not one by one."""
         if not self.check_assignment(self._topic_partition) or not self.has_more():
             return []
         taken: list[FetchedRecord] = self._partition_records.take(max_records)
         self._update_position()
+        self._note_leader_epoch()
         if max_records is None or len(taken) < max_records:
             self._partition_records = None
         return taken
+
+    def _note_leader_epoch(self) -> None:
+        state = self._assignment.state_value(self._topic_partition)
+        epochs: dict[int, int] = state.__dict__.setdefault(_EPOCHS, {})
+        epochs[self._partition_records.leader_epoch] = state.position
+
+
+def take_leader_epochs(state: Any) -> dict[int, int]:
+    """Return the leader epochs of the records of a partition read since the last call, in order.
+
+    Args:
+        state: aiokafka's state of an assigned partition.
+
+    Returns:
+        For the last batch of each `getall`, the position after it by its leader epoch. The epoch is negative
+        if the broker gives none.
+    """
+    epochs: dict[int, int] = state.__dict__.pop(_EPOCHS, {})
+    return epochs
 
 
 class _PartitionRecords(fetcher.PartitionRecords):
@@ -115,13 +142,19 @@ class _PartitionRecords(fetcher.PartitionRecords):
     def __init__(self, tp: Any, records: "_FetchedBatches", *others: Any) -> None:
         super().__init__(tp, records, *others)
         records.partition = tp
+        self._batches = records
         self._left = chain.from_iterable(self._records_iterator)
 
+    @property
+    def leader_epoch(self) -> int:
+        """The leader epoch of the last batch that was begun, including markers and aborted batches."""
+        return self._batches.leader_epoch
+
     def take(self, at_most: int | None) -> list[FetchedRecord]:
-        """Take the next ones; fewer than asked for, where the fetch has no more."""
+        """Take the next records; fewer than `at_most` if the fetch has no more."""
         taken = list(islice(self._left, at_most))
         if taken and len(taken) == at_most:
-            self.next_fetch_offset = next_offset(taken[-1])  # and not past the whole batch
+            self.next_fetch_offset = next_offset(taken[-1])  # not past the whole batch
         return taken
 
     @override
@@ -143,15 +176,25 @@ class _FetchedBatches(_MemoryRecordsPy):
 
     Attributes:
         partition: the topic and the number, once they are known.
+        leader_epoch: of the last batch that was taken; -1 where it has none.
     """
 
     partition: tuple[str, int]
+    leader_epoch = -1
 
     @override
     def next_batch(self) -> Any:
         raw = self._next_slice
         batch = super().next_batch()
+        self.leader_epoch = _leader_epoch(raw)
         return None if batch is None else _FetchedBatch(_Packed(*self.partition, raw), batch)
+
+
+def _leader_epoch(raw: memoryview | None) -> int:
+    """Return the leader epoch that the header of a batch holds; -1 if the batch is of an older format."""
+    if raw is None or raw[_MAGIC_AT] < _FIRST_MAGIC_WITH_EPOCH:
+        return -1
+    return int.from_bytes(raw[_EPOCH_AT], signed=True)
 
 
 class _FetchedBatch:

@@ -23,10 +23,11 @@ def why_unavailable(error: Exception) -> str:
 
 def has_leader(consumer: AIOKafkaConsumer, partition: TopicPartition) -> bool:
     """Return whether the partition has a leader, or may have one, as of the client's last metadata."""
-    return _leader_of(consumer, partition) != NO_LEADER
+    return leader_of(consumer, partition) != NO_LEADER
 
 
-def _leader_of(consumer: AIOKafkaConsumer, partition: TopicPartition) -> int | None:
+def leader_of(consumer: AIOKafkaConsumer, partition: TopicPartition) -> int | None:
+    """Return the leader as of the client's last metadata; NO_LEADER, or None if nothing is known of it."""
     leader: int | None = consumer._client.cluster.leader_for_partition(partition)  # noqa: SLF001
     return leader
 
@@ -54,7 +55,7 @@ async def ask_leaders(
     """
     by_leader = defaultdict[int | None, list[TopicPartition]](list)
     for partition in partitions:
-        by_leader[_leader_of(consumer, partition)].append(partition)
+        by_leader[leader_of(consumer, partition)].append(partition)
     unavailable: dict[TopicPartition, Exception] = {
         partition: LeaderNotAvailableError() for partition in by_leader.pop(NO_LEADER, ())
     }

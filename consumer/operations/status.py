@@ -13,7 +13,7 @@ from pattern_metrics.consumer.operations.sql import statement
 from pattern_metrics.consumer.postgres.connection import connected
 from pattern_metrics.consumer.postgres.later_clock import LaterClock
 from pattern_metrics.consumer.postgres.store import StoreTransaction
-from pattern_metrics.consumer.records.offsets import Partition
+from pattern_metrics.consumer.records.offsets import Partition, Progress
 from pattern_metrics.consumer.settings import WorkerSettings
 
 
@@ -51,7 +51,7 @@ class Status:
         patterns: rows in the table.
         last_write: when a row was last written; PostgreSQL's text if Python cannot hold that time.
         dead_letters: open dead letters by reason.
-        gaps: recorded gaps of the group.
+        gaps: recorded gaps of the group by reason.
         gap_offsets: offsets in these gaps.
         revision: the state of the schema.
         clock_difference: seconds by which PostgreSQL's clock is ahead of this machine's, negative if it is
@@ -62,7 +62,7 @@ class Status:
     patterns: int
     last_write: datetime | str | None
     dead_letters: dict[str, int]
-    gaps: int
+    gaps: dict[str, int]
     gap_offsets: int
     revision: MigrationStatus
     clock_difference: float
@@ -86,7 +86,8 @@ class Status:
             "patterns": self.patterns,
             "dead_letters": sum(self.dead_letters.values()),
             "dead_letters_by_reason": self.dead_letters,
-            "gaps": self.gaps,
+            "gaps": sum(self.gaps.values()),
+            "gaps_by_reason": self.gaps,
             "gap_offsets": self.gap_offsets,
             "last_write": self.last_write.isoformat()
             if isinstance(self.last_write, datetime)
@@ -119,7 +120,7 @@ async def read_status(settings: WorkerSettings) -> Status:
     database_url = settings.database_url.get_secret_value()
     revision = await migration_status(database_url)
     identities, group = await topic_ids(settings), settings.kafka_group_id
-    progress, clock = dict[Partition, int](), LaterClock()
+    progress, clock = dict[Partition, Progress](), LaterClock()
     # A store prepares statements for which a reader may lack the right.
     async with connected(database_url) as connection:
         reading = StoreTransaction(connection, keeps_history=False)
@@ -133,17 +134,17 @@ async def read_status(settings: WorkerSettings) -> Status:
         patterns=row["patterns"],
         last_write=row["last_write"],
         dead_letters=json.loads(row["dead_letters"]),
-        gaps=row["gaps"],
+        gaps=json.loads(row["gaps"]),
         gap_offsets=int(row["gap_offsets"]),
         revision=revision,
         clock_difference=clock_difference,
     )
 
 
-def _partitions(bounds: Bounds, progress: Mapping[Partition, int]) -> list[PartitionStatus]:
+def _partitions(bounds: Bounds, progress: Mapping[Partition, Progress]) -> list[PartitionStatus]:
     partitions = []
     for tp in sorted([*bounds.ends, *bounds.unavailable]):
-        next_offset = progress.get(tp)
+        next_offset = progress[tp].next_offset if tp in progress else None
         if why := bounds.unavailable.get(tp):
             partitions.append(PartitionStatus(tp.topic, tp.partition, next_offset, None, None, 0, why))
             continue

@@ -22,7 +22,7 @@ from pattern_metrics.consumer.postgres.connection import (
 from pattern_metrics.consumer.postgres.later_clock import LaterClock
 from pattern_metrics.consumer.postgres.merger import Merger
 from pattern_metrics.consumer.postgres.sql import statement
-from pattern_metrics.consumer.records.offsets import OffsetRange, Partition, Start
+from pattern_metrics.consumer.records.offsets import NO_TOPIC_ID, OffsetRange, Partition, Progress, Start
 from pattern_metrics.consumer.records.record import Rejected
 from pattern_metrics.consumer.records.text import storable_text
 from pattern_metrics.consumer.timing import TIMING, Timing
@@ -95,6 +95,7 @@ class Store:
                 self._expire_later()
             except (
                 asyncpg.UndefinedTableError,
+                asyncpg.UndefinedColumnError,
                 asyncpg.UndefinedFunctionError,
                 asyncpg.InsufficientPrivilegeError,
             ) as error:
@@ -199,8 +200,8 @@ async def find_lacking(database_url: str, *, keeps_history: bool) -> Lacking:
     )
     return Lacking(
         relations
-        and f"tables or functions are missing ({relations}): run `pattern-metrics migrate up`, or check "
-        "search_path",
+        and f"tables, columns or functions are missing ({relations}): run `pattern-metrics migrate up`, or "
+        "check search_path",
         rights
         and f"the user of DATABASE_URL lacks a right ({rights}): run `pattern-metrics migrate up` as the "
         "owner, and make the user a member of pattern_metrics_worker",
@@ -269,10 +270,10 @@ class StoreTransaction:
             await self.connection.executemany(statement("insert_dead_letter"), rows)
 
     async def advance_progress(self, group: str, ranges: Mapping[Partition, OffsetRange]) -> None:
-        """Say that everything of these ranges is written.
+        """Record that all records of these ranges are written.
 
         Raises:
-            ProgressLostError: the database does not hold what lies before a range.
+            ProgressLostError: the database does not have the records before a range.
         """
         advanced = await self.connection.fetch(
             statement("advance_progress"),
@@ -282,26 +283,32 @@ class StoreTransaction:
             [offsets.start for offsets in ranges.values()],
             [offsets.end for offsets in ranges.values()],
             [offsets.topic_id for offsets in ranges.values()],
+            [offsets.leader_epoch for offsets in ranges.values()],
         )
         if len(advanced) < len(ranges):
             raise ProgressLostError
 
-    async def progress(self, group: str, topic: str, topic_id: UUID | None = None) -> dict[Partition, int]:
-        """The next offset to read of each partition, as far as the database knows it.
-
-        It is 0 where the database knows a topic of the same name with another ID.
-        """
+    async def progress(self, group: str, topic: str, topic_id: UUID) -> dict[Partition, Progress]:
+        """Return the database's progress in each partition of a topic, as far as it is known."""
         rows = await self.connection.fetch(statement("select_progress"), group, topic, topic_id)
-        return {(topic, row["partition"]): row["next_offset"] for row in rows}
+        return {(topic, row["partition"]): Progress(row["next_offset"], row["leader_epoch"]) for row in rows}
+
+    async def known_by_another_id(self, group: str, topic: str, topic_id: UUID) -> set[Partition]:
+        """Return the partitions in which the group has read another topic of the same name."""
+        rows = await self.connection.fetch(statement("select_other_topics"), group, topic, topic_id)
+        return {(topic, row["partition"]) for row in rows}
 
     async def begin_at(
-        self, group: str, starts: Mapping[Partition, Start], topic_id: UUID | None = None
+        self, group: str, starts: Mapping[Partition, Start], topic_id: UUID = NO_TOPIC_ID
     ) -> None:
-        """Write down where reading starts, and the gaps that retention left before it."""
-        progress = [(group, *partition, start.offset, topic_id) for partition, start in starts.items()]
-        gaps = [
-            (group, *partition, start.gap.start, start.gap.last)
+        """Record where reading starts in a topic, and the gaps before it."""
+        progress = [
+            (group, *partition, start.offset, topic_id, start.leader_epoch)
             for partition, start in starts.items()
+        ]
+        gaps = [
+            (group, topic, topic_id, partition, start.gap.start, start.gap.last, start.reason)
+            for (topic, partition), start in starts.items()
             if start.gap is not None
         ]
         await self.connection.executemany(statement("set_progress"), progress)

@@ -1,9 +1,10 @@
-"""The steps that a record takes: position → poll → write → commit. A session decides when each is due."""
+"""The steps of a record: position → poll → write → commit. A session decides when each is due."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
+from typing import Protocol
 from uuid import UUID
 
 import structlog
@@ -15,25 +16,54 @@ from pattern_metrics.consumer.faults.retrying import persevere
 from pattern_metrics.consumer.kafka.watch import StalledError
 from pattern_metrics.consumer.records.accounting import Accounting
 from pattern_metrics.consumer.records.batch import Batch
+from pattern_metrics.consumer.records.offsets import NO_TOPIC_ID, EpochEnd, Partition, Progress
 from pattern_metrics.consumer.telemetry.tracing import OFF, BatchTrace, begin_batch
 from pattern_metrics.consumer.worker.assignment import Assignment
 from pattern_metrics.consumer.worker.availability import Availability
 from pattern_metrics.consumer.worker.commits import Commits
 from pattern_metrics.consumer.worker.equipment import Equipment
 from pattern_metrics.consumer.worker.polling import fill
-from pattern_metrics.consumer.worker.progress import ask_broker, has_lost, settle
+from pattern_metrics.consumer.worker.progress import (
+    Known,
+    Written,
+    ask_broker,
+    has_lost,
+    read_progress,
+    settle,
+)
 from pattern_metrics.consumer.worker.trickle import Trickle
 from pattern_metrics.consumer.worker.writers import Writers
 
 logger = structlog.get_logger()
 
-TopicIds = Callable[[], Awaitable[Mapping[str, UUID | None]]]
+TopicIds = Callable[[], Awaitable[Mapping[str, UUID]]]
 """Asks a broker for the ID of each topic (see `kafka.broker.topic_id`)."""
+
+
+class Epochs(Protocol):
+    """The leader epochs of the records that are read (see `kafka.leader_epochs`)."""
+
+    def taken(self, partition: TopicPartition, /) -> Mapping[int, int]:
+        """Return, by leader epoch, the position after the records of a partition read since the last call."""
+
+    async def ends(
+        self, epochs: Mapping[TopicPartition, int], seconds: float, /
+    ) -> tuple[Mapping[TopicPartition, EpochEnd], Mapping[TopicPartition, Exception]]:
+        """Ask the leader of each partition for the end of a leader epoch, for at most `seconds`.
+
+        Returns:
+            The answers by partition, from brokers that know the request; and the errors of the leaders that
+            did not answer.
+
+        Raises:
+            KafkaError: an error that is not transient.
+            OSError: an error that is not transient.
+        """
 
 
 @dataclass(frozen=True, slots=True)
 class Flight:
-    """A batch that is polled and not yet committed, with the assignment it was read under, and its trace."""
+    """A batch that is polled and not yet committed, with its assignment and its trace."""
 
     batch: Batch
     assignment: Assignment
@@ -44,19 +74,22 @@ class Pipeline:
     """The steps of one member of the consumer group.
 
     Args:
-        equipment: what it works with.
+        equipment: the worker's objects.
         consumer: the member.
         topic_ids: asks for the IDs of the topics.
+        epochs: has the leader epochs of the records that the member reads.
 
     Attributes:
-        assignment: what the group has assigned. Each rebalance replaces it.
-        availability: which of it cannot be read.
-        accounting: what became of the records that are written.
+        assignment: the group's assignment. Each rebalance replaces it.
+        availability: the assigned partitions that cannot be read.
+        accounting: the outcome of the records that are written.
         in_flight: the number of batches that are polled and not yet landed.
         settled: set while that is 0.
     """
 
-    def __init__(self, equipment: Equipment, consumer: AIOKafkaConsumer, topic_ids: TopicIds) -> None:
+    def __init__(
+        self, equipment: Equipment, consumer: AIOKafkaConsumer, topic_ids: TopicIds, epochs: Epochs
+    ) -> None:
         self.assignment = Assignment()
         self.accounting = Accounting()
         self.in_flight = 0
@@ -65,34 +98,35 @@ class Pipeline:
         self._equipment = equipment
         self._consumer = consumer
         self._topic_ids = topic_ids
+        self._epochs = epochs
         self._verified_at = equipment.clock.monotonic()
         self.availability = Availability(consumer, equipment)
         self._trickle = Trickle(equipment.timing.trickle)
         self._commits = Commits(consumer, equipment)
         self._writers = Writers(equipment)
 
-    # What the group says
+    # Changes by the group
 
     def assign(self, partitions: Iterable[TopicPartition]) -> None:
-        """Begin a new assignment. `position` finds out where to read its partitions."""
+        """Begin a new assignment. `position` finds the start offsets of its partitions."""
         self.assignment = Assignment(partitions)
         self.availability.assign(self.assignment.partitions)
 
     def revoke(self) -> None:
-        """Drop the assignment, with all that was read and not yet committed under it."""
+        """Drop the assignment, with everything read and not yet committed under it."""
         self.assignment = Assignment()
         self.availability.assign(())
         self._commits.forget()
 
     def go_back(self) -> None:
-        """Read again from where the database is."""
+        """Read again from the database's progress."""
         logger.warning("database_went_back", hint="reading again from where the database is")
         self.assignment.lost()
         self._commits.forget()
 
     @property
     def is_reading(self) -> bool:
-        """Whether it is known where to read, at least of each partition that is available."""
+        """True if the next offsets of all available partitions are known, and of one partition at least."""
         missing = self.assignment.missing
         is_one_read = bool(self.assignment.positions)
         return not missing or (is_one_read and missing <= self.availability.unavailable)
@@ -100,45 +134,62 @@ class Pipeline:
     # The steps
 
     async def position(self) -> bool:
-        """Find out where to read the partitions of which that is not known, and seek there.
+        """Find the next offset of the partitions that lack it, and seek there.
+
+        The caller must have nothing in flight. A batch that is written afterwards would be taken for a part
+        of the log.
 
         Returns:
-            Whether it was found out now: not where nothing was missing or a rebalance came in between.
+            Whether any was found now: False if none was missing or a rebalance came in between.
 
         Raises:
             StalledError: the broker does not answer in time.
             KafkaError: the broker refused.
-            OSError: no broker is reachable.
+            OSError: no broker can be reached.
         """
         assignment, equipment = self.assignment, self._equipment
         is_reading = bool(assignment.positions)
         wanted = self.availability.askable(assignment.missing, delays_others=is_reading)
         if not wanted:
             return False
-        try:
-            async with asyncio.timeout(equipment.timing.answer):
-                known = await ask_broker(self._consumer, self._topic_ids, wanted, equipment.timing.leader)
-        except TimeoutError:
-            raise StalledError("the broker does not tell the group's offsets") from None
+        known, written = await self._find_out(wanted)
         group, lost = equipment.settings.kafka_group_id, assignment.positions_out_of_range
-        choose = partial(settle, equipment.stores[0], group, known, lost)
+        choose = partial(settle, equipment.stores[0], group, known, written, lost)
         starts = await persevere("postgresql", choose, equipment.health)
         if assignment is not self.assignment:
             return False
-        self.availability.observe(known.beginnings, known.unavailable)
-        if not (known.beginnings or is_reading):
-            [error, *_] = known.unavailable.values()
+        unavailable = {**known.unavailable, **written.unavailable}
+        answered = known.beginnings.keys() - unavailable
+        self.availability.observe(answered, unavailable)
+        if not (answered or is_reading):
+            [error, *_] = unavailable.values()
             equipment.health.report("kafka", error, diagnose(error))
         assignment.start(starts, known.topic_ids)
         for partition, start in starts.items():
             self._consumer.seek(partition, start.offset)
+            self._epochs.taken(partition)  # of the earlier position
         equipment.metrics.reading_started(starts)
         return bool(starts)
 
-    async def poll(self) -> Flight | None:
-        """Take and decode what is there; None where nothing is, or a rebalance came in between.
+    async def _find_out(self, wanted: Iterable[TopicPartition]) -> tuple[Known, Written]:
+        equipment = self._equipment
+        try:
+            async with asyncio.timeout(equipment.timing.answer):
+                known = await ask_broker(self._consumer, self._topic_ids, wanted, equipment.timing.leader)
+        except TimeoutError:
+            raise StalledError("the broker does not return the group's offsets") from None
+        group = equipment.settings.kafka_group_id
+        read = partial(read_progress, equipment.stores[0], group, known.topic_ids)
+        progress = await persevere("postgresql", read, equipment.health)
+        progress = {one: progress[one] for one in known.beginnings if one in progress}
+        return known, Written(progress, *await self._ends(progress))
 
-        Between the poll's return and the batch's counting as in flight nothing yields.
+    async def poll(self) -> Flight | None:
+        """Take and decode the available records; None if there are none, or a rebalance came in between.
+
+        If the leader changed meanwhile, and its log is not the log that was read, the records are dropped.
+        `position` then finds the offset at which the logs part. From the last check of the assignment until
+        the batch counts as in flight, nothing yields to the event loop.
 
         Raises:
             KafkaError: the client could not fetch.
@@ -157,17 +208,21 @@ class Pipeline:
                 self._trickle,
             )
         except NoOffsetForPartitionError:
-            # aiokafka 0.14 may report, once, a partition as of before it was positioned.
+            # aiokafka 0.14 may report a partition once as it was before it was positioned.
             assignment.unsettle()
             return None
         except OffsetOutOfRangeError as error:
             assignment.out_of_range(error.args[0])
             return None
-        if assignment is not self.assignment:
-            return None
-        # In the order of the records; then the partitions of which only markers or holes were passed.
+        # The order of the records, then the partitions in which only markers or holes were passed.
         order = dict.fromkeys([*fates, *positions])
-        ranges = assignment.read({one: await self._consumer.position(one) for one in order})
+        taken = {one: self._epochs.taken(one) for one in order}
+        is_of_one_log = await self._is_of_one_log(assignment.epochs_left(taken))
+        if not is_of_one_log:
+            assignment.unsettle()
+        if not is_of_one_log or assignment is not self.assignment:
+            return None
+        ranges = assignment.read({one: await self._consumer.position(one) for one in order}, taken)
         if not ranges:
             return None
         batch = Batch(fates, ranges)
@@ -186,25 +241,25 @@ class Pipeline:
         return await self._writers.write(flight.batch, partial(self._landed, flight.assignment), flight.trace)
 
     async def commit(self, trace: BatchTrace = OFF) -> None:
-        """Commit what is written: the first invariant is that this comes after."""
+        """Commit what is written. The first invariant is that this comes after the write."""
         await self._commits.commit(self.assignment, trace)
 
     def land(self) -> None:
-        """Note that a batch is done with, whether it is committed or void."""
+        """Note that a batch is finished, whether it is committed or void."""
         self.in_flight -= 1
         if self.in_flight == 0:
             self.settled.set()
 
-    # What nothing that is read would tell
+    # Changes that no record shows
 
     async def look_for_another_topic(self) -> None:
         """Read from the beginning if a topic was recreated; do nothing if the broker does not answer.
 
-        A topic that was filled beyond the worker's position looks as if nothing had happened. What was read
-        of it before this was noticed is no loss: it is read again.
+        A topic that was filled beyond the worker's position looks unchanged. Records of it that were read
+        before this check are not lost, because they are read again.
         """
         assignment = self.assignment
-        if not any(assignment.topic_ids.values()):
+        if set(assignment.topic_ids.values()) <= {NO_TOPIC_ID}:
             return
         try:
             async with asyncio.timeout(self._equipment.timing.silence):
@@ -212,12 +267,27 @@ class Pipeline:
         except (KafkaError, OSError, TimeoutError):
             return
         if assignment is self.assignment and any(
-            known and now.get(topic) not in (None, known) for topic, known in assignment.topic_ids.items()
+            now.get(topic, known) not in (NO_TOPIC_ID, known)
+            for topic, known in assignment.topic_ids.items()
+            if known != NO_TOPIC_ID
         ):
             self.assignment = Assignment(assignment.partitions)
 
+    async def look_for_a_parted_log(self) -> None:
+        """Look up new offsets for partitions whose log was cut back; do nothing without an answer.
+
+        No record shows this if the log was cut back and has just grown to the worker's position again.
+        """
+        assignment = self.assignment
+        read = assignment.epochs_read
+        try:
+            ends, _ = await self._ends(read)
+        except (KafkaError, OSError):
+            return
+        assignment.unsettle(one for one, end in ends.items() if read[one].has_parted(end))
+
     async def look_for_lost_progress(self) -> None:
-        """Now and then, ask whether the database went back: no batch notices that while nothing is read."""
+        """Check now and then whether the database went back, which no batch notices while nothing is read."""
         assignment, equipment = self.assignment, self._equipment
         if equipment.clock.monotonic() - self._verified_at < equipment.timing.silence:
             return
@@ -226,8 +296,30 @@ class Pipeline:
         self._verified_at = equipment.clock.monotonic()
 
     async def close(self) -> None:
-        """End what still goes on, once the client is stopped."""
+        """End a commit that still runs, once the client is stopped."""
         await self._commits.close()
+
+    async def _is_of_one_log(self, left: Iterable[tuple[Partition, Progress]]) -> bool:
+        """Return whether the leaders have everything that was read under earlier leader epochs."""
+        try:
+            for partition, read in left:
+                ends, unavailable = await self._ends({partition: read})
+                if unavailable or any(read.has_parted(end) for end in ends.values()):
+                    return False
+        except (KafkaError, OSError):
+            return False  # the next request reports it
+        return True
+
+    async def _ends(
+        self, read: Mapping[Partition, Progress]
+    ) -> tuple[Mapping[TopicPartition, EpochEnd], Mapping[TopicPartition, Exception]]:
+        """Ask for the end of each epoch. Return the answers, and the errors by partition."""
+        epochs = {
+            TopicPartition(*partition): progress.leader_epoch
+            for partition, progress in read.items()
+            if progress.leader_epoch is not None
+        }
+        return await self._epochs.ends(epochs, self._equipment.timing.leader)
 
     def _landed(self, assignment: Assignment, batch: Batch, accounting: Accounting) -> None:
         self.accounting += accounting

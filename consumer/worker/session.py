@@ -11,6 +11,7 @@ from aiokafka.errors import KafkaError
 
 from pattern_metrics.consumer.kafka.broker import topic_ids
 from pattern_metrics.consumer.kafka.clients import create_consumer, learn_of_partitions
+from pattern_metrics.consumer.kafka.leader_epochs import LeaderEpochs
 from pattern_metrics.consumer.kafka.membership import stop_contending
 from pattern_metrics.consumer.kafka.watch import StalledError, Watch
 from pattern_metrics.consumer.postgres.store import ProgressLostError
@@ -40,7 +41,12 @@ class Session(ConsumerRebalanceListener):
         self._timing = equipment.timing
         self._stop = equipment.stop
         self._consumer = create_consumer(equipment.settings, equipment.timing)
-        self._pipeline = Pipeline(equipment, self._consumer, partial(topic_ids, equipment.settings))
+        self._pipeline = Pipeline(
+            equipment,
+            self._consumer,
+            partial(topic_ids, equipment.settings),
+            LeaderEpochs(self._consumer),
+        )
         self._assigned = asyncio.Event()
         self._writing: asyncio.Task[None] | None = None
         self._committing: asyncio.Task[None] | None = None
@@ -169,7 +175,7 @@ class Session(ConsumerRebalanceListener):
             await self._stop.interrupt(asyncio.sleep(1))
 
     async def _position(self) -> None:
-        if self._pipeline.assignment.positions_out_of_range:
+        if self._pipeline.assignment.in_doubt:
             await self._finish_writing()  # what is in flight is no gap, unless the database went back
         await self._answered(self._assigned.wait(), "the group did not assign any partitions")
         self._name.require()
@@ -241,6 +247,7 @@ class Session(ConsumerRebalanceListener):
             if not self._pipeline.assignment.partitions:  # the topic may have been away for a moment
                 await learn_of_partitions(self._consumer)
             await self._pipeline.look_for_another_topic()
+            await self._pipeline.look_for_a_parted_log()
 
     # Rebalance
 
