@@ -69,8 +69,8 @@ class Session(ConsumerRebalanceListener):
             DuplicateInstanceError: another worker has the name of this one.
             GraceExpiredError: a stop could not finish what was in flight.
         """
-        # A run that ends by itself is watched by nobody: none of the database's time goes into its metrics.
-        observing = [] if until_caught_up else [asyncio.create_task(self._observer.run())]
+        # Nobody watches a run that ends by itself: none of the database's time goes into its metrics.
+        observing = [asyncio.create_task(self._observer.run(asks_database=not until_caught_up))]
         observing.append(asyncio.create_task(self._watch_the_topics()))
         try:
             self._consumer.subscribe(list(self._settings.kafka_topics), listener=self)
