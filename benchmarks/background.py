@@ -26,7 +26,7 @@ async def _publish(bootstrap_servers: str, topic: str, encoding: str, rate: str)
             while (time.monotonic() - started) * float(rate) < number:
                 await writer.flush()
                 await asyncio.sleep(_TICK_SECONDS)
-            await writer.append(partition, event, ENCODINGS[encoding](event))
+            await writer.append(partition, event, ENCODINGS[encoding](event.to_json()))
 
 
 if __name__ == "__main__":

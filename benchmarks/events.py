@@ -31,6 +31,7 @@ class Shape:
         is_growing: whether every other event has its own pattern nevertheless.
         stride: distance between those patterns, if the table has patterns numbered from 0.
         first_time: time of the first measurement.
+        spelling: in which way the events are written: one of `spellings.SPELLINGS`, or our publisher's.
     """
 
     name: str
@@ -39,6 +40,7 @@ class Shape:
     is_growing: bool = False
     stride: int = 1
     first_time: datetime = FIRST_TIME
+    spelling: str = "own"
 
 
 def pattern_id(name: str | int) -> UUID:

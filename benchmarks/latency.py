@@ -100,7 +100,7 @@ async def _sample(
             event = _lone_event()
             headers = cloud_event_headers(event, "/pattern-metrics")
             key = str(event.pattern_id).encode()
-            await producer.send_and_wait(topic, encode(event), key=key, headers=headers)
+            await producer.send_and_wait(topic, encode(event.to_json()), key=key, headers=headers)
             acknowledged = time.monotonic()
             async with asyncio.timeout(_VISIBLE_SECONDS_MAX):
                 looks += 1

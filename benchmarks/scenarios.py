@@ -9,6 +9,7 @@ from benchmarks.connect import ColdDebezium, DefaultDebezium, WarmDebezium, batc
 from benchmarks.events import HOT_PATTERNS, Shape
 from benchmarks.limit import LIMITS
 from benchmarks.services import LARGE_BUFFERS
+from benchmarks.spellings import SPELLINGS
 
 CLIENTS: Final[dict[str, type[Client]]] = {
     client.name: client
@@ -149,6 +150,15 @@ def scenarios(size: Size) -> list[Scenario]:
             "Distinct: every event is about its own pattern",
             (*beyond, *LIMITS),
             [Variant("", distinct)],
+        ),
+        Scenario(
+            "spellings",
+            "Spellings: hot, as the serializers of several languages write the events",
+            _OURS if size.is_quick else (*OURS, WarmDebezium.name),
+            [
+                Variant(spelling, replace(hot, name=f"hot-{spelling}", spelling=spelling))
+                for spelling in ("own", *SPELLINGS)
+            ],
         ),
         Scenario(
             "update",

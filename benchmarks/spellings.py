@@ -6,6 +6,8 @@ from datetime import UTC, datetime, timedelta, timezone
 from random import Random
 from typing import Any, Final, TypeAlias
 
+from pattern_metrics.schemas.pattern_scored import PatternScored
+
 Fields: TypeAlias = Mapping[str, Any]
 """The fields of an event; `measurement_timestamp` is a `datetime`, the rest is as in JSON."""
 
@@ -67,3 +69,23 @@ SPELLINGS: Final[dict[str, Spell]] = {
     "javascript": javascript,
 }
 """Beside the spelling of our own publisher, `PatternScored.to_json`."""
+
+
+def speller(spelling: str) -> Callable[[PatternScored], bytes]:
+    """Return what writes events in a spelling: own with four digits, the others with raw doubles."""
+    if spelling not in SPELLINGS:
+        return PatternScored.to_json
+    spell, dice = SPELLINGS[spelling], Random(spelling)  # noqa: S311 - the same from run to run
+
+    def spelled(event: PatternScored) -> bytes:
+        dimensions = event.metadata.get("dimensions", {})
+        raw = dict.fromkeys(dimensions) if isinstance(dimensions, dict) else {}
+        fields = event.model_dump(mode="json") | {
+            "measurement_timestamp": event.measurement_timestamp,
+            "quality_score": dice.random(),
+            "confidence": dice.random(),
+            "metadata": event.metadata | {"dimensions": {name: dice.random() for name in raw}},
+        }
+        return spell(fields, dice)
+
+    return spelled

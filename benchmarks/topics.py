@@ -13,6 +13,7 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.admin import NewTopic
 
 from benchmarks.events import PARTITIONS, Shape, generate
+from benchmarks.spellings import speller
 from pattern_metrics.publisher.client import cloud_event_headers
 from pattern_metrics.schemas.pattern_scored import PatternScored
 from tests.support.kafka import administering
@@ -20,7 +21,7 @@ from tests.support.kafka import administering
 COMPRESSION: Final = "lz4"
 _BATCH_BYTES: Final = 128 * 1024
 
-Encode = Callable[[PatternScored], bytes]
+Encode = Callable[[bytes], bytes]
 
 
 @dataclass(frozen=True)
@@ -47,19 +48,15 @@ class Topic:
     fold: Fold
 
 
-def as_published(event: PatternScored) -> bytes:
-    """Return the value that agents send."""
-    return event.to_json()
-
-
-def with_metadata_as_text(event: PatternScored) -> bytes:
+def with_metadata_as_text(value: bytes) -> bytes:
     """Return the value for Kafka Connect, which has no type for an object without a schema."""
-    fields: dict[str, Any] = json.loads(event.to_json())
-    fields["metadata"] = json.dumps(fields["metadata"], separators=(",", ":"))
-    return json.dumps(fields, separators=(",", ":")).encode()
+    fields: dict[str, Any] = json.loads(value)
+    separators = (", ", ": ") if b'": ' in value else (",", ":")
+    fields["metadata"] = json.dumps(fields["metadata"], separators=separators, ensure_ascii=False)
+    return json.dumps(fields, separators=separators, ensure_ascii=False).encode()
 
 
-ENCODINGS: Final[Mapping[str, Encode]] = {"published": as_published, "text": with_metadata_as_text}
+ENCODINGS: Final[Mapping[str, Encode]] = {"published": bytes, "text": with_metadata_as_text}
 """The encodings of the value: as agents send it, or with metadata as text."""
 
 
@@ -73,14 +70,14 @@ async def load(bootstrap_servers: str, name: str, shape: Shape, encoding: str) -
     """Create a topic, and fill it."""
     await create(bootstrap_servers, name)
     latest: dict[UUID, UUID] = {}
-    encode = ENCODINGS[encoding]
+    encode, spell = ENCODINGS[encoding], speller(shape.spelling)
     async with AIOKafkaProducer(
         bootstrap_servers=bootstrap_servers, compression_type=COMPRESSION, max_batch_size=_BATCH_BYTES
     ) as producer:
         writer = TopicWriter(producer, name)
         for partition, event in generate(shape):
             latest[event.pattern_id] = event.event_id
-            await writer.append(partition, event, encode(event))
+            await writer.append(partition, event, encode(spell(event)))
         await writer.flush()
     ids = [event_id for _, event_id in sorted(latest.items())]
     return Topic(name, shape, Fold(shape.first_time, len(ids), digest(ids)))

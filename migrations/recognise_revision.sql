@@ -1,5 +1,5 @@
--- Returns the last revision that is fully applied, together with all before it, whether stamped or not;
--- null if there is no table yet.
+-- The newest revision that is fully applied together with all earlier ones, whatever the stamp says; null if there is no
+-- table yet.
 
 SELECT CASE
     WHEN to_regclass('pattern_quality_metrics') IS NULL THEN NULL
@@ -47,5 +47,10 @@ SELECT CASE
                 WHERE indrelid = published.oid AND indisvalid AND indimmediate
                     AND CASE published.relreplident WHEN 'd' THEN indisprimary WHEN 'i' THEN indisreplident ELSE false END)
     ) THEN '020'
-    ELSE '021'
+    WHEN (
+        SELECT count(*) FROM pg_constraint JOIN pg_attribute ON attrelid = conrelid AND attnum = ANY (conkey)
+        WHERE conrelid IN (to_regclass('ingest_progress'), to_regclass('ingest_gaps'))
+            AND contype = 'p' AND attname = 'topic_id'
+    ) < 2 THEN '021'
+    ELSE '022'
 END

@@ -56,7 +56,23 @@ _HAS_FORMER_STAMPS: Final = """
 
 _HAS_TABLE: Final = "SELECT to_regclass('{}')"
 
+_IS_EARLIER_TOPIC: Final = """
+    EXISTS (
+        SELECT FROM ingest_progress AS other
+        WHERE (other.consumer_group, other.topic, other.partition)
+                = (ingest_progress.consumer_group, ingest_progress.topic, ingest_progress.partition)
+            AND (other.updated_at, other.ctid) > (ingest_progress.updated_at, ingest_progress.ctid)
+    )
+"""
+
 _LOSSES: Final = (
+    (
+        "022",
+        "the progress of {:,} partitions of an earlier topic of the same name",
+        "ingest_progress",
+        _IS_EARLIER_TOPIC,
+    ),
+    ("022", "the reasons of {:,} recorded gaps", "ingest_gaps", "reason <> 'retention'"),
     (
         "016",
         "the status of {:,} dead letters, which count as open again",

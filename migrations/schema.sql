@@ -1,4 +1,4 @@
--- The whole schema as of 021, for reading. grant_rights.sql has the roles and their rights. This file is never
+-- The whole schema as of 022, for reading. grant_rights.sql has the roles and their rights. This file is never
 -- applied; a test compares it with the result of the revisions.
 
 CREATE TABLE pattern_quality_metrics (
@@ -28,8 +28,9 @@ CREATE TABLE ingest_progress (
     partition integer NOT NULL,
     next_offset bigint NOT NULL CONSTRAINT ingest_progress_next_offset_check CHECK (next_offset >= 0),
     updated_at timestamptz NOT NULL DEFAULT now(),
-    topic_id uuid,
-    PRIMARY KEY (consumer_group, topic, partition)
+    topic_id uuid NOT NULL DEFAULT '00000000-0000-0000-0000-000000000000',
+    leader_epoch integer,
+    PRIMARY KEY (consumer_group, topic, topic_id, partition)
 );
 
 COMMENT ON TABLE ingest_progress IS
@@ -40,7 +41,9 @@ COMMENT ON COLUMN ingest_progress.partition IS 'The partition of the topic.';
 COMMENT ON COLUMN ingest_progress.next_offset IS 'The first offset that is not yet accounted for.';
 COMMENT ON COLUMN ingest_progress.updated_at IS 'The time at which the row was last written.';
 COMMENT ON COLUMN ingest_progress.topic_id IS
-    'The ID that Kafka gave the topic (KIP-516), null where it is not known: a topic that is recreated has another ID.';
+    'The ID that Kafka gave the topic (KIP-516), zeros where the broker gives none. A topic that is recreated, and a topic of another cluster, has another ID.';
+COMMENT ON COLUMN ingest_progress.leader_epoch IS
+    'The leader epoch of the last record below next_offset (KIP-320), null where it is not known.';
 
 CREATE TABLE ingest_gaps (
     consumer_group text NOT NULL,
@@ -49,17 +52,22 @@ CREATE TABLE ingest_gaps (
     first_offset bigint NOT NULL,
     last_offset bigint NOT NULL,
     noticed_at timestamptz NOT NULL DEFAULT now(),
-    PRIMARY KEY (consumer_group, topic, partition, first_offset),
+    topic_id uuid NOT NULL DEFAULT '00000000-0000-0000-0000-000000000000',
+    reason text NOT NULL DEFAULT 'retention',
+    PRIMARY KEY (consumer_group, topic, topic_id, partition, first_offset),
     CONSTRAINT ingest_gaps_last_offset_check CHECK (last_offset >= first_offset)
 );
 
-COMMENT ON TABLE ingest_gaps IS 'Offsets that retention removed from the topic before they were read.';
+COMMENT ON TABLE ingest_gaps IS 'Offsets of the topic that were not read, or whose records the topic has lost.';
 COMMENT ON COLUMN ingest_gaps.consumer_group IS 'The Kafka consumer group.';
 COMMENT ON COLUMN ingest_gaps.topic IS 'The topic that is read.';
 COMMENT ON COLUMN ingest_gaps.partition IS 'The partition of the topic.';
 COMMENT ON COLUMN ingest_gaps.first_offset IS 'The first offset that was not read.';
 COMMENT ON COLUMN ingest_gaps.last_offset IS 'The last offset that was not read.';
 COMMENT ON COLUMN ingest_gaps.noticed_at IS 'The time at which the worker noticed the gap.';
+COMMENT ON COLUMN ingest_gaps.topic_id IS 'The ID of the topic, as in ingest_progress; zeros where it is not known.';
+COMMENT ON COLUMN ingest_gaps.reason IS
+    'retention: removed before it was read; truncation: the log was cut back there; skipped: a person decided to, and why.';
 
 CREATE TABLE dead_letters (
     topic text NOT NULL,

@@ -19,11 +19,11 @@ T = TypeVar("T")
 
 Headers: TypeAlias = list[tuple[str, bytes]]
 
-DELIVERY_SECONDS_MAX: Final = 30.0
-"""Longest wait for the acknowledgement of one event; after it the event counts as not acknowledged."""
+DELIVERY_SECONDS: Final = 30.0
+"""Default of the longest wait, in seconds, for the acknowledgement of one event."""
 
-CLOSE_SECONDS_MAX: Final = DELIVERY_SECONDS_MAX + 5
-"""Longest time to close. By then each event in flight is acknowledged, or its caller has a `PublishError`."""
+_CLOSE_SECONDS: Final = 5.0
+"""Seconds that leaving a publisher may take beyond that. By then each call in flight has ended."""
 
 IN_FLIGHT_MAX: Final = 5_000
 """Events that one call has in flight at a time. It bounds the memory of a call."""
@@ -52,20 +52,28 @@ class ScorePublisher:
     """Publishes events with an idempotent producer that waits for all in-sync replicas.
 
     An asynchronous context manager, for any number of tasks of one event loop. Leaving it waits, for at most
-    `CLOSE_SECONDS_MAX`, until the calls in flight have returned or raised.
+    5 s longer than `delivery_seconds`, until the calls in flight have returned or raised.
 
     Args:
         settings: the broker and the topic; by default, the environment's.
         source: the CloudEvents `source`, a URI reference that names the agent.
+        delivery_seconds: the longest wait for the acknowledgement of one event.
 
     Raises:
         ValueError: KAFKA_TOPIC names several topics.
         KafkaError: on entry, no broker can be reached, or it refuses the login.
-        TimeoutError: on leaving, after `CLOSE_SECONDS_MAX`.
+        TimeoutError: on leaving, after that time.
     """
 
-    def __init__(self, settings: KafkaSettings | None = None, *, source: str = "/pattern-metrics") -> None:
+    def __init__(
+        self,
+        settings: KafkaSettings | None = None,
+        *,
+        source: str = "/pattern-metrics",
+        delivery_seconds: float = DELIVERY_SECONDS,
+    ) -> None:
         self._settings = settings or KafkaSettings()
+        self._delivery_seconds = delivery_seconds
         if len(self._settings.kafka_topics) > 1:
             raise ValueError("KAFKA_TOPIC names several topics; to publish, name one")
         self._clock = ClockSettings()
@@ -84,7 +92,7 @@ class ScorePublisher:
             compression_type="lz4",
             linger_ms=5,
             max_batch_size=128 * 1024,
-            request_timeout_ms=int(DELIVERY_SECONDS_MAX * 1000),
+            request_timeout_ms=int(self._delivery_seconds * 1000),
         )
         ask_side_by_side(producer.client)
         try:
@@ -100,7 +108,7 @@ class ScorePublisher:
     ) -> None:
         producer, self._producer = self._producer, None
         if producer is not None:
-            async with asyncio.timeout(CLOSE_SECONDS_MAX):
+            async with asyncio.timeout(self._delivery_seconds + _CLOSE_SECONDS):
                 await self._is_idle.wait()
                 await producer.stop()
 
@@ -108,7 +116,7 @@ class ScorePublisher:
         """Publish one event and wait until it is acknowledged.
 
         Raises:
-            PublishError: it was not acknowledged within `DELIVERY_SECONDS_MAX`.
+            PublishError: it was not acknowledged within `delivery_seconds`.
             InvalidEventError: see `publish_many`.
             RuntimeError: the publisher is not inside its `async with` block.
         """
@@ -169,19 +177,22 @@ class ScorePublisher:
         failures: dict[int, BaseException] = {}
         try:
             for event in events:
-                async with asyncio.timeout(DELIVERY_SECONDS_MAX):
+                async with asyncio.timeout(self._delivery_seconds):
                     deliveries.append(await self._send(producer, event, headers))
         except TimeoutError:
-            failures = dict.fromkeys(range(len(deliveries), len(events)), _late())
+            failures = dict.fromkeys(range(len(deliveries), len(events)), self._late())
         except (KafkaError, OSError) as error:
             failures = dict.fromkeys(range(len(deliveries), len(events)), error)
         if deliveries:
-            await asyncio.wait(deliveries, timeout=DELIVERY_SECONDS_MAX)
+            await asyncio.wait(deliveries, timeout=self._delivery_seconds)
         for index, delivery in enumerate(deliveries):
-            failure = delivery.exception() if delivery.done() else _late()
+            failure = delivery.exception() if delivery.done() else self._late()
             if failure is not None:
                 failures[index] = failure
         return failures
+
+    def _late(self) -> TimeoutError:
+        return TimeoutError(f"no acknowledgement within {self._delivery_seconds:g} s")
 
     async def _send(
         self, producer: AIOKafkaProducer, event: PatternScored, headers: Headers
@@ -194,10 +205,6 @@ class ScorePublisher:
             headers=[*cloud_event_headers(event, self._source), *headers],
         )
         return delivery
-
-
-def _late() -> TimeoutError:
-    return TimeoutError(f"no acknowledgement within {DELIVERY_SECONDS_MAX:g} s")
 
 
 def cloud_event_headers(event: PatternScored, source: str) -> Headers:
@@ -218,8 +225,14 @@ class BlockingScorePublisher:
     It takes the same arguments and raises the same errors. Its event loop runs in a thread that it starts.
     """
 
-    def __init__(self, settings: KafkaSettings | None = None, *, source: str = "/pattern-metrics") -> None:
-        self._publisher = ScorePublisher(settings, source=source)
+    def __init__(
+        self,
+        settings: KafkaSettings | None = None,
+        *,
+        source: str = "/pattern-metrics",
+        delivery_seconds: float = DELIVERY_SECONDS,
+    ) -> None:
+        self._publisher = ScorePublisher(settings, source=source, delivery_seconds=delivery_seconds)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread = threading.Thread()
 

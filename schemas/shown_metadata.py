@@ -3,6 +3,8 @@
 import json
 from typing import Final
 
+import msgspec
+
 from pattern_metrics.schemas.pattern_scored import DIMENSIONS
 
 SHOWN_NAME_CHARACTERS_MAX: Final = 1000
@@ -13,6 +15,15 @@ def parsed(text: str | None) -> object:
     """Return the value of a JSON text; None if there is no text, or one that Python cannot read."""
     if text is None:
         return None
+    try:
+        value: object = msgspec.json.decode(text)
+    except (msgspec.DecodeError, RecursionError):
+        return _parsed_slowly(text)
+    return value
+
+
+def _parsed_slowly(text: str) -> object:
+    """Return the value of a JSON text whose numbers may have any number of digits."""
     try:
         return json.loads(text, parse_int=float)
     except (ValueError, RecursionError):
@@ -40,6 +51,6 @@ def dimensions_of(dimensions: object) -> dict[str, float]:
         for name, value in dimensions.items()
         if isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value <= 1
     }
-    return {
-        name: valid[name] for name in (*DIMENSIONS, *sorted(valid.keys() - set(DIMENSIONS))) if name in valid
-    }
+    ours = {name: valid[name] for name in DIMENSIONS if name in valid}
+    others = sorted(valid.keys() - ours.keys()) if len(valid) > len(ours) else ()
+    return ours | {name: valid[name] for name in others}

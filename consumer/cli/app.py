@@ -114,11 +114,11 @@ def demo(
     extras.require("embedded")
     from pattern_metrics.consumer.demo.demo import run_demo, run_servers
     from pattern_metrics.consumer.demo.embedded import EmbeddedServerError
-    from pattern_metrics.consumer.settings import InvalidSettingError, LogSettings
+    from pattern_metrics.consumer.settings import InvalidSettingError, LogSettings, load
     from pattern_metrics.consumer.telemetry.logs import configure_logging
 
-    configure_logging(LogSettings(log_level="ERROR"))
     try:
+        configure_logging(load(LogSettings, {"log_level": "ERROR"}))
         run(run_servers() if servers else run_demo(keep=keep), "demo")
     except InvalidSettingError as error:
         fail(f"error: {error}", 2)

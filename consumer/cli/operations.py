@@ -1,4 +1,4 @@
-"""Commands of operators and data owners: replay, verify, backfill, status."""
+"""Commands of operators and data owners: replay, verify, backfill, skip, status."""
 
 import dataclasses
 import json
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from rich.console import Group
     from rich.live import Live
 
+    from pattern_metrics.consumer.operations.skip import Target
     from pattern_metrics.consumer.operations.status import PartitionStatus, Status
 
 operations_app = typer.Typer()
@@ -230,6 +231,69 @@ def backfill(
         raise typer.Exit(1)
 
 
+def _parse_target(text: str) -> "Target":
+    if text == "latest":
+        return "latest"
+    try:
+        return int(text) if text.isdecimal() and text.isascii() else parse_time(text)
+    except typer.BadParameter as error:
+        raise typer.BadParameter(f"is not latest and no offset, and {error}", param_hint="--to") from None
+
+
+@operations_app.command()
+def skip(
+    to: Annotated[
+        str,
+        typer.Option(
+            "--to",
+            metavar="latest|OFFSET|TIME",
+            help=f"The end, an offset (with --partition), or the first record since: {TIME_FORMS}.",
+        ),
+    ],
+    because: Annotated[str, typer.Option(metavar="TEXT", help="The reason, which the gap keeps.")],
+    topic: Annotated[str | None, typer.Option(help="One of the topics of KAFKA_TOPIC.")] = None,
+    partition: Annotated[int | None, typer.Option(min=0, help="Only this partition.")] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show what would be skipped, and write nothing.")
+    ] = False,
+    database_url: DatabaseUrlOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Let the group go on behind records that nobody wants to read; a recorded gap says which, and why.
+
+    It moves the group's offsets in Kafka and the progress in the database, where `kafka-consumer-groups`
+    moves only the first. The workers of the group have to be stopped meanwhile.
+    """
+    from pattern_metrics.consumer.kafka.topic import InvalidSliceError
+    from pattern_metrics.consumer.operations.skip import SkipRefusedError, UnusableTargetError
+    from pattern_metrics.consumer.operations.skip import skip as skip_records
+    from pattern_metrics.consumer.settings import WorkerSettings
+
+    if not because.strip():
+        raise typer.BadParameter("say why", param_hint="--because")
+    target = _parse_target(to)
+    settings = load_settings(WorkerSettings, database_url)
+    start_logging()
+    work = skip_records(settings, target, because, topic=topic, partition=partition, dry_run=dry_run)
+    try:
+        skips = run(work, KAFKA)
+    except (UnusableTargetError, InvalidSliceError) as error:
+        fail(f"error: {error}", 2)
+    except SkipRefusedError as error:
+        fail(f"error: {error}", 1)
+    offsets = sum(one.offsets for one in skips)
+    if as_json:
+        typer.echo(json.dumps({"offsets": offsets, "skipped": [dataclasses.asdict(one) for one in skips]}))
+        return
+    for one in skips:
+        last = one.next_offset - 1
+        typer.echo(
+            f"{one.topic} partition {one.partition}: offsets {one.first_offset} to {last} ({one.offsets:,})"
+        )
+    told = f"{offsets:,} offsets skipped"
+    typer.echo(f"would be: {told}; nothing was written" if dry_run else told)
+
+
 @operations_app.command()
 def status(
     watch: Annotated[bool, typer.Option("--watch", help="Refresh every 2 s, until Ctrl-C.")] = False,
@@ -285,6 +349,7 @@ def _screen(status: "Status") -> "Group":
         if partition.beyond_end:
             beyond.append(name)
     letters = ", ".join(f"{count:,} {reason}" for reason, count in sorted(status.dead_letters.items()))
+    gaps = ", ".join(f"{count:,} {reason}" for reason, count in sorted(status.gaps.items()))
     last_write = status.last_write.isoformat(timespec="seconds") if status.last_write else "never"
     revision = status.revision.current or "none"
     behind = "" if status.revision.up_to_date else f" (needed: {status.revision.head}; run migrate up)"
@@ -297,7 +362,8 @@ def _screen(status: "Status") -> "Group":
         f"lag           {status.lag:,}",
         f"patterns      {status.patterns:,} (last write {last_write})",
         f"dead letters  {sum(status.dead_letters.values()):,}" + (f": {letters}" if letters else ""),
-        f"gaps          {status.gaps:,} ({status.gap_offsets:,} offsets)",
+        f"gaps          {sum(status.gaps.values()):,} ({status.gap_offsets:,} offsets)"
+        + (f": {gaps}" if gaps else ""),
         f"revision      {revision}{behind}",
         partitions,
     )

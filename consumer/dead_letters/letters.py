@@ -104,7 +104,12 @@ async def count_letters(database_url: str, selection: Selection) -> int:
 
 
 async def count_selected(connection: Connection, selection: Selection) -> int:
-    """Return the number of letters in a selection, over an open connection."""
+    """Return the number of letters in a selection, over an open connection.
+
+    Raises:
+        asyncpg.PostgresError: PostgreSQL refused the statement.
+        OSError: the connection broke.
+    """
     count: int = await connection.fetchval(statement("select_dead_letter_count"), *selection.arguments())
     return count
 
@@ -131,7 +136,11 @@ async def list_letters(
 
 
 async def missing(database_url: str, coordinates: Sequence[Coordinates]) -> list[Coordinates]:
-    """Return the coordinates at which there is no letter of any status."""
+    """Return the coordinates at which there is no letter of any status.
+
+    Raises:
+        Exception: see `list_letters`.
+    """
     found = set[Coordinates]()
 
     def note(row: dict[str, Any]) -> None:

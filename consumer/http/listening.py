@@ -16,7 +16,7 @@ _EVERYWHERE: Final = {"0.0.0.0", "::"}  # noqa: S104 - HTTP_HOST asked for it
 
 
 def take_port(settings: HttpSettings) -> socket.socket:
-    """Listen on HTTP_PORT. Both `0.0.0.0` and `::` are answered by IPv4 and by IPv6.
+    """Listen on HTTP_PORT. For `0.0.0.0` and `::` alike, that is IPv4 and IPv6.
 
     Raises:
         InvalidSettingError: HTTP_HOST or HTTP_PORT cannot be used; the message names the setting.
@@ -38,7 +38,8 @@ def take_port(settings: HttpSettings) -> socket.socket:
 def listen(settings: WorkerSettings) -> socket.socket | None:
     """Listen on HTTP_PORT for a worker; None if it is 0, or if the default port is taken.
 
-    The default port may belong to another program or worker. Nobody asked for it, so that is only a warning.
+    Another program or worker may use the default port. If the operator has set no port, failing to listen is
+    only a warning.
 
     Raises:
         InvalidSettingError: the port was set, and cannot be used.

@@ -1,4 +1,4 @@
-"""Questions to a broker over a connection of our own."""
+"""Sends requests to a broker over separate connections."""
 
 import asyncio
 from collections import defaultdict
@@ -28,23 +28,25 @@ from aiokafka.protocol.metadata import MetadataRequest
 from pattern_metrics.consumer.faults.diagnosis import Fault, diagnose
 from pattern_metrics.consumer.kafka.leaders import why_unavailable
 from pattern_metrics.consumer.kafka.topic_id_request import TopicIdRequest, told
+from pattern_metrics.consumer.records.offsets import NO_TOPIC_ID
 from pattern_metrics.consumer.settings import WorkerSettings
 from pattern_metrics.consumer.timing import TIMING
 from pattern_metrics.schemas.settings.kafka import KafkaSettings
 from pattern_metrics.schemas.settings.kafka_client import NoAnswerError, ask_side_by_side, first_answer
 
 LEADER_SECONDS_MAX: Final = 5.0
-"""How long the leader of a partition may take to answer before the partition counts as unavailable."""
+"""Longest wait for the leader of a partition before the partition counts as unavailable."""
 
 
 @dataclass(frozen=True, slots=True)
 class Topic:
-    """A topic, and what keeps its partitions from being read.
+    """A topic, and the partitions of it that cannot be read.
 
     Attributes:
         name: its name.
         partitions: the number of its partitions.
-        unavailable: partition → why its leader does not answer; such partitions cannot be read now.
+        unavailable: the error of each leader that does not answer, by partition. These partitions cannot be
+            read now.
     """
 
     name: str
@@ -52,7 +54,7 @@ class Topic:
     unavailable: Mapping[int, Exception]
 
     def describe_unavailable(self, numbers: Iterable[int] | None = None) -> str | None:
-        """Return one line that names the unavailable ones of these partitions; None if all are available.
+        """Return one line that names the unavailable partitions; None if all are available.
 
         Args:
             numbers: the partitions that matter; by default all.
@@ -67,30 +69,30 @@ class Topic:
         """Require that these partitions are available.
 
         Raises:
-            LeaderNotAvailableError: names the ones that are not.
+            LeaderNotAvailableError: names those that are not.
         """
         if line := self.describe_unavailable(numbers):
             raise LeaderNotAvailableError(line)
 
 
 async def require_topic(settings: KafkaSettings) -> int:
-    """Return the number of partitions of the topic, of which one at least is available.
+    """Return the number of partitions of the topic. At least one of them is available.
 
     Raises:
-        KafkaError: as `find_topic`.
-        OSError: as `find_topic`.
+        KafkaError: see `find_topic`.
+        OSError: see `find_topic`.
     """
     return (await find_topic(settings)).partitions
 
 
 async def find_topic(settings: KafkaSettings) -> Topic:
-    """Ask a broker for the topic, without creating it, and the leader of each partition whether it answers.
+    """Ask a broker for the topic, without creating it, and ask the leader of each partition for an answer.
 
-    A leader may be away, or advertise a name that its certificate does not have.
+    A leader may be down, or advertise a name that its certificate does not have.
 
     Raises:
-        KafkaError: the topic does not exist or may not be described, or no partition is available; as `ask`.
-        OSError: no partition is available; as `ask`.
+        KafkaError: the topic does not exist or may not be described, or no partition is available; see `ask`.
+        OSError: no partition is available; see `ask`.
     """
     metadata = await _metadata_of(settings, [settings.kafka_topic])
     (topic,) = metadata["topics"]
@@ -128,13 +130,13 @@ async def _knock(settings: KafkaSettings, broker: tuple[str, int] | None) -> Exc
 
 
 async def require_rights(settings: WorkerSettings) -> None:
-    """Ask a broker what it answers only to who may read the topic, and be a member of the group.
+    """Send requests that a broker answers only to members of the group that may read the topic.
 
     Raises:
         TopicAuthorizationFailedError: the topic is denied.
         GroupAuthorizationFailedError: the group is denied.
-        KafkaError: as `ask`.
-        OSError: as `ask`.
+        KafkaError: see `ask`.
+        OSError: see `ask`.
     """
     topic, group = settings.kafka_topic, settings.kafka_group_id
     fetched = await ask(settings, FetchRequest(0, 0, 1, 1, [(topic, [(0, 0, 1)])]))
@@ -146,11 +148,11 @@ async def require_rights(settings: WorkerSettings) -> None:
         raise GroupAuthorizationFailedError(group)
 
 
-async def topic_id(settings: KafkaSettings) -> UUID | None:
-    """What tells the topic from one of the same name that was deleted before it (KIP-516).
+async def topic_id(settings: KafkaSettings) -> UUID:
+    """Return the ID of the topic, which no other topic has, of whatever cluster (KIP-516).
 
     Returns:
-        None where the broker gives topics no ID: Apache Kafka does from 2.8 on.
+        NO_TOPIC_ID where the broker gives topics no ID: Apache Kafka does from 2.8 on.
 
     Raises:
         KafkaError: there is no such topic at this moment; as `ask`.
@@ -159,13 +161,13 @@ async def topic_id(settings: KafkaSettings) -> UUID | None:
     try:
         code, identity = told(await ask(settings, TopicIdRequest(settings.kafka_topic)))
     except NotImplementedError:
-        return None
+        return NO_TOPIC_ID
     if for_code(code) is not NoError:
         raise for_code(code)(settings.kafka_topic)
     return identity
 
 
-async def topic_ids(settings: KafkaSettings) -> dict[str, UUID | None]:
+async def topic_ids(settings: KafkaSettings) -> dict[str, UUID]:
     """Return the ID of each topic of KAFKA_TOPIC.
 
     Raises:
@@ -175,29 +177,47 @@ async def topic_ids(settings: KafkaSettings) -> dict[str, UUID | None]:
     return {one.kafka_topic: await topic_id(one) for one in settings.each_topic()}
 
 
+async def group_members(settings: WorkerSettings) -> list[str]:
+    """Return the host of each member that the group of KAFKA_GROUP_ID has at this moment.
+
+    Raises:
+        KafkaError: the broker refused, or no broker answers.
+    """
+    admin = AIOKafkaAdminClient(**settings.client_options(), request_timeout_ms=int(TIMING.request * 1000))
+    try:
+        await admin.start()
+        [answer] = await admin.describe_consumer_groups([settings.kafka_group_id])
+    finally:
+        await admin.close()
+    [group] = answer.to_object()["groups"]
+    if for_code(group["error_code"]) is not NoError:
+        raise for_code(group["error_code"])(settings.kafka_group_id)
+    return [member["client_host"].lstrip("/") for member in group["members"]]
+
+
 async def _metadata_of(
     settings: KafkaSettings, topics: list[str], brokers: Iterable[tuple[str, int]] = ()
 ) -> dict[str, Any]:
     request = MetadataRequest(topics, allow_auto_topic_creation=False)
     answer: dict[str, Any] = (await ask(settings, request, brokers)).to_object()
     if not answer["brokers"]:
-        # aiokafka 0.14 takes any OAUTHBEARER login for accepted; a broker that refused it names no broker.
+        # aiokafka 0.14 accepts any OAUTHBEARER login. A broker that refused it names no broker.
         raise SaslAuthenticationFailed
     return answer
 
 
 async def ask(settings: KafkaSettings, request: Request, brokers: Iterable[tuple[str, int]] = ()) -> Response:
-    """Ask over a connection of its own: the client hides why it does not get through.
+    """Send a request over a separate connection, because the client hides why it cannot connect.
 
     Args:
-        settings: how to get through.
-        request: what to ask.
+        settings: the brokers and the login.
+        request: the request.
         brokers: host and port of each broker to ask; the first answer counts. Without any, the brokers of
             KAFKA_BOOTSTRAP_SERVERS.
 
     Raises:
         KafkaError: the login was refused, or no broker answers.
-        OSError: no broker is reachable, or TLS failed.
+        OSError: no broker can be reached, or TLS failed.
     """
     options = settings.client_options()
     named = [(host, port) for host, port, _ in collect_hosts(options.pop("bootstrap_servers"))]
@@ -224,19 +244,20 @@ async def _ask_at(host: str, port: int, request: Request, options: Mapping[str, 
 
 
 async def create_topic(settings: KafkaSettings, *, partitions: int, replication_factor: int | None) -> bool:
-    """Create the topic; one that is there is fine.
+    """Create the topic, unless it exists.
 
     Args:
-        settings: where, and the topic's name.
-        partitions: how many workers can share it at most.
-        replication_factor: copies of each partition; None for three, or one a broker where there are fewer.
+        settings: the brokers, and the topic's name.
+        partitions: the number of partitions, which is the greatest number of workers that can share the
+            topic.
+        replication_factor: copies of each partition; None for three, or one per broker if there are fewer.
 
     Returns:
         Whether it was created now.
 
     Raises:
-        KafkaError: the broker refused; as `ask`.
-        OSError: as `ask`.
+        KafkaError: the broker refused; see `ask`.
+        OSError: see `ask`.
     """
     brokers = (await _metadata_of(settings, []))["brokers"]
     admin = AIOKafkaAdminClient(**settings.client_options(), request_timeout_ms=int(TIMING.request * 1000))

@@ -1,10 +1,9 @@
-"""How aiokafka 0.14 unpacks fetched records: tolerant of header names, and with less work a record.
+"""Changes how aiokafka 0.14 unpacks fetched records: with any header names, and with less work per record.
 
-Brokers accept header names that are not UTF-8, and clients such as librdkafka send what they are given.
-aiokafka decodes them while it unpacks a fetched batch, strictly; one bad name makes every poll of its
-partition raise, and the position never moves. Here such a batch is unpacked a second time, leniently: bytes
-that are not UTF-8 appear in the name as backslash escapes, and the record's fate is decided by its value like
-any other's.
+Brokers accept header names that are not UTF-8, and clients such as librdkafka send any bytes. aiokafka
+decodes the names strictly while it unpacks a batch. So one bad name makes every poll of its partition raise,
+and the position never moves. This module unpacks such a batch a second time, leniently: bytes that are not
+UTF-8 become backslash escapes in the name. The record's value then decides its fate, as for any other record.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -35,16 +34,23 @@ if not aiokafka.__version__.startswith(_VERSION):
 
 UnpackedT = TypeVar("UnpackedT")
 
+_EPOCHS: Final = "pattern_metrics_leader_epochs"
+"""The attribute that aiokafka's state of a partition is given here."""
+
+_MAGIC_AT: Final = 16
+_FIRST_MAGIC_WITH_EPOCH: Final = 2
+_EPOCH_AT: Final = slice(12, 16)
+
 _OWN_HEADERS: Final = [("content-type", b"application/json"), ("ce_type", EVENT_TYPE.encode())]
 """How the headers of our publisher begin: they need no second look."""
 
 
 class FetchedRecord(msgspec.Struct, gc=False):
-    """A record as a consumer delivers it; of aiokafka's own class, what `Record` asks for.
+    """A record as a consumer delivers it: the part of aiokafka's record class that `Record` needs.
 
-    It is made in a quarter of the time, and the garbage collector has nothing to look for in it. Its key and
-    its headers would take more memory than all the rest, and are asked for where it becomes a dead letter; so
-    is its value, once it is decoded.
+    It is made in a quarter of the time, and the garbage collector need not visit it. Its key and headers are
+    unpacked only if it becomes a dead letter, because they would take more memory than the rest. The same
+    holds for its value, once that is decoded and released.
     """
 
     offset: int
@@ -65,35 +71,35 @@ class FetchedRecord(msgspec.Struct, gc=False):
 
     @property
     def value(self) -> bytes | None:
-        """The exact bytes of the value; unpacked once more, like the key, if they were released."""
+        """The exact bytes of the value. After a release they are unpacked again, like the key."""
         if self.unpacked_value is msgspec.UNSET:
             return self.packed.values[self.offset]
         return self.unpacked_value
 
     @property
     def key(self) -> bytes | None:
-        """The exact bytes of the key; unpacked once more, with those of the whole batch."""
+        """The exact bytes of the key. They are unpacked again, with the keys of the whole batch."""
         return self.packed.others[self.offset][0]
 
     @property
     def headers(self) -> Sequence[tuple[str, bytes | None]]:
-        """Names and values, in order; unpacked like the key."""
+        """Names and values, in order. They are unpacked like the key."""
         return self.packed.others[self.offset][1]
 
     def release_value(self) -> None:
-        """Free the value's memory; a later reader unpacks it again."""
+        """Free the value's memory. A later reader unpacks the value again."""
         self.unpacked_value = msgspec.UNSET
 
 
 def unpack_by_these_rules() -> None:
-    """Set it for every consumer of this process: aiokafka has no other seam than the names it looks up."""
+    """Use these classes in every consumer of this process, by replacing the names that aiokafka looks up."""
     fetcher.MemoryRecords = _FetchedBatches
     fetcher.PartitionRecords = _PartitionRecords
     fetcher.FetchResult = _FetchResult
 
 
 class _FetchResult(fetcher.FetchResult):
-    """What is left of one partition's records in one fetch."""
+    """The remaining records of one partition in one fetch."""
 
     _partition_records: Any  # of the class below, until there are no more
 
@@ -104,19 +110,45 @@ class _FetchResult(fetcher.FetchResult):
             return []
         taken: list[FetchedRecord] = self._partition_records.take(max_records)
         self._update_position()
+        self._note_leader_epoch()
         if max_records is None or len(taken) < max_records:
             self._partition_records = None
         return taken
 
+    def _note_leader_epoch(self) -> None:
+        state = self._assignment.state_value(self._topic_partition)
+        epochs: dict[int, int] = state.__dict__.setdefault(_EPOCHS, {})
+        epochs[self._partition_records.leader_epoch] = state.position
+
+
+def take_leader_epochs(state: Any) -> dict[int, int]:
+    """Return what was read of a partition since the last call, in its order.
+
+    Args:
+        state: aiokafka's state of an assigned partition.
+
+    Returns:
+        The leader epoch of the last batch of each `getall` → the position behind it. The epoch is negative
+        where the broker gives none.
+    """
+    epochs: dict[int, int] = state.__dict__.pop(_EPOCHS, {})
+    return epochs
+
 
 class _PartitionRecords(fetcher.PartitionRecords):
-    """The records of one partition in one fetch; aiokafka iterates over its batches."""
+    """The records of one partition in one fetch. aiokafka iterates over its batches."""
 
     @override
     def __init__(self, tp: Any, records: "_FetchedBatches", *others: Any) -> None:
         super().__init__(tp, records, *others)
         records.partition = tp
+        self._batches = records
         self._left = chain.from_iterable(self._records_iterator)
+
+    @property
+    def leader_epoch(self) -> int:
+        """The leader epoch of the last batch that was begun, markers and aborted batches included."""
+        return self._batches.leader_epoch
 
     def take(self, at_most: int | None) -> list[FetchedRecord]:
         """Take the next ones; fewer than asked for, where the fetch has no more."""
@@ -133,10 +165,10 @@ class _PartitionRecords(fetcher.PartitionRecords):
 
     @override
     def _consumer_record(self, tp: Any, record: "_Unpacked") -> list[FetchedRecord]:
-        """Those of a batch that were asked for: a broker sends whole batches."""
+        """Return the requested records of a batch, because a broker sends whole batches."""
         if record.records[0].offset >= self.next_fetch_offset:
             return record.records
-        return [one for one in record.records if one.offset >= self.next_fetch_offset]
+        return [each for each in record.records if each.offset >= self.next_fetch_offset]
 
 
 class _FetchedBatches(_MemoryRecordsPy):
@@ -144,19 +176,29 @@ class _FetchedBatches(_MemoryRecordsPy):
 
     Attributes:
         partition: the topic and the number, once they are known.
+        leader_epoch: of the last batch that was taken; -1 where it has none.
     """
 
     partition: tuple[str, int]
+    leader_epoch = -1
 
     @override
     def next_batch(self) -> Any:
         raw = self._next_slice
         batch = super().next_batch()
+        self.leader_epoch = _leader_epoch(raw)
         return None if batch is None else _FetchedBatch(_Packed(*self.partition, raw), batch)
 
 
+def _leader_epoch(raw: memoryview | None) -> int:
+    """Return the leader epoch that the header of a batch holds; -1 if the batch is of an older format."""
+    if raw is None or raw[_MAGIC_AT] < _FIRST_MAGIC_WITH_EPOCH:
+        return -1
+    return int.from_bytes(raw[_EPOCH_AT], signed=True)
+
+
 class _FetchedBatch:
-    """aiokafka's batch, which it takes for one of a single record."""
+    """aiokafka's batch, presented to aiokafka as a batch of a single record."""
 
     def __init__(self, packed: "_Packed", batch: Any) -> None:
         self._packed = packed
@@ -189,14 +231,14 @@ class _FetchedBatch:
 
 @dataclass(frozen=True, slots=True)
 class _Unpacked:
-    """The records of a batch, with the last one's offset as theirs."""
+    """The records of a batch, under the offset of the last record."""
 
     offset: int
     records: list[FetchedRecord]
 
 
 class _Packed:
-    """A batch as it was fetched, which is smaller than what is unpacked from it."""
+    """A batch as it was fetched, which is smaller than its unpacked records."""
 
     def __init__(self, topic: str, partition: int, raw: memoryview) -> None:
         self.topic = topic
@@ -218,7 +260,7 @@ class _Packed:
 
 
 def _unpack(raw: memoryview, batch: Any, unpack: Callable[[Iterable[Any]], UnpackedT]) -> UnpackedT:
-    """Unpack aiokafka's records of a batch, leniently where a header's name is not UTF-8."""
+    """Unpack aiokafka's records of a batch, leniently if a header's name is not UTF-8."""
     try:
         return unpack(batch)
     except UnicodeDecodeError:
@@ -229,7 +271,7 @@ def _unpack(raw: memoryview, batch: Any, unpack: Callable[[Iterable[Any]], Unpac
 
 
 class _LenientBytes(bytearray):
-    """Bytes that decode to something whatever they are."""
+    """Bytes that can always be decoded to text."""
 
     @override
     def __getitem__(self, key: Any) -> Any:

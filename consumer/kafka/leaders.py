@@ -23,10 +23,11 @@ def why_unavailable(error: Exception) -> str:
 
 def has_leader(consumer: AIOKafkaConsumer, partition: TopicPartition) -> bool:
     """Return whether the partition has a leader, or may have one, as of the client's last metadata."""
-    return _leader_of(consumer, partition) != NO_LEADER
+    return leader_of(consumer, partition) != NO_LEADER
 
 
-def _leader_of(consumer: AIOKafkaConsumer, partition: TopicPartition) -> int | None:
+def leader_of(consumer: AIOKafkaConsumer, partition: TopicPartition) -> int | None:
+    """Return the leader as of the client's last metadata; NO_LEADER, or None if nothing is known of it."""
     leader: int | None = consumer._client.cluster.leader_for_partition(partition)  # noqa: SLF001
     return leader
 
@@ -42,19 +43,19 @@ async def ask_leaders(
     Args:
         consumer: knows the leaders.
         question: asks about partitions of one leader, such as `consumer.end_offsets`.
-        partitions: which to ask about.
-        seconds: how long each leader is waited for.
+        partitions: the partitions to ask about.
+        seconds: the longest wait for each leader.
 
     Returns:
-        Partition → the answer; and partition → why it has none: it is unavailable for now.
+        The answers by partition; and the errors by partition without an answer, which is unavailable for now.
 
     Raises:
-        KafkaError: of a kind that does not pass by itself.
-        OSError: likewise.
+        KafkaError: an error that is not transient.
+        OSError: an error that is not transient.
     """
     by_leader = defaultdict[int | None, list[TopicPartition]](list)
     for partition in partitions:
-        by_leader[_leader_of(consumer, partition)].append(partition)
+        by_leader[leader_of(consumer, partition)].append(partition)
     unavailable: dict[TopicPartition, Exception] = {
         partition: LeaderNotAvailableError() for partition in by_leader.pop(NO_LEADER, ())
     }

@@ -1,8 +1,8 @@
-"""Static membership (KIP-345): whether another worker has taken the name of this one.
+"""Static membership (KIP-345): finds out whether another worker has taken the name of this one.
 
 The broker gives a name to the member that joined last, and refuses the member before it with the error
-FENCED_INSTANCE_ID. aiokafka 0.14 sends no name with its heartbeats. The refused member therefore sees an
-unknown member id, joins again at once, and takes the name back.
+FENCED_INSTANCE_ID. aiokafka 0.14 sends no name with its heartbeats. The refused member therefore gets an
+"unknown member id" error, joins again at once, and takes the name back.
 """
 
 import asyncio
@@ -42,7 +42,7 @@ class _HeartbeatRequest(RequestStruct):
 
 
 class _NamedHeartbeat(Request[_HeartbeatRequest]):
-    """A heartbeat with the member's name, which is of no valid generation."""
+    """A heartbeat with the member's name, and with an invalid generation."""
 
     API_KEY = 12
 

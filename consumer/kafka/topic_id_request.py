@@ -1,7 +1,6 @@
-"""The request that tells a topic's ID, which aiokafka 0.14 does not know: Metadata, version 10 (KIP-516)."""
+"""The request for a topic's ID, which aiokafka 0.14 does not know: Metadata, version 10 (KIP-516)."""
 
 from io import BytesIO
-from typing import Final
 from uuid import UUID
 
 from aiokafka.protocol.abstract import AbstractType
@@ -17,7 +16,7 @@ from aiokafka.protocol.types import (
 )
 from typing_extensions import override
 
-_NO_ID: Final = UUID(int=0)
+from pattern_metrics.consumer.records.offsets import NO_TOPIC_ID
 
 
 class _Uuid(AbstractType[UUID]):
@@ -108,10 +107,10 @@ class TopicIdRequest(Request[_MetadataRequest]):
 
     @override
     def build(self, request_struct_class: type[_MetadataRequest]) -> _MetadataRequest:
-        return request_struct_class([(_NO_ID, self._topic, {})], False, False, False, {})
+        return request_struct_class([(NO_TOPIC_ID, self._topic, {})], False, False, False, {})
 
 
-def told(answer: Response) -> tuple[int, UUID | None]:
-    """Kafka's error code for the topic, and its ID; None where the broker gives topics none."""
+def told(answer: Response) -> tuple[int, UUID]:
+    """Return Kafka's error code for the topic, and the topic's ID."""
     [topic] = answer.to_object()["topics"]
-    return topic["error_code"], topic["topic_id"] if topic["topic_id"] != _NO_ID else None
+    return topic["error_code"], topic["topic_id"]

@@ -1,6 +1,5 @@
 """Exports the current rows for readers, as JSON Lines, CSV or Parquet."""
 
-import json
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from datetime import datetime
@@ -8,6 +7,7 @@ from typing import Final
 
 import asyncpg
 import msgspec
+import orjson
 
 from pattern_metrics.consumer.operations.row_formats import Column, WriteRows
 from pattern_metrics.consumer.operations.sql import statement
@@ -67,7 +67,7 @@ def _shown(row: asyncpg.Record) -> tuple[object, ...]:
     """Return a row with a name and with the valid dimensions alone; `metadata` has both as they were sent."""
     fields = dict(row)
     fields["name"] = name_of(parsed(row["name"]), row["pattern_id"])
-    fields["dimensions"] = json.dumps(dimensions_of(parsed(row["dimensions"])), ensure_ascii=False)
+    fields["dimensions"] = orjson.dumps(dimensions_of(parsed(row["dimensions"]))).decode()
     return tuple(fields.values())
 
 

@@ -12,7 +12,7 @@ from pattern_metrics.consumer.operations.migration import MigrationStatus, migra
 from pattern_metrics.consumer.operations.sql import statement
 from pattern_metrics.consumer.postgres.connection import connected
 from pattern_metrics.consumer.postgres.store import StoreTransaction
-from pattern_metrics.consumer.records.offsets import Partition
+from pattern_metrics.consumer.records.offsets import Partition, Progress
 from pattern_metrics.consumer.settings import WorkerSettings
 
 
@@ -50,7 +50,7 @@ class Status:
         patterns: rows in the table.
         last_write: when a row was last written.
         dead_letters: open dead letters by reason.
-        gaps: recorded gaps of the group.
+        gaps: recorded gaps of the group by reason.
         gap_offsets: offsets in these gaps.
         revision: the state of the schema.
     """
@@ -59,7 +59,7 @@ class Status:
     patterns: int
     last_write: datetime | None
     dead_letters: dict[str, int]
-    gaps: int
+    gaps: dict[str, int]
     gap_offsets: int
     revision: MigrationStatus
 
@@ -82,7 +82,8 @@ class Status:
             "patterns": self.patterns,
             "dead_letters": sum(self.dead_letters.values()),
             "dead_letters_by_reason": self.dead_letters,
-            "gaps": self.gaps,
+            "gaps": sum(self.gaps.values()),
+            "gaps_by_reason": self.gaps,
             "gap_offsets": self.gap_offsets,
             "last_write": self.last_write.isoformat() if self.last_write else None,
             "revision": self.revision.current,
@@ -112,7 +113,7 @@ async def read_status(settings: WorkerSettings) -> Status:
     database_url = settings.database_url.get_secret_value()
     revision = await migration_status(database_url)
     identities, group = await topic_ids(settings), settings.kafka_group_id
-    progress = dict[Partition, int]()
+    progress = dict[Partition, Progress]()
     # A store prepares statements for which a reader may lack the right.
     async with connected(database_url) as connection:
         reading = StoreTransaction(connection, keeps_history=False)
@@ -125,16 +126,16 @@ async def read_status(settings: WorkerSettings) -> Status:
         patterns=row["patterns"],
         last_write=row["last_write"],
         dead_letters=json.loads(row["dead_letters"]),
-        gaps=row["gaps"],
+        gaps=json.loads(row["gaps"]),
         gap_offsets=int(row["gap_offsets"]),
         revision=revision,
     )
 
 
-def _partitions(bounds: Bounds, progress: Mapping[Partition, int]) -> list[PartitionStatus]:
+def _partitions(bounds: Bounds, progress: Mapping[Partition, Progress]) -> list[PartitionStatus]:
     partitions = []
     for tp in sorted([*bounds.ends, *bounds.unavailable]):
-        next_offset = progress.get(tp)
+        next_offset = progress[tp].next_offset if tp in progress else None
         if why := bounds.unavailable.get(tp):
             partitions.append(PartitionStatus(tp.topic, tp.partition, next_offset, None, None, 0, why))
             continue

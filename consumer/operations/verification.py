@@ -233,10 +233,8 @@ async def compare_with_topic(settings: WorkerSettings, advance: Advance) -> Comp
     try:
         async with store.transaction() as transaction:
             for topic, topic_id in identities.items():
-                stored = await transaction.progress(group, topic)
                 progress = await transaction.progress(group, topic, topic_id)
-                # Progress in an earlier topic of this name reads as smaller. Workers may have advanced it.
-                ends |= {tp: offset for tp, offset in progress.items() if offset >= stored.get(tp, 0)}
+                ends |= {tp: one.next_offset for tp, one in progress.items()}
         bounds = await read_bounds(settings)
         reading = read_topic(settings, ends=ends, on_short=short_logs.__setitem__, advance=advance)
         async with aclosing(reading) as batches:

@@ -39,6 +39,10 @@ class ShadowStore(Store):
             counts what would change in the table. Without it, the shadow becomes the fold of the given
             events.
         timing: see `Store`, but the connection is kept.
+
+    Raises:
+        ShadowLostError: by each method after the connection broke.
+        Exception: each method raises the errors of `Store.transaction`.
     """
 
     def __init__(self, database_url: str, *, loads_rows: bool, timing: Timing = TIMING) -> None:
@@ -62,7 +66,7 @@ class ShadowStore(Store):
         """Keep the connection, because the shadow ends with it."""
 
     @override
-    async def _tell_all_that_lacks(self, error: asyncpg.PostgresError) -> None:
+    async def _report_all_missing(self, error: asyncpg.PostgresError) -> None:
         """Do nothing: the shadow needs less than a worker, so PostgreSQL's own message is better."""
 
     async def recorded_dead_letters(self, records: Sequence[Record]) -> set[tuple[int, int]]:

@@ -21,7 +21,7 @@ from pattern_metrics.consumer.postgres.connection import (
 )
 from pattern_metrics.consumer.postgres.merger import Merger
 from pattern_metrics.consumer.postgres.sql import statement
-from pattern_metrics.consumer.records.offsets import OffsetRange, Partition, Start
+from pattern_metrics.consumer.records.offsets import NO_TOPIC_ID, OffsetRange, Partition, Progress, Start
 from pattern_metrics.consumer.records.record import Rejected
 from pattern_metrics.consumer.records.text import storable_text
 from pattern_metrics.consumer.timing import TIMING, Timing
@@ -34,15 +34,15 @@ class ProgressLostError(Exception):
 
 
 class Store:
-    """The worker's one connection to PostgreSQL, opened when needed and given up after any failure.
+    """One connection of the worker to PostgreSQL, opened when needed and dropped after any failure.
 
     Args:
-        database_url: any DSN that asyncpg knows.
+        database_url: as in DATABASE_URL.
         keeps_history: whether every measurement is kept as well (HISTORY_ENABLED).
-        timing: `stage` bounds the age of the stage, and the time that an unused connection is kept.
+        timing: `stage` limits the age of the stage, and the time that an unused connection is kept.
 
     Attributes:
-        updates_first: as of `Merger`, for the next one: what the last one found.
+        updates_first: the setting of the next `Merger`, as the last one found it best.
     """
 
     def __init__(self, database_url: str, *, keeps_history: bool = False, timing: Timing = TIMING) -> None:
@@ -58,14 +58,14 @@ class Store:
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator["StoreTransaction"]:
-        """A transaction, one at a time; after an error a retry begins with a new connection.
+        """Open a transaction, one at a time. After an error, the next one begins with a new connection.
 
         Raises:
             UnfitDatabaseError: tables or rights are missing; the message names all of them.
-            asyncpg.PostgresError: PostgreSQL refused (see `faults.diagnose`).
+            asyncpg.PostgresError: PostgreSQL refused (see `faults.diagnosis`).
             asyncpg.InterfaceError: the connection broke.
-            OSError: PostgreSQL is not reachable.
-            TimeoutError: it did not answer in time.
+            OSError: PostgreSQL cannot be reached.
+            TimeoutError: PostgreSQL did not answer in time.
         """
         async with self._lock:
             try:
@@ -84,14 +84,15 @@ class Store:
                 self._expire_later()
             except (
                 asyncpg.UndefinedTableError,
+                asyncpg.UndefinedColumnError,
                 asyncpg.UndefinedFunctionError,
                 asyncpg.InsufficientPrivilegeError,
             ) as error:
                 self.terminate()
-                await self._tell_all_that_lacks(error)
+                await self._report_all_missing(error)
                 raise
             except BaseException:
-                self.terminate()  # which rolls back, and does not wait for an answer as ROLLBACK would
+                self.terminate()  # this rolls back without waiting for an answer, as ROLLBACK would
                 raise
 
     async def _connected(self) -> Connection:
@@ -112,11 +113,11 @@ class Store:
         return self._connection
 
     def _expire_later(self) -> None:
-        """Close the connection after a while in which nobody needs it."""
+        """Close the connection after `stage` seconds without use."""
         self._expiry = asyncio.get_running_loop().call_later(self._stage_seconds_max, self.terminate)
 
     async def _prepare(self, connection: Connection) -> None:
-        """Make what the statements need and a new connection lacks.
+        """Create what the statements need in a new connection.
 
         Raises:
             asyncpg.UndefinedFunctionError: the database lacks revision 020; nothing was written.
@@ -124,8 +125,8 @@ class Store:
         await connection.execute(statement("select_law"))
         await connection.execute(statement("create_stage"))
 
-    async def _tell_all_that_lacks(self, error: asyncpg.PostgresError) -> None:
-        """A statement names one table or right; whoever mends it has to know all.
+    async def _report_all_missing(self, error: asyncpg.PostgresError) -> None:
+        """Find everything that is missing: the error of a statement names only one table or right.
 
         Raises:
             UnfitDatabaseError: something is missing.
@@ -136,16 +137,16 @@ class Store:
             lacking.add_note(said_by(error))
             raise lacking from None
         except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
-            return  # then the error itself is told
+            return  # the caller then raises the error itself
 
     def terminate(self) -> None:
-        """Drop the connection at once, without a word to a server that may not listen."""
+        """Drop the connection at once, without a message to a server that may not listen."""
         if self._connection is not None:
             self._connection.terminate()
             self._connection = None
 
     async def close(self) -> None:
-        """Close the connection; a server that does not answer is not waited for."""
+        """Close the connection, without a long wait for a server that does not answer."""
         if self._expiry is not None:
             self._expiry.cancel()
         if self._connection is not None:
@@ -158,17 +159,17 @@ class Store:
 
 @dataclass(frozen=True, slots=True)
 class Lacking:
-    """What a worker needs in the database and does not have, with its remedy; empty where it has all."""
+    """Everything that a worker lacks in the database, with the remedy; empty texts if it lacks nothing."""
 
     relations: str
     rights: str
 
 
 async def find_lacking(database_url: str, *, keeps_history: bool) -> Lacking:
-    """Ask for all tables, functions and rights that a worker needs; the history only where it is kept.
+    """Find all tables, functions and rights that a worker lacks. The history counts only if it is kept.
 
     Raises:
-        Exception: as `connect`.
+        Exception: see `connect`.
     """
     async with connected(database_url, SERVER_SETTINGS) as connection:
         rows = await connection.fetch(statement("select_lacking"), keeps_history)
@@ -178,8 +179,8 @@ async def find_lacking(database_url: str, *, keeps_history: bool) -> Lacking:
     )
     return Lacking(
         relations
-        and f"tables or functions are missing ({relations}): run `pattern-metrics migrate up`, or check "
-        "search_path",
+        and f"tables, columns or functions are missing ({relations}): run `pattern-metrics migrate up`, or "
+        "check search_path",
         rights
         and f"the user of DATABASE_URL lacks a right ({rights}): run `pattern-metrics migrate up` as the "
         "owner, and make the user a member of pattern_metrics_worker",
@@ -187,30 +188,33 @@ async def find_lacking(database_url: str, *, keeps_history: bool) -> Lacking:
 
 
 async def require_all(database_url: str, *, keeps_history: bool) -> None:
-    """Look for all that a worker needs in the database.
+    """Check that a worker lacks nothing in the database.
 
     Raises:
         UnfitDatabaseError: tables or rights are missing; the message names all of them.
-        Exception: as `connect`.
+        Exception: see `connect`.
     """
     lacking = await find_lacking(database_url, keeps_history=keeps_history)
-    if told := "; ".join(filter(None, (lacking.relations, lacking.rights))):
-        raise UnfitDatabaseError(told)
+    if missing := "; ".join(filter(None, (lacking.relations, lacking.rights))):
+        raise UnfitDatabaseError(missing)
 
 
 class StoreTransaction:
-    """What can be done inside one transaction.
+    """The operations inside one transaction.
 
     Args:
         connection: the transaction's.
         keeps_history: whether every measurement is kept as well.
-        before_upsert: as of `Merger`.
-        updates_first: likewise.
+        before_upsert: see `Merger`.
+        updates_first: see `Merger`.
 
     Attributes:
-        connection: for statements of one command alone.
+        connection: for statements that only one command needs.
         keeps_history: as given.
-        table: where events are merged.
+        table: merges events into the table and the history.
+
+    Raises:
+        Exception: each method raises the errors of `Store.transaction`.
     """
 
     def __init__(
@@ -226,7 +230,7 @@ class StoreTransaction:
         self.table = Merger(connection, before_upsert=before_upsert, updates_first=updates_first)
 
     async def insert_dead_letters(self, rejected: Iterable[Rejected]) -> None:
-        """Set records aside with their exact bytes, coordinates and reason; one already there stays."""
+        """Store dead letters, with exact bytes, coordinates and reason. An existing letter stays."""
         rows = [
             (
                 letter.record.topic,
@@ -258,26 +262,32 @@ class StoreTransaction:
             [offsets.start for offsets in ranges.values()],
             [offsets.end for offsets in ranges.values()],
             [offsets.topic_id for offsets in ranges.values()],
+            [offsets.leader_epoch for offsets in ranges.values()],
         )
         if len(advanced) < len(ranges):
             raise ProgressLostError
 
-    async def progress(self, group: str, topic: str, topic_id: UUID | None = None) -> dict[Partition, int]:
-        """The next offset to read of each partition, as far as the database knows it.
-
-        It is 0 where the database knows a topic of the same name with another ID.
-        """
+    async def progress(self, group: str, topic: str, topic_id: UUID) -> dict[Partition, Progress]:
+        """Return how far the database is in each partition of a topic, as far as it knows."""
         rows = await self.connection.fetch(statement("select_progress"), group, topic, topic_id)
-        return {(topic, row["partition"]): row["next_offset"] for row in rows}
+        return {(topic, row["partition"]): Progress(row["next_offset"], row["leader_epoch"]) for row in rows}
+
+    async def known_by_another_id(self, group: str, topic: str, topic_id: UUID) -> set[Partition]:
+        """Return the partitions in which the group has read another topic of the same name."""
+        rows = await self.connection.fetch(statement("select_other_topics"), group, topic, topic_id)
+        return {(topic, row["partition"]) for row in rows}
 
     async def begin_at(
-        self, group: str, starts: Mapping[Partition, Start], topic_id: UUID | None = None
+        self, group: str, starts: Mapping[Partition, Start], topic_id: UUID = NO_TOPIC_ID
     ) -> None:
-        """Write down where reading starts, and the gaps that retention left before it."""
-        progress = [(group, *partition, start.offset, topic_id) for partition, start in starts.items()]
-        gaps = [
-            (group, *partition, start.gap.start, start.gap.last)
+        """Note where reading starts in a topic, and the gaps before it."""
+        progress = [
+            (group, *partition, start.offset, topic_id, start.leader_epoch)
             for partition, start in starts.items()
+        ]
+        gaps = [
+            (group, topic, topic_id, partition, start.gap.start, start.gap.last, start.reason)
+            for (topic, partition), start in starts.items()
             if start.gap is not None
         ]
         await self.connection.executemany(statement("set_progress"), progress)
@@ -285,7 +295,7 @@ class StoreTransaction:
 
 
 def _headers_json(headers: Iterable[tuple[str, bytes | None]]) -> str:
-    """Headers for a person: text where it is text, else hexadecimal. Kafka allows a name more than once."""
+    """Return headers as JSON: text if it is text, else hexadecimal. Kafka allows a name more than once."""
     rows = []
     for name, value in headers:
         try:

@@ -134,7 +134,7 @@ END_TO_END_SECONDS = Metric(
 GAPS = Metric(
     "pattern_metrics_gaps_total",
     "counter",
-    "Gaps: times that retention removed records before this worker read them.",
+    "Gaps: times that retention removed records before this worker read them, or that a log was cut back.",
 )
 
 

@@ -4,7 +4,13 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from uuid import UUID
 
-from pattern_metrics.consumer.records.offsets import OffsetRange, Partition, Start
+from pattern_metrics.consumer.records.offsets import (
+    NO_TOPIC_ID,
+    OffsetRange,
+    Partition,
+    Progress,
+    Start,
+)
 
 
 @dataclass(slots=True)
@@ -16,12 +22,14 @@ class Place:
         written_to: the database holds everything below; None until it is known.
         owed: the offset to commit; None where none is owed.
         out_of_range: the position that the broker said it does not have; None where it said no such thing.
+        leader_epoch: the leader epoch of the last batch below `read_to`; None where it is not known.
     """
 
     read_to: int | None = None
     written_to: int | None = None
     owed: int | None = None
     out_of_range: int | None = None
+    leader_epoch: int | None = None
 
 
 class Assignment:
@@ -36,8 +44,8 @@ class Assignment:
 
     def __init__(self, partitions: Iterable[Partition] = ()) -> None:
         self._places = {partition: Place() for partition in sorted(partitions)}
-        self.topic_ids: dict[str, UUID | None] = {}
-        """Topic → the ID that its offsets belong to; None where the broker gives topics no ID."""
+        self.topic_ids: dict[str, UUID] = {}
+        """Topic → the ID that its offsets belong to."""
 
     @property
     def partitions(self) -> frozenset[Partition]:
@@ -48,6 +56,11 @@ class Assignment:
     def missing(self) -> frozenset[Partition]:
         """The partitions of which it is not known where to read."""
         return frozenset(one for one, place in self._places.items() if place.read_to is None)
+
+    @property
+    def in_doubt(self) -> frozenset[Partition]:
+        """The partitions that were read, and of which it is not known any more where to read."""
+        return frozenset(one for one in self.missing if self._places[one].written_to is not None)
 
     @property
     def positions(self) -> dict[Partition, int]:
@@ -71,7 +84,16 @@ class Assignment:
             one: place.out_of_range for one, place in self._places.items() if place.out_of_range is not None
         }
 
-    def start(self, starts: Mapping[Partition, Start], topic_ids: Mapping[str, UUID | None]) -> None:
+    @property
+    def epochs_read(self) -> dict[Partition, Progress]:
+        """Partition → the next offset to read and its leader epoch, where both are known."""
+        return {
+            one: Progress(place.read_to, place.leader_epoch)
+            for one, place in self._places.items()
+            if place.read_to is not None and place.leader_epoch is not None
+        }
+
+    def start(self, starts: Mapping[Partition, Start], topic_ids: Mapping[str, UUID]) -> None:
         """Begin to read partitions.
 
         Positions of a topic that turns out to have another ID are void: they belong to the topic that was
@@ -82,11 +104,37 @@ class Assignment:
                 self._void(partition for partition in self._places if partition[0] == topic)
             self.topic_ids[topic] = topic_id
         for partition, start in starts.items():
-            owed = self._places[partition].owed if start.gap is None else start.offset
-            self._places[partition] = Place(read_to=start.offset, written_to=start.offset, owed=owed)
+            is_kept = start.gap is None and start.not_followed is None
+            owed = self._places[partition].owed if is_kept else start.offset
+            self._places[partition] = Place(
+                read_to=start.offset, written_to=start.offset, owed=owed, leader_epoch=start.leader_epoch
+            )
 
-    def read(self, ends: Mapping[Partition, int]) -> dict[Partition, OffsetRange]:
+    def epochs_left(self, taken: Mapping[Partition, Mapping[int, int]]) -> list[tuple[Partition, Progress]]:
+        """Return each leader epoch that reading has left, with the position up to which it was read.
+
+        At these positions the leader may have changed, and its log may be another one.
+
+        Args:
+            taken: partition → leader epoch → the position behind what was read of it, in their order.
+        """
+        left = list[tuple[Partition, Progress]]()
+        for partition, epochs in taken.items():
+            place = self._places[partition]
+            read = {epoch: position for epoch, position in epochs.items() if epoch >= 0}
+            if read and place.read_to is not None and place.leader_epoch not in {None, *read}:
+                left.append((partition, Progress(place.read_to, place.leader_epoch)))
+            left += [(partition, Progress(position, epoch)) for epoch, position in list(read.items())[:-1]]
+        return left
+
+    def read(
+        self, ends: Mapping[Partition, int], taken: Mapping[Partition, Mapping[int, int]]
+    ) -> dict[Partition, OffsetRange]:
         """Move on to the client's positions after a poll.
+
+        Args:
+            ends: partition → the client's position.
+            taken: as for `epochs_left`.
 
         Returns:
             The offsets that were read of each partition that has moved on, in the order of `ends`.
@@ -95,7 +143,10 @@ class Assignment:
         for partition, end in ends.items():
             place = self._places[partition]
             if place.read_to is not None and end > place.read_to:
-                ranges[partition] = OffsetRange(place.read_to, end, self.topic_ids.get(partition[0]))
+                epoch = next(reversed(taken.get(partition, {})), -1)
+                place.leader_epoch = epoch if epoch >= 0 else None
+                of_topic = self.topic_ids.get(partition[0], NO_TOPIC_ID)
+                ranges[partition] = OffsetRange(place.read_to, end, of_topic, place.leader_epoch)
                 place.read_to = end
         return ranges
 
@@ -117,9 +168,9 @@ class Assignment:
                 self._places[partition].read_to = None
                 self._places[partition].out_of_range = offset
 
-    def unsettle(self) -> None:
-        """Ask again for all partitions where to read."""
-        self._void(self._places)
+    def unsettle(self, partitions: Iterable[Partition] | None = None) -> None:
+        """Ask again where to read these partitions; without any, all of them."""
+        self._void(self._places if partitions is None else partitions)
 
     def lost(self) -> None:
         """Note that the database went back: every position is void, and nothing is owed."""

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
+from typing import Protocol
 from uuid import UUID
 
 import structlog
@@ -15,20 +16,49 @@ from pattern_metrics.consumer.faults.retrying import persevere
 from pattern_metrics.consumer.kafka.watch import StalledError
 from pattern_metrics.consumer.records.accounting import Accounting
 from pattern_metrics.consumer.records.batch import Batch
+from pattern_metrics.consumer.records.offsets import NO_TOPIC_ID, EpochEnd, Partition, Progress
 from pattern_metrics.consumer.telemetry.tracing import OFF, BatchTrace, begin_batch
 from pattern_metrics.consumer.worker.assignment import Assignment
 from pattern_metrics.consumer.worker.availability import Availability
 from pattern_metrics.consumer.worker.commits import Commits
 from pattern_metrics.consumer.worker.equipment import Equipment
 from pattern_metrics.consumer.worker.polling import fill
-from pattern_metrics.consumer.worker.progress import ask_broker, has_lost, settle
+from pattern_metrics.consumer.worker.progress import (
+    Known,
+    Written,
+    ask_broker,
+    has_lost,
+    read_progress,
+    settle,
+)
 from pattern_metrics.consumer.worker.trickle import Trickle
 from pattern_metrics.consumer.worker.writers import Writers
 
 logger = structlog.get_logger()
 
-TopicIds = Callable[[], Awaitable[Mapping[str, UUID | None]]]
+TopicIds = Callable[[], Awaitable[Mapping[str, UUID]]]
 """Asks a broker for the ID of each topic (see `kafka.broker.topic_id`)."""
+
+
+class Epochs(Protocol):
+    """The leader epochs of what is read (see `kafka.leader_epochs`)."""
+
+    def taken(self, partition: TopicPartition, /) -> Mapping[int, int]:
+        """Return what was read of a partition since the last call: leader epoch → the position behind it."""
+
+    async def ends(
+        self, epochs: Mapping[TopicPartition, int], seconds: float, /
+    ) -> tuple[Mapping[TopicPartition, EpochEnd], Mapping[TopicPartition, Exception]]:
+        """Ask the leader of each partition for the end of a leader epoch, for at most so many seconds.
+
+        Returns:
+            Partition → the answer, if its broker knows the request; and partition → why its leader did not
+            answer.
+
+        Raises:
+            KafkaError: of a kind that does not pass by itself.
+            OSError: likewise.
+        """
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +77,7 @@ class Pipeline:
         equipment: what it works with.
         consumer: the member.
         topic_ids: asks for the IDs of the topics.
+        epochs: knows the leader epochs of what the member reads.
 
     Attributes:
         assignment: what the group has assigned. Each rebalance replaces it.
@@ -56,7 +87,9 @@ class Pipeline:
         settled: set while that is 0.
     """
 
-    def __init__(self, equipment: Equipment, consumer: AIOKafkaConsumer, topic_ids: TopicIds) -> None:
+    def __init__(
+        self, equipment: Equipment, consumer: AIOKafkaConsumer, topic_ids: TopicIds, epochs: Epochs
+    ) -> None:
         self.assignment = Assignment()
         self.accounting = Accounting()
         self.in_flight = 0
@@ -65,6 +98,7 @@ class Pipeline:
         self._equipment = equipment
         self._consumer = consumer
         self._topic_ids = topic_ids
+        self._epochs = epochs
         self._verified_at = equipment.clock.monotonic()
         self.availability = Availability(consumer, equipment)
         self._trickle = Trickle(equipment.timing.trickle)
@@ -102,8 +136,10 @@ class Pipeline:
     async def position(self) -> bool:
         """Find out where to read the partitions of which that is not known, and seek there.
 
+        The caller has nothing in flight: what is written afterwards would pass for a part of the log.
+
         Returns:
-            Whether it was found out now: not where nothing was missing or a rebalance came in between.
+            Whether it was found out now: not if nothing was missing or a rebalance came in between.
 
         Raises:
             StalledError: the broker does not answer in time.
@@ -115,30 +151,44 @@ class Pipeline:
         wanted = self.availability.askable(assignment.missing, delays_others=is_reading)
         if not wanted:
             return False
-        try:
-            async with asyncio.timeout(equipment.timing.answer):
-                known = await ask_broker(self._consumer, self._topic_ids, wanted, equipment.timing.leader)
-        except TimeoutError:
-            raise StalledError("the broker does not tell the group's offsets") from None
+        known, written = await self._find_out(wanted)
         group, lost = equipment.settings.kafka_group_id, assignment.positions_out_of_range
-        choose = partial(settle, equipment.stores[0], group, known, lost)
+        choose = partial(settle, equipment.stores[0], group, known, written, lost)
         starts = await persevere("postgresql", choose, equipment.health)
         if assignment is not self.assignment:
             return False
-        self.availability.observe(known.beginnings, known.unavailable)
-        if not (known.beginnings or is_reading):
-            [error, *_] = known.unavailable.values()
+        unavailable = {**known.unavailable, **written.unavailable}
+        answered = known.beginnings.keys() - unavailable
+        self.availability.observe(answered, unavailable)
+        if not (answered or is_reading):
+            [error, *_] = unavailable.values()
             equipment.health.report("kafka", error, diagnose(error))
         assignment.start(starts, known.topic_ids)
         for partition, start in starts.items():
             self._consumer.seek(partition, start.offset)
+            self._epochs.taken(partition)  # of the position before
         equipment.metrics.reading_started(starts)
         return bool(starts)
+
+    async def _find_out(self, wanted: Iterable[TopicPartition]) -> tuple[Known, Written]:
+        equipment = self._equipment
+        try:
+            async with asyncio.timeout(equipment.timing.answer):
+                known = await ask_broker(self._consumer, self._topic_ids, wanted, equipment.timing.leader)
+        except TimeoutError:
+            raise StalledError("the broker does not return the group's offsets") from None
+        group = equipment.settings.kafka_group_id
+        read = partial(read_progress, equipment.stores[0], group, known.topic_ids)
+        progress = await persevere("postgresql", read, equipment.health)
+        progress = {one: progress[one] for one in known.beginnings if one in progress}
+        return known, Written(progress, *await self._ends(progress))
 
     async def poll(self) -> Flight | None:
         """Take and decode what is there; None where nothing is, or a rebalance came in between.
 
-        Between the poll's return and the batch's counting as in flight nothing yields.
+        If the leader changed meanwhile, and its log is not the log that was read, what was taken is dropped:
+        `position` finds out where the logs part. Between the last look at the assignment and the batch's
+        counting as in flight nothing yields.
 
         Raises:
             KafkaError: the client could not fetch.
@@ -158,11 +208,15 @@ class Pipeline:
         except OffsetOutOfRangeError as error:
             assignment.out_of_range(error.args[0])
             return None
-        if assignment is not self.assignment:
-            return None
         # In the order of the records; then the partitions of which only markers or holes were passed.
         order = dict.fromkeys([*fates, *positions])
-        ranges = assignment.read({one: await self._consumer.position(one) for one in order})
+        taken = {one: self._epochs.taken(one) for one in order}
+        is_of_one_log = await self._is_of_one_log(assignment.epochs_left(taken))
+        if not is_of_one_log:
+            assignment.unsettle()
+        if not is_of_one_log or assignment is not self.assignment:
+            return None
+        ranges = assignment.read({one: await self._consumer.position(one) for one in order}, taken)
         if not ranges:
             return None
         batch = Batch(fates, ranges)
@@ -199,7 +253,7 @@ class Pipeline:
         of it before this was noticed is no loss: it is read again.
         """
         assignment = self.assignment
-        if not any(assignment.topic_ids.values()):
+        if set(assignment.topic_ids.values()) <= {NO_TOPIC_ID}:
             return
         try:
             async with asyncio.timeout(self._equipment.timing.silence):
@@ -207,9 +261,24 @@ class Pipeline:
         except (KafkaError, OSError, TimeoutError):
             return
         if assignment is self.assignment and any(
-            known and now.get(topic) not in (None, known) for topic, known in assignment.topic_ids.items()
+            now.get(topic, known) not in (NO_TOPIC_ID, known)
+            for topic, known in assignment.topic_ids.items()
+            if known != NO_TOPIC_ID
         ):
             self.assignment = Assignment(assignment.partitions)
+
+    async def look_for_a_parted_log(self) -> None:
+        """Ask again where to read partitions whose log was cut back; nothing if the broker does not answer.
+
+        No record shows this if the log was cut back and has just grown to the worker's position again.
+        """
+        assignment = self.assignment
+        read = assignment.epochs_read
+        try:
+            ends, _ = await self._ends(read)
+        except (KafkaError, OSError):
+            return
+        assignment.unsettle(one for one, end in ends.items() if read[one].has_parted(end))
 
     async def look_for_lost_progress(self) -> None:
         """Now and then, ask whether the database went back: no batch notices that while nothing is read."""
@@ -223,6 +292,28 @@ class Pipeline:
     async def close(self) -> None:
         """End what still goes on, once the client is stopped."""
         await self._commits.close()
+
+    async def _is_of_one_log(self, left: Iterable[tuple[Partition, Progress]]) -> bool:
+        """Return whether the leaders have all that was read under earlier leader epochs."""
+        try:
+            for partition, read in left:
+                ends, unavailable = await self._ends({partition: read})
+                if unavailable or any(read.has_parted(end) for end in ends.values()):
+                    return False
+        except (KafkaError, OSError):
+            return False  # who asks next reports it
+        return True
+
+    async def _ends(
+        self, read: Mapping[Partition, Progress]
+    ) -> tuple[Mapping[TopicPartition, EpochEnd], Mapping[TopicPartition, Exception]]:
+        """Ask for the end of each epoch; return the answers, and why a partition has none."""
+        epochs = {
+            TopicPartition(*partition): progress.leader_epoch
+            for partition, progress in read.items()
+            if progress.leader_epoch is not None
+        }
+        return await self._epochs.ends(epochs, self._equipment.timing.leader)
 
     def _landed(self, assignment: Assignment, batch: Batch, accounting: Accounting) -> None:
         self.accounting += accounting

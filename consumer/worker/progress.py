@@ -3,6 +3,8 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Final
 from uuid import UUID
 
 import structlog
@@ -12,7 +14,13 @@ from pattern_metrics.consumer.faults.diagnosis import diagnose
 from pattern_metrics.consumer.faults.retrying import persevere
 from pattern_metrics.consumer.kafka.leaders import ask_leaders
 from pattern_metrics.consumer.postgres.store import Store
-from pattern_metrics.consumer.records.offsets import Partition, Start, choose_start, restart_out_of_range
+from pattern_metrics.consumer.records.offsets import (
+    EpochEnd,
+    Partition,
+    Progress,
+    Start,
+    find_start,
+)
 from pattern_metrics.consumer.worker.assignment import Assignment
 from pattern_metrics.consumer.worker.equipment import Equipment
 
@@ -21,28 +29,45 @@ logger = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """What the broker knows.
+    """The broker's answers.
 
     Attributes:
-        topic_ids: topic → which of all topics that ever had this name it is; None where that cannot be told.
+        topic_ids: topic → its ID.
         beginnings: partition → the first offset that the log still has.
         committed: partition → the group's offset, if there is one.
         unavailable: partition → why nothing else is known of it.
     """
 
-    topic_ids: Mapping[str, UUID | None]
+    topic_ids: Mapping[str, UUID]
     beginnings: Mapping[TopicPartition, int]
     committed: Mapping[TopicPartition, int | None]
     unavailable: Mapping[TopicPartition, Exception] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True)
+class Written:
+    """The database's progress, and whether the log still holds what was written.
+
+    Attributes:
+        progress: partition → how far the database was when the leaders were asked.
+        ends: partition → the leader's answer to the leader epoch of `progress`, if it gave one.
+        unavailable: partition → why its leader did not answer.
+    """
+
+    progress: Mapping[Partition, Progress]
+    ends: Mapping[TopicPartition, EpochEnd]
+    unavailable: Mapping[TopicPartition, Exception] = field(default_factory=dict)
+
+
 async def ask_broker(
     consumer: AIOKafkaConsumer,
-    topic_ids: Callable[[], Awaitable[Mapping[str, UUID | None]]],
+    topic_ids: Callable[[], Awaitable[Mapping[str, UUID]]],
     partitions: Iterable[TopicPartition],
     seconds: float,
 ) -> Known:
-    """Ask what is to be known of these partitions, each leader for at most so many seconds.
+    """Ask where the logs of these partitions begin, and for the group's offsets.
+
+    Each leader is asked for at most so many seconds.
 
     Raises:
         KafkaError: as `kafka.broker.topic_id`.
@@ -55,83 +80,150 @@ async def ask_broker(
     return Known(identities, beginnings, committed, unavailable)
 
 
+async def read_progress(store: Store, group: str, topic_ids: Mapping[str, UUID]) -> dict[Partition, Progress]:
+    """Return how far the database is in each partition of these topics, as far as it knows.
+
+    Raises:
+        asyncpg.PostgresError: as `Store.transaction`.
+        OSError: as `Store.transaction`.
+    """
+    progress = dict[Partition, Progress]()
+    async with store.transaction() as transaction:
+        for topic, topic_id in topic_ids.items():
+            progress |= await transaction.progress(group, topic, topic_id)
+    return progress
+
+
 async def settle(
-    store: Store, group: str, known: Known, out_of_range: Mapping[Partition, int]
+    store: Store, group: str, known: Known, written: Written, out_of_range: Mapping[Partition, int]
 ) -> dict[Partition, Start]:
     """Choose where to start, and write it down.
 
     Args:
         store: to write to.
         group: the consumer group.
-        known: what the broker knows, of the partitions in question.
-        out_of_range: the positions that it said it does not have.
+        known: the broker's answers, of the partitions in question.
+        written: the database's progress in them. A partition of which it has changed is left out: another
+            worker, which has yet to learn of the rebalance, may have moved it on.
+        out_of_range: the positions that the broker said it does not have.
 
     Raises:
         asyncpg.PostgresError: as `Store.transaction`.
         OSError: as `Store.transaction`.
     """
-    starts, anew = dict[Partition, Start](), set[Partition]()
+    cases = list[_Case]()
     async with store.transaction() as transaction:
         for topic, topic_id in known.topic_ids.items():
-            stored = await transaction.progress(group, topic)
             progress = await transaction.progress(group, topic, topic_id)
-            chosen = {
-                partition: _start(partition, known, progress.get(partition), out_of_range.get(partition))
+            others = await transaction.known_by_another_id(group, topic, topic_id) - progress.keys()
+            chosen = [
+                _Case(
+                    partition,
+                    known.beginnings[partition],
+                    known.committed[partition],
+                    progress.get(partition, Progress(0) if partition in others else None),
+                    written.ends.get(partition),
+                    out_of_range.get(partition),
+                )
                 for partition in known.beginnings
                 if partition[0] == topic
-            }
-            await transaction.begin_at(group, chosen, topic_id)
-            # Another worker, which has yet to learn of the rebalance, may have moved it on in between.
-            anew |= {one for one in chosen if progress.get(one, 0) < stored.get(one, 0)}
-            starts |= chosen
-    for partition, start in starts.items():
-        _log(partition, start, out_of_range.get(partition), is_anew=partition in anew)
-    return starts
+                and partition not in written.unavailable
+                and progress.get(partition) == written.progress.get(partition)
+            ]
+            await transaction.begin_at(group, {case.partition: case.start for case in chosen}, topic_id)
+            cases += chosen
+            if new := sorted(case.partition[1] for case in chosen if case.partition in others):
+                logger.warning("new_topic_id", topic=topic, partitions=new, hint=_NEW)
+    for case in cases:
+        case.log()
+    return {case.partition: case.start for case in cases}
 
 
-def _start(partition: Partition, known: Known, progress: int | None, out_of_range: int | None) -> Start:
-    beginning = known.beginnings[partition]
-    if out_of_range is not None:
-        return restart_out_of_range(position=out_of_range, progress=progress, beginning=beginning)
-    return choose_start(committed=known.committed[partition], progress=progress, beginning=beginning)
+@dataclass(frozen=True)
+class _Case:
+    """All that is known of a partition where it is chosen where to read it."""
+
+    partition: Partition
+    beginning: int
+    committed: int | None
+    progress: Progress | None
+    end: EpochEnd | None
+    out_of_range: int | None
+
+    @cached_property
+    def start(self) -> Start:
+        """Where it is read from."""
+        return find_start(
+            committed=self.committed,
+            progress=self.progress,
+            beginning=self.beginning,
+            found=self.end,
+            out_of_range=self.out_of_range,
+        )
+
+    def log(self) -> None:
+        """Log where it is read from, and why, if that is not simply where reading was."""
+        (topic, partition), start, gap = self.partition, self.start, self.start.gap
+        has_parted = self.progress and self.end and self.progress.has_parted(self.end)
+        if has_parted:
+            logger.warning(
+                "log_parted",
+                topic=topic,
+                partition=partition,
+                first_offset=gap and gap.start,
+                last_offset=gap and gap.last,
+                hint=_PARTED,
+            )
+        elif gap:
+            logger.warning(
+                "gap",
+                topic=topic,
+                partition=partition,
+                first_offset=gap.start,
+                last_offset=gap.last,
+                hint=_GAP,
+            )
+        elif self.out_of_range is not None:
+            logger.warning(
+                "position_beyond_the_log",
+                topic=topic,
+                partition=partition,
+                position=self.out_of_range,
+                hint=_BEYOND,
+            )
+        elif start.was_forgotten:
+            logger.warning("group_offset_forgotten", topic=topic, partition=partition, hint=_FORGOTTEN)
+        if start.not_followed is not None and not has_parted:
+            logger.warning(
+                "group_offset_not_followed",
+                topic=topic,
+                partition=partition,
+                group_offset=start.not_followed,
+                written_to=self.progress.next_offset if self.progress else None,
+                hint=_NOT_FOLLOWED,
+            )
+        logger.info("reading_from", topic=topic, partition=partition, offset=start.offset)
 
 
-def _log(partition: Partition, start: Start, out_of_range: int | None, *, is_anew: bool) -> None:
-    """Say where a partition is read from, and why, where that is not simply where we were."""
-    topic, number = partition
-    if is_anew:
-        logger.warning(
-            "topic_recreated",
-            topic=topic,
-            partition=number,
-            hint="the topic has another ID than in the database; reading it from its beginning",
-        )
-    if start.gap is not None:
-        logger.warning(
-            "gap",
-            topic=topic,
-            partition=number,
-            first_offset=start.gap.start,
-            last_offset=start.gap.last,
-            hint="retention removed these records before they were read; see the table ingest_gaps",
-        )
-    elif out_of_range is not None:
-        logger.warning(
-            "position_beyond_the_log",
-            topic=topic,
-            partition=number,
-            position=out_of_range,
-            hint="the topic was recreated or truncated; reading it from its beginning",
-        )
-    elif start.was_forgotten:
-        logger.warning(
-            "group_offset_forgotten",
-            topic=topic,
-            partition=number,
-            hint="the topic was recreated, the offset has expired, or no worker has committed an offset yet; "
-            "reading the topic from its beginning",
-        )
-    logger.info("reading_from", topic=topic, partition=number, offset=start.offset)
+_NEW: Final = (
+    "the database knows a topic of this name with another ID (recreated, or of another cluster); reading "
+    "this topic from its beginning"
+)
+_PARTED: Final = (
+    "the log was cut back (an unclean election, a restored volume) and is no longer the log that was read; "
+    "reading on from where the two part; what is gone is in the table ingest_gaps"
+)
+_GAP: Final = "retention removed these records before they were read; see the table ingest_gaps"
+_BEYOND: Final = "the topic was recreated or truncated; reading it from its beginning"
+_FORGOTTEN: Final = (
+    "the topic was recreated, the offset has expired, or no worker has committed an offset yet; reading the "
+    "topic from its beginning"
+)
+_NOT_FOLLOWED: Final = (
+    "the group's offset is ahead of the database: somebody moved the offset, or the database was restored; "
+    "reading from where the database is; to skip records, stop the workers and run `pattern-metrics skip "
+    "--to latest|OFFSET|TIME --because TEXT`"
+)
 
 
 async def has_lost(assignment: Assignment, equipment: Equipment) -> bool:
@@ -139,11 +231,11 @@ async def has_lost(assignment: Assignment, equipment: Equipment) -> bool:
     health, group = equipment.health, equipment.settings.kafka_group_id
 
     async def look() -> bool:
-        progress = dict[Partition, int]()
-        async with equipment.stores[0].transaction() as transaction:
-            for topic, topic_id in assignment.topic_ids.items():
-                progress |= await transaction.progress(group, topic, topic_id)
-        return any(progress.get(partition, -1) < end for partition, end in assignment.positions.items())
+        progress = await read_progress(equipment.stores[0], group, assignment.topic_ids)
+        return any(
+            partition not in progress or progress[partition].next_offset < end
+            for partition, end in assignment.positions.items()
+        )
 
     try:
         async with asyncio.timeout(equipment.timing.silence):

@@ -1,4 +1,4 @@
-"""One Kafka client's life: when each step of the pipeline is due, and what a rebalance does to it."""
+"""The life of one Kafka client: decides when each step of the pipeline is due, and handles rebalances."""
 
 import asyncio
 from collections.abc import Coroutine
@@ -11,6 +11,7 @@ from aiokafka.errors import KafkaError
 
 from pattern_metrics.consumer.kafka.broker import topic_ids
 from pattern_metrics.consumer.kafka.clients import create_consumer, learn_of_partitions
+from pattern_metrics.consumer.kafka.leader_epochs import LeaderEpochs
 from pattern_metrics.consumer.kafka.membership import stop_contending
 from pattern_metrics.consumer.kafka.watch import StalledError, Watch
 from pattern_metrics.consumer.postgres.store import ProgressLostError
@@ -40,7 +41,12 @@ class Session(ConsumerRebalanceListener):
         self._timing = equipment.timing
         self._stop = equipment.stop
         self._consumer = create_consumer(equipment.settings, equipment.timing)
-        self._pipeline = Pipeline(equipment, self._consumer, partial(topic_ids, equipment.settings))
+        self._pipeline = Pipeline(
+            equipment,
+            self._consumer,
+            partial(topic_ids, equipment.settings),
+            LeaderEpochs(self._consumer),
+        )
         self._assigned = asyncio.Event()
         self._writing: asyncio.Task[None] | None = None
         self._committing: asyncio.Task[None] | None = None
@@ -54,22 +60,22 @@ class Session(ConsumerRebalanceListener):
 
     @property
     def accounting(self) -> Accounting:
-        """What became of the records that are written."""
+        """The outcome of the records that are written."""
         return self._pipeline.accounting
 
     async def run(self, *, until_caught_up: bool) -> bool:
-        """Consume until a stop is requested or, if asked to, until the end as of the beginning is reached.
+        """Consume until a stop is requested or, if asked to, until the log's end at the start is reached.
 
         Returns:
-            Whether the end is reached, and all up to there is written.
+            Whether the end is reached, and everything up to it is written.
 
         Raises:
             StalledError: the client has to be rebuilt.
-            KafkaError: likewise, and the client says so by itself.
+            KafkaError: the client failed, and has to be rebuilt.
             DuplicateInstanceError: another worker has the name of this one.
-            GraceExpiredError: a stop could not finish what was in flight.
+            GraceExpiredError: a stop could not finish the work in flight.
         """
-        # Nobody watches a run that ends by itself: none of the database's time goes into its metrics.
+        # Nobody watches a run that ends by itself, so no time of the database is spent on its metrics.
         observing = [asyncio.create_task(self._observer.run(asks_database=not until_caught_up))]
         observing.append(asyncio.create_task(self._watch_the_topics()))
         try:
@@ -113,10 +119,10 @@ class Session(ConsumerRebalanceListener):
         return self._watch.lag(self._pipeline.assignment.written_to)
 
     async def _answered(self, call: Coroutine[Any, Any, T], complaint: str) -> T | None:
-        """Await a call of the client; None where a stop came first.
+        """Await a call of the client. Return its result, or None if a stop came first.
 
         Raises:
-            StalledError: it may never return.
+            StalledError: the call took so long that it may never return.
         """
         try:
             async with asyncio.timeout(self._timing.answer):
@@ -140,14 +146,14 @@ class Session(ConsumerRebalanceListener):
                 self._pipeline.land()
 
     async def _is_caught_up(self) -> bool:
-        """Whether all that was assigned is read to its end as of the start, and written."""
+        """Return whether all assigned partitions are read to their ends at the start, and written."""
         assignment = self._pipeline.assignment
         is_positioned = self._assigned.is_set() and not assignment.missing
         is_written = is_positioned and self._pipeline.in_flight == 0
         return is_written and await self._watch.is_at_the_end(assignment.partitions)
 
     async def _rest(self) -> None:
-        """Do what is due when there was nothing to read."""
+        """Do the work that is due when there was nothing to read."""
         if self._writing is not None and self._writing.done():
             await self._finish_writing()
         if self._committing is not None and self._committing.done():
@@ -158,18 +164,18 @@ class Session(ConsumerRebalanceListener):
         await self._stop.interrupt(self._watch.look_for_a_stall(self._pipeline.assignment.positions))
 
     async def _pause(self) -> None:
-        """The breaker is open: stay in the group, not ready, until somebody restarts the worker."""
+        """Wait while the breaker is open: in the group and not ready, until somebody restarts the worker."""
         hint = (
-            f"{self._equipment.breaker.count} invalid records in a row (DEAD_LETTER_MAX_CONSECUTIVE): mend "
+            f"{self._equipment.breaker.count} invalid records in a row (DEAD_LETTER_MAX_CONSECUTIVE): fix "
             "the producer, then restart the worker; see table dead_letters"
         )
         while not self._stop.is_requested:
             self._equipment.health.fail("breaker", "BreakerOpen", hint, lag=self._lag())
-            await self._position()  # after a rebalance: the lag of a partition is known from where it is read
+            await self._position()  # after a rebalance, a partition's lag is known only with its position
             await self._stop.interrupt(asyncio.sleep(1))
 
     async def _position(self) -> None:
-        if self._pipeline.assignment.positions_out_of_range:
+        if self._pipeline.assignment.in_doubt:
             await self._finish_writing()  # what is in flight is no gap, unless the database went back
         await self._answered(self._assigned.wait(), "the group did not assign any partitions")
         self._name.require()
@@ -218,7 +224,7 @@ class Session(ConsumerRebalanceListener):
         self._batch_log.add(accounting, write_ms=write_ms, commit_ms=commit_ms)
 
     async def _finish_writing(self) -> bool:
-        """Wait for the batch that is being written; False where it, and all that was read since, is void."""
+        """Wait for the batch being written. Return False if it, and everything read since, is void."""
         if self._writing is None:
             return True
         writing, self._writing = self._writing, None
@@ -241,11 +247,12 @@ class Session(ConsumerRebalanceListener):
             if not self._pipeline.assignment.partitions:  # the topic may have been away for a moment
                 await learn_of_partitions(self._consumer)
             await self._pipeline.look_for_another_topic()
+            await self._pipeline.look_for_a_parted_log()
 
     # Rebalance
 
     async def on_partitions_revoked(self, revoked: list[TopicPartition]) -> None:
-        """Write and commit what is in flight before the partitions are given up, within a bound."""
+        """Wait until the batches in flight are written and committed, but no longer than `revoke`."""
         if revoked:
             try:
                 async with asyncio.timeout(self._timing.revoke):
@@ -262,7 +269,7 @@ class Session(ConsumerRebalanceListener):
             await asyncio.Event().wait()  # for `stop_contending`: the client would join again at once
 
     async def on_partitions_assigned(self, assigned: list[TopicPartition]) -> None:
-        """Note the partitions; where they start is found out by the session, not inside the rebalance."""
+        """Record the partitions. The session looks up their start later, outside of the rebalance."""
         self._name.joined()
         self._pipeline.assign(assigned)
         self._assigned.set()

@@ -97,3 +97,14 @@ async def test_a_port_that_is_taken_is_reported_before_anything_is_started(tmp_p
     assert refused.stdout == b""
     assert refused.stderr.endswith(f"error: HTTP_PORT: cannot listen on {HOST} port {port} (EADDRINUSE)\n")
     assert len(refused.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize("name", ["LOG_FORMAT", "PATTERN_METRICS_BATCH_MAX_RECORDS"])
+async def test_a_wrong_setting_of_the_demo_is_reported_in_one_line(
+    name: str, tmp_path: Path, open_directory: Path
+) -> None:
+    refused = await CommandLine(tmp_path, {name: "hunter2"}).run("demo", tmpdir=open_directory)
+
+    assert refused.code == 2
+    assert refused.stderr.startswith(f"error: {name}: ")
+    assert len(refused.stderr.splitlines()) == 1

@@ -18,7 +18,7 @@ async def history(settings: WorkerSettings) -> set[tuple[Any, ...]]:
     return {tuple(row) for row in await fetch(settings, HISTORY)}
 
 
-async def test_every_command_that_writes_keeps_the_history_where_it_is_asked_to(
+async def test_every_command_that_writes_keeps_the_history_if_it_is_enabled(
     command: CommandLine, settings: WorkerSettings
 ) -> None:
     events = [an_event(number % 3, seconds=number) for number in range(9)]
@@ -101,7 +101,7 @@ LOGINS = """
         CREATE ROLE a_worker LOGIN IN ROLE pattern_metrics_worker;
         CREATE ROLE a_reader LOGIN IN ROLE pattern_metrics_reader;
     EXCEPTION WHEN duplicate_object OR unique_violation THEN
-        NULL; -- by this test on the other broker: roles belong to the whole server
+        NULL; -- created by this test with the other broker, because roles belong to the whole server
     END $$
 """
 
@@ -141,7 +141,5 @@ def written(directory: Path) -> list[str]:
 
 
 @pytest.mark.parametrize("options", [["--format", "xml"], ["--band", "best"], ["--min-quality", "2"]])
-async def test_a_selection_that_cannot_be_is_refused_as_usage(
-    command: CommandLine, options: list[str]
-) -> None:
+async def test_an_impossible_selection_is_wrong_usage(command: CommandLine, options: list[str]) -> None:
     assert (await command.run("export", *options)).code == 2

@@ -5,8 +5,9 @@ from pathlib import Path
 
 import asyncpg
 
+from pattern_metrics.consumer.settings import WorkerSettings
 from tests.support.command import CommandLine
-from tests.support.pipeline import an_event
+from tests.support.pipeline import an_event, send
 
 NUMBERS = {"read", "applied", "superseded", "dead_letters"}
 
@@ -26,6 +27,41 @@ async def test_status_shows_lag_rows_dead_letters_and_gaps(
     assert after.json.keys() >= {"lag", "patterns", "dead_letters", "gaps", "partitions"}
     assert len(after.json["partitions"]) == 3
     assert b"patterns      1" in shown.stdout
+
+
+async def test_a_skip_says_what_it_would_pass_over_and_status_says_why_it_did(
+    real_command: CommandLine, real_settings: WorkerSettings
+) -> None:
+    await send(real_settings, [an_event(number).to_json() for number in range(3)], partition=1)
+    to_the_end = ["skip", "--to", "latest", "--because", "a broken scorer"]
+
+    dry = (await real_command.run(*to_the_end, "--dry-run")).succeeded()
+    done = (await real_command.run(*to_the_end, "--json")).succeeded()
+    status = (await real_command.run("status", "--json")).succeeded().json
+    shown = (await real_command.run("status", columns=120)).succeeded().stdout.decode()
+    refused = [
+        await real_command.run("skip", *arguments)
+        for arguments in (
+            ["--to", "latest", "--because", " "],
+            ["--to", "tomorrow", "--because", "x"],
+            ["--to", "3", "--because", "x"],
+            ["--to", "9", "--partition", "1", "--because", "x"],
+            ["--to", "latest", "--partition", "9", "--because", "x"],
+        )
+    ]
+
+    topic = real_settings.kafka_topic
+    assert dry.stdout.decode().splitlines() == [
+        f"{topic} partition 1: offsets 0 to 2 (3)",
+        "would be: 3 offsets skipped; nothing was written",
+    ]
+    place = {"topic": topic, "partition": 1, "first_offset": 0, "next_offset": 3}
+    assert done.json == {"offsets": 3, "skipped": [place]}
+    assert (status["gaps_by_reason"], status["lag"]) == ({"skipped: a broken scorer": 1}, 0)
+    assert "gaps          1 (3 offsets): 1 skipped: a broken scorer" in shown
+    assert [one.code for one in refused] == [2] * len(refused)
+    for one, named in zip(refused, ("--because", "--to", "--partition", "ends at 3", "9"), strict=True):
+        assert named in one.stderr
 
 
 async def test_a_backfill_needs_no_kafka_and_names_the_lines_it_refuses(

@@ -35,7 +35,7 @@ async def restore(command: CommandLine, settings: WorkerSettings, file: Path) ->
     (await command.run_program(wheel_program("pg_restore"), *options, file)).succeeded()
 
 
-async def test_what_a_backup_lacks_is_read_again_although_the_offsets_are_ahead_of_it(
+async def test_records_that_a_backup_lacks_are_read_again_although_offsets_are_ahead(
     command: CommandLine, settings: WorkerSettings, tmp_path: Path
 ) -> None:
     file = tmp_path / "backup"
@@ -113,7 +113,7 @@ async def test_a_database_from_before_the_topic_was_recreated_is_caught_up(
         b"partition 0 has records, and this group (KAFKA_GROUP_ID) no progress in this topic" in before.stdout
     )
     assert caught_up.json["read"] == 20
-    assert "topic_recreated" in caught_up.stderr
+    assert "new_topic_id" in caught_up.stderr
     assert await table(settings) == expected_table([*EARLY, *LATE[:20]])
     (await command.run("verify", "--against-topic")).succeeded()
 

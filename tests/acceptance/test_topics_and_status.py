@@ -97,7 +97,7 @@ async def test_a_topic_recreated_is_noticed_and_read_from_its_beginning(
     assert "no progress in this topic); mend it with: pattern-metrics consume" in before.stdout.decode()
     assert consumed.succeeded().json == {"read": 5, "applied": 4, "superseded": 0, "dead_letters": 1}
     warnings = [line for line in map(json.loads, consumed.stderr.splitlines()) if line["level"] == "warning"]
-    assert [line["event"] for line in warnings] == ["topic_recreated"]
+    assert [line["event"] for line in warnings] == ["new_topic_id"]
     assert await table(settings) == expected_table([*OLD, *NEW])
     assert [value for value, _ in await dead_letters(settings)] == [b"other poison", b"poison"]
     assert after.json["differences"] == {"absent_in_topic": len(OLD)}
@@ -116,7 +116,7 @@ async def test_a_topic_that_is_recreated_under_a_running_worker_is_noticed_too(
         code = await worker.terminate()
 
     assert code == 0
-    assert "topic_recreated" in warnings
+    assert "new_topic_id" in warnings
     assert await table(real_settings) == expected_table([*OLD, *NEW])
 
 
@@ -176,7 +176,7 @@ async def test_status_shows_lag_rows_dead_letters_gaps_and_where_each_partition_
         "lag           4",
         f"patterns      8 (last write {after['last_write'][:19]}",
         "dead letters  2: 1 invalid_json, 1 invalid_utf8",
-        "gaps          1 (4 offsets)",
+        "gaps          1 (4 offsets): 1 retention",
         f"revision      {HEAD_REVISION}",
     ):
         assert line in shown

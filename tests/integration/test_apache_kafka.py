@@ -14,7 +14,6 @@ import structlog
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import NewPartitions
 from aiokafka.coordinator.assignors.sticky.sticky_assignor import StickyPartitionAssignor
-from aiokafka.structs import OffsetAndMetadata
 
 from pattern_metrics.consumer.faults.health import Health
 from pattern_metrics.consumer.kafka.broker import require_topic
@@ -26,10 +25,10 @@ from pattern_metrics.consumer.operations.status import read_status
 from pattern_metrics.consumer.operations.verification import compare_with_topic
 from pattern_metrics.consumer.postgres.store import Store
 from pattern_metrics.consumer.records.accounting import Accounting
-from pattern_metrics.consumer.records.offsets import OffsetRange, Start
+from pattern_metrics.consumer.records.offsets import NO_TOPIC_ID, OffsetRange, Progress, Start
 from pattern_metrics.consumer.settings import WorkerSettings
 from pattern_metrics.consumer.timing import Timing
-from pattern_metrics.consumer.worker.progress import Known, settle
+from pattern_metrics.consumer.worker.progress import Known, Written, settle
 from pattern_metrics.consumer.worker.worker import Worker
 from pattern_metrics.publisher.client import ScorePublisher
 from pattern_metrics.schemas.pattern_scored import PatternScored
@@ -50,6 +49,7 @@ from tests.support.pipeline import (
 from tests.support.topics import (
     COMPACTED,
     KEPT,
+    commit_group,
     configure,
     delete_records_before,
     readable,
@@ -62,19 +62,6 @@ from tests.support.waiting import eventually, hold
 async def settings(own_apache_kafka: ApacheKafka, migrated_database_url: str) -> WorkerSettings:
     topic = await create_topic(own_apache_kafka.bootstrap_servers, partitions=1)
     return worker_settings(own_apache_kafka.bootstrap_servers, topic, migrated_database_url)
-
-
-async def commit(settings: WorkerSettings, offset: int) -> None:
-    """Commit an offset, as `kafka-consumer-groups --reset-offsets` does."""
-    consumer = AIOKafkaConsumer(
-        bootstrap_servers=settings.kafka_bootstrap_servers,
-        group_id=settings.kafka_group_id,
-        enable_auto_commit=False,
-    )
-    async with consumer:
-        partition = TopicPartition(settings.kafka_topic, 0)
-        consumer.assign([partition])
-        await consumer.commit({partition: OffsetAndMetadata(offset, "")})
 
 
 async def publish(settings: WorkerSettings, numbers: range) -> None:
@@ -141,8 +128,9 @@ async def test_the_gap_after_a_lost_position_begins_at_a_restored_databases_prog
     async with store.transaction() as transaction:
         await transaction.begin_at(settings.kafka_group_id, {partition: Start(4)})
 
-    known = Known({settings.kafka_topic: None}, {partition: 20}, {partition: 10})
-    starts = await settle(store, settings.kafka_group_id, known, {partition: 10})
+    known = Known({settings.kafka_topic: NO_TOPIC_ID}, {partition: 20}, {partition: 10})
+    written = Written({partition: Progress(4)}, {})
+    starts = await settle(store, settings.kafka_group_id, known, written, {partition: 10})
     await store.close()
 
     assert starts == {partition: Start(20, OffsetRange(4, 20))}
@@ -161,7 +149,7 @@ async def _progress_is(settings: WorkerSettings, offset: int) -> bool:
 async def test_a_group_reset_to_an_earlier_offset_reads_again_from_there(settings: WorkerSettings) -> None:
     await publish(settings, range(10))
     await catch_up(settings)
-    await commit(settings, 4)
+    await commit_group(settings, 4)
 
     assert await catch_up(settings) == Accounting(superseded=6)
 
@@ -169,11 +157,11 @@ async def test_a_group_reset_to_an_earlier_offset_reads_again_from_there(setting
 async def test_an_offset_beyond_the_end_means_another_log_read_from_its_beginning(
     settings: WorkerSettings,
 ) -> None:
+    """Without a leader epoch, as with a broker that gives none."""
     await publish(settings, range(10))
     await catch_up(settings)
-    await commit(settings, 500)
-    connection = await fetch(settings, "UPDATE ingest_progress SET next_offset = 500 RETURNING 1")
-    assert len(connection) == 1
+    await commit_group(settings, 500)
+    await execute(settings, "UPDATE ingest_progress SET next_offset = 500, leader_epoch = NULL")
 
     assert await catch_up(settings) == Accounting(superseded=10)
     assert await catch_up(settings) == Accounting()
@@ -366,7 +354,7 @@ async def test_a_stranger_in_the_group_is_reported_and_waited_out(settings: Work
             assert not worker.health.conditions
 
 
-async def test_what_the_breaker_left_unread_is_read_once_it_is_fixed(
+async def test_records_that_the_breaker_left_are_read_once_the_cause_is_fixed(
     own_apache_kafka: ApacheKafka, settings: WorkerSettings
 ) -> None:
     """The client fetches partitions in a random order."""

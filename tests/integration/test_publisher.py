@@ -9,7 +9,6 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaConnectionError
 from opentelemetry import trace
 
-from pattern_metrics.publisher import client as publisher
 from pattern_metrics.publisher.client import BlockingScorePublisher, PublishError, ScorePublisher
 from pattern_metrics.schemas.dead_letter import InvalidEventError
 from pattern_metrics.schemas.settings.kafka import KafkaSettings
@@ -41,7 +40,7 @@ async def test_an_event_travels_as_the_contract_says(settings_for: SettingsFacto
 
 
 @pytest.mark.parametrize("is_blocking", [False, True], ids=["asynchronous", "blocking"])
-async def test_what_is_published_inside_a_span_says_so(
+async def test_events_published_inside_a_span_carry_its_context(
     settings_for: SettingsFactory, is_blocking: bool
 ) -> None:
     settings = settings_for()
@@ -124,15 +123,14 @@ async def test_one_pattern_lives_in_one_partition(settings_for: SettingsFactory,
 
 
 async def test_events_that_are_not_acknowledged_are_named_and_may_be_published_again(
-    own_apache_kafka: ApacheKafka, monkeypatch: pytest.MonkeyPatch
+    own_apache_kafka: ApacheKafka,
 ) -> None:
-    monkeypatch.setattr(publisher, "DELIVERY_SECONDS_MAX", 3.0)
     settings = KafkaSettings(
         kafka_bootstrap_servers=own_apache_kafka.bootstrap_servers,
         kafka_topic=await create_topic(own_apache_kafka.bootstrap_servers),
     )
     events = [an_event(number) for number in range(50)]
-    async with ScorePublisher(settings) as agent:
+    async with ScorePublisher(settings, delivery_seconds=3) as agent:
         await agent.publish_many(events[:10])
         await asyncio.to_thread(own_apache_kafka.kill)
         with pytest.raises(PublishError) as failure:

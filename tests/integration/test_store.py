@@ -13,7 +13,7 @@ from pattern_metrics.consumer.postgres.connection import connected
 from pattern_metrics.consumer.postgres.store import ProgressLostError, Store
 from pattern_metrics.consumer.records.accounting import Accounting
 from pattern_metrics.consumer.records.batch import decode_batch
-from pattern_metrics.consumer.records.offsets import OffsetRange, Start
+from pattern_metrics.consumer.records.offsets import NO_TOPIC_ID, OffsetRange, Progress, Start
 from pattern_metrics.schemas.dead_letter import RejectReason
 from pattern_metrics.schemas.pattern_scored import PatternScored
 from tests.support.batches import FUTURE, a_batch, costs_next_to_no_wal, write
@@ -319,7 +319,7 @@ async def test_a_batch_is_refused_where_the_database_lacks_what_lies_before_it(
 
 
 async def test_a_batch_is_refused_if_the_database_went_back_to_an_earlier_topic(
-    store: Store, database: Any
+    store: Store,
 ) -> None:
     """Its progress may be beyond the batch, but says nothing about this topic."""
     old, new = uuid4(), uuid4()
@@ -328,7 +328,7 @@ async def test_a_batch_is_refused_if_the_database_went_back_to_an_earlier_topic(
         async with store.transaction() as transaction:
             await transaction.advance_progress("g", {("t", 0): offsets})
 
-    async def begin_at(offset: int, topic_id: UUID | None) -> None:
+    async def begin_at(offset: int, topic_id: UUID) -> None:
         async with store.transaction() as transaction:
             await transaction.begin_at("g", {("t", 0): Start(offset)}, topic_id)
 
@@ -336,13 +336,16 @@ async def test_a_batch_is_refused_if_the_database_went_back_to_an_earlier_topic(
     with pytest.raises(ProgressLostError):
         await write(OffsetRange(5, 9, new))
     await begin_at(5, new)
-    await write(OffsetRange(5, 9, new))
-    await begin_at(9, None)  # like a worker whose broker gives topics no ID
+    await write(OffsetRange(5, 9, new, leader_epoch=3))
+    await begin_at(7, NO_TOPIC_ID)  # like a worker whose broker gives topics no ID
 
     async with store.transaction() as transaction:
-        assert await transaction.progress("g", "t", new) == {("t", 0): 9}
-        assert await transaction.progress("g", "t", old) == {("t", 0): 0}
-    assert await database.fetchval("SELECT topic_id FROM ingest_progress") == new
+        assert await transaction.progress("g", "t", new) == {("t", 0): Progress(9, 3)}
+        assert await transaction.progress("g", "t", old) == {("t", 0): Progress(100)}
+        assert await transaction.progress("g", "t", NO_TOPIC_ID) == {("t", 0): Progress(7)}
+        assert await transaction.known_by_another_id("g", "t", uuid4()) == {("t", 0)}
+        assert await transaction.known_by_another_id("g", "t", NO_TOPIC_ID) == set()
+        assert await transaction.known_by_another_id("another", "t", new) == set()
 
 
 async def test_a_worker_that_lost_its_partition_does_not_set_the_progress_back(

@@ -276,7 +276,7 @@ async def test_a_batch_that_takes_the_database_too_long_is_written_in_parts(
         sizes.add(row["records"])
         return len(values) in sizes
 
-    slowly = Timing(quick=0.0)  # here, a second is too long
+    slowly = Timing(quick=0.0)  # no write counts as quick
     async with running(settings, timing=slowly) as worker:
         await eventually(is_written, deadline_seconds=60)
         await eventually(lambda: not worker.health.conditions)
@@ -292,7 +292,7 @@ END $$
 """
 
 
-async def test_a_limit_that_transactions_have_elsewhere_ends_no_batch(settings_for: SettingsFactory) -> None:
+async def test_a_transaction_timeout_of_the_database_ends_no_batch(settings_for: SettingsFactory) -> None:
     """PostgreSQL 17 can end the session of a long transaction, in the middle of any batch."""
     settings = settings_for()
     await execute(settings, SLOW + LIMITED)

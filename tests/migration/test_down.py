@@ -11,6 +11,7 @@ from pattern_metrics.consumer.operations.migration import (
     migrate_up,
     migration_status,
 )
+from pattern_metrics.consumer.records.offsets import NO_TOPIC_ID
 from pattern_metrics.migrations.revisions import REVISIONS
 from tests.migration.databases import (
     NO_SCHEMA,
@@ -198,3 +199,32 @@ async def test_a_way_back_waits_for_a_busy_table_and_nobody_waits_behind_it(
     finally:
         await busy.close()
         await reader.close()
+
+
+async def test_down_from_022_keeps_the_topic_of_a_name_that_was_written_last(database_url: str) -> None:
+    await migrate_up(database_url)
+    await execute(
+        database_url,
+        """
+        INSERT INTO ingest_progress (consumer_group, topic, partition, next_offset, topic_id, updated_at)
+        VALUES
+            ('g', 't', 0, 5, '00000000-0000-0000-0000-000000000001', '2026-01-01Z'),
+            ('g', 't', 0, 3, '00000000-0000-0000-0000-000000000002', '2026-01-02Z'),
+            ('g', 't', 1, 9, '00000000-0000-0000-0000-000000000000', '2026-01-01Z');
+        INSERT INTO ingest_gaps (consumer_group, topic, topic_id, partition, first_offset, last_offset)
+        VALUES
+            ('g', 't', '00000000-0000-0000-0000-000000000001', 0, 1, 4),
+            ('g', 't', '00000000-0000-0000-0000-000000000002', 0, 1, 2);
+        """,
+    )
+
+    await migrate_down(database_url, "021")
+
+    progress = "SELECT partition, next_offset, topic_id::text FROM ingest_progress ORDER BY 1"
+    of_second = {"partition": 0, "next_offset": 3, "topic_id": "00000000-0000-0000-0000-000000000002"}
+    without_id = {"partition": 1, "next_offset": 9, "topic_id": None}
+    assert await fetch(database_url, progress) == [of_second, without_id]
+    gaps = "SELECT first_offset, last_offset FROM ingest_gaps"
+    assert await fetch(database_url, gaps) == [{"first_offset": 1, "last_offset": 4}]
+    assert await migrate_up(database_url) == ("022",)
+    assert await fetch(database_url, progress) == [of_second, without_id | {"topic_id": str(NO_TOPIC_ID)}]

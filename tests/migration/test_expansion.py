@@ -16,7 +16,7 @@ from tests.support.pipeline import (
 )
 from tests.support.waiting import eventually
 
-OLDEST = "020"
+OLDEST = "022"
 """The oldest revision to which this release's worker writes."""
 
 TABLES = (

@@ -124,7 +124,9 @@ async def test_a_database_without_the_law_is_refused_before_anything_is_written(
     await migrate_up(database_url, "019")
     store = Store(database_url)
 
-    with pytest.raises(UnfitDatabaseError, match=r"missing .pattern_metrics_supersedes.: run .*migrate up"):
+    with pytest.raises(
+        UnfitDatabaseError, match=r"missing .pattern_metrics_supersedes\b.*: run .*migrate up"
+    ):
         await write(store, a_batch([an_event(1)]))
 
     assert await fetch(database_url, "SELECT FROM pattern_quality_metrics") == []

@@ -5,6 +5,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from pattern_metrics.consumer.kafka.broker import topic_id
 from pattern_metrics.consumer.operations.migration import migrate_up
 from pattern_metrics.consumer.records.accounting import Accounting
+from pattern_metrics.consumer.records.offsets import NO_TOPIC_ID
 from tests.support.kafka import ApacheKafka, create_topic
 from tests.support.pipeline import (
     an_event,
@@ -34,6 +35,8 @@ INSERT INTO dead_letters (topic, partition, "offset", record_timestamp, key, val
 VALUES ('{topic}', 0, 10, 1, NULL, 'poison', '[]', 'invalid_json', 'as it was');
 INSERT INTO ingest_progress (consumer_group, topic, partition, next_offset, topic_id)
 VALUES ('{group}', '{topic}', 0, 11, '{topic_id}');
+INSERT INTO ingest_progress (consumer_group, topic, partition, next_offset)
+VALUES ('of a broker that gives topics no ID', '{topic}', 0, 7);
 INSERT INTO ingest_gaps (consumer_group, topic, partition, first_offset, last_offset)
 VALUES ('{group}', '{topic}', 0, 3, 4);
 """
@@ -68,9 +71,11 @@ async def test_a_database_of_the_previous_release_continues_where_it_was(
     assert accounting == Accounting(applied=len(after))
     assert await table(settings) == expected_table(before + after)
     assert await dead_letters(settings) == [(b"poison", "invalid_json")]
-    [progress] = await fetch(settings, "SELECT next_offset FROM ingest_progress")
-    assert progress["next_offset"] == len(before) + 1 + len(after)
-    [gap] = await fetch(settings, "SELECT first_offset, last_offset FROM ingest_gaps")
-    assert tuple(gap) == (3, 4)
+    progress = await fetch(
+        settings, "SELECT topic_id, next_offset, leader_epoch FROM ingest_progress ORDER BY next_offset"
+    )
+    assert list(map(tuple, progress)) == [(NO_TOPIC_ID, 7, None), (of_topic, len(before) + 1 + len(after), 0)]
+    [gap] = await fetch(settings, "SELECT first_offset, last_offset, reason FROM ingest_gaps")
+    assert tuple(gap) == (3, 4, "retention")
     history = await fetch(settings, "SELECT count(*) AS rows FROM pattern_quality_history")
     assert history[0]["rows"] == len(before) + len(after)

@@ -33,7 +33,7 @@ from pattern_metrics.consumer.postgres.connection import Connection
 from pattern_metrics.consumer.postgres.store import ProgressLostError, Store
 from pattern_metrics.consumer.records.accounting import Breaker
 from pattern_metrics.consumer.records.batch import decode_batch
-from pattern_metrics.consumer.records.offsets import Partition, next_offset
+from pattern_metrics.consumer.records.offsets import RETENTION, EpochEnd, Partition, Progress, next_offset
 from pattern_metrics.consumer.records.record import Event
 from pattern_metrics.consumer.settings import WorkerSettings
 from pattern_metrics.consumer.stopping import Stop
@@ -70,8 +70,12 @@ LOOK = """
     SELECT
         ARRAY(SELECT (pattern_id, measurement_timestamp, event_id) FROM pattern_quality_metrics) AS rows,
         ARRAY(SELECT (partition, "offset") FROM dead_letters) AS letters,
-        ARRAY(SELECT (partition, next_offset) FROM ingest_progress WHERE topic_id = $1) AS progress,
-        ARRAY(SELECT (partition, first_offset, last_offset) FROM ingest_gaps) AS gaps
+        ARRAY(
+            SELECT (partition, next_offset, leader_epoch) FROM ingest_progress WHERE topic_id = $1
+        ) AS progress,
+        ARRAY(
+            SELECT (partition, first_offset, last_offset, reason) FROM ingest_gaps WHERE topic_id = $1
+        ) AS gaps
 """
 
 STARTED = "SELECT partition FROM ingest_progress WHERE topic_id = $1"
@@ -84,23 +88,62 @@ class Seen(NamedTuple):
 
     rows: dict[UUID, tuple[Any, UUID]]
     letters: list[tuple[int, int]]
-    progress: dict[int, int]
-    gaps: list[tuple[int, int, int]]
+    progress: dict[int, Progress]
+    gaps: list[tuple[int, int, int, str]]
 
 
 @dataclass
 class Log:
-    """A partition: every record it ever had, and the offset from which it still has them."""
+    """A partition: every record it ever had, and the offset from which it still has them.
+
+    Attributes:
+        epochs: leader epoch → the offset at which it begins.
+    """
 
     records: list[TopicRecord] = field(default_factory=list)
     beginning: int = 0
     end: int = 0
     committed: int | None = None
+    epochs: dict[int, int] = field(default_factory=lambda: {0: 0})
     unknown_below: int = 0
     """The log's beginning while the database did not know the group. A gap before it cannot be noticed."""
 
     def available(self, position: int) -> list[TopicRecord]:
         return [record for record in self.records if record.offset >= max(position, self.beginning)]
+
+    def suffer(self, misfortune: str, offset: int) -> list[TopicRecord]:
+        """Lose records at the beginning or at the end; return what is gone from its history."""
+        if misfortune == "cut":
+            return self._cut(max(self.beginning, self.end - offset))
+        self.beginning = min(self.end, max(self.beginning, offset))
+        return []
+
+    def _cut(self, offset: int) -> list[TopicRecord]:
+        """Go back, under a new leader."""
+        gone = [record for record in self.records if record.offset >= offset]
+        self.records = self.records[: len(self.records) - len(gone)]
+        self.end = offset
+        latest = max(self.epochs)
+        self.epochs = {epoch: start for epoch, start in self.epochs.items() if start < offset}
+        self.epochs[latest + 1] = offset
+        return gone
+
+    def end_of(self, epoch: int) -> EpochEnd:
+        """Answer as a leader does."""
+        found = max((one for one in self.epochs if one <= epoch), default=None)
+        later = min((start for one, start in self.epochs.items() if one > epoch), default=self.end)
+        return EpochEnd(epoch if found is None else found, later)
+
+    def epoch_at(self, position: int) -> int:
+        """Return the epoch of what lies before a position."""
+        return max(epoch for epoch, start in self.epochs.items() if start < max(position, 1))
+
+    def still_valid(self, progress: Progress) -> int:
+        """Return up to where progress is a statement about this log."""
+        if progress.leader_epoch is None:
+            return progress.next_offset
+        found = self.end_of(progress.leader_epoch)
+        return min(progress.next_offset, found.end) if found.epoch == progress.leader_epoch else 0
 
 
 @dataclass
@@ -111,7 +154,7 @@ class World:
     owners: dict[Partition, int]
     topic_id: UUID = field(default_factory=uuid4)
 
-    async def topic_ids(self) -> Mapping[str, UUID | None]:
+    async def topic_ids(self) -> Mapping[str, UUID]:
         return {TOPIC: self.topic_id}
 
 
@@ -131,6 +174,18 @@ class ModelConsumer:
         self.assigned: set[Partition] = set()
         self.positions: dict[Partition, int] = {}
         self.committable: dict[Partition, set[int]] = {}
+        self.epochs: dict[Partition, dict[int, int]] = {}
+
+    def taken(self, partition: Partition) -> dict[int, int]:
+        return self.epochs.pop(partition, {})
+
+    async def ends(
+        self,
+        epochs: Mapping[Partition, int],
+        _seconds: float,
+    ) -> tuple[dict[Partition, EpochEnd], dict[Partition, Exception]]:
+        logs = self._world.logs
+        return {partition: logs[partition].end_of(epoch) for partition, epoch in epochs.items()}, {}
 
     def assignment(self) -> set[Partition]:
         return self.assigned
@@ -162,7 +217,9 @@ class ModelConsumer:
             taken = available[: max_records - sum(map(len, polled.values()))]
             if taken:
                 polled[partition] = taken
-                self.positions[partition] = log.end if taken == available else next_offset(taken[-1])
+                position = log.end if taken == available else next_offset(taken[-1])
+                self.positions[partition] = position
+                self.epochs.setdefault(partition, {})[log.epoch_at(position)] = position
         if lost and not polled:
             raise OffsetOutOfRangeError(lost)
         return polled
@@ -200,7 +257,7 @@ class Member:
     def start(self) -> None:
         """Begin, or begin again after a crash, without anything in flight."""
         self.consumer: Any = ModelConsumer(self._world, self._worker)
-        self.pipeline = Pipeline(self._equipment, self.consumer, self._world.topic_ids)
+        self.pipeline = Pipeline(self._equipment, self.consumer, self._world.topic_ids, self.consumer)
         self.polled: Flight | None = None
         self.written: Flight | None = None
         self.rebalance()
@@ -246,9 +303,10 @@ class Member:
             self.pipeline.land()
 
     async def notice(self) -> None:
-        """Check whether it is still the same topic."""
+        """Check whether it is still the same topic, and the same log."""
         before = self.pipeline.assignment
         await self.pipeline.look_for_another_topic()
+        await self.pipeline.look_for_a_parted_log()
         if self.pipeline.assignment is not before:
             self.consumer.committable, self.is_polled_before = {}, True
 
@@ -273,7 +331,8 @@ class History(RuleBasedStateMachine):
         database = self.database
         self.run = database.run
         self.world = World({partition: Log() for partition in PARTITIONS}, dict.fromkeys(PARTITIONS, 0))
-        self.earlier_logs: list[Log] = []
+        self.gone: list[TopicRecord] = []
+        self.other_cluster = {partition: Log() for partition in PARTITIONS}, uuid4()
         self.members = [
             Member(self.world, worker, store, database.config) for worker, store in enumerate(database.stores)
         ]
@@ -327,7 +386,10 @@ class History(RuleBasedStateMachine):
 
     @rule(
         misfortune=st.sampled_from(
-            ["restore", "crash", "rebalance", "freeze", "retain", "replay", "recreate", "notice"]
+            [
+                *("restore", "crash", "rebalance", "freeze", "retain", "replay", "recreate", "notice"),
+                *("cut", "move"),
+            ]
         ),
         partition=st.sampled_from(PARTITIONS),
         worker=st.sampled_from(WORKERS),
@@ -345,19 +407,28 @@ class History(RuleBasedStateMachine):
                 self.rebalance(partition, worker, is_frozen=misfortune == "freeze")
             case "recreate":
                 self.recreate_the_topic()
+            case "retain" | "cut":
+                self.gone += log.suffer(misfortune, offset)
+            case "move":
+                self.move_to_the_other_cluster()
             case "notice":
                 self.run(self.members[worker].notice())
-            case "retain":
-                log.beginning = min(log.end, max(log.beginning, offset))
             case _:
                 batch = decode_batch(log.available(offset), accepted_until=ACCEPTED_UNTIL)
                 self.run(write(self.database.stores[0], batch))
 
     def recreate_the_topic(self) -> None:
         """Recreate the topic, which deletes the group's offsets. Workers continue until they notice."""
-        self.earlier_logs += self.world.logs.values()
+        self.gone += [record for log in self.world.logs.values() for record in log.records]
         self.world.logs = {partition: Log() for partition in PARTITIONS}
         self.world.topic_id = uuid4()
+
+    def move_to_the_other_cluster(self) -> None:
+        """It has a topic of the same name, and the workers are restarted to read it."""
+        here = self.world.logs, self.world.topic_id
+        (self.world.logs, self.world.topic_id), self.other_cluster = self.other_cluster, here
+        for member in self.members:
+            member.start()
 
     def rebalance(self, partition: Partition, to: int, *, is_frozen: bool) -> None:
         """Move a partition. A frozen member does not learn of it, and continues as if it still owned it."""
@@ -383,7 +454,7 @@ class History(RuleBasedStateMachine):
         return Seen(
             {row[0]: (row[1], row[2]) for row in seen["rows"]},
             [tuple(row) for row in seen["letters"]],
-            dict(map(tuple, seen["progress"])),
+            {number: Progress(*progress) for number, *progress in seen["progress"]},
             [tuple(row) for row in seen["gaps"]],
         )
 
@@ -395,11 +466,12 @@ class History(RuleBasedStateMachine):
         self.before, self.went_back = seen.rows, False
         assert len(seen.letters) == len(set(seen.letters))
         for partition, log in self.world.logs.items():
-            self._assert_written(log, seen.progress.get(partition[1], 0), seen)
+            progress = seen.progress.get(partition[1], Progress(0))
+            self._assert_written(log, log.still_valid(progress), seen)
 
     def _assert_written(self, log: Log, end: int, seen: Seen) -> None:
         for record in log.records:
-            if log.unknown_below <= record.offset < end and not _in_a_gap(record, seen):
+            if log.unknown_below <= record.offset < end and not _in_a_gap(record, log, seen):
                 assert _is_written(record, seen), f"progress {end} passes {record}"
 
     def teardown(self) -> None:
@@ -407,6 +479,18 @@ class History(RuleBasedStateMachine):
         self.world.owners = dict.fromkeys(PARTITIONS, 0)
         for member in self.members:
             member.start()
+        self.read_to_the_end()
+        self.move_to_the_other_cluster()
+        self.read_to_the_end()
+        seen = self.look()
+        logs = [*self.world.logs.values(), *self.other_cluster[0].values()]
+        records = [*self.gone, *(record for log in logs for record in log.records)]
+        events = [record for record in records if record.value]
+        published = {(one.pattern_id, one.order) for one in map(_event, events) if one is not None}
+        assert set(seen.rows.items()) <= published
+        super().teardown()
+
+    def read_to_the_end(self) -> None:
         records = sum(len(log.records) for log in self.world.logs.values())
         for _ in range(records + 2):  # a turn for each record, and one for a position that is out of range
             self.take_a_turn(0, "poll write commit")
@@ -415,11 +499,6 @@ class History(RuleBasedStateMachine):
         seen = self.look()
         for log in self.world.logs.values():
             self._assert_written(log, log.end, seen)
-        logs = [*self.earlier_logs, *self.world.logs.values()]
-        events = [record for log in logs for record in log.records if record.value]
-        published = {(one.pattern_id, one.order) for one in map(_event, events) if one is not None}
-        assert set(seen.rows.items()) <= published
-        super().teardown()
 
 
 def _event(record: TopicRecord) -> Event | None:
@@ -427,10 +506,13 @@ def _event(record: TopicRecord) -> Event | None:
     return batch.accepted[0].event if batch.accepted else None
 
 
-def _in_a_gap(record: TopicRecord, seen: Seen) -> bool:
+def _in_a_gap(record: TopicRecord, log: Log, seen: Seen) -> bool:
+    """Return whether a gap excuses a record that is not written. The worker has read what a log lost."""
     return any(
-        partition == record.partition and first <= record.offset <= last
-        for partition, first, last in seen.gaps
+        partition == record.partition
+        and first <= record.offset <= last
+        and (reason == RETENTION or record.offset < log.beginning)
+        for partition, first, last, reason in seen.gaps
     )
 
 

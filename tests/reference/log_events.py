@@ -35,6 +35,10 @@ MEANINGS: Final = {
     "gap": """
         Retention removed records before this worker read them: `first_offset` to `last_offset`. The table
         `ingest_gaps` keeps the gap. Publish these measurements again, if you still have them.""",
+    "group_offset_not_followed": """
+        The group's committed offset is ahead of the database (`written_to`): somebody moved it with
+        `kafka-consumer-groups`, or the database was restored. Reading goes on from where the database is.
+        Nothing to do, or `pattern-metrics skip` if records are to be passed over.""",
     "group_offset_forgotten": """
         The group has no committed offset, but the database has progress: the topic was recreated, Kafka
         deleted the offset, or a worker ended before it committed one. Nothing to do: the topic is read from
@@ -52,9 +56,16 @@ MEANINGS: Final = {
     "log_lines_dropped": """
         The reader of standard error was so slow that this number of lines was dropped. Records are not
         affected.""",
+    "log_parted": """
+        The log was cut back (an unclean election, a restored volume) and is no longer the log that was read.
+        Nothing to do here: it is read from where the two part. `first_offset` to `last_offset` are the
+        offsets whose records the topic has lost, and the table `ingest_gaps` keeps them.""",
     "migration_notice": """
         A message of PostgreSQL or of a revision during `migrate`. A warning names something that was left
         out, such as roles that could not be created.""",
+    "new_topic_id": """
+        The database knows a topic of this name with another ID: the topic was recreated, or is of [another
+        cluster](../how-to/move-to-another-cluster.md). Nothing to do: it is read from its beginning.""",
     "not_ready": """
         A component keeps the worker, or the page, from working. The line is repeated every 30 s. `hint` says
         what to do; `said` holds the words of the server, the driver or the system, if there are any. The
@@ -111,9 +122,6 @@ MEANINGS: Final = {
     "supervisor_started": "With `--processes`: the supervisor starts this number of processes.",
     "supervisor_stopped": """
         With `--processes`: all processes have ended. The numbers are those of all processes.""",
-    "topic_recreated": """
-        The topic has another ID than the one that the database's progress belongs to: it was deleted and
-        created again. Nothing to do: it is read from its beginning.""",
     "worker_started": "The worker starts to read this topic as a member of this consumer group.",
     "worker_stopped": "The worker has ended. The numbers count all records since its start.",
 }

@@ -98,7 +98,7 @@ async def test_half_open_tls_connections_are_replaced_in_a_minute_and_delay_no_s
         scene("one", to_one) as one,
     ):
         to_kafka.forget()
-        # The other worker's connections to Kafka are new and stay: it writes to a connection that is
+        # The other worker's connections to Kafka are new, so they work. Only its connection to PostgreSQL is
         # forgotten.
         async with scene("other", to_other) as other:
             to_other.forget()

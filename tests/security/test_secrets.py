@@ -235,7 +235,7 @@ async def test_no_command_prints_a_secret(
     for name, (arguments, stdin) in COMMANDS.items():
         code, printed = await run(command, [*name.split(), *arguments], stdin)
         assert not site.printed(printed), name
-        if name != "settings":  # it asks no server, and so finds only some of what is wrong
+        if name != "settings":  # it asks no server, so it finds only some of the faults
             assert (code != 0) == (situation in WRONG or name == "dead-letters show"), (name, printed)
 
 

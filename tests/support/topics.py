@@ -6,6 +6,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import NewTopic, RecordsToDelete
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import UnknownTopicOrPartitionError
+from aiokafka.structs import OffsetAndMetadata
 
 from pattern_metrics.consumer.kafka.broker import require_topic
 from pattern_metrics.consumer.settings import WorkerSettings
@@ -32,6 +33,19 @@ async def configure(settings: WorkerSettings, configs: Mapping[str, str]) -> Non
         await admin.alter_configs(
             [ConfigResource(ConfigResourceType.TOPIC, settings.kafka_topic, dict(configs))]
         )
+
+
+async def commit_group(settings: WorkerSettings, offset: int) -> None:
+    """Commit an offset, as `kafka-consumer-groups --reset-offsets` does."""
+    consumer = AIOKafkaConsumer(
+        bootstrap_servers=settings.kafka_bootstrap_servers,
+        group_id=settings.kafka_group_id,
+        enable_auto_commit=False,
+    )
+    async with consumer:
+        partition = TopicPartition(settings.kafka_topic, 0)
+        consumer.assign([partition])
+        await consumer.commit({partition: OffsetAndMetadata(offset, "")})
 
 
 async def recreate_topic(

@@ -5,7 +5,7 @@ SELECT
     (SELECT coalesce(json_agg(latest), '[]')::text
      FROM (
          SELECT consumer_group, topic, partition, first_offset::text, last_offset::text,
-                (last_offset - first_offset + 1)::text AS offsets, noticed_at
+                (last_offset - first_offset + 1)::text AS offsets, noticed_at, reason
          FROM ingest_gaps
          ORDER BY noticed_at DESC
          LIMIT 100

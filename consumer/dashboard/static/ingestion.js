@@ -65,15 +65,15 @@ function workerPart(worker) {
 }
 
 function gapsPart({ gaps, offsets, latest }) {
-  if (!gaps) return empty("None: no record was removed by retention before it was read.");
+  if (!gaps) return empty("None: every record was read.");
   const rows = latest.map((gap) =>
-    el("tr", {}, el("td", {}, time(gap.noticed_at)), el("td", {}, gap.consumer_group), el("td", {}, recordPlace(gap.topic, gap.partition)), el("td", { class: "number" }, gap.first_offset), el("td", { class: "number" }, gap.last_offset), el("td", { class: "number" }, count(BigInt(gap.offsets)))),
+    el("tr", {}, el("td", {}, time(gap.noticed_at)), el("td", {}, gap.consumer_group), el("td", {}, recordPlace(gap.topic, gap.partition)), el("td", { class: "number" }, gap.first_offset), el("td", { class: "number" }, gap.last_offset), el("td", { class: "number" }, count(BigInt(gap.offsets))), el("td", {}, gap.reason)),
   );
-  const labels = [["Noticed"], ["Group"], ["Partition"], ["First offset", "number"], ["Last offset", "number"], ["Offsets", "number"]];
+  const labels = [["Noticed"], ["Group"], ["Partition"], ["First offset", "number"], ["Last offset", "number"], ["Offsets", "number"], ["Reason"]];
   return el(
     "div",
     {},
-    el("p", { class: "note" }, `${count(gaps)} in all, ${count(BigInt(offsets))} offsets: retention removed these records before they were read.`),
+    el("p", { class: "note" }, `${count(gaps)} in all, ${count(BigInt(offsets))} offsets that were not read, or whose records the topic has lost.`),
     el("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "Gaps" }, el("table", {}, el("thead", {}, el("tr", {}, labels.map(([label, look]) => el("th", { scope: "col", class: look }, label)))), el("tbody", {}, rows))),
   );
 }

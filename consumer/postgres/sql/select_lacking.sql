@@ -1,4 +1,4 @@
--- What the worker needs here and does not have: a table or a function, or a right. The history is needed where it is kept.
+-- What the worker needs here and does not have: a table, a column or a function, or a right. The history is needed where it is kept.
 WITH needed (relation, privileges) AS (
     VALUES
         ('pattern_quality_metrics', 'SELECT, INSERT, UPDATE'),
@@ -17,6 +17,12 @@ FROM needed
 WHERE to_regclass(relation) IS NULL AND (relation <> 'pattern_quality_history' OR $1)
 UNION ALL
 SELECT name, NULL FROM law WHERE function IS NULL
+UNION ALL
+SELECT 'ingest_progress.leader_epoch', NULL
+WHERE to_regclass('ingest_progress') IS NOT NULL AND NOT EXISTS (
+    SELECT FROM pg_attribute
+    WHERE attrelid = to_regclass('ingest_progress') AND attname = 'leader_epoch' AND NOT attisdropped
+)
 UNION ALL
 SELECT relation, privilege
 FROM needed CROSS JOIN LATERAL string_to_table(privileges, ', ') AS privilege
