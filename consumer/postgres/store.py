@@ -249,10 +249,10 @@ class StoreTransaction:
             await self.connection.executemany(statement("insert_dead_letter"), rows)
 
     async def advance_progress(self, group: str, ranges: Mapping[Partition, OffsetRange]) -> None:
-        """Say that everything of these ranges is written.
+        """Record that all records of these ranges are written.
 
         Raises:
-            ProgressLostError: the database does not hold what lies before a range.
+            ProgressLostError: the database does not have the records before a range.
         """
         advanced = await self.connection.fetch(
             statement("advance_progress"),
@@ -268,7 +268,7 @@ class StoreTransaction:
             raise ProgressLostError
 
     async def progress(self, group: str, topic: str, topic_id: UUID) -> dict[Partition, Progress]:
-        """Return how far the database is in each partition of a topic, as far as it knows."""
+        """Return the database's progress in each partition of a topic, as far as it is known."""
         rows = await self.connection.fetch(statement("select_progress"), group, topic, topic_id)
         return {(topic, row["partition"]): Progress(row["next_offset"], row["leader_epoch"]) for row in rows}
 
@@ -280,7 +280,7 @@ class StoreTransaction:
     async def begin_at(
         self, group: str, starts: Mapping[Partition, Start], topic_id: UUID = NO_TOPIC_ID
     ) -> None:
-        """Note where reading starts in a topic, and the gaps before it."""
+        """Record where reading starts in a topic, and the gaps before it."""
         progress = [
             (group, *partition, start.offset, topic_id, start.leader_epoch)
             for partition, start in starts.items()
