@@ -41,10 +41,15 @@ class Observer:
         self._availability = availability
         self._asked_at = -equipment.timing.letters
 
-    async def run(self) -> None:
-        """Observe, until cancelled."""
+    async def run(self, *, asks_database: bool) -> None:
+        """Observe, until cancelled.
+
+        Args:
+            asks_database: whether the age of the oldest dead letter is observed, too.
+        """
         while True:
-            await self._ask_for_the_oldest_dead_letter()
+            if asks_database:
+                await self._ask_for_the_oldest_dead_letter()
             await asyncio.sleep(self._timing.lag)
             await self._ask_for_the_ends()
 
