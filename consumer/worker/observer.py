@@ -78,6 +78,7 @@ class Observer:
         self._asked_at = self._clock.monotonic()
         try:
             async with asyncio.timeout(self._timing.lag_answer), self._store.transaction() as transaction:
+                await self._store.clock.compare(transaction.connection)
                 seconds = await transaction.connection.fetchval(
                     statement("select_oldest_dead_letter"), timeout=self._timing.letters_statement
                 )
