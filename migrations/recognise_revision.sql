@@ -1,5 +1,5 @@
--- Returns the last revision that is fully applied, together with all before it, whether stamped or not;
--- null if there is no table yet.
+-- The newest revision that is fully applied together with all earlier ones, whatever the stamp says; null if there is no
+-- table yet.
 
 SELECT CASE
     WHEN to_regclass('pattern_quality_metrics') IS NULL THEN NULL

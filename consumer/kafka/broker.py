@@ -27,7 +27,7 @@ from aiokafka.protocol.metadata import MetadataRequest
 
 from pattern_metrics.consumer.faults.diagnosis import Fault, diagnose
 from pattern_metrics.consumer.kafka.leaders import why_unavailable
-from pattern_metrics.consumer.kafka.topic_id_request import TopicIdRequest, told
+from pattern_metrics.consumer.kafka.topic_id_request import TopicIdRequest, read_answer
 from pattern_metrics.consumer.records.offsets import NO_TOPIC_ID
 from pattern_metrics.consumer.settings import WorkerSettings
 from pattern_metrics.consumer.timing import TIMING
@@ -149,17 +149,17 @@ async def require_rights(settings: WorkerSettings) -> None:
 
 
 async def topic_id(settings: KafkaSettings) -> UUID:
-    """Return the ID of the topic, which no other topic has, of whatever cluster (KIP-516).
+    """Return the ID of the topic, which no other topic of any cluster has (KIP-516).
 
     Returns:
-        NO_TOPIC_ID where the broker gives topics no ID: Apache Kafka does from 2.8 on.
+        NO_TOPIC_ID if the broker gives topics no ID; Apache Kafka does from 2.8 on.
 
     Raises:
-        KafkaError: there is no such topic at this moment; as `ask`.
-        OSError: as `ask`.
+        KafkaError: there is no such topic at this moment; see `ask`.
+        OSError: see `ask`.
     """
     try:
-        code, identity = told(await ask(settings, TopicIdRequest(settings.kafka_topic)))
+        code, identity = read_answer(await ask(settings, TopicIdRequest(settings.kafka_topic)))
     except NotImplementedError:
         return NO_TOPIC_ID
     if for_code(code) is not NoError:
@@ -171,8 +171,8 @@ async def topic_ids(settings: KafkaSettings) -> dict[str, UUID]:
     """Return the ID of each topic of KAFKA_TOPIC.
 
     Raises:
-        KafkaError: as `topic_id`.
-        OSError: as `topic_id`.
+        KafkaError: see `topic_id`.
+        OSError: see `topic_id`.
     """
     return {one.kafka_topic: await topic_id(one) for one in settings.each_topic()}
 

@@ -1,6 +1,6 @@
 """The request for the end of a leader epoch, which aiokafka 0.14 does not know (KIP-320).
 
-OffsetForLeaderEpoch, version 3: the first one that asks for no more than the right to describe the topic.
+It is OffsetForLeaderEpoch, version 3: the first version that needs only the right to describe the topic.
 """
 
 from collections.abc import Mapping

@@ -35,14 +35,14 @@ if not aiokafka.__version__.startswith(_VERSION):
 UnpackedT = TypeVar("UnpackedT")
 
 _EPOCHS: Final = "pattern_metrics_leader_epochs"
-"""The attribute that aiokafka's state of a partition is given here."""
+"""The attribute that is added to aiokafka's state of a partition."""
 
 _MAGIC_AT: Final = 16
 _FIRST_MAGIC_WITH_EPOCH: Final = 2
 _EPOCH_AT: Final = slice(12, 16)
 
 _OWN_HEADERS: Final = [("content-type", b"application/json"), ("ce_type", EVENT_TYPE.encode())]
-"""How the headers of our publisher begin: they need no second look."""
+"""The first headers of our publisher, which need no second look."""
 
 
 class FetchedRecord(msgspec.Struct, gc=False):
@@ -101,11 +101,11 @@ def unpack_by_these_rules() -> None:
 class _FetchResult(fetcher.FetchResult):
     """The remaining records of one partition in one fetch."""
 
-    _partition_records: Any  # of the class below, until there are no more
+    _partition_records: Any  # of the class below, until there are no more records
 
     @override
     def getall(self, max_records: int | None = None) -> list[FetchedRecord]:
-        """Take them all at once, and not one by one."""
+        """Take all records at once, and not one by one."""
         if not self.check_assignment(self._topic_partition) or not self.has_more():
             return []
         taken: list[FetchedRecord] = self._partition_records.take(max_records)
@@ -122,14 +122,14 @@ class _FetchResult(fetcher.FetchResult):
 
 
 def take_leader_epochs(state: Any) -> dict[int, int]:
-    """Return what was read of a partition since the last call, in its order.
+    """Return the leader epochs of the records of a partition read since the last call, in order.
 
     Args:
         state: aiokafka's state of an assigned partition.
 
     Returns:
-        The leader epoch of the last batch of each `getall` → the position behind it. The epoch is negative
-        where the broker gives none.
+        For the last batch of each `getall`, the position after it by its leader epoch. The epoch is negative
+        if the broker gives none.
     """
     epochs: dict[int, int] = state.__dict__.pop(_EPOCHS, {})
     return epochs
@@ -147,14 +147,14 @@ class _PartitionRecords(fetcher.PartitionRecords):
 
     @property
     def leader_epoch(self) -> int:
-        """The leader epoch of the last batch that was begun, markers and aborted batches included."""
+        """The leader epoch of the last batch that was begun, including markers and aborted batches."""
         return self._batches.leader_epoch
 
     def take(self, at_most: int | None) -> list[FetchedRecord]:
-        """Take the next ones; fewer than asked for, where the fetch has no more."""
+        """Take the next records; fewer than `at_most` if the fetch has no more."""
         taken = list(islice(self._left, at_most))
         if taken and len(taken) == at_most:
-            self.next_fetch_offset = next_offset(taken[-1])  # and not past the whole batch
+            self.next_fetch_offset = next_offset(taken[-1])  # not past the whole batch
         return taken
 
     @override

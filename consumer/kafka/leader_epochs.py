@@ -1,4 +1,4 @@
-"""The leader epochs of what a consumer reads: by them a log that was cut back is noticed (KIP-320)."""
+"""The leader epochs of the records that a consumer reads. They show whether a log was cut back (KIP-320)."""
 
 from collections.abc import Mapping
 
@@ -15,17 +15,18 @@ class LeaderEpochs:
     """The leader epochs of one consumer's partitions.
 
     Args:
-        consumer: made by `create_consumer`, which notes the epochs.
+        consumer: created by `create_consumer`, which records the epochs.
     """
 
     def __init__(self, consumer: AIOKafkaConsumer) -> None:
         self._consumer = consumer
 
     def taken(self, partition: TopicPartition) -> dict[int, int]:
-        """Return what was read of a partition since the last call, in its order.
+        """Return the leader epochs of the records of a partition read since the last call, in order.
 
         Returns:
-            Leader epoch → the position behind what was read of it. The last one is the epoch of the position.
+            The position after the records of each leader epoch. The last epoch is that of the present
+            position.
         """
         subscription = self._consumer._subscription.subscription  # noqa: SLF001 - it offers no other way
         assignment = subscription and subscription.assignment
@@ -39,16 +40,16 @@ class LeaderEpochs:
         """Ask the leader of each partition for the end of a leader epoch.
 
         Args:
-            epochs: partition → the epoch.
-            seconds: how long each leader is waited for.
+            epochs: the epoch, by partition.
+            seconds: the longest wait for each leader.
 
         Returns:
-            Partition → the answer, if its broker knows the request; and partition → why its leader did not
-            answer.
+            The answers by partition, from brokers that know the request; and the errors of the leaders that
+            did not answer.
 
         Raises:
-            KafkaError: of a kind that does not pass by itself.
-            OSError: likewise.
+            KafkaError: an error that is not transient.
+            OSError: an error that is not transient.
         """
 
         async def ask(some: list[TopicPartition]) -> dict[TopicPartition, EpochEnd]:

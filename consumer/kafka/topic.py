@@ -157,8 +157,7 @@ async def read_topic(
         consumer.assign(partitions)
         for tp in partitions:
             consumer.seek(tp, starts[tp])
-        # One assignment for all partitions: soon after a second assignment, aiokafka 0.14 may not stop any
-        # more.
+        # One assignment for all partitions: aiokafka 0.14 may hang if it is stopped soon after a second one.
         consumer.pause(*partitions)
         for tp in partitions:
             consumer.resume(tp)
@@ -194,7 +193,7 @@ async def _partitions(
 
 @dataclass(slots=True)
 class _Filling:
-    """A batch that is being filled, to the same record in every reading."""
+    """A batch that is being filled. It ends at the same record in every reading."""
 
     records_max: int
     records: list[Record] = field(default_factory=list)
@@ -217,7 +216,7 @@ class _Filling:
 async def _find_bounds(
     consumer: AIOKafkaConsumer, partitions: list[TopicPartition], which: Slice
 ) -> tuple[dict[TopicPartition, int], dict[TopicPartition, int]]:
-    """Return the start of the slice in each partition, and the broker's end of each log."""
+    """Return the start of the slice in each partition, and the end of each log as the broker reports it."""
     beginnings: dict[TopicPartition, int] = await consumer.beginning_offsets(partitions)
     ends: dict[TopicPartition, int] = await consumer.end_offsets(partitions)
     starts = {tp: max(beginnings[tp], min(which.from_offset, ends[tp])) for tp in partitions}

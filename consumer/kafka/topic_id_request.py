@@ -110,7 +110,7 @@ class TopicIdRequest(Request[_MetadataRequest]):
         return request_struct_class([(NO_TOPIC_ID, self._topic, {})], False, False, False, {})
 
 
-def told(answer: Response) -> tuple[int, UUID]:
+def read_answer(answer: Response) -> tuple[int, UUID]:
     """Return Kafka's error code for the topic, and the topic's ID."""
     [topic] = answer.to_object()["topics"]
     return topic["error_code"], topic["topic_id"]

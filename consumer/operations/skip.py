@@ -1,4 +1,4 @@
-"""`skip`: move a group past records on purpose; a gap in the database says which, and why."""
+"""`skip`: moves a group past records on purpose. A gap in the database records which, and why."""
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -72,18 +72,18 @@ async def skip(
     partition: int | None = None,
     dry_run: bool = False,
 ) -> list[Skip]:
-    """Record a gap up to a target, and let the group go on behind it; a partition beyond it stays as it is.
+    """Record a gap up to a target, and let the group continue after it. A partition beyond it stays as it is.
 
     Args:
         settings: the topics and the group.
-        to: where to go on.
+        to: the place to continue at.
         because: the reason, which the gap keeps.
         topic: one of several topics; None for all of them.
         partition: one partition; None for all of them.
         dry_run: whether to write nothing.
 
     Returns:
-        What is skipped, or would be, by topic and partition.
+        The skipped offsets by topic and partition; in a dry run, those that would be skipped.
 
     Raises:
         SkipRefusedError: the group has members.
@@ -91,7 +91,7 @@ async def skip(
         InvalidSliceError: the topic has no such partition.
         KafkaError: Kafka refused.
         asyncpg.PostgresError: PostgreSQL refused.
-        OSError: a server is not reachable.
+        OSError: a server cannot be reached.
     """
     partitions = await _partitions(settings, topic, partition)
     if isinstance(to, int) and len(partitions) > 1:
@@ -115,7 +115,7 @@ async def skip(
             if not dry_run:
                 for one in skips:
                     await _record(transaction, settings.kafka_group_id, identities, one, starts, because)
-                await _commit(settings, consumer, skips)  # the last step: after it the transaction commits
+                await _commit(settings, consumer, skips)  # the last step, after which the transaction commits
             return skips
     finally:
         await store.close()
@@ -130,7 +130,7 @@ def _has_members(settings: WorkerSettings, who: str) -> SkipRefusedError:
 
 @asynccontextmanager
 async def _reading(settings: WorkerSettings) -> AsyncIterator[AIOKafkaConsumer]:
-    """Give a consumer that names the group and does not join it."""
+    """Yield a consumer that names the group and does not join it."""
     consumer = create_consumer(settings, TIMING)
     try:
         await consumer.start()
@@ -219,7 +219,7 @@ async def _record(
 
 
 async def _commit(settings: WorkerSettings, consumer: AIOKafkaConsumer, skips: list[Skip]) -> None:
-    """Move the group's offsets; a broker refuses that if the group has members by now."""
+    """Move the group's offsets. A broker refuses that if the group has members."""
     offsets = {TopicPartition(one.topic, one.partition): one.next_offset for one in skips}
     if not offsets:
         return

@@ -128,12 +128,12 @@ def find_start(
 
 
 def choose_start(*, committed: int | None, progress: Progress | None, beginning: int) -> Start:
-    """Return where to start reading a partition: every doubt is settled by reading more.
+    """Return where to start reading a partition. In doubt, it reads more.
 
     Args:
-        committed: as for `find_start`.
-        progress: likewise.
-        beginning: likewise.
+        committed: see `find_start`.
+        progress: see `find_start`.
+        beginning: see `find_start`.
     """
     written = None if progress is None else progress.next_offset
     gap = _gap_before(beginning, committed, written)
@@ -145,16 +145,16 @@ def choose_start(*, committed: int | None, progress: Progress | None, beginning:
 
 
 def restart_parted(*, committed: int | None, progress: Progress, found: EpochEnd, beginning: int) -> Start:
-    """Return where to go on if the log parts from the log that was read.
+    """Return where to continue if the log parts from the log that was read.
 
     If the leader knows the epoch, the logs part at the end that the leader has of it. If not, the place
-    cannot be known for certain: the log is read from its beginning.
+    cannot be known for certain, and the log is read from its beginning.
 
     Args:
-        committed: as for `find_start`.
-        progress: what `ingest_progress` holds.
+        committed: see `find_start`.
+        progress: the progress in `ingest_progress`.
         found: the leader's answer to the epoch of `progress`.
-        beginning: as for `find_start`.
+        beginning: see `find_start`.
     """
     has_epoch = found.epoch == progress.leader_epoch
     left = replace(progress, next_offset=found.end) if has_epoch else Progress(beginning)
@@ -170,7 +170,8 @@ def restart_out_of_range(*, position: int, progress: int | None, beginning: int)
 
     If `position` is below the beginning, retention has removed records: a gap. Otherwise it is beyond the end
     of the log, so the log is not the one we knew (a recreated topic, a truncated log) and is read from its
-    beginning. If the database was restored to an earlier state meanwhile, the gap begins at its progress.
+    beginning. If the database was restored to an earlier state meanwhile, the gap begins at the progress that
+    the database has now.
 
     Args:
         position: the offset that the broker refused.

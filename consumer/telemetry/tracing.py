@@ -1,4 +1,4 @@
-"""Records the steps of each batch and their durations. By default nothing records them.
+"""The interface for recording the steps of each batch and their durations. By default it records nothing.
 
 This module does not know OpenTelemetry. `spans` does, and is imported only if tracing is on.
 """
@@ -25,7 +25,7 @@ class BatchTrace:
     """The trace of one batch, from before its poll to the end of its block. This one does nothing."""
 
     def polled(self, parts: Collection[Sequence[Fate]], decode_seconds: float) -> None:
-        """Record the result of the poll that began with this trace, and the seconds of decoding it."""
+        """Record the polled records of each partition, and the seconds that it took to decode them."""
 
     def span(
         self,

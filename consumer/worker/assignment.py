@@ -15,14 +15,14 @@ from pattern_metrics.consumer.records.offsets import (
 
 @dataclass(slots=True)
 class Place:
-    """How far a partition is.
+    """The progress of a partition.
 
     Attributes:
         read_to: the next offset to read; None until it is known where to start, or start again.
         written_to: the database holds everything below; None until it is known.
-        owed: the offset to commit; None where none is owed.
-        out_of_range: the position that the broker said it does not have; None where it said no such thing.
-        leader_epoch: the leader epoch of the last batch below `read_to`; None where it is not known.
+        owed: the offset to commit; None if there is none.
+        out_of_range: the position that the broker said it does not have; None otherwise.
+        leader_epoch: the leader epoch of the last batch below `read_to`; None if it is unknown.
     """
 
     read_to: int | None = None
@@ -36,16 +36,16 @@ class Assignment:
     """The assigned partitions and their progress.
 
     A rebalance replaces the whole object. The holder of an older object, such as a batch in flight, compares
-    it with the current one by identity. What the holder notes in the older object changes nothing.
+    it with the current one by identity. Changes of an older object have no effect.
 
     Args:
-        partitions: all that are assigned.
+        partitions: all assigned partitions.
     """
 
     def __init__(self, partitions: Iterable[Partition] = ()) -> None:
         self._places = {partition: Place() for partition in sorted(partitions)}
         self.topic_ids: dict[str, UUID] = {}
-        """Topic → the ID that its offsets belong to."""
+        """The ID of the topic to which the offsets belong, by topic."""
 
     @property
     def partitions(self) -> frozenset[Partition]:
@@ -54,50 +54,52 @@ class Assignment:
 
     @property
     def missing(self) -> frozenset[Partition]:
-        """The partitions of which it is not known where to read."""
-        return frozenset(one for one, place in self._places.items() if place.read_to is None)
+        """The partitions whose next offset is unknown."""
+        return frozenset(each for each, place in self._places.items() if place.read_to is None)
 
     @property
     def in_doubt(self) -> frozenset[Partition]:
-        """The partitions that were read, and of which it is not known any more where to read."""
-        return frozenset(one for one in self.missing if self._places[one].written_to is not None)
+        """The partitions that were read, and whose next offset is no longer known."""
+        return frozenset(each for each in self.missing if self._places[each].written_to is not None)
 
     @property
     def positions(self) -> dict[Partition, int]:
-        """Partition → the next offset to read, where that is known."""
-        return {one: place.read_to for one, place in self._places.items() if place.read_to is not None}
+        """The next offset to read, by partition, where it is known."""
+        return {each: place.read_to for each, place in self._places.items() if place.read_to is not None}
 
     @property
     def written_to(self) -> dict[Partition, int]:
-        """Partition → the offset below which everything is written, where that is known."""
-        return {one: place.written_to for one, place in self._places.items() if place.written_to is not None}
+        """The offset below which everything is written, by partition, where it is known."""
+        return {
+            each: place.written_to for each, place in self._places.items() if place.written_to is not None
+        }
 
     @property
     def owed(self) -> dict[Partition, int]:
-        """Partition → the offset to commit."""
-        return {one: place.owed for one, place in self._places.items() if place.owed is not None}
+        """The offset to commit, by partition."""
+        return {each: place.owed for each, place in self._places.items() if place.owed is not None}
 
     @property
     def positions_out_of_range(self) -> dict[Partition, int]:
-        """Partition → the position that the broker does not have."""
+        """The position that the broker does not have, by partition."""
         return {
-            one: place.out_of_range for one, place in self._places.items() if place.out_of_range is not None
+            each: place.out_of_range for each, place in self._places.items() if place.out_of_range is not None
         }
 
     @property
     def epochs_read(self) -> dict[Partition, Progress]:
-        """Partition → the next offset to read and its leader epoch, where both are known."""
+        """The next offset to read and its leader epoch, by partition, where both are known."""
         return {
-            one: Progress(place.read_to, place.leader_epoch)
-            for one, place in self._places.items()
+            each: Progress(place.read_to, place.leader_epoch)
+            for each, place in self._places.items()
             if place.read_to is not None and place.leader_epoch is not None
         }
 
     def start(self, starts: Mapping[Partition, Start], topic_ids: Mapping[str, UUID]) -> None:
         """Begin to read partitions.
 
-        Positions of a topic that turns out to have another ID are void: they belong to the topic that was
-        there before.
+        If a topic turns out to have another ID, its other positions are void: they belong to the earlier
+        topic.
         """
         for topic, topic_id in topic_ids.items():
             if self.topic_ids.get(topic) not in (None, topic_id):
@@ -116,7 +118,7 @@ class Assignment:
         At these positions the leader may have changed, and its log may be another one.
 
         Args:
-            taken: partition → leader epoch → the position behind what was read of it, in their order.
+            taken: for each partition, the position after the records of each leader epoch, in order.
         """
         left = list[tuple[Partition, Progress]]()
         for partition, epochs in taken.items():
@@ -130,14 +132,14 @@ class Assignment:
     def read(
         self, ends: Mapping[Partition, int], taken: Mapping[Partition, Mapping[int, int]]
     ) -> dict[Partition, OffsetRange]:
-        """Move on to the client's positions after a poll.
+        """Move to the client's positions after a poll.
 
         Args:
-            ends: partition → the client's position.
-            taken: as for `epochs_left`.
+            ends: the client's position, by partition.
+            taken: see `epochs_left`.
 
         Returns:
-            The offsets that were read of each partition that has moved on, in the order of `ends`.
+            The offsets that were read of each partition that has moved, in the order of `ends`.
         """
         ranges = {}
         for partition, end in ends.items():
@@ -151,29 +153,29 @@ class Assignment:
         return ranges
 
     def written(self, ranges: Mapping[Partition, OffsetRange]) -> None:
-        """Note that the database holds these offsets: from now on a commit of them is owed."""
+        """Record that the database holds these offsets. A commit of them is owed from now on."""
         for partition, offsets in ranges.items():
             self._places[partition].written_to = self._places[partition].owed = offsets.end
 
     def committed(self, offsets: Mapping[Partition, int]) -> None:
-        """Note that nothing more is owed than what was written since."""
+        """Record that these offsets are committed. Only offsets written since are still owed."""
         for partition, offset in offsets.items():
             if self._places[partition].owed == offset:
                 self._places[partition].owed = None
 
     def out_of_range(self, offsets: Mapping[Partition, int]) -> None:
-        """Note that the broker does not have these positions."""
+        """Record that the broker does not have these positions."""
         for partition, offset in offsets.items():
             if partition in self._places:
                 self._places[partition].read_to = None
                 self._places[partition].out_of_range = offset
 
     def unsettle(self, partitions: Iterable[Partition] | None = None) -> None:
-        """Ask again where to read these partitions; without any, all of them."""
+        """Forget the next offsets of these partitions, or of all, so that they are looked up again."""
         self._void(self._places if partitions is None else partitions)
 
     def lost(self) -> None:
-        """Note that the database went back: every position is void, and nothing is owed."""
+        """Record that the database went back: every position is void, and nothing is owed."""
         for place in self._places.values():
             place.read_to = place.owed = None
 

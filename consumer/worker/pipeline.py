@@ -1,4 +1,4 @@
-"""The steps that a record takes: position → poll → write → commit. A session decides when each is due."""
+"""The steps of a record: position → poll → write → commit. A session decides when each is due."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping
@@ -41,29 +41,29 @@ TopicIds = Callable[[], Awaitable[Mapping[str, UUID]]]
 
 
 class Epochs(Protocol):
-    """The leader epochs of what is read (see `kafka.leader_epochs`)."""
+    """The leader epochs of the records that are read (see `kafka.leader_epochs`)."""
 
     def taken(self, partition: TopicPartition, /) -> Mapping[int, int]:
-        """Return what was read of a partition since the last call: leader epoch → the position behind it."""
+        """Return, by leader epoch, the position after the records of a partition read since the last call."""
 
     async def ends(
         self, epochs: Mapping[TopicPartition, int], seconds: float, /
     ) -> tuple[Mapping[TopicPartition, EpochEnd], Mapping[TopicPartition, Exception]]:
-        """Ask the leader of each partition for the end of a leader epoch, for at most so many seconds.
+        """Ask the leader of each partition for the end of a leader epoch, for at most `seconds`.
 
         Returns:
-            Partition → the answer, if its broker knows the request; and partition → why its leader did not
-            answer.
+            The answers by partition, from brokers that know the request; and the errors of the leaders that
+            did not answer.
 
         Raises:
-            KafkaError: of a kind that does not pass by itself.
-            OSError: likewise.
+            KafkaError: an error that is not transient.
+            OSError: an error that is not transient.
         """
 
 
 @dataclass(frozen=True, slots=True)
 class Flight:
-    """A batch that is polled and not yet committed, with the assignment it was read under, and its trace."""
+    """A batch that is polled and not yet committed, with its assignment and its trace."""
 
     batch: Batch
     assignment: Assignment
@@ -74,15 +74,15 @@ class Pipeline:
     """The steps of one member of the consumer group.
 
     Args:
-        equipment: what it works with.
+        equipment: the worker's objects.
         consumer: the member.
         topic_ids: asks for the IDs of the topics.
-        epochs: knows the leader epochs of what the member reads.
+        epochs: has the leader epochs of the records that the member reads.
 
     Attributes:
-        assignment: what the group has assigned. Each rebalance replaces it.
-        availability: which of it cannot be read.
-        accounting: what became of the records that are written.
+        assignment: the group's assignment. Each rebalance replaces it.
+        availability: the assigned partitions that cannot be read.
+        accounting: the outcome of the records that are written.
         in_flight: the number of batches that are polled and not yet landed.
         settled: set while that is 0.
     """
@@ -105,28 +105,28 @@ class Pipeline:
         self._commits = Commits(consumer, equipment)
         self._writers = Writers(equipment)
 
-    # What the group says
+    # Changes by the group
 
     def assign(self, partitions: Iterable[TopicPartition]) -> None:
-        """Begin a new assignment. `position` finds out where to read its partitions."""
+        """Begin a new assignment. `position` finds the start offsets of its partitions."""
         self.assignment = Assignment(partitions)
         self.availability.assign(self.assignment.partitions)
 
     def revoke(self) -> None:
-        """Drop the assignment, with all that was read and not yet committed under it."""
+        """Drop the assignment, with everything read and not yet committed under it."""
         self.assignment = Assignment()
         self.availability.assign(())
         self._commits.forget()
 
     def go_back(self) -> None:
-        """Read again from where the database is."""
+        """Read again from the database's progress."""
         logger.warning("database_went_back", hint="reading again from where the database is")
         self.assignment.lost()
         self._commits.forget()
 
     @property
     def is_reading(self) -> bool:
-        """Whether it is known where to read, at least of each partition that is available."""
+        """True if the next offsets of all available partitions are known, and of one partition at least."""
         missing = self.assignment.missing
         is_one_read = bool(self.assignment.positions)
         return not missing or (is_one_read and missing <= self.availability.unavailable)
@@ -134,17 +134,18 @@ class Pipeline:
     # The steps
 
     async def position(self) -> bool:
-        """Find out where to read the partitions of which that is not known, and seek there.
+        """Find the next offset of the partitions that lack it, and seek there.
 
-        The caller has nothing in flight: what is written afterwards would pass for a part of the log.
+        The caller must have nothing in flight. A batch that is written afterwards would be taken for a part
+        of the log.
 
         Returns:
-            Whether it was found out now: not if nothing was missing or a rebalance came in between.
+            Whether any was found now: False if none was missing or a rebalance came in between.
 
         Raises:
             StalledError: the broker does not answer in time.
             KafkaError: the broker refused.
-            OSError: no broker is reachable.
+            OSError: no broker can be reached.
         """
         assignment, equipment = self.assignment, self._equipment
         is_reading = bool(assignment.positions)
@@ -166,7 +167,7 @@ class Pipeline:
         assignment.start(starts, known.topic_ids)
         for partition, start in starts.items():
             self._consumer.seek(partition, start.offset)
-            self._epochs.taken(partition)  # of the position before
+            self._epochs.taken(partition)  # of the earlier position
         equipment.metrics.reading_started(starts)
         return bool(starts)
 
@@ -184,11 +185,11 @@ class Pipeline:
         return known, Written(progress, *await self._ends(progress))
 
     async def poll(self) -> Flight | None:
-        """Take and decode what is there; None where nothing is, or a rebalance came in between.
+        """Take and decode the available records; None if there are none, or a rebalance came in between.
 
-        If the leader changed meanwhile, and its log is not the log that was read, what was taken is dropped:
-        `position` finds out where the logs part. Between the last look at the assignment and the batch's
-        counting as in flight nothing yields.
+        If the leader changed meanwhile, and its log is not the log that was read, the records are dropped.
+        `position` then finds the offset at which the logs part. From the last check of the assignment until
+        the batch counts as in flight, nothing yields to the event loop.
 
         Raises:
             KafkaError: the client could not fetch.
@@ -199,16 +200,21 @@ class Pipeline:
         positions = assignment.positions
         try:
             fates, decode_seconds = await fill(
-                self._consumer, tuple(positions), settings, equipment.timing, equipment.clock, self._trickle
+                self._consumer,
+                tuple(positions),
+                settings,
+                equipment.timing,
+                equipment.stores[0].clock,
+                self._trickle,
             )
         except NoOffsetForPartitionError:
-            # aiokafka 0.14 may report, once, a partition as of before it was positioned.
+            # aiokafka 0.14 may report a partition once as it was before it was positioned.
             assignment.unsettle()
             return None
         except OffsetOutOfRangeError as error:
             assignment.out_of_range(error.args[0])
             return None
-        # In the order of the records; then the partitions of which only markers or holes were passed.
+        # The order of the records, then the partitions in which only markers or holes were passed.
         order = dict.fromkeys([*fates, *positions])
         taken = {one: self._epochs.taken(one) for one in order}
         is_of_one_log = await self._is_of_one_log(assignment.epochs_left(taken))
@@ -235,22 +241,22 @@ class Pipeline:
         return await self._writers.write(flight.batch, partial(self._landed, flight.assignment), flight.trace)
 
     async def commit(self, trace: BatchTrace = OFF) -> None:
-        """Commit what is written: the first invariant is that this comes after."""
+        """Commit what is written. The first invariant is that this comes after the write."""
         await self._commits.commit(self.assignment, trace)
 
     def land(self) -> None:
-        """Note that a batch is done with, whether it is committed or void."""
+        """Note that a batch is finished, whether it is committed or void."""
         self.in_flight -= 1
         if self.in_flight == 0:
             self.settled.set()
 
-    # What nothing that is read would tell
+    # Changes that no record shows
 
     async def look_for_another_topic(self) -> None:
         """Read from the beginning if a topic was recreated; do nothing if the broker does not answer.
 
-        A topic that was filled beyond the worker's position looks as if nothing had happened. What was read
-        of it before this was noticed is no loss: it is read again.
+        A topic that was filled beyond the worker's position looks unchanged. Records of it that were read
+        before this check are not lost, because they are read again.
         """
         assignment = self.assignment
         if set(assignment.topic_ids.values()) <= {NO_TOPIC_ID}:
@@ -268,7 +274,7 @@ class Pipeline:
             self.assignment = Assignment(assignment.partitions)
 
     async def look_for_a_parted_log(self) -> None:
-        """Ask again where to read partitions whose log was cut back; nothing if the broker does not answer.
+        """Look up new offsets for partitions whose log was cut back; do nothing without an answer.
 
         No record shows this if the log was cut back and has just grown to the worker's position again.
         """
@@ -281,7 +287,7 @@ class Pipeline:
         assignment.unsettle(one for one, end in ends.items() if read[one].has_parted(end))
 
     async def look_for_lost_progress(self) -> None:
-        """Now and then, ask whether the database went back: no batch notices that while nothing is read."""
+        """Check now and then whether the database went back, which no batch notices while nothing is read."""
         assignment, equipment = self.assignment, self._equipment
         if equipment.clock.monotonic() - self._verified_at < equipment.timing.silence:
             return
@@ -290,24 +296,24 @@ class Pipeline:
         self._verified_at = equipment.clock.monotonic()
 
     async def close(self) -> None:
-        """End what still goes on, once the client is stopped."""
+        """End a commit that still runs, once the client is stopped."""
         await self._commits.close()
 
     async def _is_of_one_log(self, left: Iterable[tuple[Partition, Progress]]) -> bool:
-        """Return whether the leaders have all that was read under earlier leader epochs."""
+        """Return whether the leaders have everything that was read under earlier leader epochs."""
         try:
             for partition, read in left:
                 ends, unavailable = await self._ends({partition: read})
                 if unavailable or any(read.has_parted(end) for end in ends.values()):
                     return False
         except (KafkaError, OSError):
-            return False  # who asks next reports it
+            return False  # the next request reports it
         return True
 
     async def _ends(
         self, read: Mapping[Partition, Progress]
     ) -> tuple[Mapping[TopicPartition, EpochEnd], Mapping[TopicPartition, Exception]]:
-        """Ask for the end of each epoch; return the answers, and why a partition has none."""
+        """Ask for the end of each epoch. Return the answers, and the errors by partition."""
         epochs = {
             TopicPartition(*partition): progress.leader_epoch
             for partition, progress in read.items()

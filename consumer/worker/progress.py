@@ -1,4 +1,4 @@
-"""Where a session begins to read each partition: asked of the broker, settled with the database."""
+"""Finds where a session begins to read each partition, from the broker's and the database's offsets."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping
@@ -32,10 +32,10 @@ class Known:
     """The broker's answers.
 
     Attributes:
-        topic_ids: topic → its ID.
-        beginnings: partition → the first offset that the log still has.
-        committed: partition → the group's offset, if there is one.
-        unavailable: partition → why nothing else is known of it.
+        topic_ids: the ID of each topic.
+        beginnings: the first offset that the log still has, by partition.
+        committed: the group's offset, by partition; None if there is none.
+        unavailable: the error of each partition of which nothing else is known.
     """
 
     topic_ids: Mapping[str, UUID]
@@ -49,9 +49,9 @@ class Written:
     """The database's progress, and whether the log still holds what was written.
 
     Attributes:
-        progress: partition → how far the database was when the leaders were asked.
-        ends: partition → the leader's answer to the leader epoch of `progress`, if it gave one.
-        unavailable: partition → why its leader did not answer.
+        progress: the progress when the leaders were asked, by partition.
+        ends: the leader's answer to the leader epoch of `progress`, by partition, if it gave one.
+        unavailable: the error of each partition whose leader did not answer.
     """
 
     progress: Mapping[Partition, Progress]
@@ -65,15 +65,15 @@ async def ask_broker(
     partitions: Iterable[TopicPartition],
     seconds: float,
 ) -> Known:
-    """Ask where the logs of these partitions begin, and for the group's offsets.
+    """Ask for the beginnings of the logs of these partitions, and for the group's offsets.
 
-    Each leader is asked for at most so many seconds.
+    Each leader is asked for at most `seconds`.
 
     Raises:
-        KafkaError: as `kafka.broker.topic_id`.
-        OSError: likewise.
+        KafkaError: see `kafka.broker.topic_id`.
+        OSError: see `kafka.broker.topic_id`.
     """
-    # The IDs first: a topic that is recreated right now is noticed later to be another one.
+    # Ask for the IDs first: if a topic is recreated at this moment, its other ID is noticed later.
     identities = await topic_ids()
     beginnings, unavailable = await ask_leaders(consumer, consumer.beginning_offsets, partitions, seconds)
     committed = {partition: await consumer.committed(partition) for partition in beginnings}
@@ -81,11 +81,11 @@ async def ask_broker(
 
 
 async def read_progress(store: Store, group: str, topic_ids: Mapping[str, UUID]) -> dict[Partition, Progress]:
-    """Return how far the database is in each partition of these topics, as far as it knows.
+    """Return the database's progress in each partition of these topics, as far as it is known.
 
     Raises:
-        asyncpg.PostgresError: as `Store.transaction`.
-        OSError: as `Store.transaction`.
+        asyncpg.PostgresError: see `Store.transaction`.
+        OSError: see `Store.transaction`.
     """
     progress = dict[Partition, Progress]()
     async with store.transaction() as transaction:
@@ -97,19 +97,19 @@ async def read_progress(store: Store, group: str, topic_ids: Mapping[str, UUID])
 async def settle(
     store: Store, group: str, known: Known, written: Written, out_of_range: Mapping[Partition, int]
 ) -> dict[Partition, Start]:
-    """Choose where to start, and write it down.
+    """Choose where to start, and write it to the database.
 
     Args:
-        store: to write to.
+        store: the database.
         group: the consumer group.
-        known: the broker's answers, of the partitions in question.
-        written: the database's progress in them. A partition of which it has changed is left out: another
-            worker, which has yet to learn of the rebalance, may have moved it on.
+        known: the broker's answers about these partitions.
+        written: the database's progress in them. A partition whose progress has changed since is left out:
+            another worker, which has yet to learn of the rebalance, may have advanced it.
         out_of_range: the positions that the broker said it does not have.
 
     Raises:
-        asyncpg.PostgresError: as `Store.transaction`.
-        OSError: as `Store.transaction`.
+        asyncpg.PostgresError: see `Store.transaction`.
+        OSError: see `Store.transaction`.
     """
     cases = list[_Case]()
     async with store.transaction() as transaction:
@@ -141,7 +141,7 @@ async def settle(
 
 @dataclass(frozen=True)
 class _Case:
-    """All that is known of a partition where it is chosen where to read it."""
+    """Everything that is known about a partition when its start is chosen."""
 
     partition: Partition
     beginning: int
@@ -152,7 +152,7 @@ class _Case:
 
     @cached_property
     def start(self) -> Start:
-        """Where it is read from."""
+        """The start of reading."""
         return find_start(
             committed=self.committed,
             progress=self.progress,
@@ -162,7 +162,7 @@ class _Case:
         )
 
     def log(self) -> None:
-        """Log where it is read from, and why, if that is not simply where reading was."""
+        """Log the start of reading, and the reason if it is not simply the place where reading was."""
         (topic, partition), start, gap = self.partition, self.start, self.start.gap
         has_parted = self.progress and self.end and self.progress.has_parted(self.end)
         if has_parted:
@@ -227,7 +227,7 @@ _NOT_FOLLOWED: Final = (
 
 
 async def has_lost(assignment: Assignment, equipment: Equipment) -> bool:
-    """Return whether the database lacks what it is known to hold; False where it does not answer."""
+    """Return whether the database lacks what it is known to hold; False if it does not answer."""
     health, group = equipment.health, equipment.settings.kafka_group_id
 
     async def look() -> bool:

@@ -71,7 +71,7 @@ async def test_a_bad_row_costs_that_row_alone(
     ],
     ids=["another column", "a column twice", "utf-16", "xlsx", "no header"],
 )
-async def test_what_is_no_such_csv_is_reported_in_one_line_before_anything_is_written(
+async def test_a_csv_without_the_columns_is_refused_before_anything_is_written(
     database_command: CommandLine, settings_of_database: WorkerSettings, content: bytes, told: str
 ) -> None:
     path = database_command.directory / "measurements.csv"

@@ -147,7 +147,7 @@ async def test_a_place_without_a_letter_is_named_and_nothing_is_done(
     assert await statuses(migrated_database_url) == {0: "open"}
 
 
-async def test_where_nothing_can_be_written_the_database_is_not_blamed(
+async def test_an_output_that_cannot_be_written_is_not_blamed_on_the_database(
     database_command: CommandLine, migrated_database_url: str
 ) -> None:
     await add_letters(migrated_database_url, [a_record(n, b"x" * 100) for n in range(2000)])

@@ -116,7 +116,7 @@ async def test_code_is_scored_published_and_consumed_through_a_pipe(
     assert tuple(row) == (event.pattern_id, event.quality_score)
 
 
-async def test_what_the_broker_refuses_is_named_and_the_report_shows_how_far_it_went(
+async def test_a_brokers_refusal_is_named_and_the_report_shows_the_last_line(
     real_command: CommandLine, real_settings: WorkerSettings
 ) -> None:
     large = an_event(2, metadata={"noise": random.Random(17).randbytes(4000).hex()})

@@ -35,7 +35,7 @@ async def restore(command: CommandLine, settings: WorkerSettings, file: Path) ->
     (await command.run_program(wheel_program("pg_restore"), *options, file)).succeeded()
 
 
-async def test_what_a_backup_lacks_is_read_again_although_the_offsets_are_ahead_of_it(
+async def test_records_that_a_backup_lacks_are_read_again_although_offsets_are_ahead(
     command: CommandLine, settings: WorkerSettings, tmp_path: Path
 ) -> None:
     file = tmp_path / "backup"

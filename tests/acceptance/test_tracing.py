@@ -234,7 +234,7 @@ OFF = [{}, {"OTEL_SDK_DISABLED": "true"}, {"OTEL_TRACES_EXPORTER": "none"}]
 
 
 @pytest.mark.parametrize("switch", [*OFF, {"OTEL_SDK_DISABLED": "false"}], ids=str)
-async def test_where_tracing_is_off_opentelemetry_is_not_even_imported(
+async def test_without_tracing_opentelemetry_is_not_imported(
     command: CommandLine, settings: WorkerSettings, switch: dict[str, str]
 ) -> None:
     await send(settings, [an_event().to_json()])
@@ -268,7 +268,7 @@ async def test_without_the_extra_it_is_reported_what_to_install(
         ("OTEL_BSP_MAX_QUEUE_SIZE", "17"),  # smaller than one export
     ],
 )
-async def test_what_cannot_be_had_is_reported_in_one_line(
+async def test_an_unsupported_variable_is_reported_in_one_line(
     command: CommandLine, variable: str, value: str
 ) -> None:
     run = await command.run("consume", **{**Collector().environment, variable: value})

@@ -28,7 +28,7 @@ async def noticed(world: World, what: str) -> AsyncIterator[None]:
             await check(world)
 
 
-async def test_what_must_not_be_is_noticed(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_each_violation_is_noticed(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     await eventually(lambda: world.load.parts >= PARTS)
     await world.load.pause()
     await check(world)

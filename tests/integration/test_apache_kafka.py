@@ -354,7 +354,7 @@ async def test_a_stranger_in_the_group_is_reported_and_waited_out(settings: Work
             assert not worker.health.conditions
 
 
-async def test_what_the_breaker_left_unread_is_read_once_it_is_fixed(
+async def test_records_that_the_breaker_left_are_read_once_the_cause_is_fixed(
     own_apache_kafka: ApacheKafka, settings: WorkerSettings
 ) -> None:
     """The client fetches partitions in a random order."""

@@ -37,7 +37,7 @@ def rows_of(accepted: list[Accepted]) -> set[tuple[object, ...]]:
 
 
 @pytest.mark.parametrize("refused", [0, 1, 3])
-async def test_what_the_table_refuses_takes_no_neighbour_along_where_there_is_a_history(
+async def test_a_refusal_of_the_table_affects_no_other_row_with_a_history(
     store: Store, database: Any, refused: int
 ) -> None:
     await database.execute("ALTER TABLE pattern_quality_metrics ADD CHECK (version <> 'banned')")
@@ -84,7 +84,7 @@ async def test_a_replay_of_kept_measurements_writes_next_to_no_wal(store: Store,
     assert await costs_next_to_no_wal(partial(write, store, batch), 2000, database)
 
 
-async def test_what_the_history_refuses_is_a_dead_letter_and_in_neither_table(
+async def test_an_event_that_the_history_refuses_is_a_dead_letter_in_neither_table(
     store: Store, database: Any
 ) -> None:
     await database.execute("ALTER TABLE pattern_quality_history ADD CHECK (version <> 'banned')")

@@ -40,7 +40,7 @@ async def test_an_event_travels_as_the_contract_says(settings_for: SettingsFacto
 
 
 @pytest.mark.parametrize("is_blocking", [False, True], ids=["asynchronous", "blocking"])
-async def test_what_is_published_inside_a_span_says_so(
+async def test_events_published_inside_a_span_carry_its_context(
     settings_for: SettingsFactory, is_blocking: bool
 ) -> None:
     settings = settings_for()

@@ -81,7 +81,7 @@ async def test_the_head_of_an_answer_can_be_had_alone(scraper: Scraper, path: st
     ],
     ids=["tls", "no-host", "endless-header"],
 )
-async def test_what_is_no_request_gets_no_answer(scraper: Scraper, request_bytes: bytes) -> None:
+async def test_bytes_that_are_no_request_get_no_answer(scraper: Scraper, request_bytes: bytes) -> None:
     assert await scraper.send(request_bytes) == b""
     assert (await scraper.ask("/livez")).status == 200
 
@@ -201,7 +201,7 @@ async def test_the_health_check_asks_where_the_settings_say(
     assert (alive, stuck, gone) == (0, 1, 1)
 
 
-async def test_where_http_is_off_there_is_nothing_to_ask(tmp_path: Path) -> None:
+async def test_without_http_there_is_nothing_to_ask(tmp_path: Path) -> None:
     assert await check_health(tmp_path, http_port=0) == 0
 
 

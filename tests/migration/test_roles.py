@@ -88,7 +88,7 @@ async def owner_url(fresh_server: PostgresServer) -> AsyncIterator[str]:
         yield url.replace("postgres@", f"{owner}@") + "?options=-csearch_path%3Dmetrics"
 
 
-async def test_who_may_not_create_roles_is_reported_and_gets_the_tables(
+async def test_a_login_without_createrole_gets_the_tables_and_a_warning(
     fresh_server: PostgresServer, owner_url: str
 ) -> None:
     with capture_logs() as logs:
@@ -175,7 +175,7 @@ async def test_every_right_that_was_lost_is_granted_again(
         assert await fetch(migrated_database_url, EXECUTES, ROLES, BAND) == [{"may": True}], loss
 
 
-async def test_who_owns_nothing_may_migrate_what_lacks_nothing(
+async def test_a_login_that_owns_nothing_may_migrate_a_database_that_lacks_nothing(
     migrated_database_url: str,
 ) -> None:
     login = f"stranger_{uuid4().hex}"

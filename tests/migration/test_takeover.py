@@ -77,7 +77,7 @@ async def test_a_row_from_before_events_had_ids_has_the_smallest_one(database_ur
     ]
 
 
-async def test_where_an_unstamped_database_stands_is_recognised_after_each_revision(
+async def test_the_revision_of_an_unstamped_database_is_recognised(
     any_database_url: str,
 ) -> None:
     recognised = {}
@@ -126,7 +126,7 @@ async def test_a_table_that_lacks_columns_defaults_or_its_key_gets_them(
     any_database_url: str, any_migrated_database_url: str, seed: int
 ) -> None:
     columns = a_table_of_other_software(random.Random(seed))
-    if seed == 0:  # the table that is known of the software before this one
+    if seed == 0:  # the table as the former software is known to have it
         columns = ["id uuid PRIMARY KEY DEFAULT gen_random_uuid()"] + [
             f"{name} {kind} DEFAULT {default}" if default else f"{name} {kind}"
             for name, (kind, default) in COLUMNS.items()
@@ -218,7 +218,7 @@ async def test_a_table_that_does_not_fit_is_refused_and_left_as_it_is(
     ],
     ids=["partitioned", "view"],
 )
-async def test_what_is_no_plain_table_is_refused_with_what_to_do(any_database_url: str, kind: str) -> None:
+async def test_anything_but_a_plain_table_is_refused_with_advice(any_database_url: str, kind: str) -> None:
     await make_elsewhere(any_database_url, "012")
     await execute(any_database_url, f"ALTER TABLE pattern_quality_metrics RENAME TO t; CREATE {kind}")
 

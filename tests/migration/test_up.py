@@ -81,7 +81,7 @@ async def test_of_several_at_once_one_migrates_and_the_others_find_nothing_to_do
     assert await stamp(any_database_url) == [HEAD_REVISION]
 
 
-async def test_who_migrates_at_once_sees_the_work_of_the_other_whatever_the_isolation(
+async def test_a_concurrent_migration_sees_the_work_of_the_other_at_any_isolation(
     database_url: str,
 ) -> None:
     url = f"{database_url}?default_transaction_isolation=serializable"
@@ -127,7 +127,7 @@ async def test_the_stamp_of_another_release_is_refused_and_left_alone(
     assert await catalog(database_url) == NO_SCHEMA
 
 
-async def test_what_the_sql_files_tell_reaches_the_log(database_url: str) -> None:
+async def test_notices_of_the_sql_files_reach_the_log(database_url: str) -> None:
     with capture_logs() as logs:
         await migrate_up(database_url)
 

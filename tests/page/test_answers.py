@@ -282,7 +282,7 @@ async def test_a_question_that_makes_no_sense_is_refused(
     "path",
     ["patterns/00000000-0000-0000-0000-000000000001", "dead-letter?topic=t&partition=0&offset=0&timestamp=0"],
 )
-async def test_what_is_not_there_is_reported_so(questions: Questions, path: str) -> None:
+async def test_a_missing_thing_is_reported_as_missing(questions: Questions, path: str) -> None:
     answer = await questions.scraper.ask(f"/api/{path}")
 
     assert (answer.status, answer.json) == (404, {"error": "absent"})

@@ -177,7 +177,7 @@ async def test_a_link_into_the_middle_leads_back_to_the_first_page(
 @pytest.mark.parametrize(
     "place", ["patterns?band=constructor", "patterns?after=zzz", "dead-letters?after=zzz"]
 )
-async def test_what_makes_no_sense_is_reported_with_a_way_back_and_not_asked_again(
+async def test_a_wrong_address_shows_a_way_back_and_is_not_requested_again(
     browser: Browser, address: str, migrated_database_url: str, place: str
 ) -> None:
     await fill(migrated_database_url, [an_event(1), b"no JSON"])
@@ -344,7 +344,7 @@ async def test_nothing_that_comes_from_outside_is_ever_run(
     assert made == 0
 
 
-async def test_what_would_turn_a_line_around_or_cannot_be_seen_is_written_out(
+async def test_invisible_and_direction_changing_characters_are_written_out(
     browser: Browser, address: str, migrated_database_url: str
 ) -> None:
     trick = "".join(map(chr, (0x61, 0x202E, 0x62, 0x07, 0x2066, 0x200B, 0x2028, 0xFEFF, 0xE0041)))

@@ -378,7 +378,7 @@ def test_null_is_accepted_fast_as_absent(absent: dict[str, None]) -> None:
 
 @pytest.mark.parametrize("name", ["x", "metadata", "version"])
 @pytest.mark.parametrize("passed_over", PASSED_OVER)
-def test_what_is_passed_over_is_accepted_as_the_model_accepts_it(name: str, passed_over: str) -> None:
+def test_ignored_fields_are_accepted_as_the_model_accepts_them(name: str, passed_over: str) -> None:
     """An unknown field, or a field that is repeated after the event's."""
     for beginning, room in itertools.product([b"{", b'{"y":"%b",' % (b"y" * 500)], [2, 2000]):
         members = f'"{name}":{passed_over},"metadata":{{"a":"{"a" * room}"}},"version":"1",'.encode()
@@ -429,7 +429,7 @@ def test_together_each_is_accepted_as_it_is_by_itself(sent: list[bytes]) -> None
     assert None in alone or len(together) == len(sent)
 
 
-def test_what_agents_publish_is_accepted_fast() -> None:
+def test_events_of_the_publisher_are_accepted_fast() -> None:
     metadata = {"name": "json.loads", "completeness": 0.8166666666666667, "tags": ["é", "😀", None, True, 3]}
     published = event(metadata=metadata, measurement_timestamp=NOW.isoformat())
 

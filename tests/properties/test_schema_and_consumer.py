@@ -17,6 +17,7 @@ from pattern_metrics.consumer.records.decoding import decode
 from pattern_metrics.consumer.records.record import Accepted
 from pattern_metrics.schemas.generate import json_schema
 from pattern_metrics.schemas.pattern_scored import (
+    DECIMALS_MAX,
     JSON_DEPTH_MAX,
     METADATA_BYTES_MAX,
     METADATA_DEPTH_MAX,
@@ -156,6 +157,10 @@ DIFFERENCES = {
         lambda _, text: bool(re.search(rf"\d{{{DIGITS_MAX + 1}}}", text)),
         value_with_raw("unknown", "9" * (DIGITS_MAX + 1)),
     ),
+    "number of many decimals in metadata": Difference(
+        lambda _, text: bool(re.search(rf"\.\d{{{DECIMALS_MAX + 1}}}|[eE]-\d{{4,}}", text)),
+        value_with_raw("metadata", f'{{"a": 0.{"1" * (DECIMALS_MAX + 1)}}}'),
+    ),
     "NaN and Infinity": Difference(
         lambda _, text: bool(re.search("NaN|Infinity", text)), value_with_raw("quality_score", "NaN")
     ),
@@ -211,7 +216,7 @@ hostile = st.sampled_from([one.value for one in HOSTILE if one.value is not None
 @given(spelled() | shapes | hostile | events.map(lambda one: one.to_json()))
 @example(value(measurement_timestamp="2025-06-01T12:00:00+0100"))
 @example(value(event_id=f"{{{EVENT_ID}}}"))
-def test_where_the_two_differ_the_table_names_the_difference(text: bytes) -> None:
+def test_the_table_names_each_difference_between_schema_and_consumer(text: bytes) -> None:
     content = None
     try:
         is_json = json_depth(text.decode()) <= DEPTH_PARSED  # the parser's own limit is the interpreter's

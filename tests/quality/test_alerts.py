@@ -141,7 +141,7 @@ def test_the_prometheus_operator_has_the_same_alerts() -> None:
     assert yaml.safe_load(written)["spec"]["groups"][0]["rules"] == RULES
 
 
-def test_what_is_explained_as_an_alert_is_one() -> None:
+def test_each_alert_that_the_runbook_explains_exists() -> None:
     assert re.findall(r"^### (PatternMetrics\w+)$", RUNBOOK, flags=re.MULTILINE) == list(ALERTS)
 
 

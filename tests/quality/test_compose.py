@@ -219,7 +219,7 @@ def test_images_are_pinned_by_version() -> None:
     assert all(re.fullmatch(r"[\w/]+:v?\d+\.\d[\w.-]*", image) for image in images + bases)
 
 
-def test_what_a_volume_keeps_is_where_the_server_writes() -> None:
+def test_a_volume_is_mounted_where_the_server_writes() -> None:
     # PostgreSQL 18's image keeps its data in a versioned directory below this one.
     assert SERVICES["postgres"]["volumes"] == ["postgres-data:/var/lib/postgresql"]
     assert SERVICES["kafka"]["volumes"] == [

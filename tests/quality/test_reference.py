@@ -54,7 +54,7 @@ def test_each_logger_has_the_name_by_which_the_reference_finds_its_events() -> N
 
 
 def commands_named_in(document: Path) -> Iterator[list[str]]:
-    """Yield the words behind each `pattern-metrics` that is a command in the code of a document."""
+    """Yield the words after `pattern-metrics` in each command in a document's code."""
     text = document.read_text(encoding="utf-8")
     blocks = re.findall(r"^ *```.*?^ *```", text, flags=re.MULTILINE | re.DOTALL)
     spans = re.findall(r"`([^`]+)`", re.sub(r"^ *```.*?^ *```", "", text, flags=re.MULTILINE | re.DOTALL))

@@ -125,7 +125,7 @@ async def test_an_error_of_the_server_does_not_repeat_the_user(
     [("PGPASSFILE", b"hun\xffter2"), ("PGSERVICEFILE", b"[prod]\nhunter2 hunter2\n"), ("PGPORT", b"hunter2")],
     ids=["PGPASSFILE", "PGSERVICEFILE", "PGPORT"],
 )
-async def test_what_the_driver_cannot_read_is_the_operators_to_mend(
+async def test_a_driver_that_cannot_read_its_options_is_a_wrong_configuration(
     variable: str, content: bytes, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     file = tmp_path / "file"

@@ -86,7 +86,7 @@ FAULTS = {
 
 
 @pytest.mark.parametrize("name", FAULTS)
-async def test_what_a_pooler_refuses_is_reported_with_its_words(scene: Scene, name: str) -> None:
+async def test_a_poolers_refusal_is_reported_in_its_words(scene: Scene, name: str) -> None:
     password, suffix, parameters, said = FAULTS[name]
     command = scene.command(scene.pooler.url(scene.database + suffix, password) + parameters)
 

@@ -118,7 +118,7 @@ def test_models_and_scorer_import_no_library_but_that_of_the_models(statement: s
 
 
 @pytest.mark.parametrize("name", ["InvalidEventError", "RejectReason", "__version__", "pattern_id_of"])
-def test_what_needs_no_library_imports_none(name: str) -> None:
+def test_a_command_without_need_of_a_library_imports_none(name: str) -> None:
     assert libraries(imported_by(f"from pattern_metrics import {name}")) == {"pattern_metrics"}
 
 

@@ -1,4 +1,4 @@
--- How many gaps there are, how many offsets they hold, and the latest ones.
+-- The number of gaps, the number of their offsets, and the latest gaps.
 SELECT
     count(*) AS gaps,
     coalesce(sum(last_offset - first_offset + 1), 0)::text AS offsets,

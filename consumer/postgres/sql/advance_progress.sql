@@ -1,5 +1,5 @@
--- Move progress past a batch, only where the database has everything below the batch's start: a database that
--- went back in time (restored, failed over with loss) answers with fewer rows, and the batch is rolled back.
+-- Move progress past a batch, but only if the database has everything below the batch's start. A database that went back
+-- in time (restored, failed over with loss) returns fewer rows, and the batch is rolled back.
 UPDATE ingest_progress AS progress
 SET next_offset = greatest(progress.next_offset, batch.end_offset),
     leader_epoch = CASE

@@ -1,4 +1,5 @@
--- Record offsets that are not read, and why; noticed again, a gap grows and is not counted twice.
+-- Record offsets that are not read, and the reason. If the gap is noticed again, it grows and is not counted
+-- twice.
 INSERT INTO ingest_gaps AS gap (consumer_group, topic, topic_id, partition, first_offset, last_offset, reason)
 VALUES ($1, $2, $3, $4, $5, $6, $7)
 ON CONFLICT (consumer_group, topic, topic_id, partition, first_offset) DO UPDATE

@@ -1,4 +1,5 @@
--- What the worker needs here and does not have: a table, a column or a function, or a right. The history is needed where it is kept.
+-- Everything that the worker needs and lacks: a table, a column, a function or a right. The history counts
+-- only if it is kept.
 WITH needed (relation, privileges) AS (
     VALUES
         ('pattern_quality_metrics', 'SELECT, INSERT, UPDATE'),

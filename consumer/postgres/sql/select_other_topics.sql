@@ -1,5 +1,5 @@
--- The partitions of which the database knows another topic of this name, for one group. Without an ID nothing can be
--- said of a topic.
+-- The partitions for which the database knows another topic of this name, for one group. A topic without an ID cannot be
+-- compared.
 SELECT DISTINCT partition
 FROM ingest_progress
 WHERE consumer_group = $1 AND topic = $2 AND topic_id <> $3

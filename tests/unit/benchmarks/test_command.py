@@ -7,7 +7,7 @@ from benchmarks.__main__ import parse
 
 @pytest.mark.parametrize("option", ["--events", "--repetitions"])
 @pytest.mark.parametrize("number", ["0", "-1", "many"])
-def test_what_is_no_whole_number_above_0_is_a_usage_error(
+def test_anything_but_a_whole_number_above_0_is_wrong_usage(
     option: str, number: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit, match="2"):

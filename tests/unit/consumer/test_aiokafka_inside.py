@@ -38,7 +38,7 @@ INSIDE = [
 
 
 @pytest.mark.parametrize(("owner", "name", "parameters"), INSIDE)
-def test_what_we_lean_on_is_still_there(owner: Any, name: str, parameters: list[str] | None) -> None:
+def test_the_internals_that_we_rely_on_exist(owner: Any, name: str, parameters: list[str] | None) -> None:
     where = f"{getattr(owner, '__qualname__', owner.__name__)}.{name}"
     found = getattr(owner, name, None)
     assert found is not None, (

@@ -139,5 +139,5 @@ def test_the_user_is_hidden_in_what_a_server_said(user: str, said: str, hidden: 
     assert parse_database_url(f"postgresql://{user}@h").without_login(said) == hidden
 
 
-def test_what_is_said_to_nobody_in_particular_stays() -> None:
+def test_text_without_a_login_stays_unchanged() -> None:
     assert URL.without_login("any text") == "any text"

@@ -20,7 +20,7 @@ def test_coordinates_are_read_as_they_are_printed(text: str) -> None:
     "text",
     ["", "scores", "0/5", "/0/5", "scores/0", "scores/-1/5", "scores/x/5", "scores/0/9223372036854775808"],
 )
-def test_what_are_no_coordinates_is_refused(text: str) -> None:
+def test_text_that_is_no_coordinates_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match=r"^(is not|has a)"):
         parse_coordinates(text)
 
@@ -63,7 +63,7 @@ def test_json_that_is_written_over_several_lines_is_joined_to_the_same_json() ->
         (None, {"value": None}),
     ],
 )
-def test_what_is_no_json_is_reported_with_its_place_and_refused_by_publish(
+def test_a_letter_that_is_no_json_is_exported_with_its_place_and_refused_by_publish(
     value: bytes | None, told: dict[str, Any]
 ) -> None:
     line, is_value = export_line(a_letter(value))

@@ -218,7 +218,7 @@ def test_glue_s_compression_is_named() -> None:
         ("a.b.c", {"a": '{"b": null}'}, "a.b"),
     ],
 )
-def test_where_the_path_of_the_envelope_ends_is_named(path: str, content: object, missing: str) -> None:
+def test_the_missing_field_of_an_envelopes_path_is_named(path: str, content: object, missing: str) -> None:
     record = TopicRecord(json.dumps(content).encode())
 
     [fate] = decode_all([record], accepted_until=ACCEPTED_UNTIL, envelope=path.split("."))

@@ -10,7 +10,7 @@ from pattern_metrics.consumer.operations.files.json_text import is_well_formed
 @pytest.mark.parametrize("levels", [250, 900, 5_000, 100_000])
 @pytest.mark.parametrize("template", ["%s", '{"x": %s', '{"x": "\\ud800", "y": %s}'])
 @pytest.mark.parametrize(("opening", "closing"), [("[", ""), ("[", "]"), ('{"a":', "1")])
-def test_what_is_too_deep_counts_as_json_for_any_interpreter(
+def test_text_that_is_too_deep_counts_as_json_for_any_interpreter(
     levels: int, template: str, opening: str, closing: str
 ) -> None:
     text = (template % (opening * levels + closing * levels)).encode()

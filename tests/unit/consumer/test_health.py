@@ -112,7 +112,7 @@ def test_an_end_is_logged_once_with_how_long_it_took(scene: Scene) -> None:
     assert health.conditions == {}
 
 
-def test_what_was_never_wrong_does_not_recover_aloud(scene: Scene) -> None:
+def test_a_component_that_never_failed_logs_no_recovery(scene: Scene) -> None:
     Health().recover("kafka")
 
     assert scene.lines == []

@@ -49,7 +49,7 @@ def test_a_library_may_say_the_same_only_now_and_then(clock: Moment) -> None:
     assert passed == [0, REPEAT_SECONDS, 2 * REPEAT_SECONDS]
 
 
-def test_what_was_held_back_is_counted_at_the_next_time(clock: Moment) -> None:
+def test_repeated_messages_are_counted_in_the_next_line(clock: Moment) -> None:
     repeats = RepeatFilter(Clock(monotonic=lambda: clock.now))
     for _ in range(50):
         repeats.filter(said("aiokafka", "away"))

@@ -103,7 +103,7 @@ def test_two_workers_of_one_process_count_apart() -> None:
     assert samples(other)["pattern_metrics_rebalances_total", ()] == 0
 
 
-def test_what_may_happen_is_zero_before_it_does() -> None:
+def test_a_counter_is_zero_before_its_first_event() -> None:
     """A rate then includes the first time."""
     found = samples(Metrics())
 

@@ -25,17 +25,17 @@ def test_one_reading_gives_no_rate() -> None:
     assert pace.rate("nothing") is None
 
 
-def test_what_grows_or_stands_still_is_never_zero() -> None:
+def test_a_lag_that_grows_or_stays_has_no_end() -> None:
     assert seen((1, {"lag": 5}), (3, {"lag": 9})).seconds_until_zero("lag") is None
     assert seen((1, {"lag": 5}), (3, {"lag": 5})).seconds_until_zero("lag") is None
 
 
-def test_what_is_zero_is_zero_whatever_the_rate() -> None:
+def test_a_lag_of_zero_is_cleared_at_any_rate() -> None:
     assert seen((1, {"lag": 5}), (3, {"lag": 0})).seconds_until_zero("lag") == 0
     assert seen((1, {"lag": 0})).seconds_until_zero("lag") == 0
 
 
-def test_what_was_long_ago_does_not_count() -> None:
+def test_readings_from_long_ago_do_not_count() -> None:
     pace = seen((0, {"read": 0}), (10, {"read": 1000}), (WINDOW_SECONDS + 5, {"read": 1110}))
 
     assert pace.rate("read") == 110 / (WINDOW_SECONDS - 5)

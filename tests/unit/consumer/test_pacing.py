@@ -76,7 +76,7 @@ def place(record: Record) -> tuple[int, int]:
     return record.partition, record.offset
 
 
-def test_what_takes_too_long_is_halved_down_to_one_record() -> None:
+def test_the_limit_halves_after_a_slow_write_down_to_one_record() -> None:
     pace, counts = BatchLimit(), list[int]()
     for _ in range(5):
         part, _ = pace.take(WHOLE)
@@ -87,7 +87,7 @@ def test_what_takes_too_long_is_halved_down_to_one_record() -> None:
 
 
 @pytest.mark.parametrize(("seconds", "count"), [(0, 4), (TIMING.quick, 2)])
-def test_what_is_quick_is_doubled_again_and_what_is_not_stays(seconds: float, count: int) -> None:
+def test_the_limit_doubles_after_a_quick_write_and_stays_after_a_slow_one(seconds: float, count: int) -> None:
     moments = [0.0]
     pace = BatchLimit(clock=Clock(monotonic=lambda: moments[-1]))
     for _ in range(2):

@@ -102,7 +102,7 @@ def test_the_standard_variables_alone_turn_tracing_on(
     assert tracing_asked_by(environment) == variable
 
 
-def test_where_tracing_is_off_every_batch_has_the_one_trace_that_does_nothing() -> None:
+def test_without_tracing_all_batches_share_the_trace_that_does_nothing() -> None:
     assert begin_batch("t", "g") is OFF
     assert OFF.span("write", 1) is OFF.span("commit") is OFF.ending_on_failure()
 

@@ -61,14 +61,14 @@ async def test_a_stop_interrupts_what_waits_at_once() -> None:
     assert stop.seconds_left > LONG_SECONDS / 2
 
 
-async def test_what_begins_to_wait_after_a_stop_does_not_wait() -> None:
+async def test_a_wait_that_begins_after_a_stop_ends_at_once() -> None:
     stop, work = Stop(LONG_SECONDS), Work()
     stop.request()
 
     assert await asyncio.wait_for(stop.interrupt(work.run()), 5) is None
 
 
-async def test_what_is_in_hand_may_end_within_the_grace_time() -> None:
+async def test_work_in_flight_may_end_within_the_grace_time() -> None:
     stop, work = Stop(LONG_SECONDS), Work()
     stop.request()
     task = asyncio.ensure_future(work.run())
@@ -80,7 +80,7 @@ async def test_what_is_in_hand_may_end_within_the_grace_time() -> None:
     assert not work.was_cancelled
 
 
-async def test_what_is_in_hand_is_given_up_when_the_grace_time_is_over() -> None:
+async def test_work_in_flight_is_cancelled_when_the_grace_time_is_over() -> None:
     stop, work = Stop(0.01), Work()
     task = asyncio.ensure_future(work.run())
     async with running(stop.finish(task)) as finishing:
@@ -113,7 +113,7 @@ async def test_an_error_comes_through_before_and_after_a_stop() -> None:
         stop.request()
 
 
-async def test_who_is_cancelled_while_it_waits_takes_along_what_it_waits_for() -> None:
+async def test_a_cancelled_wait_cancels_the_work_that_it_waits_for() -> None:
     stop, interrupted, finished = Stop(LONG_SECONDS), Work(), Work()
     task = asyncio.ensure_future(finished.run())
     async with (

@@ -106,7 +106,7 @@ def test_the_last_commit_is_of_the_one_with_lag_that_committed_longest_ago() -> 
     assert last_commit(idle, just_done) == {4}
 
 
-def test_what_one_process_does_not_know_yet_another_may() -> None:
+def test_a_value_that_one_process_lacks_comes_from_another() -> None:
     name = ("pattern_metrics_oldest_open_dead_letter_seconds", ())
     unknown, known = text_of(a_process()), text_of(a_process(oldest=60))
 

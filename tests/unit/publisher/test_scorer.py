@@ -27,7 +27,7 @@ def names_of(events: list[PatternScored]) -> list[object]:
     return [event.metadata["name"] for event in events]
 
 
-def test_what_the_compiler_warns_of_in_foreign_code_is_kept_quiet() -> None:
+def test_the_compilers_warnings_about_foreign_code_are_not_shown() -> None:
     """Warnings are errors in this suite."""
     assert list(score_text("def f(x): return x is 1, '\\d'")) == ["f"]
 

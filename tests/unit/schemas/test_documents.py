@@ -161,7 +161,7 @@ ACCEPTED_BY_THE_MODEL_ALONE = {
 
 
 @pytest.mark.parametrize("name", REFUSED_BY_THE_MODEL_ALONE)
-def test_what_json_schema_cannot_say_only_the_model_refuses(name: str) -> None:
+def test_only_the_model_refuses_what_json_schema_cannot_express(name: str) -> None:
     exemption = REFUSED_BY_THE_MODEL_ALONE[name]
 
     assert schema_accepts(exemption.example), f"no longer true: {exemption.why}"

@@ -49,7 +49,7 @@ def test_a_usual_name_is_shown_as_it_is(name: str) -> None:
     [None, 5, True, {"a": 1}, ["f"], "", " \N{NO-BREAK SPACE}\n\t", "a" * (SHOWN_NAME_CHARACTERS_MAX + 1)],
     ids=lambda one: repr(one)[:20],
 )
-def test_what_is_no_name_is_shown_by_the_id(name: Any) -> None:
+def test_a_pattern_without_a_name_is_shown_by_its_id(name: Any) -> None:
     assert name_of(name, PATTERN_ID) == PATTERN_ID
 
 
