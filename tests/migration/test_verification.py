@@ -109,7 +109,7 @@ async def test_the_upsert_that_verifies_leaves_no_trace(any_database_url: str) -
     for _ in range(2):
         output = await apply_by_hand(any_database_url, "014")
         assert (
-            "verified: the constraint is there, no duplicate is left, an upsert by pattern_id works" in output
+            "verified: the constraint exists, no duplicate is left, an upsert by pattern_id works" in output
         )
 
     assert await measurements(any_database_url) == before

@@ -113,7 +113,7 @@ async def misname(scene: Scene) -> None:
 FAULTS: dict[str, tuple[Callable[[Scene], Awaitable[None]], str]] = {
     "wrong password": (spoil_password, "the login was refused: check the user, the password and pg_hba.conf"),
     "unknown CA": (spoil_authority, "signed by an unknown CA"),
-    "file that is no CA": (spoil_authority_file, "check sslrootcert, sslcert and sslkey in DATABASE_URL"),
+    "file that is not a CA": (spoil_authority_file, "check sslrootcert, sslcert and sslkey in DATABASE_URL"),
     "expired": (expire, "has expired: renew it"),
     "wrong host name": (misname, "is for another host name"),
 }
