@@ -223,7 +223,7 @@ async def test_anything_but_a_plain_table_is_refused_with_advice(any_database_ur
     await execute(any_database_url, f"ALTER TABLE pattern_quality_metrics RENAME TO t; CREATE {kind}")
 
     with pytest.raises(
-        asyncpg.WrongObjectTypeError, match="is partitioned, or a view: not supported"
+        asyncpg.WrongObjectTypeError, match="is a partitioned table or a view, which is not supported"
     ) as refused:
         await migrate_up(any_database_url)
 
