@@ -3,6 +3,7 @@
 import asyncio
 import threading
 from collections.abc import Coroutine, Sequence
+from datetime import UTC, datetime
 from types import TracebackType
 from typing import Any, Final, Self, TypeAlias, TypeVar
 
@@ -134,7 +135,7 @@ class ScorePublisher:
         """
         if self._producer is None:
             raise RuntimeError("a ScorePublisher publishes inside its `async with` block")
-        accepted_until = self._clock.accepted_until()
+        accepted_until = self._clock.accepted_until(datetime.now(UTC))
         for event in events:
             require_past(event, accepted_until=accepted_until)
         self._calls += 1

@@ -158,7 +158,8 @@ def publish(
     from pattern_metrics.schemas.settings.clock import ClockSettings
     from pattern_metrics.schemas.settings.kafka import KafkaSettings
 
-    settings, accepted_until = load_settings(KafkaSettings), load_settings(ClockSettings).accepted_until()
+    settings = load_settings(KafkaSettings)
+    accepted_until = load_settings(ClockSettings).accepted_until(datetime.now(UTC))
     if len(settings.kafka_topics) > 1:
         fail("error: KAFKA_TOPIC: names several topics; to publish, name one", 2)
     start_logging()

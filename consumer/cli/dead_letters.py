@@ -256,7 +256,7 @@ def redrive(
             redrive_letters(
                 store,
                 selection,
-                accepted_until=clock.accepted_until(),
+                accepted_until=clock.accepted_until,
                 advance=bar.reach,
                 envelope=envelope,
             )

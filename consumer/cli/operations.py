@@ -141,11 +141,18 @@ def verify(
     topic. Newer and absent rows may come from a backfill, or from records that retention has removed: they
     fail only with --strict. Dead letters are not part of the comparison.
 
+    A row whose time lies beyond MAX_CLOCK_SKEW_SECONDS in the future always fails: no event supersedes it.
+
     Exit code 1: a check failed. Its line names the command that repairs the table, if there is one. The
     comparison also fails if the group has no progress in the topic, or its progress lies beyond the topic's
     end.
     """
-    from pattern_metrics.consumer.operations.verification import Check, check_table, compare_with_topic
+    from pattern_metrics.consumer.operations.verification import (
+        Check,
+        check_table,
+        check_times,
+        compare_with_topic,
+    )
     from pattern_metrics.consumer.settings import WorkerSettings
 
     settings = load_settings(WorkerSettings, database_url)
@@ -154,6 +161,7 @@ def verify(
     checks = run(check_table(settings), POSTGRESQL)
     report: dict[str, object] = {}
     is_sound = all(check.passed for check in checks)
+    checks.append(run(check_times(settings), POSTGRESQL))
     if against_topic and not is_sound:
         checks.append(Check("the table is the fold of the topic", passed=False, detail="was not compared"))
     elif against_topic:
@@ -212,7 +220,7 @@ def backfill(
     start_logging()
     total, measurements = input_size(file), read_file(file)
     source = MeasurementSource.of(Path(file.name), measurements)
-    rules = BackfillRules(clock.accepted_until(), limit, min_confidence, batch_size, delay)
+    rules = BackfillRules(clock.accepted_until, limit, min_confidence, batch_size, delay)
     store = open_store(settings, dry_run=dry_run)
     tell_target(settings.database_url.get_secret_value())
     with progress_bar("backfilling", total=total, in_bytes=True) as bar:
@@ -337,6 +345,8 @@ def _screen(status: "Status") -> "Group":
     from rich.console import Group
     from rich.table import Table
 
+    from pattern_metrics.consumer.postgres.later_clock import CLOCKS_APART_SECONDS, hint_of
+
     partitions = Table("partition", "next offset", "end", "lag", title="progress", title_justify="left")
     for column in partitions.columns:
         column.justify = "right"
@@ -350,7 +360,9 @@ def _screen(status: "Status") -> "Group":
             beyond.append(name)
     letters = ", ".join(f"{count:,} {reason}" for reason, count in sorted(status.dead_letters.items()))
     gaps = ", ".join(f"{count:,} {reason}" for reason, count in sorted(status.gaps.items()))
-    last_write = status.last_write.isoformat(timespec="seconds") if status.last_write else "never"
+    last_write = status.last_write or "never"
+    if isinstance(last_write, datetime):
+        last_write = last_write.isoformat(timespec="seconds")
     revision = status.revision.current or "none"
     behind = "" if status.revision.up_to_date else f" (needed: {status.revision.head}; run migrate up)"
     return Group(
@@ -358,6 +370,11 @@ def _screen(status: "Status") -> "Group":
         *(
             f"warning       partition {_name(one)} is unavailable: {one.unavailable}"
             for one in status.unavailable
+        ),
+        *(
+            [f"warning       {hint_of(status.clock_difference)}"]
+            if abs(status.clock_difference) > CLOCKS_APART_SECONDS
+            else []
         ),
         f"lag           {status.lag:,}",
         f"patterns      {status.patterns:,} (last write {last_write})",

@@ -5,7 +5,12 @@ from typing import Final
 
 import asyncpg
 
-from pattern_metrics.consumer.postgres.connection import Connection, connect_to_any
+from pattern_metrics.consumer.postgres.connection import (
+    TIMES_AS_TEXT,
+    Connection,
+    connect_to_any,
+    read_any_time,
+)
 from pattern_metrics.consumer.timing import TIMING, Timing
 
 READER_CONNECTIONS_MAX: Final = 2
@@ -20,7 +25,7 @@ _SERVER_SETTINGS: Final = {
     "idle_in_transaction_session_timeout": "5s",
     "max_parallel_workers_per_gather": "0",  # the CPU belongs to the writer
     "jit": "off",
-    "timezone": "UTC",
+    **TIMES_AS_TEXT,
 }
 
 
@@ -63,7 +68,13 @@ class Database:
             expiry.cancel()
             if not connection.is_closed():
                 return connection
-        return await connect_to_any(self._database_url, _SERVER_SETTINGS)
+        connection = await connect_to_any(self._database_url, _SERVER_SETTINGS)
+        try:
+            await read_any_time(connection)
+        except BaseException:
+            connection.terminate()
+            raise
+        return connection
 
     def _keep(self, connection: Connection) -> None:
         expiry = asyncio.get_running_loop().call_later(self._idle_seconds_max, self._expire, connection)

@@ -3,6 +3,7 @@
 import asyncio
 import codecs
 import json
+import re
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -36,6 +37,12 @@ DIMENSIONS_MAX: Final = 20
 DIMENSION_CHARACTERS_MAX: Final = 60
 
 WHOLE: Final = 100.0
+
+_NO_DATETIME: Final = re.compile(
+    r"-?infinity|\d{4,6}-\d\d-\d\d \d\d:\d\d:\d\d(\.\d+)?\+00 BC|\d{5,6}-[-\d :.]+\+00"
+)
+"""PostgreSQL's text of a time that Python cannot hold."""
+
 PATTERNS: Final = "pattern_quality_metrics"
 LETTERS: Final = "dead_letters"
 
@@ -239,7 +246,7 @@ class Reader:
         rows, following = scan.rows[:PAGE_ROWS], None
         if len(scan.rows) > PAGE_ROWS:
             _, noticed_at, *coordinates = rows[-1].values()
-            following = json.dumps([noticed_at.isoformat(), *coordinates])
+            following = json.dumps([str(noticed_at), *coordinates])
         return {"percent_read": scan.percent, "rows": _fragments(rows), "next": following}
 
     async def letter(self, topic: str, partition: int, offset: int, timestamp: int) -> Shown | None:
@@ -277,7 +284,16 @@ def _pattern_cursor(after: str | None) -> list[Any]:
 
 
 def _letter_cursor(after: str | None) -> list[Any]:
-    return [None] * 5 if after is None else _cursor(after, datetime.fromisoformat, str, int, int, int)
+    return [None] * 5 if after is None else _cursor(after, _time, str, int, int, int)
+
+
+def _time(text: str) -> datetime | str:
+    """Return a time as `read_any_time` returns it.
+
+    Raises:
+        ValueError: it is none.
+    """
+    return text if _NO_DATETIME.fullmatch(text) else datetime.fromisoformat(text)
 
 
 def _whole_characters(content: bytes | None, size: int | None) -> bytes | None:

@@ -35,14 +35,16 @@ class DeadLetter:
         status: open, redriven or discarded.
         resolved_at: when it was redriven or discarded; None while it is open.
         resolution: the reason for discarding it; None otherwise.
+
+    A time that Python cannot hold is PostgreSQL's text.
     """
 
     record: StoredRecord
     reason: str
     detail: str
-    noticed_at: datetime
+    noticed_at: datetime | str
     status: str
-    resolved_at: datetime | None
+    resolved_at: datetime | str | None
     resolution: str | None
 
     @property
@@ -56,8 +58,8 @@ class DeadLetter:
         return RejectReason(self.reason).explanation if self.reason in set(RejectReason) else ""
 
 
-def letter_of(row: Mapping[str, Any]) -> DeadLetter:
-    """Return the letter that a row of the table holds."""
+def record_of(row: Mapping[str, Any]) -> StoredRecord:
+    """Return the record that a row of the table holds."""
     headers = [
         (
             header["key"],
@@ -69,7 +71,7 @@ def letter_of(row: Mapping[str, Any]) -> DeadLetter:
         )
         for header in json.loads(row["headers"])
     ]
-    record = StoredRecord(
+    return StoredRecord(
         topic=row["topic"],
         partition=row["partition"],
         offset=row["offset"],
@@ -78,8 +80,12 @@ def letter_of(row: Mapping[str, Any]) -> DeadLetter:
         key=row["key"],
         headers=headers,
     )
+
+
+def letter_of(row: Mapping[str, Any]) -> DeadLetter:
+    """Return the letter that a row of the table holds."""
     return DeadLetter(
-        record,
+        record_of(row),
         row["reason"],
         row["detail"],
         row["noticed_at"],

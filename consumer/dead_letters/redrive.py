@@ -1,6 +1,6 @@
 """Redrives dead letters through the same code as every record."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Final
 
@@ -8,7 +8,7 @@ from pattern_metrics.consumer.dead_letters.letters import (
     PREFETCH_ROWS,
     Advance,
     count_selected,
-    letter_of,
+    record_of,
 )
 from pattern_metrics.consumer.dead_letters.selection import Selection, columns_of
 from pattern_metrics.consumer.dead_letters.sql import statement
@@ -30,7 +30,7 @@ async def redrive(
     store: Store,
     selection: Selection,
     *,
-    accepted_until: datetime,
+    accepted_until: Callable[[datetime], datetime],
     advance: Advance,
     envelope: Sequence[str] = (),
 ) -> Accounting:
@@ -42,7 +42,7 @@ async def redrive(
     Args:
         store: the letters and the table. It is closed at the end.
         selection: the open letters to redrive.
-        accepted_until: the latest acceptable measurement time.
+        accepted_until: returns the latest acceptable measurement time, as of a moment.
         advance: called after each page.
         envelope: the path of KAFKA_ENVELOPE_FIELD, one name a level.
 
@@ -64,7 +64,8 @@ async def redrive(
                 page = await _next_page(transaction.connection, selection, after)
                 if not page:
                     return total
-                total += await _redrive_page(transaction, page, accepted_until, envelope)
+                until = accepted_until(store.clock.now())
+                total += await _redrive_page(transaction, page, until, envelope)
             advance(total.read, letters)
             after = _key(page[-1])
     finally:
@@ -83,7 +84,7 @@ async def _next_page(
         prefetch=PREFETCH_ROWS,
     )
     async for row in rows:
-        page.append(letter_of(row).record)
+        page.append(record_of(row))
         size += len(row["value"] or b"")
         if size >= PAGE_BYTES_MAX:
             break

@@ -16,9 +16,9 @@ def safe_text(text: str) -> str:
     )
 
 
-def time_text(moment: datetime) -> str:
-    """Return a time to the minute, in UTC."""
-    return moment.astimezone(UTC).strftime("%Y-%m-%d %H:%MZ")
+def time_text(moment: datetime | str) -> str:
+    """Return a time to the minute, in UTC; one that Python cannot hold as PostgreSQL's text."""
+    return moment if isinstance(moment, str) else moment.astimezone(UTC).strftime("%Y-%m-%d %H:%MZ")
 
 
 def letter_fields(letter: DeadLetter) -> dict[str, Any]:

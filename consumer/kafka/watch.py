@@ -80,7 +80,7 @@ class Watch:
         self._probed_at = now
         try:
             async with asyncio.timeout(self._timing.silence):
-                topics = [await find_topic(topic) for topic in self._settings.each_topic()]
+                topics = await asyncio.gather(*map(find_topic, self._settings.each_topic()))
         except (KafkaError, OSError, TimeoutError) as error:
             diagnosis = diagnose(error)
             if diagnosis.fault is Fault.CONFIGURATION:

@@ -28,14 +28,14 @@ class BackfillRules:
     """The measurements of a source to take, and the pace of writing them.
 
     Attributes:
-        accepted_until: the latest acceptable measurement time.
+        accepted_until: returns the latest acceptable measurement time, as of a moment.
         limit: the greatest number of measurements; None for all.
         min_confidence: measurements below it are skipped.
         batch_records: measurements in one transaction.
         delay_seconds: the pause between two transactions.
     """
 
-    accepted_until: datetime
+    accepted_until: Callable[[datetime], datetime]
     limit: int | None = None
     min_confidence: float = 0.0
     batch_records: int = BACKFILL_RECORDS
@@ -97,10 +97,11 @@ async def backfill(
     """
     health, report = Health(), BackfillReport()
     try:
+        await persevere("postgresql", store.compare_clocks, health, waits_out=TRANSIENT)
         for records in _batches(islice(source.records(advance), rules.limit), rules.batch_records):
             if report.accounting.read:
                 await asyncio.sleep(rules.delay_seconds)
-            batch = _decode(records, rules)
+            batch = _decode(records, rules, store.clock.now())
             for rejected in batch.rejected:
                 why = f"{rejected.reason}: {rejected.detail}"
                 report.refusals.add(rejected.reason, why)
@@ -137,8 +138,8 @@ def _batches(records: Iterator[StoredRecord], records_max: int) -> Iterator[list
         yield batch
 
 
-def _decode(records: Sequence[StoredRecord], rules: BackfillRules) -> Batch:
-    batch = decode_batch(records, accepted_until=rules.accepted_until)
+def _decode(records: Sequence[StoredRecord], rules: BackfillRules, now: datetime) -> Batch:
+    batch = decode_batch(records, accepted_until=rules.accepted_until(now))
     return batch_of(
         fate
         for fates in batch.fates.values()

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from datetime import datetime
 from typing import Final
 
 import asyncpg
@@ -48,7 +47,6 @@ async def export_rows(
         connected(database_url) as connection,
         connection.transaction(isolation="repeatable_read", readonly=True),
     ):
-        await _read_times_as_text(connection)
         await _read_documents_compactly(connection)
         total = await connection.fetchval(statement("select_current_count"), min_quality, band)
         prepared = await connection.prepare(statement("select_current"))
@@ -71,14 +69,6 @@ def _shown(row: asyncpg.Record) -> tuple[object, ...]:
     return tuple(fields.values())
 
 
-async def _read_times_as_text(connection: Connection) -> None:
-    """Make the connection return a time that Python cannot hold as PostgreSQL's own text, in UTC."""
-    await connection.execute("SET LOCAL timezone = 'UTC'; SET LOCAL datestyle = 'ISO'")
-    await connection.set_type_codec(
-        "timestamptz", schema="pg_catalog", encoder=str, decoder=_time_or_text, format="text"
-    )
-
-
 async def _read_documents_compactly(connection: Connection) -> None:
     """Read `jsonb` without the spaces that PostgreSQL prints: with these, metadata may exceed its limit."""
     await connection.set_type_codec(
@@ -88,10 +78,3 @@ async def _read_documents_compactly(connection: Connection) -> None:
 
 def _compact(text: str) -> str:
     return msgspec.json.format(text, indent=-1)
-
-
-def _time_or_text(text: str) -> datetime | str:
-    try:
-        return datetime.fromisoformat(text)
-    except ValueError:
-        return text  # infinity, before Christ, or after the year 9999

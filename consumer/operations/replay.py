@@ -50,11 +50,11 @@ async def replay(
     health, total = Health(), Accounting()
     store = open_store(settings, dry_run=dry_run)
     try:
+        await persevere("postgresql", store.compare_clocks, health, waits_out=TRANSIENT)
         async with aclosing(read_topic(settings, which, advance=advance)) as batches:
             async for records in batches:
-                batch = decode_batch(
-                    records, accepted_until=settings.accepted_until(), envelope=settings.envelope
-                )
+                accepted_until = settings.accepted_until(store.clock.now())
+                batch = decode_batch(records, accepted_until=accepted_until, envelope=settings.envelope)
                 release_values(each.record for each in batch.accepted)
                 if pattern_id is not None:
                     batch = _of_pattern(batch, pattern_id)

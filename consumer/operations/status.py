@@ -11,6 +11,7 @@ from pattern_metrics.consumer.kafka.topic import Bounds, read_bounds
 from pattern_metrics.consumer.operations.migration import MigrationStatus, migration_status
 from pattern_metrics.consumer.operations.sql import statement
 from pattern_metrics.consumer.postgres.connection import connected
+from pattern_metrics.consumer.postgres.later_clock import LaterClock
 from pattern_metrics.consumer.postgres.store import StoreTransaction
 from pattern_metrics.consumer.records.offsets import Partition, Progress
 from pattern_metrics.consumer.settings import WorkerSettings
@@ -48,20 +49,23 @@ class Status:
     Attributes:
         partitions: each partition of the topics.
         patterns: rows in the table.
-        last_write: when a row was last written.
+        last_write: when a row was last written; PostgreSQL's text if Python cannot hold that time.
         dead_letters: open dead letters by reason.
         gaps: recorded gaps of the group by reason.
         gap_offsets: offsets in these gaps.
         revision: the state of the schema.
+        clock_difference: seconds by which PostgreSQL's clock is ahead of this machine's, negative if it is
+            behind.
     """
 
     partitions: list[PartitionStatus]
     patterns: int
-    last_write: datetime | None
+    last_write: datetime | str | None
     dead_letters: dict[str, int]
     gaps: dict[str, int]
     gap_offsets: int
     revision: MigrationStatus
+    clock_difference: float
 
     @property
     def lag(self) -> int:
@@ -85,8 +89,11 @@ class Status:
             "gaps": sum(self.gaps.values()),
             "gaps_by_reason": self.gaps,
             "gap_offsets": self.gap_offsets,
-            "last_write": self.last_write.isoformat() if self.last_write else None,
+            "last_write": self.last_write.isoformat()
+            if isinstance(self.last_write, datetime)
+            else self.last_write,
             "revision": self.revision.current,
+            "clock_difference": round(self.clock_difference, 3),
             "partitions": [
                 {
                     "topic": partition.topic,
@@ -113,13 +120,14 @@ async def read_status(settings: WorkerSettings) -> Status:
     database_url = settings.database_url.get_secret_value()
     revision = await migration_status(database_url)
     identities, group = await topic_ids(settings), settings.kafka_group_id
-    progress = dict[Partition, Progress]()
+    progress, clock = dict[Partition, Progress](), LaterClock()
     # A store prepares statements for which a reader may lack the right.
     async with connected(database_url) as connection:
         reading = StoreTransaction(connection, keeps_history=False)
         for topic, topic_id in identities.items():
             progress |= await reading.progress(group, topic, topic_id)
         [row] = await connection.fetch(statement("select_status"), group, list(identities))
+        clock_difference = await clock.compare(connection)
     bounds = await read_bounds(settings)  # after the progress, which a worker may advance meanwhile
     return Status(
         partitions=_partitions(bounds, progress),
@@ -129,6 +137,7 @@ async def read_status(settings: WorkerSettings) -> Status:
         gaps=json.loads(row["gaps"]),
         gap_offsets=int(row["gap_offsets"]),
         revision=revision,
+        clock_difference=clock_difference,
     )
 
 

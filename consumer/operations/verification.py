@@ -13,6 +13,8 @@ from pattern_metrics.consumer.kafka.broker import topic_ids
 from pattern_metrics.consumer.kafka.topic import Advance, read_bounds, read_topic
 from pattern_metrics.consumer.operations.migration import MigrationError, migration_status
 from pattern_metrics.consumer.operations.sql import statement
+from pattern_metrics.consumer.postgres.connection import connected
+from pattern_metrics.consumer.postgres.later_clock import LaterClock
 from pattern_metrics.consumer.postgres.shadow import COMPARE_SECONDS_MAX, ShadowStore
 from pattern_metrics.consumer.postgres.store import Store
 from pattern_metrics.consumer.records.accounting import Accounting
@@ -97,6 +99,28 @@ async def check_table(settings: WorkerSettings) -> list[Check]:
         ]
     finally:
         await store.close()
+
+
+async def check_times(settings: WorkerSettings) -> Check:
+    """Check that no row is pinned: no event supersedes a row of the future until that time has come.
+
+    Raises:
+        Exception: as `check_table`.
+    """
+    clock, skew_seconds = LaterClock(), settings.max_clock_skew_seconds
+    async with connected(settings.database_url.get_secret_value()) as connection:
+        await clock.compare(connection)
+        [row] = await connection.fetch(statement("select_odd_times"), settings.accepted_until(clock.now()))
+    detail = f"{row['in_future']:,} lie more than {skew_seconds} s ahead"
+    if row["before_year_1"]:
+        detail += f"; {row['before_year_1']:,} lie before the year 1, and any event supersedes them"
+    return Check(
+        "no measurement lies in the future",
+        row["in_future"] == 0,
+        "; ".join([detail, *row["examples_in_future"]]),
+        f"deleting WHERE measurement_timestamp > now() + interval '{skew_seconds} s', and "
+        "pattern-metrics replay",
+    )
 
 
 async def _check_revision(settings: WorkerSettings) -> Check:
@@ -239,9 +263,8 @@ async def compare_with_topic(settings: WorkerSettings, advance: Advance) -> Comp
         reading = read_topic(settings, ends=ends, on_short=short_logs.__setitem__, advance=advance)
         async with aclosing(reading) as batches:
             async for records in batches:
-                batch = decode_batch(
-                    records, accepted_until=settings.accepted_until(), envelope=settings.envelope
-                )
+                accepted_until = settings.accepted_until(store.clock.now())
+                batch = decode_batch(records, accepted_until=accepted_until, envelope=settings.envelope)
                 batch = await _without_dead_letters(store, batch)
                 async with store.transaction() as transaction:
                     accounting, dead = await store_batch(transaction, batch)

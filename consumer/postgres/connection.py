@@ -3,6 +3,7 @@
 import configparser
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from datetime import datetime
 from typing import Any, Final, TypeAlias
 
 import asyncpg
@@ -39,6 +40,9 @@ SERVER_SETTINGS: Final = {
     "tcp_keepalives_count": "3",
 }
 """The settings of a connection that writes batches."""
+
+TIMES_AS_TEXT: Final = {"timezone": "UTC", "datestyle": "ISO"}
+"""The settings that `read_any_time` needs."""
 
 _OUR_SETTINGS: Final = {
     "application_name": APPLICATION_NAME,
@@ -133,16 +137,41 @@ async def connected(
 ) -> AsyncIterator[Connection]:
     """Open a connection for a command that does one thing. Statements have no time limit.
 
+    It returns times as `read_any_time` describes.
+
     Raises:
         Exception: see `connect`.
     """
-    connection = await connect(database_url, settings)
+    connection = await connect(database_url, {**TIMES_AS_TEXT, **(settings or {})})
     try:
+        await read_any_time(connection)
         yield connection
     except BaseException:
         connection.terminate()
         raise
     await connection.close()
+
+
+async def read_any_time(connection: Connection) -> None:
+    """Make a connection with `TIMES_AS_TEXT` return times that Python cannot hold as PostgreSQL's text.
+
+    These are infinity, times before Christ, and times after the year 9999. All others are returned as
+    `datetime`. Other programs can write any of them into the table.
+
+    Raises:
+        asyncpg.PostgresError: PostgreSQL refused a statement.
+        asyncpg.InterfaceError: the connection broke.
+    """
+    await connection.set_type_codec(
+        "timestamptz", schema="pg_catalog", encoder=str, decoder=_time_or_text, format="text"
+    )
+
+
+def _time_or_text(text: str) -> datetime | str:
+    try:
+        return datetime.fromisoformat(text)
+    except ValueError:
+        return text
 
 
 async def _set(connection: Connection, settings: Mapping[str, str]) -> None:

@@ -19,6 +19,7 @@ from pattern_metrics.consumer.postgres.connection import (
     connect,
     connected,
 )
+from pattern_metrics.consumer.postgres.later_clock import LaterClock
 from pattern_metrics.consumer.postgres.merger import Merger
 from pattern_metrics.consumer.postgres.sql import statement
 from pattern_metrics.consumer.records.offsets import NO_TOPIC_ID, OffsetRange, Partition, Progress, Start
@@ -40,12 +41,22 @@ class Store:
         database_url: as in DATABASE_URL.
         keeps_history: whether every measurement is kept as well (HISTORY_ENABLED).
         timing: `stage` limits the age of the stage, and the time that an unused connection is kept.
+        clock: compared with PostgreSQL's at each new connection.
 
     Attributes:
+        clock: likewise.
         updates_first: the setting of the next `Merger`, as the last one found it best.
     """
 
-    def __init__(self, database_url: str, *, keeps_history: bool = False, timing: Timing = TIMING) -> None:
+    def __init__(
+        self,
+        database_url: str,
+        *,
+        keeps_history: bool = False,
+        timing: Timing = TIMING,
+        clock: LaterClock | None = None,
+    ) -> None:
+        self.clock = clock or LaterClock()
         self._database_url = database_url
         self._keeps_history = keeps_history
         self._stage_seconds_max = timing.stage
@@ -95,6 +106,15 @@ class Store:
                 self.terminate()  # this rolls back without waiting for an answer, as ROLLBACK would
                 raise
 
+    async def compare_clocks(self) -> None:
+        """Compare the clocks before the first batch is decoded, which may be before it is stored.
+
+        Raises:
+            Exception: as `transaction`.
+        """
+        async with self.transaction() as transaction:
+            await self.clock.compare(transaction.connection)
+
     async def _connected(self) -> Connection:
         if self._expiry is not None:
             self._expiry.cancel()
@@ -106,6 +126,7 @@ class Store:
             self._connection = connection
             await connection.execute(statement("set_transaction_timeout"))
             await self._prepare(connection)
+            await self.clock.compare(connection)
             self._stage_renewed_at = time.monotonic()
         elif time.monotonic() - self._stage_renewed_at >= self._stage_seconds_max:
             await self._connection.execute("TRUNCATE pattern_metrics_stage")

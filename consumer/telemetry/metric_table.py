@@ -172,6 +172,14 @@ LAST_COMMIT = Metric(
 )
 
 
+CLOCK_DIFFERENCE = Metric(
+    "pattern_metrics_clock_difference_seconds",
+    "gauge",
+    "Seconds by which PostgreSQL's clock is ahead of the worker's, negative if it is behind, read once a "
+    "minute. NaN while it is unknown.",
+)
+
+
 READY = Metric("pattern_metrics_ready", "gauge", "1 if /readyz answers 200, else 0.")
 
 
@@ -210,6 +218,7 @@ TABLE: Final = (
     RETRIES,
     ASSIGNED,
     LAST_COMMIT,
+    CLOCK_DIFFERENCE,
     READY,
     NOT_READY,
     BUILD_INFO,

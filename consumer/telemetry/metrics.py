@@ -22,6 +22,7 @@ from pattern_metrics.consumer.telemetry.metric_table import (
     ASSIGNED,
     BATCH_RECORDS,
     BUILD_INFO,
+    CLOCK_DIFFERENCE,
     COMMIT_SECONDS,
     COMPONENTS,
     DEAD_LETTERS,
@@ -69,6 +70,7 @@ class Metrics:
         for metric in TABLE:
             self._register(metric)
         self._gauges[LAST_COMMIT.name].set(self._clock.wall())
+        self._gauges[CLOCK_DIFFERENCE.name].set(math.nan)
         self._gauges[BUILD_INFO.name].labels(*next(_closed_values(BUILD_INFO))).set(1)
         self._lags_lock = threading.Lock()  # rendering must not restore the gauges of a revoked partition
         self._lags: dict[Partition, int] = {}
@@ -173,6 +175,10 @@ class Metrics:
     def oldest_dead_letter_observed(self, seconds: float | None) -> None:
         """Set the age of the oldest open dead letter; None if there is none."""
         self._oldest_dead_letter_at = math.inf if seconds is None else self._clock.monotonic() - seconds
+
+    def clocks_compared(self, difference: float) -> None:
+        """Set the seconds by which PostgreSQL's clock is ahead."""
+        self._gauges[CLOCK_DIFFERENCE.name].set(difference)
 
     # Called by a scraper
 

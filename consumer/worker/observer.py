@@ -41,10 +41,15 @@ class Observer:
         self._availability = availability
         self._asked_at = -equipment.timing.letters
 
-    async def run(self) -> None:
-        """Observe, until cancelled."""
+    async def run(self, *, asks_database: bool) -> None:
+        """Observe, until cancelled.
+
+        Args:
+            asks_database: whether the age of the oldest dead letter is observed, too.
+        """
         while True:
-            await self._ask_for_the_oldest_dead_letter()
+            if asks_database:
+                await self._ask_for_the_oldest_dead_letter()
             await asyncio.sleep(self._timing.lag)
             await self._ask_for_the_ends()
 
@@ -73,6 +78,7 @@ class Observer:
         self._asked_at = self._clock.monotonic()
         try:
             async with asyncio.timeout(self._timing.lag_answer), self._store.transaction() as transaction:
+                await self._store.clock.compare(transaction.connection)
                 seconds = await transaction.connection.fetchval(
                     statement("select_oldest_dead_letter"), timeout=self._timing.letters_statement
                 )

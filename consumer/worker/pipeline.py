@@ -200,7 +200,12 @@ class Pipeline:
         positions = assignment.positions
         try:
             fates, decode_seconds = await fill(
-                self._consumer, tuple(positions), settings, equipment.timing, equipment.clock, self._trickle
+                self._consumer,
+                tuple(positions),
+                settings,
+                equipment.timing,
+                equipment.stores[0].clock,
+                self._trickle,
             )
         except NoOffsetForPartitionError:
             # aiokafka 0.14 may report a partition once as it was before it was positioned.

@@ -12,12 +12,13 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import NoOffsetForPartitionError, OffsetOutOfRangeError
 
 from pattern_metrics.consumer.kafka.clients import release_values
+from pattern_metrics.consumer.postgres.later_clock import LaterClock
 from pattern_metrics.consumer.records.batch import room_for, size_of
 from pattern_metrics.consumer.records.decoding import decode_all
 from pattern_metrics.consumer.records.offsets import Partition
 from pattern_metrics.consumer.records.record import Accepted, Fate, Record
 from pattern_metrics.consumer.settings import WorkerSettings
-from pattern_metrics.consumer.timing import Clock, Timing
+from pattern_metrics.consumer.timing import Timing
 from pattern_metrics.consumer.worker.trickle import Trickle
 
 DECODED_AT_ONCE: Final = 64
@@ -29,7 +30,7 @@ async def fill(
     partitions: Sequence[TopicPartition],
     settings: WorkerSettings,
     timing: Timing,
-    clock: Clock,
+    later: LaterClock,
     trickle: Trickle,
 ) -> tuple[dict[Partition, list[Fate]], float]:
     """Take and decode records that are there or arrive in time, until the batch is full.
@@ -54,13 +55,13 @@ async def fill(
             if records:
                 break
             raise
-        began_at = clock.monotonic()
+        began_at = later.clock.monotonic()
         taken = sum(map(len, more.values()))
         size += sum(map(size_of, chain.from_iterable(more.values())))
         for partition, some in more.items():
-            fates.setdefault(partition, []).extend(_decode(some, settings))
+            fates.setdefault(partition, []).extend(_decode(some, settings, later))
         records += taken
-        now = clock.monotonic()
+        now = later.clock.monotonic()
         decode_seconds += now - began_at
         trickle.note(taken, now)
         deadline = deadline or now + max(settings.batch_max_wait_ms / 1000, trickle.seconds)
@@ -73,10 +74,11 @@ async def fill(
     return fates, decode_seconds
 
 
-def _decode(records: Sequence[Record], settings: WorkerSettings) -> Iterator[Fate]:
+def _decode(records: Sequence[Record], settings: WorkerSettings, later: LaterClock) -> Iterator[Fate]:
     """Decode a few records at a time and free their values. The decoded events take less memory."""
     for start in range(0, len(records), DECODED_AT_ONCE):
         some = records[start : start + DECODED_AT_ONCE]
-        decoded = decode_all(some, accepted_until=settings.accepted_until(), envelope=settings.envelope)
+        accepted_until = settings.accepted_until(later.now())
+        decoded = decode_all(some, accepted_until=accepted_until, envelope=settings.envelope)
         release_values(fate.record for fate in decoded if isinstance(fate, Accepted))
         yield from decoded

@@ -76,7 +76,7 @@ class Session(ConsumerRebalanceListener):
             GraceExpiredError: a stop could not finish the work in flight.
         """
         # Nobody watches a run that ends by itself, so no time of the database is spent on its metrics.
-        observing = [] if until_caught_up else [asyncio.create_task(self._observer.run())]
+        observing = [asyncio.create_task(self._observer.run(asks_database=not until_caught_up))]
         observing.append(asyncio.create_task(self._watch_the_topics()))
         try:
             self._consumer.subscribe(list(self._settings.kafka_topics), listener=self)

@@ -14,6 +14,7 @@ from pattern_metrics.consumer.faults.retrying import RECOVERABLE, backoff_second
 from pattern_metrics.consumer.kafka.broker import require_rights, require_topic
 from pattern_metrics.consumer.kafka.membership import require_own_name
 from pattern_metrics.consumer.kafka.watch import StalledError
+from pattern_metrics.consumer.postgres.later_clock import LaterClock
 from pattern_metrics.consumer.postgres.store import Store, require_all
 from pattern_metrics.consumer.records.accounting import Accounting, Breaker
 from pattern_metrics.consumer.settings import WorkerSettings
@@ -72,7 +73,8 @@ class Worker:
         """
         logger.info("worker_started", topic=self._settings.kafka_topic, group=self._settings.kafka_group_id)
         url, keeps_history = self._settings.database_url.get_secret_value(), self._settings.history_enabled
-        stores = [Store(url, keeps_history=keeps_history) for _ in range(CONNECTIONS)]
+        clock = LaterClock(observe=self.metrics.clocks_compared)
+        stores = [Store(url, keeps_history=keeps_history, clock=clock) for _ in range(CONNECTIONS)]
         try:
             await self._run_sessions(stores, until_caught_up=until_caught_up)
         except GraceExpiredError:

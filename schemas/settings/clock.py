@@ -1,6 +1,6 @@
 """The limit for agents' clocks that are ahead: one setting for publishers and consumers."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Annotated
 
 from pydantic import Field
@@ -15,9 +15,9 @@ class ClockSettings(Settings):
         default=300,
         description="How far in the future a measurement's time may lie, in seconds. An event beyond it is "
         "refused: by the publisher before it is sent, by the worker as a dead letter with the reason "
-        "timestamp_in_future.",
+        "timestamp_in_future. For the worker, the later of its own clock and PostgreSQL's counts.",
     )
 
-    def accepted_until(self) -> datetime:
-        """Return the latest acceptable measurement time, as of now."""
-        return datetime.now(UTC) + timedelta(seconds=self.max_clock_skew_seconds)
+    def accepted_until(self, now: datetime) -> datetime:
+        """Return the latest acceptable measurement time, as of a moment."""
+        return now + timedelta(seconds=self.max_clock_skew_seconds)

@@ -130,7 +130,7 @@ class Load:
             events = list(failed)
 
     def _note(self, event: PatternScored, *, is_acknowledged: bool) -> None:
-        if event.measurement_timestamp > self._settings.accepted_until():
+        if event.measurement_timestamp > self._settings.accepted_until(datetime.now(UTC)):
             letters = self.letters if is_acknowledged else self.letters_maybe
             letters[_letter(event.to_json(), RejectReason.TIMESTAMP_IN_FUTURE)] += 1
         elif is_acknowledged:

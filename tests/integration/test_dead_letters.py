@@ -149,7 +149,7 @@ async def test_pages_leave_no_letter_out_and_take_none_twice(
     accounting = await redrive(
         Store(migrated_database_url),
         Selection(),
-        accepted_until=ACCEPTED_UNTIL,
+        accepted_until=lambda _: ACCEPTED_UNTIL,
         advance=lambda done, _total: steps.append(done),
     )
 
@@ -265,7 +265,7 @@ async def test_a_dead_letter_of_the_topic_is_redriven_and_a_replay_changes_nothi
     accepted_until = datetime.now(UTC) + timedelta(hours=2)
     selection = Selection(topic=settings.kafka_topic)
     accounting = await redrive(
-        Store(url), selection, accepted_until=accepted_until, advance=lambda _done, _total: None
+        Store(url), selection, accepted_until=lambda _: accepted_until, advance=lambda _done, _total: None
     )
     replay = settings.model_copy(update={"kafka_group_id": str(uuid.uuid4())})
     replayed = await catch_up(replay)

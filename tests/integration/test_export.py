@@ -223,7 +223,7 @@ async def test_what_was_exported_can_be_backfilled_into_an_equal_table(
         report = await backfill(
             Store(other),
             MeasurementSource("export", 1, read_measurements(io.BytesIO(exported))),
-            BackfillRules(accepted_until=BASE_TIME.replace(year=2100)),
+            BackfillRules(accepted_until=lambda _: BASE_TIME.replace(year=2100)),
             lambda line, why: pytest.fail(f"line {line}: {why}"),
         )
         copied = await export(other, Format.JSONL)

@@ -147,6 +147,26 @@ async def test_the_command_counts_what_it_would_delete_and_deletes_it_only_with_
     assert (await migration_status(migrated_database_url)).current == revision
 
 
+async def test_progress_and_gaps_of_a_topic_of_the_same_name_are_counted(
+    migrated_database_url: str, tmp_path: Path
+) -> None:
+    await execute(
+        migrated_database_url,
+        """
+        INSERT INTO ingest_progress (consumer_group, topic, partition, next_offset, topic_id)
+        SELECT 'g', 't', 0, 7, gen_random_uuid() FROM generate_series(1, 3);
+        INSERT INTO ingest_gaps (consumer_group, topic, partition, first_offset, last_offset, topic_id)
+        SELECT 'g', 't', 0, 0, 5, gen_random_uuid() FROM generate_series(1, 3);
+        """,
+    )
+
+    refused = await CommandLine(tmp_path).run("migrate", "down", "021", database_url=migrated_database_url)
+
+    assert refused.code == 2
+    assert "the progress of 2 partitions of an earlier topic" in refused.stderr
+    assert "2 recorded gaps of another topic" in refused.stderr
+
+
 async def test_a_way_back_that_deletes_nothing_needs_no_yes(
     migrated_database_url: str, tmp_path: Path
 ) -> None:

@@ -20,6 +20,11 @@ MEANINGS: Final = {
     "client_rebuilt": """
         The Kafka client stalled and was replaced. Look at the brokers if it repeats. After three
         replacements without progress the worker exits with 1.""",
+    "clocks_agree": "This machine's clock and PostgreSQL's are at most 5 s apart again.",
+    "clocks_differ": """
+        This machine's clock and PostgreSQL's are over 5 s apart: `seconds` is positive if PostgreSQL's is
+        ahead. The line comes once for each change. Synchronise both by NTP. Until then the later of the two
+        decides which measurement lies in the future.""",
     "commit_superseded": """
         Kafka refused a commit, because the group has rebalanced. The new owner of the partitions reads the
         batch again. Nothing to do.""",

@@ -47,7 +47,7 @@ async def run_redrive(url: str, selection: Selection = OPEN_LETTERS) -> Accounti
     accounting = await redrive(
         Store(url),
         selection,
-        accepted_until=ACCEPTED_UNTIL,
+        accepted_until=lambda _: ACCEPTED_UNTIL,
         advance=lambda done, total: steps.append((done, total)),
     )
     assert steps == sorted(steps)

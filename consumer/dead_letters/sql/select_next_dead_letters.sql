@@ -1,5 +1,5 @@
 -- The next page of a selection, locked. Letters that another redrive has locked are skipped.
-SELECT * FROM dead_letters
+SELECT topic, partition, "offset", record_timestamp, key, value, headers FROM dead_letters
 WHERE ($1::text IS NULL OR status = $1)
   AND ($2::text IS NULL OR reason = $2)
   AND ($3::text IS NULL OR topic = $3)

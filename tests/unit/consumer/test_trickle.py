@@ -9,6 +9,7 @@ from aiokafka import TopicPartition
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pattern_metrics.consumer.postgres.later_clock import LaterClock
 from pattern_metrics.consumer.timing import TIMING, Clock
 from pattern_metrics.consumer.worker.polling import fill
 from pattern_metrics.consumer.worker.trickle import MEMORY_SECONDS, RATE_MIN, Trickle
@@ -50,7 +51,7 @@ async def batches(times: list[float]) -> list[tuple[int, float]]:
     arrivals, trickle, found = Arrivals(times), Trickle(TIMING.trickle), list[tuple[int, float]]()
     waiting = deque(times)
     while not arrivals.is_over:
-        fates, _ = await fill(arrivals, [PARTITION], config, TIMING, arrivals.clock, trickle)
+        fates, _ = await fill(arrivals, [PARTITION], config, TIMING, LaterClock(arrivals.clock), trickle)
         if size := sum(map(len, fates.values())):
             found.append((size, arrivals.now - waiting[0]))
             for _ in range(size):
