@@ -1,4 +1,4 @@
-"""The clock that decides whether a measurement is in the future: the later of this machine's and PostgreSQL's."""
+"""The later of this machine's clock and PostgreSQL's decides whether a measurement is in the future."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime
