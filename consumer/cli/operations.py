@@ -298,8 +298,8 @@ def skip(
         typer.echo(
             f"{one.topic} partition {one.partition}: offsets {one.first_offset} to {last} ({one.offsets:,})"
         )
-    told = f"{offsets:,} offsets skipped"
-    typer.echo(f"would be: {told}; nothing was written" if dry_run else told)
+    outcome = f"{offsets:,} offsets skipped"
+    typer.echo(f"would be: {outcome}; nothing was written" if dry_run else outcome)
 
 
 @operations_app.command()

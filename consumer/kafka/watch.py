@@ -85,7 +85,7 @@ class Watch:
             if diagnosis.fault is Fault.CONFIGURATION:
                 raise
             self._health.report("kafka", error, diagnosis)
-            self.touch()  # an outage is no stall: the client gets its full time once the broker is back
+            self.touch()  # an outage is not a stall: the client gets its full time once the broker is back
             return
         unavailable = {(topic.name, number) for topic in topics for number in topic.unavailable}
         ends = await self._ends(partitions, unavailable)

@@ -27,7 +27,7 @@ BUILD_DIRECTORIES: Final = frozenset({"build", "dist"})
 """Not searched either, because they hold copies of the source. A package (`__init__.py`) is searched."""
 
 UNSCORED_SUFFIXES: Final = {".ipynb": "notebook", ".pyi": "stub"}
-"""Files with Python in them that are not scored: cells are no module, and a stub has no bodies."""
+"""Files with Python in them that are not scored: cells are not modules, and a stub has no bodies."""
 
 _SOURCE_DIRECTORY: Final = "src"
 
@@ -115,7 +115,7 @@ def _file(path: Path, found: Found) -> Iterator[Path]:
     if kind is None and path.is_file():
         yield path
     else:
-        reason = f"a {kind} is not scored" if kind else "is no regular file"
+        reason = f"a {kind} is not scored" if kind else "is not a regular file"
         found.unreadable.append(UnreadableFile(path, reason))
 
 

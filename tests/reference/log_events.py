@@ -175,7 +175,7 @@ def calls() -> list[Call]:
     """Return each call of a logger in the product's code.
 
     Raises:
-        ValueError: the name of an event is no constant.
+        ValueError: the name of an event is not a constant.
     """
     paths = sorted(
         path
