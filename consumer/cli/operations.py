@@ -376,6 +376,13 @@ def _screen(status: "Status") -> "Group":
             if abs(status.clock_difference) > CLOCKS_APART_SECONDS
             else []
         ),
+        *(
+            f"warning       partition {_name(one)}: a producer's open transaction holds back "
+            f"{one.held_back:,} offsets from {one.end:,} on; find it with kafka-transactions.sh (see the "
+            "runbook)"
+            for one in status.partitions
+            if one.held_back
+        ),
         f"lag           {status.lag:,}",
         f"patterns      {status.patterns:,} (last write {last_write})",
         f"dead letters  {sum(status.dead_letters.values()):,}" + (f": {letters}" if letters else ""),

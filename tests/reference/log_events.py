@@ -127,6 +127,10 @@ MEANINGS: Final = {
     "supervisor_started": "With `--processes`: the supervisor starts this number of processes.",
     "supervisor_stopped": """
         With `--processes`: all processes have ended. The numbers are those of all processes.""",
+    "transaction_open": """
+        A producer's transaction has been open in this partition for two observations (15 s), and holds
+        back `held_back` offsets from `offset` on. The [runbook](../how-to/runbook.md#open-transaction) says
+        how to find and to abort it. The line comes once, until that transaction ends.""",
     "worker_started": "The worker starts to read this topic as a member of this consumer group.",
     "worker_stopped": "The worker has ended. The numbers count all records since its start.",
 }
