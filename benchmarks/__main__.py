@@ -36,7 +36,7 @@ def main() -> int:
         show(f"error: {error}")
         return 1
     except KeyboardInterrupt:
-        show("stopped; what was measured is kept: --resume goes on")
+        show("stopped; the measurements are kept: continue with --resume")
         return 130
 
 

@@ -85,5 +85,5 @@ def hint_of(seconds: float) -> str:
         slow, fast = fast, slow
     return (
         f"{slow} is {abs(seconds):.1f} s behind {fast}: synchronise both by NTP. Until then the later one "
-        "decides which measurement lies in the future"
+        "decides which measurements are in the future"
     )

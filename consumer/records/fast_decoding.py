@@ -2,7 +2,7 @@
 
 `decode_fast` accepts only what `parse_event` accepts, with the same values: a property test compares the two.
 The rest, whether an unusual spelling or a fault, is left to `parse_event`, which also finds the reason. Each
-short cut stands for a rule of the model (`schemas.pattern_scored`):
+short cut replaces a rule of the model (`schemas.pattern_scored`):
 
 | short cut here | rule of the model | test in `tests/properties/test_fast_decoding.py` |
 |---|---|---|

@@ -24,7 +24,7 @@ MEANINGS: Final = {
     "clocks_differ": """
         This machine's clock and PostgreSQL's are over 5 s apart: `seconds` is positive if PostgreSQL's is
         ahead. The line comes once for each change. Synchronise both by NTP. Until then the later of the two
-        decides which measurement lies in the future.""",
+        decides which measurements are in the future.""",
     "commit_superseded": """
         Kafka refused a commit, because the group has rebalanced. The new owner of the partitions reads the
         batch again. Nothing to do.""",
