@@ -8,7 +8,7 @@ from uuid import UUID
 
 from aiokafka import TopicPartition
 
-from pattern_metrics.consumer.kafka.broker import require_topic
+from pattern_metrics.consumer.kafka.broker import require_topic, topic_id
 from pattern_metrics.consumer.kafka.clients import create_reader
 from pattern_metrics.consumer.settings import WorkerSettings
 from tests.adversity.load import Letter, Load, Row
@@ -90,7 +90,8 @@ def _behind(rows: Mapping[UUID, Row], present: Mapping[UUID, Row]) -> list[UUID]
 
 
 async def _progress_is_at_the_end(settings: WorkerSettings) -> bool:
-    rows = await fetch(settings, "SELECT partition, next_offset FROM ingest_progress")
+    of_topic = "SELECT partition, next_offset FROM ingest_progress WHERE topic_id = $1"
+    rows = await fetch(settings, of_topic, await topic_id(settings))
     async with create_reader(settings) as reader:
         count = await require_topic(settings)
         ends = await reader.end_offsets([TopicPartition(settings.kafka_topic, n) for n in range(count)])
