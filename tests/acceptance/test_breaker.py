@@ -13,7 +13,7 @@ LIMIT = 5
 INVALID = [f"invalid {number}".encode() for number in range(20)]
 
 
-async def test_the_worker_pauses_after_too_many_invalid_records_until_the_limit_is_raised(
+async def test_too_many_invalid_records_pause_the_worker_until_the_limit_is_raised(
     real_command: CommandLine, real_settings: WorkerSettings
 ) -> None:
     event = an_event()

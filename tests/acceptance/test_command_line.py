@@ -238,7 +238,7 @@ async def test_the_settings_are_shown_with_what_is_wrong_and_without_a_secret(co
     assert lines[place + 1].startswith("    error: ")
 
 
-async def test_what_is_wrong_with_several_settings_is_shown_as_well(command: CommandLine) -> None:
+async def test_faults_of_several_settings_together_are_shown(command: CommandLine) -> None:
     alone = await command.run("settings", kafka_security_protocol="sasl_plaintext")
     as_json = await command.run("settings", "--json", kafka_security_protocol="sasl_plaintext")
 

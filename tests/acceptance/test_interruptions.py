@@ -55,7 +55,7 @@ def database_url(settings: WorkerSettings) -> str:
     return settings.database_url.get_secret_value()
 
 
-async def test_an_interrupted_replay_leaves_whole_batches_and_a_second_run_completes_it(
+async def test_an_interrupted_replay_leaves_whole_batches_for_a_second_run(
     command: CommandLine, settings: WorkerSettings, database_url: str
 ) -> None:
     await send(settings, [event.to_json() for event in EVENTS])
@@ -107,7 +107,7 @@ async def test_a_verification_that_is_interrupted_leaves_nothing_behind(
     assert await fetch(settings, shadows) == []
 
 
-async def test_an_interrupted_backfill_leaves_whole_batches_and_a_second_run_completes_it(
+async def test_an_interrupted_backfill_leaves_whole_batches_for_a_second_run(
     database_command: CommandLine, migrated_database_url: str, tmp_path: Path
 ) -> None:
     file = tmp_path / "measurements.jsonl"

@@ -78,7 +78,7 @@ async def test_a_broker_without_idempotence_is_reported_in_one_line(
     assert published.report.count("\n") == 1
 
 
-async def test_what_was_read_adds_up_and_is_not_read_again(
+async def test_the_accounting_adds_up_and_no_record_is_read_again(
     real_command: CommandLine, real_settings: WorkerSettings
 ) -> None:
     events = [an_event(pattern, seconds) for pattern in range(3) for seconds in (1, 2, 0)]

@@ -325,7 +325,7 @@ async def test_a_stop_is_obeyed_within_the_grace_time_whatever_hangs(new_ways: W
 # Repeated failure
 
 
-async def test_only_a_client_that_stalls_again_and_again_ends_the_process_and_no_outage(
+async def test_repeated_stalls_end_the_process_and_an_outage_does_not(
     new_ways: Ways,
 ) -> None:
     async def require_end(way: Way, detail: str) -> None:

@@ -87,7 +87,7 @@ async def test_a_letter_that_is_refused_as_before_costs_no_write(migrated_databa
     assert await rows(migrated_database_url, versions) == before
 
 
-async def test_what_the_database_refuses_stays_open_until_the_database_is_fixed(
+async def test_a_letter_that_the_database_refuses_stays_open_until_it_is_fixed(
     migrated_database_url: str,
 ) -> None:
     url = migrated_database_url
@@ -172,7 +172,7 @@ async def test_two_redrives_at_once_share_the_letters(
     assert await rows(migrated_database_url, "SELECT count(*) FROM pattern_quality_metrics") == [(50,)]
 
 
-async def test_letters_that_another_redrive_has_locked_are_skipped_and_discarding_waits(
+async def test_redrive_skips_letters_that_another_one_locked_and_discard_waits(
     migrated_database_url: str,
 ) -> None:
     url = migrated_database_url

@@ -213,7 +213,7 @@ LARGEST = [
 
 
 @pytest.mark.parametrize("of", Format)
-async def test_what_was_exported_can_be_backfilled_into_an_equal_table(
+async def test_an_export_can_be_backfilled_into_an_equal_table(
     postgres_server: Any, template_name: str, migrated_database_url: str, of: Format
 ) -> None:
     await insert(migrated_database_url, *SOME, *HOSTILE, *LARGEST)

@@ -219,7 +219,7 @@ async def test_of_two_contents_of_one_event_the_first_stays_until_its_row_is_del
     assert await findings(settings) == {}
 
 
-async def test_what_the_topic_does_not_explain_is_reported_and_fails_only_when_asked(
+async def test_rows_that_the_topic_does_not_explain_fail_a_check_only_when_asked(
     settings_for: SettingsFactory,
 ) -> None:
     settings = settings_for()
@@ -275,7 +275,7 @@ async def test_a_replay_marks_the_dead_letters_that_it_stores_and_no_others(
     assert await findings(settings) == {"absent_in_topic": 1}  # the discarded record is not folded
 
 
-async def test_what_the_group_has_not_read_yet_is_not_missing(settings_for: SettingsFactory) -> None:
+async def test_an_event_that_the_group_has_not_read_yet_is_not_missing(settings_for: SettingsFactory) -> None:
     settings = settings_for()
     await send(settings, [an_event(1).to_json()])
     await catch_up(settings)

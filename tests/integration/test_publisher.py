@@ -67,7 +67,7 @@ async def test_events_published_inside_a_span_carry_its_context(
     assert headers[b"2"]["tracestate"] == b"vendor=value"
 
 
-async def test_what_was_measured_in_the_future_is_refused_before_anything_is_sent(
+async def test_a_measurement_in_the_future_is_refused_before_anything_is_sent(
     settings_for: SettingsFactory,
 ) -> None:
     """For example a local time that was labelled UTC: the agent gets the error at once."""

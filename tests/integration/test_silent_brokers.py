@@ -62,7 +62,7 @@ async def test_no_client_waits_for_bootstrap_servers_that_never_answer(settings:
     assert replayed.superseded == len(events)
 
 
-async def test_a_silent_broker_of_the_cluster_delays_neither_metadata_nor_a_coordinator(
+async def test_a_silent_broker_delays_neither_metadata_nor_a_coordinator(
     embedded_broker: Broker, settings_for: SettingsFactory
 ) -> None:
     settings = settings_for(kafka_bootstrap_servers=embedded_broker.bootstrap_servers)

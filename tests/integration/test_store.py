@@ -38,7 +38,7 @@ async def test_an_older_measurement_that_arrives_later_changes_no_row(store: Sto
     assert await database.fetchval("SELECT quality_score FROM pattern_quality_metrics") == 0.9
 
 
-async def test_a_row_from_before_events_had_ids_yields_to_any_event_of_the_same_instant(
+async def test_a_row_without_an_event_id_yields_to_any_event_of_the_same_instant(
     store: Store, database: Any
 ) -> None:
     await database.execute(

@@ -130,7 +130,7 @@ async def test_no_setting_in_the_url_changes_what_is_stored(
         "options=--session-replication-role%3Dreplica",
     ],
 )
-def test_what_would_change_the_data_is_refused_by_name(text: str) -> None:
+def test_a_setting_that_would_change_the_data_is_refused_by_name(text: str) -> None:
     with pytest.raises(InvalidDatabaseUrlError, match=r"remove \w+: it would change what is stored"):
         parse_database_url(f"postgresql://h/m?{text}")
 

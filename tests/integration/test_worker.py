@@ -228,7 +228,7 @@ async def test_a_worker_shows_how_many_partitions_the_group_has_given_it(
         await eventually(lambda: _assigned(one) == 3)
 
 
-async def test_a_right_revoked_under_a_running_worker_is_reported_and_used_once_granted(
+async def test_a_revoked_right_is_reported_and_used_once_it_is_granted_again(
     settings_for: SettingsFactory,
 ) -> None:
     login = f"worker_{uuid.uuid4().hex}"

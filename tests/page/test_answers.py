@@ -524,7 +524,7 @@ async def test_dead_letters_are_paged_through_the_newest_first(
     assert seen == [str(offset) for offset in reversed(range(120))]
 
 
-async def test_what_changed_most_comes_from_the_history(
+async def test_the_largest_changes_come_from_the_history(
     questions: Questions, migrated_database_url: str
 ) -> None:
     await fill(

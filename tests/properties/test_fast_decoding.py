@@ -295,7 +295,7 @@ def assert_the_model_agrees(
 @example(value_with_raw("metadata", '{"a":1e15}'))
 @example(value(measurement_timestamp="2025-06-01T12:00:00.1234567Z"))
 @example(b'{"x":' + NESTED_TOO_DEEP + b"," + value_with_raw("metadata", GROWING)[1:])
-def test_what_is_accepted_fast_the_model_accepts_with_the_same_values(sent: bytes) -> None:
+def test_the_model_accepts_every_fast_decoded_event_with_the_same_values(sent: bytes) -> None:
     assert_the_model_agrees(sent)
 
 

@@ -162,7 +162,7 @@ async def test_a_name_that_only_the_broker_advertises_is_checked_too(scene: Scen
     ],
     ids=["wrong host name", "expired"],
 )
-async def test_a_wrong_certificate_of_the_broker_is_reported_and_used_once_it_is_replaced(
+async def test_a_wrong_broker_certificate_is_reported_until_it_is_replaced(
     host: str, is_expired: bool, expected: str, scene: Scene
 ) -> None:
     command, event = scene.command("TLS"), await publish(scene.settings)
@@ -207,7 +207,7 @@ async def rotate_authority(scene: Scene, _: WorkerProcess) -> None:
     [("PLAIN", rotate_password), ("PLAIN", rotate_password_late), ("MUTUAL", rotate_authority)],
     ids=["password", "password too late", "certificates and CA"],
 )
-async def test_what_was_rotated_is_used_without_a_restart(
+async def test_rotated_files_are_used_without_a_restart(
     way: str, rotate: Callable[[Scene, WorkerProcess], Awaitable[None]], scene: Scene
 ) -> None:
     async with scene.command(way).worker() as worker:

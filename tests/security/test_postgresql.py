@@ -154,7 +154,7 @@ async def test_a_fault_that_begins_while_the_worker_runs_is_reported_and_fixed(
         assert worker.is_running
 
 
-async def test_what_was_rotated_is_used_without_a_restart(scene: Scene) -> None:
+async def test_rotated_files_are_used_without_a_restart(scene: Scene) -> None:
     async with scene.command.worker() as worker:
         await worker.wait_for_event("reading_from", count=3)
         new = scene.authorities.unknown

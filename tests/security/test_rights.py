@@ -108,7 +108,7 @@ async def test_a_denied_right_is_reported_once_and_used_once_it_is_granted(
 @pytest.mark.parametrize(
     ("revoked", "expected"), [(Resource.TOPIC, "KAFKA_TOPIC"), (Resource.GROUP, "KAFKA_GROUP_ID")], ids=str
 )
-async def test_a_right_revoked_under_a_running_worker_is_reported_and_used_once_granted(
+async def test_a_revoked_right_is_reported_and_used_once_it_is_granted_again(
     revoked: Resource,
     expected: str,
     command: CommandLine,

@@ -286,7 +286,7 @@ async def test_no_exported_span_holds_a_secret(site: Site, tmp_path: Path) -> No
     ],
     ids=str,
 )
-async def test_what_is_wrong_with_the_collector_is_reported_without_its_secrets(
+async def test_a_fault_of_the_collector_is_reported_without_its_secrets(
     site: Site, tmp_path: Path, variables: dict[str, str]
 ) -> None:
     environment = all_right(site) | {"OTEL_EXPORTER_OTLP_ENDPOINT": f"https://{HOST}:1"} | variables

@@ -63,7 +63,7 @@ def test_json_that_is_written_over_several_lines_is_joined_to_the_same_json() ->
         (None, {"value": None}),
     ],
 )
-def test_a_letter_that_is_no_json_is_exported_with_its_place_and_refused_by_publish(
+def test_a_letter_without_json_is_exported_with_its_place_and_not_published(
     value: bytes | None, expected: dict[str, Any]
 ) -> None:
     line, is_value = export_line(a_letter(value))

@@ -141,7 +141,7 @@ def test_progress_goes_as_far_as_what_was_decoded_and_not_further(
     assert list(decoded.ranges) == list(RANGES)[: len(expected)]
 
 
-def test_markers_after_the_last_record_count_as_decoded_unless_the_breaker_is_open() -> None:
+def test_markers_after_the_last_record_are_decoded_unless_the_breaker_is_open() -> None:
     """A range may end after its last record (transaction markers, compaction)."""
     fates = decode_batch(records_of([True, False]), accepted_until=ACCEPTED_UNTIL).fates
     [partition] = fates

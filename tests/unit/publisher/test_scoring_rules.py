@@ -112,7 +112,7 @@ def test_nesting_never_raises_the_complexity_dimension(
 
 
 @given(name=NAMES, parameters=PARAMETERS, body=BODIES, owner=OWNERS, docstring=DOCSTRINGS)
-def test_the_score_is_the_weighted_sum_of_its_dimensions_and_every_event_is_valid(
+def test_the_score_is_the_weighted_sum_and_every_event_is_valid(
     name: str, parameters: list[str], body: str, owner: str, docstring: str
 ) -> None:
     for event in score_text(
