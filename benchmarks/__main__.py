@@ -36,7 +36,7 @@ def main() -> int:
         show(f"error: {error}")
         return 1
     except KeyboardInterrupt:
-        show("stopped; what was measured is kept: --resume goes on")
+        show("stopped; the measurements are kept: continue with --resume")
         return 130
 
 
@@ -68,7 +68,7 @@ def _among(known: Sequence[str]) -> Callable[[str], list[str]]:
 
 def _positive(text: str) -> int:
     if not text.isdecimal() or int(text) == 0:
-        raise argparse.ArgumentTypeError(f"{text} is no whole number above 0")
+        raise argparse.ArgumentTypeError(f"{text} is not a whole number above 0")
     return int(text)
 
 

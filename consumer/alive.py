@@ -26,7 +26,7 @@ def address() -> tuple[str, int]:
 
     Raises:
         EnvFileError: the file of PATTERN_METRICS_ENV_FILE cannot be used.
-        ValueError: HTTP_PORT is no number.
+        ValueError: HTTP_PORT is not a number.
     """
     found = find_variables(("http_host", "http_port"))
     given = {setting: variable.text for setting, variable in found.items()}

@@ -139,7 +139,7 @@ def parse_database_url(text: str) -> DatabaseUrl:
     """Parse a database's URL.
 
     Raises:
-        InvalidDatabaseUrlError: the text is no URL, or can be read in more than one way.
+        InvalidDatabaseUrlError: the text is not a URL, or can be read in more than one way.
     """
     parts = _split(text)
     user, _, password = parts["login"].partition(":")

@@ -1,13 +1,13 @@
 -- Refuses a table of one of our names whose columns do not fit, before anything is changed. The revisions that create
--- tables include this file. A table that is not there, or lacks a column that a revision adds, fits.
+-- tables include this file. A missing table fits, and so does one without a column that a revision adds.
 DO $$
 DECLARE
     problems text;
 BEGIN
     IF (SELECT relkind FROM pg_class WHERE oid = to_regclass('pattern_quality_metrics')) <> 'r' THEN
-        RAISE EXCEPTION 'the pattern_quality_metrics that is here already is partitioned, or a view: not supported'
+        RAISE EXCEPTION 'the existing pattern_quality_metrics is a partitioned table or a view, which is not supported'
             USING ERRCODE = 'wrong_object_type',
-                HINT = 'Rename it out of the way; then repeat, and copy its rows into the table that is made.';
+                HINT = 'Rename it, repeat the migration, and copy its rows into the new table.';
     END IF;
 
     SELECT string_agg(
@@ -78,9 +78,9 @@ BEGIN
     ));
 
     IF problems <> '' THEN
-        RAISE EXCEPTION 'a table that is here already does not fit: %', problems
+        RAISE EXCEPTION 'an existing table does not fit: %', problems
             USING ERRCODE = 'invalid_table_definition',
-                HINT = 'Alter these columns, or rename that table out of the way; then repeat.';
+                HINT = 'Alter these columns, or rename the table; then repeat the migration.';
     END IF;
 END
 $$;

@@ -157,8 +157,8 @@ class ScorePublisher:
             if failures:
                 failed = [event for index, event in enumerate(part) if index in failures]
                 cause = next(iter(failures.values()))
-                told = self._without_leader(producer) or cause
-                raise PublishError([*failed, *events[begin + len(part) :]], told) from cause
+                reported = self._without_leader(producer) or cause
+                raise PublishError([*failed, *events[begin + len(part) :]], reported) from cause
 
     def _without_leader(self, producer: AIOKafkaProducer) -> LeaderNotAvailableError | None:
         """Return an error that names the partitions without a leader; None if each has one."""

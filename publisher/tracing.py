@@ -1,6 +1,6 @@
 """Trace context for published events: the headers `traceparent` and `tracestate` (W3C Trace Context).
 
-OpenTelemetry is no dependency: a program that has not imported it has no current span.
+OpenTelemetry is not a dependency: a program that has not imported it has no current span.
 """
 
 import sys

@@ -47,7 +47,7 @@ _EXPLANATIONS = {
 
 
 class InvalidEventError(ValueError):
-    """A value is no valid event.
+    """A value is not a valid event.
 
     Attributes:
         reason: the rule that the value breaks.

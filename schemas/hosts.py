@@ -33,7 +33,7 @@ def parse_port(text: str) -> int:
     """Read a port.
 
     Raises:
-        ValueError: it is no number from 1 to 65535; the message does not repeat it.
+        ValueError: it is not a number from 1 to 65535; the message does not repeat it.
     """
     if not re.fullmatch(r"[0-9]{1,5}", text) or not 1 <= int(text) <= _PORT_MAX:
         raise ValueError(f"a port must be a number from 1 to {_PORT_MAX}")

@@ -265,7 +265,7 @@ class PatternScored(Ordered, Measurement):
 _METADATA: Final = {"metadata"}
 
 _AS_SENT: Final = "_metadata_as_sent"
-"""The key of the text of an event's metadata. It is no field, because pydantic compares fields."""
+"""The key of the text of an event's metadata. It is not a field, because pydantic compares fields."""
 
 
 class _Sent(msgspec.Struct, gc=False):
@@ -284,7 +284,7 @@ def _keep_metadata(event: PatternScored, value: bytes) -> PatternScored:
 def _metadata_as_sent(value: bytes, metadata: Mapping[str, JsonValue]) -> bytes:
     """Return the text of the metadata in an event that the model has accepted.
 
-    The model accepts NaN in a field that it ignores, although that is no JSON. Of such an event the text is
+    The model accepts NaN in a field that it ignores, although that is not JSON. Of such an event the text is
     made of the model's `metadata`.
 
     Raises:

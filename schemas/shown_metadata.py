@@ -8,7 +8,7 @@ import msgspec
 from pattern_metrics.schemas.pattern_scored import DIMENSIONS
 
 SHOWN_NAME_CHARACTERS_MAX: Final = 1000
-"""A longer name is no name for people."""
+"""A longer name is not a name for people."""
 
 
 def parsed(text: str | None) -> object:
@@ -31,7 +31,7 @@ def _parsed_slowly(text: str) -> object:
 
 
 def name_of(name: object, pattern_id: str) -> str:
-    """Return the member `name` of metadata, or the pattern's id if it is no name for people.
+    """Return the member `name` of metadata, or the pattern's id if it is not a name for people.
 
     A name is a text that is not blank and has at most SHOWN_NAME_CHARACTERS_MAX characters.
     """

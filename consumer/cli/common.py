@@ -256,7 +256,7 @@ class CommandFailedError(Exception):
 
 
 def run(work: Coroutine[Any, Any, T], about: str) -> T:
-    """Run a command's work. An error that is no bug ends the command with one line that names the server.
+    """Run a command's work. An error that is not a bug ends the command with one line that names the server.
 
     Args:
         work: the work.

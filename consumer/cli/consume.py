@@ -94,7 +94,7 @@ def consume(
     configure_logging(load_settings(LogSettings), is_patient=True, process=member.number if member else None)
     require_open_files()
     try:
-        # A run that ends by itself is no service to watch.
+        # A run that ends by itself is not a service to watch.
         listener = None if until_caught_up else listen(settings)
     except InvalidSettingError as error:
         fail(f"error: {error}", 2)

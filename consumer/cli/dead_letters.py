@@ -334,7 +334,7 @@ def export(
     """Export open letters as JSON Lines, to be edited and published again.
 
     A value that is JSON is written as it is, on one line. Any other value becomes {"dead_letter":
-    "TOPIC/PARTITION/OFFSET", "reason": ..., "value": TEXT}, with "value_base64" for bytes that are no text.
+    "TOPIC/PARTITION/OFFSET", "reason": ..., "value": TEXT}, with "value_base64" for bytes that are not text.
     `publish` refuses such a line until it is replaced by an event. When the corrected events are published,
     discard the letters:
 
@@ -353,4 +353,4 @@ def export(
             write(line)
 
         _run(read_letters(url, selection, write_letter, bar.reach))
-    tell(f"exported {counts[True]:,} values as they are, {counts[False]:,} that are no JSON")
+    tell(f"exported {counts[True]:,} values as they are, {counts[False]:,} that are not JSON")

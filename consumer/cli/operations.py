@@ -298,8 +298,8 @@ def skip(
         typer.echo(
             f"{one.topic} partition {one.partition}: offsets {one.first_offset} to {last} ({one.offsets:,})"
         )
-    told = f"{offsets:,} offsets skipped"
-    typer.echo(f"would be: {told}; nothing was written" if dry_run else told)
+    outcome = f"{offsets:,} offsets skipped"
+    typer.echo(f"would be: {outcome}; nothing was written" if dry_run else outcome)
 
 
 @operations_app.command()
@@ -375,6 +375,13 @@ def _screen(status: "Status") -> "Group":
             [f"warning       {hint_of(status.clock_difference)}"]
             if abs(status.clock_difference) > CLOCKS_APART_SECONDS
             else []
+        ),
+        *(
+            f"warning       partition {_name(one)}: a producer's open transaction holds back "
+            f"{one.held_back:,} offsets from {one.end:,} on; find it with kafka-transactions.sh (see the "
+            "runbook)"
+            for one in status.partitions
+            if one.held_back
         ),
         f"lag           {status.lag:,}",
         f"patterns      {status.patterns:,} (last write {last_write})",

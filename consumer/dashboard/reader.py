@@ -187,7 +187,7 @@ class Reader:
         """Return one page of all patterns in the order of their ids, always from the whole table.
 
         Raises:
-            ValueError: `after` is no id.
+            ValueError: `after` is not an id.
         """
         first = UUID(int=0) if after is None else UUID(after)
         rows = await self._database.fetch(statement("select_pattern_range"), first, PAGE_ROWS + 1)

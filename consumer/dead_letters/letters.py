@@ -28,7 +28,7 @@ class DeadLetter:
     """A letter with its bytes.
 
     Attributes:
-        record: the record as it came; a header that was no text has the value it had.
+        record: the record as it came; a header that was not text has the value it had.
         reason: the reason for the refusal. A later release may know more reasons than `RejectReason`.
         detail: the exact fault, for a person.
         noticed_at: when it was refused.

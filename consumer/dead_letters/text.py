@@ -22,7 +22,7 @@ def time_text(moment: datetime | str) -> str:
 
 
 def letter_fields(letter: DeadLetter) -> dict[str, Any]:
-    """Return all of a letter. Bytes that are no text are hexadecimal, under a name that says so."""
+    """Return all of a letter. Bytes that are not text are hexadecimal, under a name that says so."""
     return {
         **letter.coordinates._asdict(),
         "record_timestamp": letter.record.timestamp,

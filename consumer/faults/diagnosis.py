@@ -123,7 +123,7 @@ _LOGIN_REFUSED: Final = "the login was refused: check the user and the password 
 _KAFKA_CONFIGURATION_HINTS: Final[dict[type[Exception], str]] = {
     kafka_errors.UnknownTopicOrPartitionError: "the topic of KAFKA_TOPIC does not exist (or may not be "
     "described): run `pattern-metrics topic create`",
-    kafka_errors.InvalidTopicError: "KAFKA_TOPIC is no valid topic name",
+    kafka_errors.InvalidTopicError: "KAFKA_TOPIC is not a valid topic name",
     kafka_errors.TopicAuthorizationFailedError: "an ACL denies the topic of KAFKA_TOPIC: grant this user "
     "DESCRIBE and READ (to publish: WRITE) on it",
     kafka_errors.GroupAuthorizationFailedError: "an ACL denies the group of KAFKA_GROUP_ID: grant this user "

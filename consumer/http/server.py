@@ -86,7 +86,7 @@ async def serving_routes(
             proxy_headers=False,
             access_log=False,
             log_config=None,
-            log_level="error",  # at lower levels uvicorn logs each request that is no HTTP
+            log_level="error",  # at lower levels uvicorn logs each request that is not HTTP
             h11_max_incomplete_event_size=HEADER_BYTES_MAX,
         ),
         page,
@@ -160,7 +160,7 @@ class _Connection(H11Protocol):
 
     @override
     def send_400_response(self, msg: str) -> None:
-        self.transport.abort()  # a request that is no HTTP gets no answer
+        self.transport.abort()  # a request that is not HTTP gets no answer
 
 
 class _Server(uvicorn.Server):

@@ -33,13 +33,25 @@ def create_consumer(settings: WorkerSettings, timing: Timing) -> AIOKafkaConsume
     )
 
 
-def create_reader(settings: KafkaSettings) -> AIOKafkaConsumer:
-    """Return a consumer without a group, which changes no group's offsets."""
-    return _create_consumer(settings, TIMING, group_id=None, group_instance_id=None)
+def create_reader(settings: KafkaSettings, isolation_level: str = "read_committed") -> AIOKafkaConsumer:
+    """Return a consumer without a group, which changes no group's offsets.
+
+    Args:
+        settings: the broker.
+        isolation_level: with `read_uncommitted`, the end of a log is its high watermark.
+    """
+    return _create_consumer(
+        settings, TIMING, group_id=None, group_instance_id=None, isolation_level=isolation_level
+    )
 
 
 def _create_consumer(
-    settings: KafkaSettings, timing: Timing, *, group_id: str | None, group_instance_id: str | None
+    settings: KafkaSettings,
+    timing: Timing,
+    *,
+    group_id: str | None,
+    group_instance_id: str | None,
+    isolation_level: str = "read_committed",
 ) -> AIOKafkaConsumer:
     """Return a consumer that never commits by itself and never changes its position by itself."""
     unpack_by_these_rules()
@@ -50,7 +62,7 @@ def _create_consumer(
         group_instance_id=group_instance_id,
         enable_auto_commit=False,
         auto_offset_reset="none",
-        isolation_level="read_committed",
+        isolation_level=isolation_level,
         check_crcs=True,
         session_timeout_ms=SESSION_TIMEOUT_MS,
         heartbeat_interval_ms=SESSION_TIMEOUT_MS // 3,

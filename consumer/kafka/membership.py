@@ -65,12 +65,12 @@ async def require_own_name(settings: WorkerSettings, member_id: str = "") -> Non
 
     Args:
         settings: the worker's.
-        member_id: the id of the worker's own member; empty while it is no member.
+        member_id: the id of the worker's own member; empty while it is not a member.
 
     Raises:
         DuplicateInstanceError: another member has the name.
-        KafkaError: the coordinator is not available; as `ask`.
-        OSError: as `ask`.
+        KafkaError: the coordinator is not available; see `ask`.
+        OSError: see `ask`.
     """
     name = settings.kafka_group_instance_id
     if name is None:

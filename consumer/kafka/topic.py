@@ -81,11 +81,14 @@ class Bounds:
     Attributes:
         beginnings: the first offset that the log still has, by partition.
         ends: the first offset after the last stable record, by partition.
+        high_watermarks: the first offset after the last record, by partition. It is greater than the end
+            while a producer's transaction is open.
         unavailable: the reason why neither is known, by partition.
     """
 
     beginnings: Mapping[TopicPartition, int]
     ends: Mapping[TopicPartition, int]
+    high_watermarks: Mapping[TopicPartition, int]
     unavailable: Mapping[TopicPartition, str]
 
 
@@ -104,16 +107,20 @@ async def read_bounds(settings: WorkerSettings) -> Bounds:
     }
     every = [TopicPartition(topic.name, number) for topic in topics for number in range(topic.partitions)]
     partitions = [one for one in every if one not in unavailable]
-    consumer = create_reader(settings)
+    consumer, uncommitted = create_reader(settings), create_reader(settings, "read_uncommitted")
     try:
         await consumer.start()
+        await uncommitted.start()
+        # The high watermark first: a transaction that ends in between must not look open.
+        high_watermarks = await uncommitted.end_offsets(partitions)
         beginnings, ends = (
             await consumer.beginning_offsets(partitions),
             await consumer.end_offsets(partitions),
         )
-        return Bounds(beginnings, ends, unavailable)
+        return Bounds(beginnings, ends, high_watermarks, unavailable)
     finally:
         await end_within(READER_STOP_SECONDS_MAX, consumer.stop())
+        await end_within(READER_STOP_SECONDS_MAX, uncommitted.stop())
 
 
 async def read_topic(

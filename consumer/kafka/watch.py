@@ -53,10 +53,9 @@ class Watch:
         The end is the last stable offset in the fetch's response, which `read_committed` can reach.
         """
         for partition in partitions:
-            stable = self._consumer.last_stable_offset(partition)
-            if stable is None:
+            end = stable_end(self._consumer, partition)
+            if end is None:
                 return False
-            end = stable if stable >= 0 else self._consumer.highwater(partition)
             if await self._consumer.position(partition) < self._targets.setdefault(partition, end):
                 return False
         return True
@@ -86,7 +85,7 @@ class Watch:
             if diagnosis.fault is Fault.CONFIGURATION:
                 raise
             self._health.report("kafka", error, diagnosis)
-            self.touch()  # an outage is no stall: the client gets its full time once the broker is back
+            self.touch()  # an outage is not a stall: the client gets its full time once the broker is back
             return
         unavailable = {(topic.name, number) for topic in topics for number in topic.unavailable}
         ends = await self._ends(partitions, unavailable)
@@ -137,12 +136,33 @@ class Watch:
         return ends
 
 
+def stable_end(consumer: AIOKafkaConsumer, partition: Partition) -> int | None:
+    """Return the end that `read_committed` can reach, as of the last fetch; None if it is not known."""
+    stable: int | None = consumer.last_stable_offset(partition)
+    if stable is not None and stable < 0:  # a broker without transactions
+        stable = consumer.highwater(partition)
+    return stable
+
+
+def open_transactions(consumer: AIOKafkaConsumer, partitions: Iterable[Partition]) -> dict[Partition, int]:
+    """Return the offsets that open transactions hold back in each assigned partition, as of the last fetch.
+
+    These are the offsets between the last stable offset and the high watermark.
+    """
+    assigned = consumer.assignment()
+    return {
+        partition: max(0, (consumer.highwater(partition) or 0) - end)
+        for partition in partitions
+        if partition in assigned and (end := stable_end(consumer, partition)) is not None
+    }
+
+
 def lags(
     consumer: AIOKafkaConsumer,
     positions: Mapping[Partition, int],
     ends: Mapping[Partition, int] | None = None,
 ) -> dict[Partition, int]:
-    """Return the offsets between positions and the log's end, for each partition that is still assigned.
+    """Return the offsets between positions and the stable end, for each partition that is still assigned.
 
     Args:
         consumer: the partitions' consumer, whose last fetches have an end too.
@@ -151,7 +171,9 @@ def lags(
     """
     assigned, asked = consumer.assignment(), ends or {}
     return {
-        partition: max(0, (consumer.highwater(partition) or 0) - position, asked.get(partition, 0) - position)
+        partition: max(
+            0, (stable_end(consumer, partition) or 0) - position, asked.get(partition, 0) - position
+        )
         for partition, position in positions.items()
         if partition in assigned
     }

@@ -144,7 +144,7 @@ async def _partitions(
 ) -> list[TopicPartition]:
     of_topics = [one for one in settings.each_topic() if topic in {None, one.kafka_topic}]
     if not of_topics:
-        raise UnusableTargetError(f"{topic} is no topic of KAFKA_TOPIC")
+        raise UnusableTargetError(f"{topic} is not a topic of KAFKA_TOPIC")
     which = Slice(partition=partition)
     return [
         TopicPartition(one.kafka_topic, number)

@@ -31,6 +31,8 @@ class PartitionStatus:
         beyond_end: offsets by which `next_offset` is beyond the end, because the log was truncated or
             recreated.
         unavailable: why the partition cannot be read; None if it can.
+        held_back: offsets between the last stable offset and the high watermark, which a producer's open
+            transaction holds back.
     """
 
     topic: str
@@ -40,6 +42,7 @@ class PartitionStatus:
     lag: int | None
     beyond_end: int
     unavailable: str | None = None
+    held_back: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +85,7 @@ class Status:
         return {
             "lag": self.lag,
             "unavailable": len(self.unavailable),
+            "held_back": sum(partition.held_back for partition in self.partitions),
             "beyond_end": sum(partition.beyond_end for partition in self.partitions),
             "patterns": self.patterns,
             "dead_letters": sum(self.dead_letters.values()),
@@ -102,6 +106,7 @@ class Status:
                     "end": partition.end,
                     "lag": partition.lag,
                     "unavailable": partition.unavailable,
+                    "held_back": partition.held_back,
                 }
                 for partition in self.partitions
             ],
@@ -150,7 +155,9 @@ def _partitions(bounds: Bounds, progress: Mapping[Partition, Progress]) -> list[
             continue
         end = bounds.ends[tp]
         behind = end - (bounds.beginnings[tp] if next_offset is None else next_offset)
+        held_back = max(0, bounds.high_watermarks[tp] - end)
+        lag, beyond = max(0, behind), max(0, -behind)
         partitions.append(
-            PartitionStatus(tp.topic, tp.partition, next_offset, end, max(0, behind), max(0, -behind))
+            PartitionStatus(tp.topic, tp.partition, next_offset, end, lag, beyond, held_back=held_back)
         )
     return partitions

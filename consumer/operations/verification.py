@@ -115,7 +115,7 @@ async def check_times(settings: WorkerSettings) -> Check:
     if row["before_year_1"]:
         detail += f"; {row['before_year_1']:,} lie before the year 1, and any event supersedes them"
     return Check(
-        "no measurement lies in the future",
+        "no measurement is in the future",
         row["in_future"] == 0,
         "; ".join([detail, *row["examples_in_future"]]),
         f"deleting WHERE measurement_timestamp > now() + interval '{skew_seconds} s', and "

@@ -1,4 +1,4 @@
-"""The clock by which a measurement lies in the future: this machine's or PostgreSQL's, whichever is later."""
+"""The later of this machine's clock and PostgreSQL's decides whether a measurement is in the future."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -12,7 +12,7 @@ from pattern_metrics.consumer.timing import CLOCK, Clock
 logger = structlog.get_logger()
 
 CLOCKS_APART_SECONDS: Final = 5.0
-"""A difference of the clocks that is reported."""
+"""The difference between the clocks, in seconds, above which it is logged."""
 
 
 class LaterClock:
@@ -33,7 +33,7 @@ class LaterClock:
         self._logged = 0.0
 
     def now(self) -> datetime:
-        """Return the later time. PostgreSQL's clock is taken to have gone on since the last comparison."""
+        """Return the later time. PostgreSQL's is its time at the last comparison plus the time since."""
         now = self.clock.wall()
         if self._ahead_of_monotonic is not None:
             now = max(now, self.clock.monotonic() + self._ahead_of_monotonic)
@@ -48,7 +48,7 @@ class LaterClock:
         Raises:
             asyncpg.PostgresError: PostgreSQL refused.
             asyncpg.InterfaceError: the connection broke.
-            OSError: likewise.
+            OSError: the connection broke.
             TimeoutError: PostgreSQL did not answer in time.
         """
         asked_at = self.clock.monotonic()
@@ -85,5 +85,5 @@ def hint_of(seconds: float) -> str:
         slow, fast = fast, slow
     return (
         f"{slow} is {abs(seconds):.1f} s behind {fast}: synchronise both by NTP. Until then the later one "
-        "decides which measurement lies in the future"
+        "decides which measurements are in the future"
     )

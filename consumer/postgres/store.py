@@ -44,7 +44,7 @@ class Store:
         clock: compared with PostgreSQL's at each new connection.
 
     Attributes:
-        clock: likewise.
+        clock: the argument.
         updates_first: the setting of the next `Merger`, as the last one found it best.
     """
 

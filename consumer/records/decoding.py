@@ -31,7 +31,7 @@ def decode_all(
     """Decode records in their order.
 
     Args:
-        records: as for `decode`.
+        records: see `decode`.
         accepted_until: the latest acceptable measurement time.
         envelope: the path of KAFKA_ENVELOPE_FIELD, one name a level.
     """

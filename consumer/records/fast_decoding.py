@@ -2,7 +2,7 @@
 
 `decode_fast` accepts only what `parse_event` accepts, with the same values: a property test compares the two.
 The rest, whether an unusual spelling or a fault, is left to `parse_event`, which also finds the reason. Each
-short cut stands for a rule of the model (`schemas.pattern_scored`):
+short cut replaces a rule of the model (`schemas.pattern_scored`):
 
 | short cut here | rule of the model | test in `tests/properties/test_fast_decoding.py` |
 |---|---|---|
@@ -63,7 +63,7 @@ _BACKSLASH: Final = ord("\\")
 _OPENING: Final = ord("{")
 
 # Metadata with each digit as 0, each bracket as {, each E as e, and without the other letters: here a short
-# search finds every number that may be no finite double.
+# search finds every number that may not be a finite double.
 _ALIKE: Final = bytes.maketrans(b"123456789E[", b"000000000e{")
 _IN_NO_NUMBER: Final = b"abcdfghijklmnopqrstuvwxyzABCDFGHIJKLMNOPQRSTUVWXYZ" + b'"'
 _LARGE_EXPONENT: Final = re.compile(rb"0e[+-]?000")

@@ -113,7 +113,7 @@ _read_members: Final = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 def _member(part: _Part, name: str, content: JsonValue) -> _Part:
     """Return a member of an object.
 
-    `read_json` accepts NaN, although that is no JSON. Near it, the text is made of the content.
+    `read_json` accepts NaN, although that is not JSON. Near it, the text is made of the content.
     """
     try:
         return _Part(content, bytes(_read_members(part.text)[name]))
@@ -122,7 +122,7 @@ def _member(part: _Part, name: str, content: JsonValue) -> _Part:
 
 
 def _data_of(part: _Part, *, is_declared: bool) -> _Part:
-    """Return the data of a CloudEvent in JSON; content that is no CloudEvent comes back as it is.
+    """Return the data of a CloudEvent in JSON; content that is not a CloudEvent comes back as it is.
 
     Args:
         part: JSON.

@@ -92,6 +92,15 @@ LAG_SECONDS = Metric(
 )
 
 
+OPEN_TRANSACTION_OFFSETS = Metric(
+    "pattern_metrics_open_transaction_offsets",
+    "gauge",
+    "Offsets between the last stable offset and the high watermark, for each assigned partition: the records "
+    "that an open transaction of a producer holds back. They are not part of the lag.",
+    _BY_PARTITION,
+)
+
+
 PARTITION_UNAVAILABLE = Metric(
     "pattern_metrics_partition_unavailable",
     "gauge",
@@ -206,6 +215,7 @@ TABLE: Final = (
     OLDEST_DEAD_LETTER,
     LAG,
     LAG_SECONDS,
+    OPEN_TRANSACTION_OFFSETS,
     PARTITION_UNAVAILABLE,
     BATCH_RECORDS,
     DECODE_SECONDS,

@@ -35,6 +35,7 @@ from pattern_metrics.consumer.telemetry.metric_table import (
     LAST_COMMIT,
     NOT_READY,
     OLDEST_DEAD_LETTER,
+    OPEN_TRANSACTION_OFFSETS,
     PARTITION_UNAVAILABLE,
     READY,
     REBALANCES,
@@ -160,6 +161,13 @@ class Metrics:
                 else:
                     self._forget_since_when(partition)
             self._lags = dict(lags)
+
+    def open_transactions_observed(self, held_back: Mapping[Partition, int]) -> None:
+        """Show the offsets that open transactions hold back in our partitions, and in no others."""
+        gauge = self._gauges[OPEN_TRANSACTION_OFFSETS.name]
+        gauge.clear()
+        for partition, offsets in held_back.items():
+            gauge.labels(*partition).set(offsets)
 
     def availability_observed(self, unavailable: Mapping[Partition, bool]) -> None:
         """Show of each partition that is ours whether it is unavailable; of no other one."""

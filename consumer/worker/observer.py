@@ -1,18 +1,21 @@
 """Observes what no batch shows, for the metrics: the growth of the log, and the dead letters."""
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 import asyncpg
+import structlog
 from aiokafka import AIOKafkaConsumer
 from aiokafka.errors import KafkaError
 
 from pattern_metrics.consumer.dead_letters.sql import statement
 from pattern_metrics.consumer.kafka.leaders import ask_leaders
-from pattern_metrics.consumer.kafka.watch import lags
+from pattern_metrics.consumer.kafka.watch import lags, open_transactions, stable_end
 from pattern_metrics.consumer.records.offsets import Partition
 from pattern_metrics.consumer.worker.availability import Availability
 from pattern_metrics.consumer.worker.equipment import Equipment
+
+logger = structlog.get_logger()
 
 
 class Observer:
@@ -40,6 +43,8 @@ class Observer:
         self._written = written
         self._availability = availability
         self._asked_at = -equipment.timing.letters
+        self._open_at: dict[Partition, int | None] = {}
+        self._logged: set[Partition] = set()
 
     async def run(self, *, asks_database: bool) -> None:
         """Observe, until cancelled.
@@ -71,6 +76,24 @@ class Observer:
             return  # an outage: the watch reports it
         self._availability.observe(ends, unavailable)
         self.observe_lag(ends)
+        self._observe_open_transactions(written)
+
+    def _observe_open_transactions(self, partitions: Iterable[Partition]) -> None:
+        """Log a transaction that stays open between two observations, once, until it ends."""
+        held_back = open_transactions(self._consumer, partitions)
+        self._metrics.open_transactions_observed(held_back)
+        open_at = {one: stable_end(self._consumer, one) for one, offsets in held_back.items() if offsets}
+        lasting = {one for one, offset in open_at.items() if self._open_at.get(one) == offset}
+        for topic, partition in sorted(lasting - self._logged):
+            logger.warning(
+                "transaction_open",
+                topic=topic,
+                partition=partition,
+                offset=open_at[topic, partition],
+                held_back=held_back[topic, partition],
+                hint="a producer's transaction holds the partition back; do not restart the worker",
+            )
+        self._open_at, self._logged = open_at, lasting
 
     async def _ask_for_the_oldest_dead_letter(self) -> None:
         if self._clock.monotonic() - self._asked_at < self._timing.letters:

@@ -170,7 +170,9 @@ class Session(ConsumerRebalanceListener):
 
     async def _position(self) -> None:
         if self._pipeline.assignment.in_doubt:
-            await self._landing.finish_writing()  # what is in flight is no gap, unless the database went back
+            await (
+                self._landing.finish_writing()
+            )  # what is in flight is not a gap, unless the database went back
         await self._answered(self._assigned.wait(), "the group did not assign any partitions")
         self._name.require()
         is_there = all(map(self._consumer.partitions_for_topic, self._settings.kafka_topics))

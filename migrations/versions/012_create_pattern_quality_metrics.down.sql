@@ -9,7 +9,7 @@ BEGIN
     IF EXISTS (SELECT FROM pattern_quality_metrics) THEN
         RAISE EXCEPTION 'pattern_quality_metrics still holds measurements'
             USING ERRCODE = 'object_not_in_prerequisite_state',
-                HINT = 'If they may go, TRUNCATE pattern_quality_metrics first; then repeat.';
+                HINT = 'If you do not need them, TRUNCATE pattern_quality_metrics; then repeat.';
     END IF;
     DROP TABLE pattern_quality_metrics;
 END

@@ -1,7 +1,7 @@
 -- 012: the table of measurements, one row per pattern from 014 on.
 -- Apply by hand: psql -v ON_ERROR_STOP=1 -f 012_create_pattern_quality_metrics.sql
--- Safe to repeat, also after an interruption. A table that is there already is taken over: it keeps its rows and its
--- other columns, and gets the columns, defaults and the primary key that it lacks. Readers and writers go on meanwhile.
+-- Safe to repeat, also after an interruption. An existing table keeps its rows and its other columns, and gets the
+-- missing columns, defaults and primary key. Readers and writers keep working during the migration.
 \ir ../refuse_unfit.sql
 \ir ../patiently.sql
 
@@ -19,7 +19,7 @@ CREATE TABLE IF NOT EXISTS pattern_quality_metrics (
     updated_at timestamptz DEFAULT now()
 );
 
--- Columns and defaults. Each change is one of the catalog alone, so that nothing is read or rewritten.
+-- Columns and defaults. Each change is to the catalog only, so no row is read or rewritten.
 DO $$
 DECLARE
     changes text;
@@ -76,8 +76,8 @@ BEGIN
 END
 $$;
 
--- The primary key, where there is none: its index is built beside the readers and the writers, and then attached. A table
--- whose ids are not unique stays without; the worker does not need it.
+-- The primary key, if there is none: its index is built concurrently, and then attached. A table whose ids are not
+-- unique gets no primary key; the worker does not need one.
 SELECT 'DROP INDEX CONCURRENTLY pattern_quality_metrics_pkey'
 FROM pg_index
 WHERE indexrelid = to_regclass('pattern_quality_metrics_pkey') AND NOT indisvalid
@@ -96,7 +96,7 @@ BEGIN
         RAISE WARNING 'pattern_quality_metrics has no primary key, as its ids are not unique';
         RETURN;
     END IF;
-    -- Without this proof the primary key would read the table for nulls, and keep everybody out meanwhile.
+    -- Without this proof the primary key would search the table for nulls, and lock it for that time.
     CALL pattern_metrics_patiently(
         'ALTER TABLE pattern_quality_metrics DROP CONSTRAINT IF EXISTS pattern_quality_metrics_id_proof,
             ADD CONSTRAINT pattern_quality_metrics_id_proof CHECK (id IS NOT NULL) NOT VALID');

@@ -3,7 +3,7 @@
 
 ALTER TABLE pattern_quality_metrics DROP CONSTRAINT IF EXISTS pattern_quality_metrics_pattern_id_unique;
 
--- What an interrupted 014 left, if it is not to be run again.
+-- Remove what an interrupted 014 left.
 DO $$
 BEGIN
     SET LOCAL client_min_messages = 'warning'; -- most often there is nothing

@@ -1,9 +1,9 @@
 -- 014: one row per pattern: UNIQUE (pattern_id).
 -- Apply by hand, after 013, outside a transaction: psql -v ON_ERROR_STOP=1 -f 014_add_pattern_quality_unique_constraint.sql
 -- Safe on an empty, a populated and an already migrated table. Safe to repeat, also after an interruption or an error:
--- the next run ends the same.
+-- the next run has the same result.
 --
--- Readers and writers go on meanwhile: indexes are built concurrently, and every heavier lock is held for an instant.
+-- Readers and writers keep working: indexes are built concurrently, and every heavier lock is held for an instant.
 --   1. Checked before anything is changed: rows can be inserted and updated; no other table would lose rows.
 --   2. An index of the patterns is built, and a trigger refuses a second row of a pattern from here on.
 --   3. Where a pattern has several rows, the latest measurement stays and the others are moved to
@@ -39,7 +39,7 @@ EXCEPTION
     WHEN OTHERS THEN
         RAISE EXCEPTION 'an upsert by pattern_id does not work: %', SQLERRM
             USING ERRCODE = SQLSTATE,
-                HINT = 'Look for a trigger or constraint on pattern_quality_metrics that refuses it; 013 comes before 014.';
+                HINT = 'Look for a trigger or constraint on pattern_quality_metrics that refuses it; apply 013 before 014.';
 END
 $probe$;
 
@@ -54,9 +54,9 @@ BEGIN
     ) AND EXISTS (
         SELECT FROM pattern_quality_metrics WHERE pattern_id IS NOT NULL GROUP BY pattern_id HAVING count(*) > 1
     ) THEN
-        RAISE EXCEPTION 'to move the duplicates would delete or change the rows of other tables that refer to them'
+        RAISE EXCEPTION 'moving the duplicates would delete or change rows of other tables that refer to them'
             USING ERRCODE = 'dependent_objects_still_exist',
-                HINT = 'Drop the foreign keys ON DELETE CASCADE or SET that refer to pattern_quality_metrics; then repeat.';
+                HINT = 'Drop the foreign keys to pattern_quality_metrics that have ON DELETE CASCADE or SET; then repeat.';
     END IF;
 END
 $$;
@@ -148,14 +148,14 @@ BEGIN
         AND NOT target.attisdropped
     WHERE source.attrelid = 'pattern_quality_metrics'::regclass AND source.attnum > 0 AND NOT source.attisdropped;
 
-    IF missing_columns IS NOT NULL THEN -- an earlier move knew fewer columns
+    IF missing_columns IS NOT NULL THEN -- the table had fewer columns at an earlier move
         EXECUTE 'ALTER TABLE pattern_quality_metrics_duplicates ' || missing_columns;
     END IF;
 
     IF EXISTS (
         SELECT FROM pg_attribute
         WHERE attrelid = 'pattern_quality_metrics'::regclass AND attname = 'event_id' AND NOT attisdropped
-    ) THEN -- there from 015 on
+    ) THEN -- exists from 015 on
         event_order := 'event_id DESC NULLS LAST,';
     END IF;
     COMMIT;
@@ -164,7 +164,7 @@ BEGIN
         SELECT pattern_id INTO upper_bound
         FROM pattern_quality_metrics WHERE pattern_id >= lower_bound ORDER BY pattern_id OFFSET 9999 LIMIT 1;
         upper_bound := coalesce(upper_bound, 'ffffffff-ffff-ffff-ffff-ffffffffffff');
-        -- The rows are locked before they are ranked: a row that another transaction changes meanwhile stays.
+        -- The rows are locked before they are ranked: a row that another transaction changes at that time stays.
         EXECUTE format(
             'WITH several AS (
                 SELECT pattern_id FROM pattern_quality_metrics
@@ -249,10 +249,10 @@ BEGIN
             AND found.conname = 'pattern_quality_metrics_pattern_id_unique'
             AND found.contype = 'u'
             AND found.convalidated
-            AND NOT found.condeferrable -- ON CONFLICT cannot lean on a deferrable one
+            AND NOT found.condeferrable -- ON CONFLICT cannot use a deferrable one
             AND present.attname = 'pattern_id'
     ) THEN
-        RAISE EXCEPTION 'pattern_quality_metrics_pattern_id_unique is there, but is not UNIQUE (pattern_id), valid and not deferrable'
+        RAISE EXCEPTION 'pattern_quality_metrics_pattern_id_unique exists, but is not a valid, non-deferrable UNIQUE (pattern_id)'
             USING ERRCODE = 'invalid_table_definition',
                 HINT = 'Drop or rename that constraint; then repeat.';
     END IF;
@@ -265,7 +265,7 @@ BEGIN
     END IF;
 
     CALL pattern_metrics_probe('ON CONFLICT (pattern_id) DO UPDATE SET quality_score = excluded.quality_score', NULL);
-    RAISE NOTICE 'verified: the constraint is there, no duplicate is left, an upsert by pattern_id works';
+    RAISE NOTICE 'verified: the constraint exists, no duplicate is left, an upsert by pattern_id works';
 END
 $$;
 

@@ -2,7 +2,7 @@
 -- Apply by hand, after 015: psql -v ON_ERROR_STOP=1 -f 016_add_dead_letter_status.sql
 -- Safe to repeat: it changes nothing if its work is done. A worker of an earlier release still runs: its dead letters
 -- are open. The default is a constant, so the table is not rewritten, and the constraints are validated while readers
--- and writers go on.
+-- and writers keep working.
 --
 -- There is no index of the open letters: redrive uses the primary key, and only people read the list (0.4 s with a
 -- million letters, measured). Building an index would make the worker wait.

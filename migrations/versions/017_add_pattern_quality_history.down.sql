@@ -9,7 +9,7 @@ BEGIN
     IF EXISTS (SELECT FROM pattern_quality_history) THEN
         RAISE EXCEPTION 'pattern_quality_history still holds measurements'
             USING ERRCODE = 'object_not_in_prerequisite_state',
-                HINT = 'If they may go, TRUNCATE pattern_quality_history first; then repeat.';
+                HINT = 'If you do not need them, TRUNCATE pattern_quality_history; then repeat.';
     END IF;
     DROP VIEW IF EXISTS pattern_quality_changes;
     DROP TABLE pattern_quality_history;

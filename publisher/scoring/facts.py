@@ -12,7 +12,7 @@ from typing import Final, NamedTuple
 from pattern_metrics.publisher.scoring.body import Body, BodyFault, last_name, read_body
 
 LINE_CHARACTERS_MAX: Final = 100
-"""Longest line that is no fault. PEP 8 lets a team agree on up to 99 characters; this allows one more."""
+"""Longest line that is not a fault. PEP 8 lets a team agree on up to 99 characters; this allows one more."""
 
 FunctionNode = ast.FunctionDef | ast.AsyncFunctionDef
 DefinitionNode = FunctionNode | ast.ClassDef

@@ -16,7 +16,7 @@ PROJECT_MARKERS: Final = ("pyproject.toml", ".git")
 """A directory that holds one of them is a project root. In a worktree or a submodule `.git` is a file."""
 
 IMPORT_ROOTS: Final = frozenset({"site-packages", "dist-packages"})
-"""Directories of installed packages. They are roots too: an environment often lies inside a project."""
+"""Directories of installed packages. They are roots too: an environment is often inside a project."""
 
 SKIPPED_DIRECTORIES: Final = (
     frozenset({"__pycache__", "__pypackages__", "node_modules", "venv"}) | IMPORT_ROOTS
@@ -27,7 +27,7 @@ BUILD_DIRECTORIES: Final = frozenset({"build", "dist"})
 """Not searched either, because they hold copies of the source. A package (`__init__.py`) is searched."""
 
 UNSCORED_SUFFIXES: Final = {".ipynb": "notebook", ".pyi": "stub"}
-"""Files with Python in them that are not scored: cells are no module, and a stub has no bodies."""
+"""Files with Python in them that are not scored: cells are not modules, and a stub has no bodies."""
 
 _SOURCE_DIRECTORY: Final = "src"
 
@@ -66,7 +66,7 @@ class Found:
         sources: the files to score, each once, sorted by their real paths.
         unreadable: arguments and files that cannot be scored, and directories that cannot be searched.
         passed_over: notebooks and stubs in the directories that were searched.
-        without_root: how many sources lie in no project.
+        without_root: the number of sources outside any project.
     """
 
     sources: list[Source] = field(default_factory=list)
@@ -115,7 +115,7 @@ def _file(path: Path, found: Found) -> Iterator[Path]:
     if kind is None and path.is_file():
         yield path
     else:
-        reason = f"a {kind} is not scored" if kind else "is no regular file"
+        reason = f"a {kind} is not scored" if kind else "is not a regular file"
         found.unreadable.append(UnreadableFile(path, reason))
 
 

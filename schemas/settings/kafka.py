@@ -58,7 +58,7 @@ def refuse_passphrase(name: str, remedy: str) -> Callable[[], str]:
     return refuse
 
 
-_NO_BROKERS: Final = "is no list of host:port"
+_NO_BROKERS: Final = "is not a list of host:port"
 _LOGIN_AMONG_BROKERS: Final = (
     f"{_NO_BROKERS}: the user and the password belong in KAFKA_SASL_USERNAME and KAFKA_SASL_PASSWORD"
 )

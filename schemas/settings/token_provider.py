@@ -39,7 +39,7 @@ class TokenProvider(AbstractTokenProvider):  # type: ignore[misc]  # aiokafka ha
         except Exception as error:  # noqa: BLE001 - it is not our code
             raise TokenProviderError(f"{SETTING} raised {type(error).__name__}") from None
         if not isinstance(token, str):
-            raise TokenProviderError(f"{SETTING} gave a {type(token).__name__}, which is no token")
+            raise TokenProviderError(f"{SETTING} gave a {type(token).__name__}, which is not a token")
         return token
 
     @override

@@ -61,7 +61,7 @@ async def test_a_bad_row_costs_that_row_alone(
 
 
 @pytest.mark.parametrize(
-    ("content", "told"),
+    ("content", "expected"),
     [
         (a_csv(row(1)).replace(b"quality_score", b"score"), "lacks quality_score"),
         (a_csv(row(1)).replace(b"version", b"confidence"), "twice"),
@@ -72,7 +72,7 @@ async def test_a_bad_row_costs_that_row_alone(
     ids=["another column", "a column twice", "utf-16", "xlsx", "no header"],
 )
 async def test_a_csv_without_the_columns_is_refused_before_anything_is_written(
-    database_command: CommandLine, settings_of_database: WorkerSettings, content: bytes, told: str
+    database_command: CommandLine, settings_of_database: WorkerSettings, content: bytes, expected: str
 ) -> None:
     path = database_command.directory / "measurements.csv"
     path.write_bytes(content)
@@ -81,7 +81,7 @@ async def test_a_csv_without_the_columns_is_refused_before_anything_is_written(
         finished = await database_command.run(command, path)
 
         assert finished.code == 2
-        assert told in finished.stderr
+        assert expected in finished.stderr
         assert finished.stderr.count("\n") == 1
     assert await dead_letters(settings_of_database) == []
 

@@ -80,6 +80,7 @@ async def test_no_command_of_a_slow_machine_refuses_what_is_measured_now(
     assert await table(settings) == expected_table([*events, filled, redriven])
     assert consumed.stderr.count("clocks_differ") == 1
     assert "this machine's clock is 60" in mended.stderr
+    assert status.json["held_back"] == 0
     assert status.json["clock_difference"] == pytest.approx(-SLOW, abs=60)
     assert b"PostgreSQL's clock: synchronise both by NTP" in b" ".join(screen.stdout.split())
 

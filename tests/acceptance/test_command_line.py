@@ -206,13 +206,13 @@ async def test_a_named_file_sets_what_the_environment_does_not(command: CommandL
 
 
 async def test_a_file_that_cannot_be_read_is_told_in_one_line(command: CommandLine) -> None:
-    for arguments, told in (
+    for arguments, expected in (
         (["--env-file", "none", "schema"], "error: --env-file: none: No such file or directory\n"),
         (["topic", "create", "--env-file", "."], "error: --env-file: .: Is a directory\n"),
     ):
         refused = await command.run(*arguments)
 
-        assert (refused.code, refused.stdout, refused.stderr) == (2, b"", told)
+        assert (refused.code, refused.stdout, refused.stderr) == (2, b"", expected)
 
 
 async def test_the_settings_are_shown_with_what_is_wrong_and_without_a_secret(command: CommandLine) -> None:
@@ -419,7 +419,7 @@ async def test_a_reader_that_has_seen_enough_ends_the_command_without_a_word(
 
 
 @pytest.mark.parametrize(
-    ("change", "code", "told", "advice"),
+    ("change", "code", "expected", "advice"),
     [
         (
             "DROP COLUMN quality_score CASCADE",
@@ -432,7 +432,7 @@ async def test_a_reader_that_has_seen_enough_ends_the_command_without_a_word(
     ids=["a column missing", "a column too many"],
 )
 async def test_a_table_that_does_not_fit_is_reported_with_what_to_do_in_one_line(
-    command: CommandLine, database_url: str, change: str, code: int, told: str, advice: str
+    command: CommandLine, database_url: str, change: str, code: int, expected: str, advice: str
 ) -> None:
     (await command.run("migrate", "up", database_url=database_url)).succeeded()
     await run_sql(
@@ -444,23 +444,23 @@ async def test_a_table_that_does_not_fit_is_reported_with_what_to_do_in_one_line
 
     assert refused.code == code
     assert len(refused.report.splitlines()) == 1, refused.report
-    assert told in refused.report
+    assert expected in refused.report
     assert advice in refused.report
     assert "migrate up" not in refused.report
 
 
 @pytest.mark.parametrize(
-    ("parameter", "told"),
+    ("parameter", "expected"),
     [("foo=bar", '"foo"'), ("target_session_attrs=foo", "target_session_attrs must be")],
 )
 async def test_a_wrong_parameter_of_the_database_url_is_named_in_one_line(
-    command: CommandLine, database_url: str, parameter: str, told: str
+    command: CommandLine, database_url: str, parameter: str, expected: str
 ) -> None:
     refused = await command.run("migrate", "status", database_url=f"{database_url}?{parameter}")
 
     assert refused.code == 2
     assert len(refused.report.splitlines()) == 1, refused.report
-    assert told in refused.report
+    assert expected in refused.report
     assert "DATABASE_URL" in refused.report
     assert "migrate" not in refused.report
 

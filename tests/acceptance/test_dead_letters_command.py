@@ -46,7 +46,7 @@ async def test_letters_are_exported_fixed_published_and_discarded(
     assert "quality_score" in shown
     assert values[1].decode() in shown
     assert f"dead-letters redrive {place}/1" in shown
-    assert exported.stderr == "exported 1 values as they are, 1 that are no JSON\n"
+    assert exported.stderr == "exported 1 values as they are, 1 that are not JSON\n"
     assert lines[0] == values[1]
     assert json.loads(lines[1]) == {
         "dead_letter": f"{place}/2",
@@ -82,7 +82,7 @@ async def test_redrive_prints_the_four_numbers_and_fails_if_letters_are_refused_
     assert await statuses(url) == {8: "redriven", 9: "redriven"}
 
 
-async def test_a_terminal_is_shown_what_it_would_have_obeyed(
+async def test_control_characters_are_shown_escaped_on_a_terminal(
     database_command: CommandLine, migrated_database_url: str
 ) -> None:
     value = "\x1b[2Jred [bold]\x07\r\n\x9b31m\u202e".encode()
@@ -101,7 +101,7 @@ async def test_a_terminal_is_shown_what_it_would_have_obeyed(
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "expected"),
     [
         (["redrive"], "--all"),
         (["discard", "--because", "x"], "--all"),
@@ -118,14 +118,14 @@ async def test_a_terminal_is_shown_what_it_would_have_obeyed(
     ids=" ".join,
 )
 async def test_wrong_usage_is_reported_and_changes_nothing(
-    database_command: CommandLine, migrated_database_url: str, arguments: list[str], told: str
+    database_command: CommandLine, migrated_database_url: str, arguments: list[str], expected: str
 ) -> None:
     await add_letters(migrated_database_url, [a_record(0, an_event(1).to_json())])
 
     finished = await database_command.run("dead-letters", *arguments)
 
     assert (finished.code, finished.stdout) == (2, b"")
-    assert told in finished.stderr
+    assert expected in finished.stderr
     assert "Traceback" not in finished.stderr
     assert await statuses(migrated_database_url) == {0: "open"}
 
@@ -161,7 +161,7 @@ async def test_an_output_that_cannot_be_written_is_not_blamed_on_the_database(
     assert (len(cut_off.stdout.splitlines()), cut_off.stderr) == (1, "")
 
 
-async def test_a_database_without_the_revision_is_reported_what_to_run(
+async def test_a_missing_revision_is_reported_with_the_command_to_run(
     database_command: CommandLine, database_url: str
 ) -> None:
     (await database_command.run("migrate", "up", database_url=database_url)).succeeded()

@@ -60,7 +60,7 @@ async def test_an_outage_of_postgresql_fails_readyz_by_name_and_livez_never(
         own_postgres_server.stop()
         async with ScorePublisher(settings) as publisher:
             await publisher.publish_many(events)
-        told = await scraper.wait_for_obstacles("postgresql")
+        obstacles = await scraper.wait_for_obstacles("postgresql")
         alive = await scraper.ask("/livez")
 
         async def is_all_behind() -> bool:
@@ -80,7 +80,7 @@ async def test_an_outage_of_postgresql_fails_readyz_by_name_and_livez_never(
         assert worker.is_running
 
     assert alive.status == 200
-    assert "not reachable" in told["postgresql"]
+    assert "not reachable" in obstacles["postgresql"]
     assert during["pattern_metrics_ready", ()] == 0
     assert by_label(during, "pattern_metrics_not_ready") == {"postgresql": 1}
     assert during["pattern_metrics_retries_total", ("transient", "postgresql")] > 0
@@ -97,10 +97,10 @@ async def test_without_kafka_the_worker_is_alive_and_not_ready(
 
     async with CommandLine(tmp_path, environment_of(settings)).worker(http_port=scraper.port) as worker:
         await worker.wait_for_event("http_started")
-        told = await scraper.wait_for_obstacles("kafka", "assignment")
+        obstacles = await scraper.wait_for_obstacles("kafka", "assignment")
         assert (await scraper.ask("/livez")).status == 200
 
-    assert "assigned no partitions" in told["assignment"]
+    assert "assigned no partitions" in obstacles["assignment"]
 
 
 async def test_a_missing_migration_keeps_the_worker_from_being_ready(
@@ -112,11 +112,11 @@ async def test_a_missing_migration_keeps_the_worker_from_being_ready(
 
     async with command.worker(http_port=scraper.port) as worker:
         await worker.wait_for_event("http_started")
-        told = await scraper.wait_for_obstacles("postgresql", "assignment")
+        obstacles = await scraper.wait_for_obstacles("postgresql", "assignment")
         (await command.run("migrate", "up")).succeeded()
         await scraper.wait_until_ready()
 
-    assert "pattern-metrics migrate up" in told["postgresql"]
+    assert "pattern-metrics migrate up" in obstacles["postgresql"]
 
 
 async def test_an_open_breaker_keeps_the_worker_from_being_ready(
@@ -126,10 +126,10 @@ async def test_an_open_breaker_keeps_the_worker_from_being_ready(
 
     async with command.worker(http_port=scraper.port, dead_letter_max_consecutive=2) as worker:
         await worker.wait_for_event("http_started")
-        told = await scraper.wait_for_obstacles("breaker")
+        obstacles = await scraper.wait_for_obstacles("breaker")
         assert (await scraper.ask("/livez")).status == 200
 
-    assert "DEAD_LETTER_MAX_CONSECUTIVE" in told["breaker"]
+    assert "DEAD_LETTER_MAX_CONSECUTIVE" in obstacles["breaker"]
 
 
 async def test_the_metrics_add_up_to_the_records_read(
@@ -254,21 +254,21 @@ async def test_a_worker_serves_the_page_with_what_only_it_knows(
         await worker.wait_until_read(len(events))
 
         async def progress() -> Any:
-            told = (await scraper.ask("/api/progress")).json
-            return told if told["worker"]["lag"] == 0 else None
+            reported = (await scraper.ask("/api/progress")).json
+            return reported if reported["worker"]["lag"] == 0 else None
 
-        told = await eventually(progress, deadline_seconds=SECONDS_MAX)
+        reported = await eventually(progress, deadline_seconds=SECONDS_MAX)
         page = await scraper.ask("/")
         patterns = await scraper.ask("/api/patterns")
         code = await worker.terminate()
 
     assert b"main.js" in page.body
     assert len(patterns.json["rows"]) == len(events)
-    assert told["worker"]["group"] == settings.kafka_group_id
-    assert told["worker"]["outcomes"]["applied"] == len(events)
-    assert told["worker"]["obstacles"] == {}
-    assert sum(int(one["next_offset"]) for one in told["partitions"]) == len(events)
-    assert {one["lag"] for one in told["partitions"]} == {0}
+    assert reported["worker"]["group"] == settings.kafka_group_id
+    assert reported["worker"]["outcomes"]["applied"] == len(events)
+    assert reported["worker"]["obstacles"] == {}
+    assert sum(int(one["next_offset"]) for one in reported["partitions"]) == len(events)
+    assert {one["lag"] for one in reported["partitions"]} == {0}
     assert code == 0
 
 

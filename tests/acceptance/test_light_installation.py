@@ -75,8 +75,8 @@ async def test_a_command_names_the_extra_that_it_lacks(light_command: CommandLin
     ways = [ARGUMENTS.get(name, []), *OPTIONS.get(name, [])]
     ended = [await run(light_command, *name.split(), *arguments) for arguments in ways]
 
-    told = advice(name, "embedded" if name == "demo" else "worker")
-    assert [(one.code, one.stdout, one.stderr) for one in ended] == [(2, b"", told)] * len(ways)
+    expected = advice(name, "embedded" if name == "demo" else "worker")
+    assert [(one.code, one.stdout, one.stderr) for one in ended] == [(2, b"", expected)] * len(ways)
     assert not list(light_command.directory.iterdir())
 
 
@@ -188,10 +188,10 @@ async def test_kafkas_errors_are_reported_as_by_the_full_installation(
     programs = (light / "pattern-metrics", PROGRAM)
     event = an_event().to_json()
     runs = [real_command.run_program(one, *arguments, stdin=event, **wrong) for one in programs]
-    told, expected = await asyncio.gather(*runs)
+    actual, expected = await asyncio.gather(*runs)
 
     # asyncio and uvloop word this differently.
-    words = re.sub(r"Connect call failed \(.*\)", "Connection refused", told.stderr)
-    assert (told.code, told.stdout, words) == (expected.code, expected.stdout, expected.stderr)
-    assert told.code in {1, 2}
-    assert re.fullmatch(r"error: .+\n", told.stderr)
+    words = re.sub(r"Connect call failed \(.*\)", "Connection refused", actual.stderr)
+    assert (actual.code, actual.stdout, words) == (expected.code, expected.stdout, expected.stderr)
+    assert actual.code in {1, 2}
+    assert re.fullmatch(r"error: .+\n", actual.stderr)

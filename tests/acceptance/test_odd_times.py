@@ -112,12 +112,12 @@ async def test_verify_fails_for_rows_of_the_future_and_names_them(
     assert (caught_up.json["applied"], caught_up.json["superseded"]) == (3, 4)  # the past ones are superseded
     assert verified.code == compared.code == 1
     [check] = [check for check in verified.json["checks"] if not check["passed"]]
-    assert check["name"] == "no measurement lies in the future"
+    assert check["name"] == "no measurement is in the future"
     assert check["detail"].startswith("4 lie more than 300 s ahead; ")
     for number in IN_FUTURE:
         assert str(UUID(int=number)) in check["detail"]
     assert "infinity" in check["detail"]
-    assert b"FAILED no measurement lies in the future" in compared.stdout
+    assert b"FAILED no measurement is in the future" in compared.stdout
     assert b"the table is the fold of the topic (read 7" in compared.stdout, "it is compared all the same"
 
 

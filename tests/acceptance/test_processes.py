@@ -145,7 +145,7 @@ async def test_a_process_that_is_killed_comes_back_and_nothing_is_lost_or_counte
         with no_more_files(worker.process.pid):
             os.kill(pid_of(worker, 1), signal.SIGKILL)
             await worker.wait_for_event("process_not_started", process=1)
-        told = await scraper.wait_for_obstacles("process")
+        obstacles = await scraper.wait_for_obstacles("process")
         counted = records(await scraper.samples())
         await publish(settings, later)
         await worker.wait_for_event("process_started", process=1, count=2)
@@ -158,7 +158,7 @@ async def test_a_process_that_is_killed_comes_back_and_nothing_is_lost_or_counte
         code = await worker.terminate()
 
     assert code == 0
-    assert told == {"process": "is being started (process 1)"}
+    assert obstacles == {"process": "is being started (process 1)"}
     assert counted == len(first)
     assert worker.events("process_ended", process=1)[0]["reason"] == "SIGKILL"
     assert await table(settings) == expected_table(first + later)
@@ -313,19 +313,19 @@ async def test_readyz_names_the_processes_and_a_stop_does_not_wait_for_a_frozen_
     async with command.worker(*TWO, http_port=scraper.port, shutdown_grace_seconds=1) as worker:
 
         async def is_told_of_both() -> bool:
-            told: dict[str, str] = (await scraper.ask("/readyz")).json["obstacles"]
-            return told.get("postgresql", "").endswith("(process 0, 1)")
+            obstacles: dict[str, str] = (await scraper.ask("/readyz")).json["obstacles"]
+            return obstacles.get("postgresql", "").endswith("(process 0, 1)")
 
         await eventually(is_told_of_both, deadline_seconds=SECONDS_MAX)
         with frozen(pid_of(worker, 0)):
-            told = await scraper.wait_for_obstacles("postgresql", "assignment", "process")
+            obstacles = await scraper.wait_for_obstacles("postgresql", "assignment", "process")
             alive = await scraper.ask("/livez")
             samples = await scraper.samples()
             code = await worker.terminate()
 
-    assert "not reachable" in told["postgresql"]
-    assert told["postgresql"].endswith("(process 1)")
-    assert told["process"].endswith("(process 0)")
+    assert "not reachable" in obstacles["postgresql"]
+    assert obstacles["postgresql"].endswith("(process 1)")
+    assert obstacles["process"].endswith("(process 0)")
     assert alive.status == 200
     assert samples["pattern_metrics_ready", ()] == 0
     assert samples["pattern_metrics_not_ready", ("process",)] == 1

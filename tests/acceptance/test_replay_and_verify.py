@@ -89,11 +89,11 @@ async def test_unexplained_rows_are_reported_and_unread_records_are_not_missing(
     others = b"\n".join(event.to_json() for event in (an_event(1, seconds=1), an_event(9)))
     (await command.run("backfill", "-", stdin=others)).succeeded()
 
-    told = (await command.run("verify", "--against-topic", "--json")).succeeded()
+    reported = (await command.run("verify", "--against-topic", "--json")).succeeded()
     strict = await command.run("verify", "--against-topic", "--strict")
 
-    assert told.json["differences"] == {"newer": 1, "absent_in_topic": 1}
-    assert four(told.json) == [2, 2, 0, 0]
+    assert reported.json["differences"] == {"newer": 1, "absent_in_topic": 1}
+    assert four(reported.json) == [2, 2, 0, 0]
     assert strict.code == 1
     assert b"0 missing, 0 older, 0 different, 1 newer, 1 absent_in_topic" in strict.stdout
 

@@ -51,7 +51,7 @@ async def test_a_name_that_two_files_define_is_reported_with_both(
 
 
 @pytest.mark.parametrize(
-    ("argument", "code", "told"),
+    ("argument", "code", "expected"),
     [
         ("cells.ipynb", 1, "skipped cells.ipynb: a notebook is not scored"),
         ("types.pyi", 1, "skipped types.pyi: a stub is not scored"),
@@ -61,7 +61,7 @@ async def test_a_name_that_two_files_define_is_reported_with_both(
     ],
 )
 async def test_a_file_that_is_not_scored_is_reported(
-    command: CommandLine, tmp_path: Path, argument: str, code: int, told: str
+    command: CommandLine, tmp_path: Path, argument: str, code: int, expected: str
 ) -> None:
     for name in ("cells.ipynb", "types.pyi", "a/cells.ipynb", "a/types.pyi", "nothing.py"):
         (tmp_path / name).write_text("{}")
@@ -69,7 +69,7 @@ async def test_a_file_that_is_not_scored_is_reported(
     scored = await command.run("score", argument)
 
     assert scored.code == code
-    assert told in scored.stderr
+    assert expected in scored.stderr
 
 
 async def test_files_outside_of_any_project_are_reported(command: CommandLine, tmp_path: Path) -> None:

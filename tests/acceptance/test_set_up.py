@@ -40,11 +40,11 @@ async def test_a_worker_says_what_is_missing_and_continues_once_it_is_there(
             await publisher.publish(event := an_event())
         await eventually(lambda: table(settings), deadline_seconds=SECONDS_MAX)
         assert worker.is_running
-        told = worker.events("not_ready")
+        reported = worker.events("not_ready")
 
     assert "pattern-metrics topic create" in no_topic["hint"]
     assert "pattern-metrics migrate up" in no_table["hint"]
-    assert told == [no_topic, no_table]
+    assert reported == [no_topic, no_table]
     assert created.stdout.decode() == f"topic {settings.kafka_topic} created\n"
     assert await table(settings) == expected_table([event])
 
@@ -58,7 +58,7 @@ async def test_all_that_a_new_installation_lacks_is_reported_at_once(
 
     checked = await command.run("consume", "--check")
     async with command.worker() as worker:
-        told = [
+        reported = [
             await worker.wait_for_event("not_ready", component=component)
             for component in ("kafka", "postgresql")
         ]
@@ -66,14 +66,14 @@ async def test_all_that_a_new_installation_lacks_is_reported_at_once(
 
     lines = checked.stderr.splitlines()
     assert [name in line for name, line in zip(names, lines, strict=False)] == [True, True]
-    assert [name in told[0]["said"] for name in names] == [True, True]
-    assert "pattern-metrics topic create" in told[0]["hint"]
+    assert [name in reported[0]["said"] for name in names] == [True, True]
+    assert "pattern-metrics topic create" in reported[0]["hint"]
     assert "pattern-metrics topic create" in lines[0]
-    assert "migrate up" in told[1]["hint"]
+    assert "migrate up" in reported[1]["hint"]
     assert "migrate up" in lines[2]
     assert len(lines) == 3
     tables = ("pattern_quality_metrics", "ingest_progress", "ingest_gaps", "dead_letters")
-    assert all(name in told[1]["hint"] for name in tables)
+    assert all(name in reported[1]["hint"] for name in tables)
     assert checked.code == 2
 
 
@@ -88,14 +88,14 @@ async def test_all_rights_that_a_login_lacks_are_reported_at_once(
     try:
         checked = await command.run("consume", "--check")
         async with command.worker() as worker:
-            told = await worker.wait_for_event("not_ready", component="postgresql")
+            reported = await worker.wait_for_event("not_ready", component="postgresql")
     finally:
         await execute(settings, f"DROP ROLE {login}")
 
     for right in ("SELECT on ingest_progress", "UPDATE on dead_letters", "INSERT on pattern_quality_metrics"):
-        assert right in told["hint"]
+        assert right in reported["hint"]
         assert right in checked.stderr
-    assert "pattern_quality_history" not in told["hint"], "it is not needed where no history is kept"
+    assert "pattern_quality_history" not in reported["hint"], "it is not needed where no history is kept"
     assert checked.code == 2
 
 

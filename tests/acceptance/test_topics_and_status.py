@@ -166,7 +166,7 @@ async def test_status_shows_lag_rows_dead_letters_gaps_and_where_each_partition_
     assert (after["lag"], after["patterns"], after["dead_letters"]) == (4, 8, 2)
     assert (after["gaps"], after["gap_offsets"], after["revision"]) == (1, 4, HEAD_REVISION)
     assert after["dead_letters_by_reason"] == {"invalid_json": 1, "invalid_utf8": 1}
-    of_topic = {"topic": settings.kafka_topic, "unavailable": None}
+    of_topic = {"topic": settings.kafka_topic, "unavailable": None, "held_back": 0}
     assert after["partitions"] == [
         of_topic | {"partition": 0, "next_offset": 13, "end": 13, "lag": 0},
         of_topic | {"partition": 1, "next_offset": 0, "end": 0, "lag": 0},

@@ -42,8 +42,8 @@ async def test_no_fault_costs_a_record_or_lets_a_row_go_backwards(world: World) 
             for place, kind in enumerate(kinds)
             if kind is not Kind.POSTGRES_DISK_FULL or world.small_disk
         ]
-        told = await live_through(world, drawn, figures, is_quiet=number in QUIET_ROUNDS)
-        print(told)  # noqa: T201 - pytest shows it if the test fails
+        outcome = await live_through(world, drawn, figures, is_quiet=number in QUIET_ROUNDS)
+        print(outcome)  # noqa: T201 - pytest shows it if the test fails
     await end(world)
 
     assert figures.faults.total() == len({happening.kind for happening in world.history} - {"quiet"})

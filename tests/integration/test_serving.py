@@ -155,14 +155,14 @@ async def test_a_loop_that_is_stuck_is_not_alive(scraper: Scraper, health: Healt
 
 async def test_each_obstacle_is_named_until_there_is_none(scraper: Scraper, health: Health) -> None:
     health.fail("postgresql", "Broken", "mend it")
-    told = await scraper.wait_for_obstacles("assignment", "postgresql")
+    obstacles = await scraper.wait_for_obstacles("assignment", "postgresql")
     blocked = await scraper.samples()
     health.is_assigned = True
     health.recover("postgresql")
     ready = await scraper.ask("/readyz")
     freed = await scraper.samples()
 
-    assert told["postgresql"] == "mend it"
+    assert obstacles["postgresql"] == "mend it"
     assert blocked["pattern_metrics_ready", ()] == 0
     assert blocked["pattern_metrics_not_ready", ("postgresql",)] == 1
     assert blocked["pattern_metrics_not_ready", ("kafka",)] == 0

@@ -88,7 +88,9 @@ async def test_a_skip_records_the_gap_and_moves_group_and_progress(settings: Wor
     assert await skip(settings, "latest", "nothing is left") == []
 
 
-async def test_a_skip_of_a_group_that_never_read_begins_where_it_is_told(settings: WorkerSettings) -> None:
+async def test_a_skip_of_a_new_group_begins_at_the_first_offset_in_the_topic(
+    settings: WorkerSettings,
+) -> None:
     await publish(settings, range(10))
     await delete_records_before(settings, 2)
 

@@ -128,9 +128,9 @@ async def everything(url: str) -> list[object]:
     ]
 
 
-@pytest.mark.parametrize(("revision", "told"), [("015", OF_016), ("014", f"{OF_016}, {OF_015}")])
+@pytest.mark.parametrize(("revision", "expected"), [("015", OF_016), ("014", f"{OF_016}, {OF_015}")])
 async def test_the_command_counts_what_it_would_delete_and_deletes_it_only_with_yes(
-    migrated_database_url: str, tmp_path: Path, revision: str, told: str
+    migrated_database_url: str, tmp_path: Path, revision: str, expected: str
 ) -> None:
     await execute(migrated_database_url, WHAT_DOWN_DELETES)
     before, command = await everything(migrated_database_url), CommandLine(tmp_path)
@@ -140,10 +140,10 @@ async def test_the_command_counts_what_it_would_delete_and_deletes_it_only_with_
     done = await command.run("migrate", "down", revision, "--yes", database_url=migrated_database_url)
 
     assert refused.code == 2
-    assert f"migrate down {revision} deletes {told}\n" in refused.stderr
+    assert f"migrate down {revision} deletes {expected}\n" in refused.stderr
     assert "--yes" in refused.stderr
     assert after == before
-    assert f"deletes {told}" in done.succeeded().stderr
+    assert f"deletes {expected}" in done.succeeded().stderr
     assert (await migration_status(migrated_database_url)).current == revision
 
 

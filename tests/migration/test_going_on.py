@@ -1,4 +1,4 @@
-"""A large table is migrated while readers and writers go on; what was interrupted can be run again."""
+"""A large table is migrated while it is read and written; an interrupted migration can be run again."""
 
 import asyncio
 import random
@@ -60,12 +60,12 @@ async def assert_latest_of_each_pattern_stays(url: str, rows: int) -> None:
 
 
 class Users:
-    """A reader and a writer that go on until they are stopped.
+    """A reader and a writer that work until they are stopped.
 
     Attributes:
         longest_read: the longest time that a read took, in seconds.
-        longest_write: likewise of an insert.
-        inserted: how many rows were inserted.
+        longest_write: the longest time that an insert took, in seconds.
+        inserted: the number of inserted rows.
     """
 
     def __init__(self, url: str) -> None:

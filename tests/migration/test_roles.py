@@ -94,11 +94,14 @@ async def test_a_login_without_createrole_gets_the_tables_and_a_warning(
     with capture_logs() as logs:
         await migrate_up(owner_url)
 
-    told = [log["message"] for log in logs if log["log_level"] == "warning"]
-    assert [role in message for role, message in zip(("reader", "worker"), told, strict=True)] == [True, True]
+    messages = [log["message"] for log in logs if log["log_level"] == "warning"]
+    assert [role in message for role, message in zip(("reader", "worker"), messages, strict=True)] == [
+        True,
+        True,
+    ]
     assert all(
         "CREATE ROLE" in message and "migrate up" in message and "grant_rights.sql" in message
-        for message in told
+        for message in messages
     )
     assert (await migration_status(owner_url)).current == HEAD_REVISION
 
@@ -203,6 +206,6 @@ async def test_a_dump_restored_on_another_server_gets_roles_and_rights(
         assert applied == ()
         assert await rights(restored, "pattern_metrics_reader") == READS
         assert await rights(restored, "pattern_metrics_worker") == WORKER_RIGHTS
-    told = " ".join(log["message"] for log in logs if log["event"] == "migration_notice")
-    assert "created the role pattern_metrics_worker" in told
-    assert "granted pattern_metrics_reader and pattern_metrics_worker" in told
+    messages = " ".join(log["message"] for log in logs if log["event"] == "migration_notice")
+    assert "created the role pattern_metrics_worker" in messages
+    assert "granted pattern_metrics_reader and pattern_metrics_worker" in messages

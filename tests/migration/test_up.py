@@ -131,8 +131,8 @@ async def test_notices_of_the_sql_files_reach_the_log(database_url: str) -> None
     with capture_logs() as logs:
         await migrate_up(database_url)
 
-    told = [log["message"] for log in logs if log["event"] == "migration_notice"]
-    assert "0 duplicates moved to pattern_quality_metrics_duplicates" in told
+    messages = [log["message"] for log in logs if log["event"] == "migration_notice"]
+    assert "0 duplicates moved to pattern_quality_metrics_duplicates" in messages
 
 
 def test_alembic_itself_stays_quiet_from_its_import_on() -> None:

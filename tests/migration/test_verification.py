@@ -32,7 +32,7 @@ LATE_FOREIGN_KEY = """
 
 
 @pytest.mark.parametrize(
-    ("obstacle", "told"),
+    ("obstacle", "expected"),
     [
         (FORBID.format(event="INSERT"), "an upsert by pattern_id does not work: read only"),
         (FORBID.format(event="UPDATE"), "an upsert by pattern_id does not work: read only"),
@@ -46,17 +46,17 @@ LATE_FOREIGN_KEY = """
         (
             "ALTER TABLE pattern_quality_metrics ADD CONSTRAINT pattern_quality_metrics_pattern_id_unique "
             "UNIQUE (pattern_id) DEFERRABLE",
-            "is not UNIQUE .pattern_id., valid and not deferrable",
+            "is not a valid, non-deferrable UNIQUE .pattern_id.",
         ),
         (
             "ALTER TABLE pattern_quality_metrics ADD CONSTRAINT pattern_quality_metrics_pattern_id_unique "
             "UNIQUE (pattern_id, version)",
-            "is not UNIQUE .pattern_id., valid and not deferrable",
+            "is not a valid, non-deferrable UNIQUE .pattern_id.",
         ),
         (
             "ALTER TABLE pattern_quality_metrics ADD CONSTRAINT pattern_quality_metrics_pattern_id_unique "
             "CHECK (pattern_id IS NOT NULL)",
-            "is not UNIQUE .pattern_id., valid and not deferrable",
+            "is not a valid, non-deferrable UNIQUE .pattern_id.",
         ),
     ],
     ids=[
@@ -71,11 +71,11 @@ LATE_FOREIGN_KEY = """
         "other kind",
     ],
 )
-async def test_014_fails_where_an_upsert_would(any_database_url: str, obstacle: str, told: str) -> None:
+async def test_014_fails_where_an_upsert_would(any_database_url: str, obstacle: str, expected: str) -> None:
     await migrate_up(any_database_url, "013")
     await execute(any_database_url, obstacle)
 
-    with pytest.raises(asyncpg.PostgresError, match=told) as refused:
+    with pytest.raises(asyncpg.PostgresError, match=expected) as refused:
         await migrate_up(any_database_url)
 
     assert refused.value.hint
@@ -109,7 +109,7 @@ async def test_the_upsert_that_verifies_leaves_no_trace(any_database_url: str) -
     for _ in range(2):
         output = await apply_by_hand(any_database_url, "014")
         assert (
-            "verified: the constraint is there, no duplicate is left, an upsert by pattern_id works" in output
+            "verified: the constraint exists, no duplicate is left, an upsert by pattern_id works" in output
         )
 
     assert await measurements(any_database_url) == before

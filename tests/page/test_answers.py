@@ -53,7 +53,7 @@ class Questions:
     async def ask(self, path: str, **parameters: object) -> Answer:
         return await self.scraper.ask(f"/api/{path}?{urlencode(parameters)}")
 
-    async def told(self, path: str, **parameters: object) -> Any:
+    async def ask_json(self, path: str, **parameters: object) -> Any:
         answer = await self.ask(path, **parameters)
         assert answer.status == 200, answer.body
         return answer.json
@@ -107,17 +107,17 @@ def million_url(postgres_server: PostgresServer, migrated_template: Templates) -
 async def test_each_question_is_answered_in_time_of_a_million_rows(million_url: str) -> None:
     """The server ends any statement after 2 s. A slower query uses a sample."""
     async with asking(million_url) as questions:
-        answers = [await questions.told("patterns", order=order) for order in sorted(ORDERS)]
+        answers = [await questions.ask_json("patterns", order=order) for order in sorted(ORDERS)]
         answers += [
-            await questions.told("patterns", order="worst", band="fair", version="1.1"),
-            await questions.told("patterns", search="TERN 99"),
-            await questions.told("patterns", search="00000000", order="name", band="good"),
-            await questions.told("extremes"),
-            await questions.told("distribution"),
+            await questions.ask_json("patterns", order="worst", band="fair", version="1.1"),
+            await questions.ask_json("patterns", search="TERN 99"),
+            await questions.ask_json("patterns", search="00000000", order="name", band="good"),
+            await questions.ask_json("extremes"),
+            await questions.ask_json("distribution"),
         ]
         for path in ("progress", "gaps", "dead-letters"):
-            await questions.told(path)
-        by_id = await questions.told("patterns", search=f"{500_000:032x}")
+            await questions.ask_json(path)
+        by_id = await questions.ask_json("patterns", search=f"{500_000:032x}")
         distribution = answers[-1]
 
     assert all(len(answer["rows"]) == 50 for answer in answers[: len(ORDERS) + 3])
@@ -136,10 +136,10 @@ def small_samples(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("small_samples")
 async def test_a_sample_is_said_to_be_one_and_can_be_paged_through(million_url: str) -> None:
     async with asking(million_url) as questions:
-        distribution = await questions.told("distribution")
+        distribution = await questions.ask_json("distribution")
         seen, after = list[float](), dict[str, str]()
         for _ in range(100):
-            page = await questions.told("patterns", order="worst", **after)
+            page = await questions.ask_json("patterns", order="worst", **after)
             assert page["percent_read"] < 1
             seen += [row["quality_score"] for row in page["rows"]]
             if page["next"] is None:
@@ -157,8 +157,8 @@ async def test_a_sample_is_said_to_be_one_and_can_be_paged_through(million_url: 
 @pytest.mark.usefixtures("small_samples")
 async def test_an_id_is_found_by_its_first_digits_even_where_a_sample_is_read(million_url: str) -> None:
     async with asking(million_url) as questions:
-        begun = await questions.told("patterns", search=f"{500_000:032x}"[:31])
-        whole = await questions.told("patterns", search=f"{500_000:032x}")
+        begun = await questions.ask_json("patterns", search=f"{500_000:032x}"[:31])
+        whole = await questions.ask_json("patterns", search=f"{500_000:032x}")
 
     assert begun["percent_read"] < 1
     assert [row["name"] for row in begun["rows"]] == [f"pattern {n}" for n in range(500_015, 499_999, -1)]
@@ -169,8 +169,8 @@ async def test_an_id_is_found_by_its_first_digits_even_where_a_sample_is_read(mi
 async def test_digits_that_many_ids_begin_with_are_looked_for_in_the_sample_too(million_url: str) -> None:
     """The first 10,000 of them, which the index finds, are poor, and none is good."""
     async with asking(million_url) as questions:
-        poor = await questions.told("patterns", search="00000000", order="worst", band="poor")
-        good = await questions.told("patterns", search="00000000", order="name", band="good")
+        poor = await questions.ask_json("patterns", search="00000000", order="worst", band="poor")
+        good = await questions.ask_json("patterns", search="00000000", order="name", band="good")
 
     assert [row["name"] for row in poor["rows"]] == [f"pattern {n}" for n in range(1, 51)]
     assert good["percent_read"] < 1
@@ -183,7 +183,7 @@ async def test_all_ids_are_paged_through_by_their_index(million_url: str) -> Non
     plan = await connection.fetch(f"EXPLAIN {statement('select_pattern_range')}", f"{900_000:032x}", 51)
     await connection.close()
     async with asking(million_url) as questions:
-        page = await questions.told("patterns", order="id", after=f"{ROWS - 20:032x}")
+        page = await questions.ask_json("patterns", order="id", after=f"{ROWS - 20:032x}")
 
     assert "Index Scan using pattern_quality_metrics_pattern_id_unique" in str(plan)
     assert [row["name"] for row in page["rows"]] == [f"pattern {n}" for n in range(ROWS - 20, ROWS + 1)]
@@ -349,11 +349,11 @@ async def test_the_first_reading_of_a_worker_gives_its_rate(migrated_database_ur
     metrics = Falling()
     async with asking(migrated_database_url, Watched(Health(), metrics, "group", "scores")) as questions:
         await eventually(lambda: metrics.looks > 2)
-        told = await questions.told("progress")
+        progress_shown = await questions.ask_json("progress")
 
-    assert told["worker"]["records_per_second"] > 0
-    assert told["worker"]["seconds_until_clear"] > 0
-    assert [one["seconds_until_clear"] > 0 for one in told["partitions"]] == [True]
+    assert progress_shown["worker"]["records_per_second"] > 0
+    assert progress_shown["worker"]["seconds_until_clear"] > 0
+    assert [one["seconds_until_clear"] > 0 for one in progress_shown["partitions"]] == [True]
 
 
 # Search
@@ -377,7 +377,7 @@ async def test_digits_find_ids_that_begin_so_and_names_with_every_filter_and_in_
 
     async def found(search: str, **parameters: str) -> list[str]:
         return [
-            row["name"] for row in (await questions.told("patterns", search=search, **parameters))["rows"]
+            row["name"] for row in (await questions.ask_json("patterns", search=search, **parameters))["rows"]
         ]
 
     by_name = f"by name {begins.upper()}"
@@ -410,9 +410,9 @@ async def test_rows_that_no_worker_wrote_are_shown_as_well(
         """
     )
     await connection.close()
-    pages = [await questions.told("patterns", order=order) for order in sorted(ORDERS)]
-    wholes = [(await questions.told(f"patterns/{number:032x}"))["stored"] for number in range(1, 5)]
-    distribution = await questions.told("distribution")
+    pages = [await questions.ask_json("patterns", order=order) for order in sorted(ORDERS)]
+    wholes = [(await questions.ask_json(f"patterns/{number:032x}"))["stored"] for number in range(1, 5)]
+    distribution = await questions.ask_json("distribution")
 
     assert [len(page["rows"]) for page in pages] == [4] * len(ORDERS)
     assert [whole["measurement_timestamp"] for whole in wholes][:2] == ["infinity", "-infinity"]
@@ -471,7 +471,7 @@ async def test_hostile_metadata_is_bounded_and_no_two_patterns_look_alike(
     extremes = await questions.ask("extremes")
     shown = [row for answer in answers for row in answer.json["rows"]]
     shown += [row for kind in ("best", "worst", "changed") for row in extremes.json[kind]["rows"]]
-    wholes = [(await questions.told(f"patterns/{number:032x}"))["shown"] for number in range(count)]
+    wholes = [(await questions.ask_json(f"patterns/{number:032x}"))["shown"] for number in range(count)]
 
     assert len(shown) > 6 * len(events)
     assert {row["name"] == row["pattern_id"] for row in [*shown, *wholes]} == {True}
@@ -489,9 +489,9 @@ async def test_a_large_dead_letter_is_cut_at_a_whole_character(
 ) -> None:
     text = "x" + "ä" * 100_000
     await fill(migrated_database_url, [text.encode(), b"\xff" * 100_000])
-    page = await questions.told("dead-letters")
+    page = await questions.ask_json("dead-letters")
     letters = {
-        letter["offset"]: await questions.told(
+        letter["offset"]: await questions.ask_json(
             "dead-letter",
             topic=letter["topic"],
             partition=letter["partition"],
@@ -515,7 +515,7 @@ async def test_dead_letters_are_paged_through_the_newest_first(
         await fill(migrated_database_url, [b"no JSON"] * 60, first_offset=first)
     seen, after = list[str](), dict[str, str]()
     while True:
-        page = await questions.told("dead-letters", reason="invalid_json", **after)
+        page = await questions.ask_json("dead-letters", reason="invalid_json", **after)
         seen += [letter["offset"] for letter in page["rows"]]
         if page["next"] is None:
             break
@@ -534,7 +534,7 @@ async def test_what_changed_most_comes_from_the_history(
         migrated_database_url,
         [an_event(1, 9, score=0.6), an_event(2, 9, score=0.1), an_event(2, 5, score=0.9), an_event(3, 9)],
     )
-    changed = (await questions.told("extremes"))["changed"]
+    changed = (await questions.ask_json("extremes"))["changed"]
 
     assert changed["has_history"]
     assert [(row["name"], round(row["change"], 3)) for row in changed["rows"]] == [

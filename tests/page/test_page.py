@@ -56,7 +56,7 @@ async def test_the_overview_shows_what_there_is(
         ranges = [await band.get_attribute("data-tip") for band in await visit.page.locator(".bands a").all()]
         levels = await visit.texts(".axis span")
         rankings = [await visit.texts(f".columns > :nth-child({column}) a") for column in (1, 2, 3)]
-        told = await visit.page.locator(".dimensions").first.get_attribute("aria-label")
+        shown_text = await visit.page.locator(".dimensions").first.get_attribute("aria-label")
         change = await visit.texts(".change")
         await visit.page.get_by_text("good", exact=True).first.click()
         await visit.wait_for_texts(NAMES, ["good"])
@@ -68,8 +68,8 @@ async def test_the_overview_shows_what_there_is(
     assert rankings[0] == list(SCORES)
     assert rankings[1] == list(SCORES)[::-1]
     assert (rankings[2], change) == (["poor"], ["+0.150"])
-    assert told is not None
-    assert told.count("0.250") == len(DIMENSIONS)
+    assert shown_text is not None
+    assert shown_text.count("0.250") == len(DIMENSIONS)
 
 
 async def test_an_empty_database_is_no_error(browser: Browser, address: str) -> None:
@@ -186,7 +186,7 @@ async def test_a_wrong_address_shows_a_way_back_and_is_not_requested_again(
         await visit.page.goto(f"{address}#/{place}")
         banner = visit.page.locator("#banner")
         await banner.wait_for()
-        told = await banner.inner_text()
+        shown_text = await banner.inner_text()
         asked = len(visit.requests)
         await visit.page.evaluate("new Promise((resolve) => setTimeout(resolve, 5500))")
         asked_later = len(visit.requests)
@@ -194,8 +194,8 @@ async def test_a_wrong_address_shows_a_way_back_and_is_not_requested_again(
         await banner.wait_for(state="hidden")
         await visit.page.locator("tbody a").wait_for()
 
-    assert place.partition("?")[2] in told
-    assert "Trying again" not in told
+    assert place.partition("?")[2] in shown_text
+    assert "Trying again" not in shown_text
     assert asked_later == asked
 
 
@@ -348,7 +348,7 @@ async def test_invisible_and_direction_changing_characters_are_written_out(
     browser: Browser, address: str, migrated_database_url: str
 ) -> None:
     trick = "".join(map(chr, (0x61, 0x202E, 0x62, 0x07, 0x2066, 0x200B, 0x2028, 0xFEFF, 0xE0041)))
-    told = "a⟨U+202E⟩b⟨U+0007⟩⟨U+2066⟩⟨U+200B⟩⟨U+2028⟩⟨U+FEFF⟩⟨U+E0041⟩"
+    shown_text = "a⟨U+202E⟩b⟨U+0007⟩⟨U+2066⟩⟨U+200B⟩⟨U+2028⟩⟨U+FEFF⟩⟨U+E0041⟩"
     event = an_event(1, version=trick, metadata={"name": trick * 5, trick: trick})
     letter = json.dumps(["pattern-scored.v1", 0, "1", str(TopicRecord(b"").timestamp)])
     await fill(migrated_database_url, [event, trick.encode()])
@@ -368,7 +368,7 @@ async def test_invisible_and_direction_changing_characters_are_written_out(
             shown.append(await visit.page.locator("body").inner_text())
             raw += await visit.page.evaluate(UNSEEN)
 
-    assert [told in text for text in shown] == [True] * len(shown)
+    assert [shown_text in text for text in shown] == [True] * len(shown)
     assert raw == []
 
 
@@ -410,7 +410,7 @@ async def test_dimensions_of_any_name_are_shown(
         await visit.page.locator(".ranking").first.wait_for()
         links = [await visit.texts(f".columns > :nth-child({column}) a") for column in (1, 2)]
         drawn = visit.page.locator(".columns > :first-child svg.dimensions")
-        told = [await one.get_attribute("aria-label") for one in await drawn.all()]
+        aria_labels = [await one.get_attribute("aria-label") for one in await drawn.all()]
         await visit.go(f"patterns?pattern={events[0].pattern_id}")
         await visit.page.locator("dialog .bars").wait_for()
         labels = await visit.texts("dialog .bars li > span:first-child")
@@ -421,7 +421,7 @@ async def test_dimensions_of_any_name_are_shown(
 
     ids = [str(event.pattern_id) for event in events]
     assert links == [ids, ids[::-1]]
-    assert told == [
+    assert aria_labels == [
         "Completeness \N{EN DASH}, Documentation \N{EN DASH}, Compliance \N{EN DASH}, "
         "Metadata richness \N{EN DASH}, Complexity 0.750, "
         "readability 0.250, test_coverage 0.500",
@@ -477,15 +477,15 @@ async def test_an_outage_is_shown_while_it_lasts_and_what_was_known_is_kept(
         before = await visit.page.locator("#banner").is_visible()
         own_postgres_server.stop()
         await visit.page.locator("#banner").wait_for()
-        told = await visit.page.locator("#banner").inner_text()
+        shown_text = await visit.page.locator("#banner").inner_text()
         kept = await names(visit)
         own_postgres_server.start()
         await visit.page.locator("#banner").wait_for(state="hidden")
         await visit.wait_for_texts(NAMES, ["pattern 1"])
 
     assert not before
-    assert "The database does not answer" in told
-    assert "What you see is as of" in told
+    assert "The database does not answer" in shown_text
+    assert "What you see is as of" in shown_text
     assert kept == ["pattern 1"]
 
 

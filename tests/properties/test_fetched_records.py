@@ -89,11 +89,11 @@ def test_every_record_comes_out_as_it_was_packed(fetched: list[Any]) -> None:
 
     assert len(unpacked) == len(sent)
     for record, (offset, (_, timestamp, key, blob, headers)) in zip(unpacked, sent, strict=True):
-        told = [(_told(name), header) for name, header in headers]
+        converted = [(_escaped(name), header) for name, header in headers]
         assert (record.topic, record.partition, record.offset) == ("scores", 7, offset)
         assert (record.timestamp, record.key, record.value) == (timestamp, key, blob)
-        assert list(record.headers) == told
-        assert record.mode == mode_of(tuple(told))
+        assert list(record.headers) == converted
+        assert record.mode == mode_of(tuple(converted))
         record.release_value()
         assert record.value == blob
 
@@ -144,6 +144,6 @@ def fetched_from(raw: bytes, start: int) -> _PartitionRecords:
     return _PartitionRecords(TopicPartition("scores", 7), batches, [], start, None, None, False, 0)
 
 
-def _told(name: str) -> str:
+def _escaped(name: str) -> str:
     """Return the name with bytes that are not UTF-8 as escapes."""
     return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")

@@ -55,7 +55,7 @@ def parsed(text: bytes) -> Any:
     """Return JSON as Python's parser reads it, without limits of digits.
 
     Raises:
-        ValueError: the bytes are no JSON.
+        ValueError: the bytes are not JSON.
     """
     return json.loads(text.decode(), parse_int=float)
 

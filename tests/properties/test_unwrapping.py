@@ -81,7 +81,7 @@ def sent(draw: st.DrawFn) -> tuple[PatternScored, tuple[str, ...], TopicRecord, 
 
 @settings(max_examples=500)
 @given(sent())
-def test_an_event_is_read_through_all_that_is_around_it(
+def test_an_event_is_read_from_any_wrapping(
     drawn: tuple[PatternScored, tuple[str, ...], TopicRecord, bool],
 ) -> None:
     content, path, record, has_other_type = drawn
@@ -101,7 +101,7 @@ def test_an_event_is_read_through_all_that_is_around_it(
 
 @settings(max_examples=200)
 @given(st.lists(sent(), max_size=12), paths)
-def test_together_each_record_has_the_fate_that_it_has_alone_in_any_envelope(
+def test_decode_all_gives_each_record_the_fate_that_decode_gives(
     drawn: list[tuple[PatternScored, tuple[str, ...], TopicRecord, bool]], path: tuple[str, ...]
 ) -> None:
     records = [record for _, _, record, _ in drawn]

@@ -24,7 +24,7 @@ MEANINGS: Final = {
     "clocks_differ": """
         This machine's clock and PostgreSQL's are over 5 s apart: `seconds` is positive if PostgreSQL's is
         ahead. The line comes once for each change. Synchronise both by NTP. Until then the later of the two
-        decides which measurement lies in the future.""",
+        decides which measurements are in the future.""",
     "commit_superseded": """
         Kafka refused a commit, because the group has rebalanced. The new owner of the partitions reads the
         batch again. Nothing to do.""",
@@ -127,6 +127,10 @@ MEANINGS: Final = {
     "supervisor_started": "With `--processes`: the supervisor starts this number of processes.",
     "supervisor_stopped": """
         With `--processes`: all processes have ended. The numbers are those of all processes.""",
+    "transaction_open": """
+        A producer's transaction has been open in this partition for two observations (15 s), and holds
+        back `held_back` offsets from `offset` on. The [runbook](../how-to/runbook.md#open-transaction) says
+        how to find and to abort it. The line comes once, until that transaction ends.""",
     "worker_started": "The worker starts to read this topic as a member of this consumer group.",
     "worker_stopped": "The worker has ended. The numbers count all records since its start.",
 }
@@ -171,7 +175,7 @@ def calls() -> list[Call]:
     """Return each call of a logger in the product's code.
 
     Raises:
-        ValueError: the name of an event is no constant.
+        ValueError: the name of an event is not a constant.
     """
     paths = sorted(
         path

@@ -304,10 +304,10 @@ async def wait_until_written(settings: WorkerSettings, event: PatternScored) -> 
     await eventually(is_written, deadline_seconds=2 * SECONDS_MAX)
 
 
-async def assert_check_refuses(command: CommandLine, told: str) -> None:
+async def assert_check_refuses(command: CommandLine, expected: str) -> None:
     checked = await command.run("consume", "--check")
 
-    assert told in checked.stderr
+    assert expected in checked.stderr
     assert len(checked.stderr.splitlines()) == 1, checked.stderr
     assert "hunter2" not in checked.stderr
     assert checked.code == 2

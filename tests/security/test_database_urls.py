@@ -55,7 +55,7 @@ def command(request: pytest.FixtureRequest, tmp_path: Path) -> CommandLine:
     return CommandLine(tmp_path, {"LOG_FORMAT": request.param, "LOG_LEVEL": "DEBUG"})
 
 
-def told(code: int, stdout: bytes, stderr: str) -> str:
+def only_line_of(code: int, stdout: bytes, stderr: str) -> str:
     """Return the one line of a command that refuses its settings."""
     assert (code, stdout, len(stderr.splitlines())) == (2, b"", 1), stderr
     assert not [secret for secret in SECRETS if secret in stderr]
@@ -67,13 +67,15 @@ async def test_every_command_refuses_the_url_in_one_line(form: str, command: Com
     for arguments in COMMANDS:
         finished = await command.run(*arguments, database_url=URLS[form])
 
-        assert told(finished.code, finished.stdout, finished.stderr).startswith("error: DATABASE_URL: ")
+        assert only_line_of(finished.code, finished.stdout, finished.stderr).startswith(
+            "error: DATABASE_URL: "
+        )
 
 
 async def test_the_url_of_a_file_is_refused_likewise(command: CommandLine) -> None:
     (command.directory / "our.env").write_text(f"DATABASE_URL={URLS['user@server']}\n")
     finished = await command.run("status", "--env-file", "our.env")
-    line = told(finished.code, finished.stdout, finished.stderr)
+    line = only_line_of(finished.code, finished.stdout, finished.stderr)
 
     assert line.startswith("error: DATABASE_URL in our.env: ")
     assert "write @ as %40" in line
@@ -82,7 +84,7 @@ async def test_the_url_of_a_file_is_refused_likewise(command: CommandLine) -> No
 async def test_the_option_is_named_in_place_of_the_setting(command: CommandLine) -> None:
     option = ["--database-url", URLS["a bare @ in the password"]]
     finished = await command.run("backfill", *option, "-", database_url="postgresql://worker@127.0.0.1/db")
-    line = told(finished.code, finished.stdout, finished.stderr)
+    line = only_line_of(finished.code, finished.stdout, finished.stderr)
 
     assert line.startswith("error: --database-url: ")
     assert "write @ as %40" in line
@@ -97,7 +99,7 @@ def test_a_process_without_a_name_is_reported_to_write_one() -> None:
         capture_output=True,
         check=False,
     )
-    line = told(finished.returncode, finished.stdout, finished.stderr.decode())
+    line = only_line_of(finished.returncode, finished.stdout, finished.stderr.decode())
 
     assert line.startswith("error: DATABASE_URL: ")
     assert "postgresql://USER@HOST/DATABASE" in line

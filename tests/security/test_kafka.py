@@ -80,13 +80,13 @@ class Fault:
     """One fault, and the report of it."""
 
     way: str
-    told: str
+    hint: str
     spoil: Callable[[Scene], object]
 
 
 def of_password(way: str) -> Fault:
-    told = "the login was refused: check the user and the password"
-    return Fault(way, told, lambda scene: scene.credentials.password.write_text(WRONG_PASSWORD))
+    hint = "the login was refused: check the user and the password"
+    return Fault(way, hint, lambda scene: scene.credentials.password.write_text(WRONG_PASSWORD))
 
 
 FAULTS = {
@@ -128,15 +128,15 @@ async def test_a_fault_of_the_client_is_reported_once_and_fixed_without_a_restar
     fault, command = FAULTS[name], scene.command(FAULTS[name].way)
     event = await publish(scene.settings)
     fault.spoil(scene)
-    await assert_check_refuses(command, fault.told)
+    await assert_check_refuses(command, fault.hint)
 
     async with command.worker() as worker:
-        told = await worker.wait_for_event("not_ready", component="kafka")
+        reported = await worker.wait_for_event("not_ready", component="kafka")
         scene.credentials.mend(scene.authorities)
         await wait_until_written(scene.settings, event)
-        assert fault.told in told["hint"]
+        assert fault.hint in reported["hint"]
         assert worker.is_running
-        assert worker.events("not_ready") == [told]
+        assert worker.events("not_ready") == [reported]
         assert len(worker.events("recovered", component="kafka")) == 1
 
 
@@ -155,7 +155,7 @@ async def test_a_name_that_only_the_broker_advertises_is_checked_too(scene: Scen
 
 
 @pytest.mark.parametrize(
-    ("host", "is_expired", "told"),
+    ("host", "is_expired", "expected"),
     [
         ("DNS:elsewhere.example", False, "is for another host name"),
         ("IP:127.0.0.1", True, "has expired: renew it"),
@@ -163,18 +163,18 @@ async def test_a_name_that_only_the_broker_advertises_is_checked_too(scene: Scen
     ids=["wrong host name", "expired"],
 )
 async def test_a_wrong_certificate_of_the_broker_is_reported_and_used_once_it_is_replaced(
-    host: str, is_expired: bool, told: str, scene: Scene
+    host: str, is_expired: bool, expected: str, scene: Scene
 ) -> None:
     command, event = scene.command("TLS"), await publish(scene.settings)
     wrong = scene.authorities.known.sign("broker", host=host, is_expired=is_expired)
     await scene.kafka.restart(wrong)
-    await assert_check_refuses(command, told)
+    await assert_check_refuses(command, expected)
 
     async with command.worker() as worker:
         first = await worker.wait_for_event("not_ready", component="kafka")
         await scene.kafka.restart()
         await wait_until_written(scene.settings, event)
-        assert told in first["hint"]
+        assert expected in first["hint"]
         assert worker.is_running
         assert {line["hint"] for line in worker.events("not_ready")} <= {first["hint"], UNREACHABLE}
 

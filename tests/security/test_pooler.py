@@ -92,10 +92,10 @@ async def test_a_poolers_refusal_is_reported_in_its_words(scene: Scene, name: st
 
     await assert_check_refuses(command, said)
     async with command.worker() as worker:
-        told = await worker.wait_for_event("not_ready", component="postgresql")
+        reported = await worker.wait_for_event("not_ready", component="postgresql")
         assert worker.is_running
 
-    assert said in told["said"]
-    assert f"127.0.0.1:{scene.pooler.port}" in told["said"]
-    assert "check the user, the password, the database and `options` in DATABASE_URL" in told["hint"]
+    assert said in reported["said"]
+    assert f"127.0.0.1:{scene.pooler.port}" in reported["said"]
+    assert "check the user, the password, the database and `options` in DATABASE_URL" in reported["hint"]
     assert "hunter2" not in worker.log.read_text()

@@ -113,7 +113,7 @@ async def misname(scene: Scene) -> None:
 FAULTS: dict[str, tuple[Callable[[Scene], Awaitable[None]], str]] = {
     "wrong password": (spoil_password, "the login was refused: check the user, the password and pg_hba.conf"),
     "unknown CA": (spoil_authority, "signed by an unknown CA"),
-    "file that is no CA": (spoil_authority_file, "check sslrootcert, sslcert and sslkey in DATABASE_URL"),
+    "file that is not a CA": (spoil_authority_file, "check sslrootcert, sslcert and sslkey in DATABASE_URL"),
     "expired": (expire, "has expired: renew it"),
     "wrong host name": (misname, "is for another host name"),
 }
@@ -121,16 +121,16 @@ FAULTS: dict[str, tuple[Callable[[Scene], Awaitable[None]], str]] = {
 
 @pytest.mark.parametrize("name", FAULTS)
 async def test_a_fault_is_reported_once_and_fixed_without_a_restart(name: str, scene: Scene) -> None:
-    spoil, told = FAULTS[name]
+    spoil, expected = FAULTS[name]
     event = await publish(scene.settings)
     await spoil(scene)
-    await assert_check_refuses(scene.command, told)
+    await assert_check_refuses(scene.command, expected)
 
     async with scene.command.worker() as worker:
         first = await worker.wait_for_event("not_ready", component="postgresql")
         await scene.mend()
         await wait_until_written(scene.settings, event)
-        assert told in first["hint"]
+        assert expected in first["hint"]
         assert worker.is_running
         assert worker.events("not_ready") == [first]
         assert len(worker.events("recovered", component="postgresql")) == 1
@@ -140,7 +140,7 @@ async def test_a_fault_is_reported_once_and_fixed_without_a_restart(name: str, s
 async def test_a_fault_that_begins_while_the_worker_runs_is_reported_and_fixed(
     name: str, scene: Scene
 ) -> None:
-    spoil, told = FAULTS[name]
+    spoil, expected = FAULTS[name]
 
     async with scene.command.worker() as worker:
         await worker.wait_for_event("reading_from", count=3)
@@ -150,7 +150,7 @@ async def test_a_fault_that_begins_while_the_worker_runs_is_reported_and_fixed(
         await worker.wait_for_event("not_ready", component="postgresql")
         await scene.mend()
         await wait_until_written(scene.settings, event)
-        assert told in worker.events("not_ready")[-1]["hint"]
+        assert expected in worker.events("not_ready")[-1]["hint"]
         assert worker.is_running
 
 
@@ -181,7 +181,7 @@ async def test_a_password_file_that_others_may_read_is_not_used_and_reported_of(
 
     async with scene.command.worker() as worker:
         await worker.wait_for_event("not_ready", component="postgresql")
-        told = [line["event"] for line in worker.events(logger="py.warnings")]
+        reported = [line["event"] for line in worker.events(logger="py.warnings")]
 
-    assert len(told) == 1
-    assert "has group or world access" in told[0]
+    assert len(reported) == 1
+    assert "has group or world access" in reported[0]

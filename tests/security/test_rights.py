@@ -70,7 +70,7 @@ def command(
 
 
 @pytest.mark.parametrize(
-    ("granted", "told"),
+    ("granted", "expected"),
     [
         ({(Resource.GROUP, Operation.READ)}, ["KAFKA_TOPIC", "DESCRIBE and READ"]),
         (
@@ -87,30 +87,30 @@ def command(
 )
 async def test_a_denied_right_is_reported_once_and_used_once_it_is_granted(
     granted: set[Right],
-    told: list[str],
+    expected: list[str],
     command: CommandLine,
     kafka_settings: WorkerSettings,
 ) -> None:
     await grant(kafka_settings, granted)
     event = await publish(kafka_settings)
-    for words in told:
+    for words in expected:
         await assert_check_refuses(command, words)
 
     async with command.worker() as worker:
         first = await worker.wait_for_event("not_ready", component="kafka")
         await grant(kafka_settings, RIGHTS)
         await wait_until_written(kafka_settings, event)
-        assert [words for words in told if words in first["hint"]] == told
+        assert [words for words in expected if words in first["hint"]] == expected
         assert worker.is_running
         assert worker.events("not_ready") == [first]
 
 
 @pytest.mark.parametrize(
-    ("revoked", "told"), [(Resource.TOPIC, "KAFKA_TOPIC"), (Resource.GROUP, "KAFKA_GROUP_ID")], ids=str
+    ("revoked", "expected"), [(Resource.TOPIC, "KAFKA_TOPIC"), (Resource.GROUP, "KAFKA_GROUP_ID")], ids=str
 )
 async def test_a_right_revoked_under_a_running_worker_is_reported_and_used_once_granted(
     revoked: Resource,
-    told: str,
+    expected: str,
     command: CommandLine,
     kafka_settings: WorkerSettings,
 ) -> None:
@@ -123,6 +123,6 @@ async def test_a_right_revoked_under_a_running_worker_is_reported_and_used_once_
         event = await publish(kafka_settings)
         await grant(kafka_settings, {(revoked, Operation.READ)})
         await wait_until_written(kafka_settings, event)
-        assert told in first["hint"]
+        assert expected in first["hint"]
         assert worker.is_running
         assert len(worker.events("worker_started")) == 1

@@ -25,7 +25,7 @@ PATIENCE_MS = 30_000
 """Longest wait for anything; generous, because the machine may be busy."""
 
 NOT_ANSWERED = ("Failed to load resource", "net::ERR")
-"""Chromium's messages about a failed request, which is no fault of the page."""
+"""Chromium's messages about a failed request, which is not a fault of the page."""
 
 
 CONTRASTS = """() => {

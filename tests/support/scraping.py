@@ -74,8 +74,8 @@ class Scraper:
 
         async def obstacles() -> dict[str, str] | None:
             answer = await self.ask("/readyz")
-            told: dict[str, str] = answer.json["obstacles"]
-            return told if answer.status == 503 and told.keys() == set(components) else None
+            obstacles: dict[str, str] = answer.json["obstacles"]
+            return obstacles if answer.status == 503 and obstacles.keys() == set(components) else None
 
         found = await eventually(obstacles, deadline_seconds=SECONDS_MAX)
         assert found is not None

@@ -152,7 +152,7 @@ class ObjectSplitter:
         self._open_arrays += between[0].count(b"[") - between[0].count(b"]")
         del self._buffer[: between.end()]
         if self._open_arrays not in {0, 1} or (self._buffer and not self._buffer.startswith(b"{")):
-            self._fault = "the next record is no JSON object"
+            self._fault = "the next record is not a JSON object"
         return bool(self._buffer) and not self._fault
 
     def _reach_end(self) -> bool:

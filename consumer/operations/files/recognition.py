@@ -143,7 +143,7 @@ def _recognise_text(source: ByteSource) -> tuple[str, Iterator[list[Line]]]:
     if delimiter is not None:
         return "line", csv_rows(source, delimiter)
     if _has_objects(source):
-        return "line", json_lines(source)  # the first line is no object
+        return "line", json_lines(source)  # the first line is not an object
     raise InvalidSourceError(_UNKNOWN)
 
 

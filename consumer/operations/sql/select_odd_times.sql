@@ -1,4 +1,5 @@
--- How many rows have a time after the latest acceptable one, or before the year 1, and some of the former.
+-- The number of rows with a time after the latest acceptable time, the number before the year 1, and some patterns of
+-- the first kind.
 SELECT
     count(*) FILTER (WHERE measurement_timestamp > $1) AS in_future,
     count(*) FILTER (WHERE measurement_timestamp < '0001-01-01Z') AS before_year_1,

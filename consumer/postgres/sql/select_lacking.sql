@@ -1,4 +1,4 @@
--- Everything that the worker needs and lacks: a table, a column, a function or a right. The history counts
+-- Everything the worker needs that is missing: a table, a column, a function or a right. The history counts
 -- only if it is kept.
 WITH needed (relation, privileges) AS (
     VALUES

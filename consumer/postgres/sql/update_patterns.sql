@@ -1,5 +1,5 @@
 -- Update existing rows from the stage's newer measurements, by the law. If every pattern has a row, `upsert_patterns`
--- would cost several times as much. A row that somebody deletes meanwhile stays deleted. Sorted, so that writers never
+-- would cost several times as much. A row that is deleted in between stays deleted. Sorted, so that writers never
 -- deadlock.
 UPDATE pattern_quality_metrics AS present SET
     event_id = stage.event_id,

@@ -12,7 +12,7 @@ def test_anything_but_a_whole_number_above_0_is_wrong_usage(
 ) -> None:
     with pytest.raises(SystemExit, match="2"):
         parse([option, number])
-    assert f"argument {option}: {number} is no whole number above 0" in capsys.readouterr().err
+    assert f"argument {option}: {number} is not a whole number above 0" in capsys.readouterr().err
 
 
 def test_as_much_as_is_asked_for_is_measured() -> None:

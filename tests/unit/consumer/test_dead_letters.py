@@ -55,7 +55,7 @@ def test_json_that_is_written_over_several_lines_is_joined_to_the_same_json() ->
 
 
 @pytest.mark.parametrize(
-    ("value", "told"),
+    ("value", "expected"),
     [
         (b"{broken", {"value": "{broken"}),
         (b"\xff\xfe", {"value_base64": "//4="}),
@@ -64,12 +64,12 @@ def test_json_that_is_written_over_several_lines_is_joined_to_the_same_json() ->
     ],
 )
 def test_a_letter_that_is_no_json_is_exported_with_its_place_and_refused_by_publish(
-    value: bytes | None, told: dict[str, Any]
+    value: bytes | None, expected: dict[str, Any]
 ) -> None:
     line, is_value = export_line(a_letter(value))
 
     assert not is_value
-    assert json.loads(line) == {"dead_letter": "scores/0/5", "reason": "invalid_json", **told}
+    assert json.loads(line) == {"dead_letter": "scores/0/5", "reason": "invalid_json", **expected}
     with pytest.raises(ValueError, match="missing_field"):
         parse_measurement(line, accepted_until=ACCEPTED_UNTIL)
 

@@ -43,7 +43,7 @@ def imports(path: Path) -> Iterator[str]:
             yield node.module.partition(".")[0]
 
 
-def test_every_module_that_an_extra_alone_brings_leads_to_that_extra() -> None:
+def test_every_module_of_one_extra_leads_to_that_extra() -> None:
     expected = {
         name: modules_of(distributions - BASE)
         for name, distributions in EXTRAS.items()
@@ -102,7 +102,7 @@ def test_a_module_that_no_extra_brings_has_no_advice(name: str | None) -> None:
     assert extras.advice(ModuleNotFoundError(name=name), "consume") is None
 
 
-def test_an_extra_that_is_there_is_enough_and_one_that_is_not_is_named(
+def test_an_installed_extra_is_enough_and_a_missing_one_is_named(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     for extra in extras.MODULES:

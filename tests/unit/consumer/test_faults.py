@@ -190,7 +190,7 @@ def refused_certificate(code: int) -> ssl.SSLCertVerificationError:
 
 
 @pytest.mark.parametrize(
-    ("code", "told"),
+    ("code", "expected"),
     [
         (9, "not valid yet"),
         (10, "has expired"),
@@ -203,11 +203,11 @@ def refused_certificate(code: int) -> ssl.SSLCertVerificationError:
         (7, "not trusted"),
     ],
 )
-def test_a_servers_certificate_is_reported_by_what_is_wrong_with_it(code: int, told: str) -> None:
+def test_a_servers_certificate_is_reported_by_what_is_wrong_with_it(code: int, expected: str) -> None:
     diagnosis = diagnose(refused_certificate(code))
 
     assert diagnosis.fault is Fault.CONFIGURATION
-    assert told in diagnosis.hint
+    assert expected in diagnosis.hint
     assert SECRET not in diagnosis.hint
 
 

@@ -62,14 +62,14 @@ def test_a_condition_is_logged_once_when_it_begins(scene: Scene) -> None:
 
 
 def test_the_log_has_postgresqls_message_if_the_hint_is_a_general_one(scene: Scene) -> None:
-    told = {
+    fields = {
         "S": "ERROR",
         "C": "P0001",
         "M": "not\ntoday",
         "D": "hunter2",
         "W": "PL/pgSQL function refuse() line 1 at RAISE",
     }
-    error = asyncpg.PostgresError.new(told)
+    error = asyncpg.PostgresError.new(fields)
     health = Health(clock=scene.clock)
     health.report("postgresql", error, diagnose_beyond_rows(error))
     [line] = scene.lines

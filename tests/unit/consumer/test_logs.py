@@ -139,9 +139,9 @@ def test_less_than_the_level_is_not_logged(level: str, capsys: pytest.CaptureFix
     logger.info("batch_written")
     logger.error("lost")
     logging.getLogger("aiokafka.conn").info("chatter")
-    told = [json.loads(line)["event"] for line in capsys.readouterr().err.splitlines()]
+    reported = [json.loads(line)["event"] for line in capsys.readouterr().err.splitlines()]
 
-    assert told == (["batch_written", "lost"] if level == "INFO" else ["lost"])
+    assert reported == (["batch_written", "lost"] if level == "INFO" else ["lost"])
 
 
 @pytest.mark.usefixtures("clean_environment", "logging_as_it_was")

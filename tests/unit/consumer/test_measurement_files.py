@@ -114,7 +114,7 @@ def test_metadata_of_a_cell_keeps_all_its_digits() -> None:
         ("a,b\n1,2\n", "neither JSON"),
         ("nonsense", "neither JSON"),
         ("[1, 2]", "neither JSON"),
-        ('[[{"a": 1}]]', "no JSON object"),
+        ('[[{"a": 1}]]', "not a JSON object"),
         ('[{"a" 1}]', "not JSON"),
         ('[{"a": 1', "too early"),
         (value().decode().encode("utf-16"), "UTF-16"),

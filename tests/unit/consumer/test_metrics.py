@@ -55,6 +55,7 @@ def metrics() -> Metrics:
     made.batch_written(batch, Accounting(applied=1, superseded=1, dead_letters=3), 0.2)
     made.lag_observed({FIRST: 7, SECOND: 0})
     made.availability_observed({FIRST: False, SECOND: True})
+    made.open_transactions_observed({FIRST: 4, SECOND: 0})
     made.offsets_committed(0.3)
     made.oldest_dead_letter_observed(60)
     return made

@@ -128,7 +128,7 @@ epochs = st.lists(st.integers(0, 3), max_size=4).map(sorted)
 def test_no_record_of_a_log_that_parted_is_passed_over(
     common: list[int], cut_off: int, ours: list[int], theirs: list[int], committed: int
 ) -> None:
-    """Two logs begin alike. One lacks some of the last epoch, and each goes on with its own epochs."""
+    """Two logs begin alike. One lacks records of the last common epoch; then each has its own epochs."""
     read = common + common[-1:] * cut_off + [2 * epoch + 5 for epoch in ours]
     leads = common + [2 * epoch + 4 for epoch in theirs]
     progress = Progress(len(read), read[-1] if read else 0)

@@ -367,7 +367,7 @@ def test_a_wrong_list_of_brokers_is_reported_as_a_wrong_setting(
 ) -> None:
     set_environment(monkeypatch, KAFKA_BOOTSTRAP_SERVERS=servers)
 
-    assert str(refusal(KafkaSettings)) == "KAFKA_BOOTSTRAP_SERVERS: is no list of host:port"
+    assert str(refusal(KafkaSettings)) == "KAFKA_BOOTSTRAP_SERVERS: is not a list of host:port"
 
 
 @pytest.mark.parametrize(

@@ -231,7 +231,7 @@ def test_a_person_would_agree_with_the_order() -> None:
                 unit: the unit of a text that names none.
 
             Raises:
-                ValueError: the text is no size.
+                ValueError: the text is not a size.
             """
             match = SIZE.fullmatch(text.strip())
             if match is None:

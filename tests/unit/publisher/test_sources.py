@@ -197,7 +197,7 @@ def test_names_that_differ_in_case_are_two_patterns(tmp_path: Path) -> None:
         ("cells.ipynb", "notebook"),
         ("types.pyi", "stub"),
         ("empty", "no Python file"),
-        ("pipe.py", "no regular file"),
+        ("pipe.py", "not a regular file"),
     ],
 )
 def test_an_argument_that_gives_nothing_is_reported(tmp_path: Path, path: str, reason: str) -> None:

@@ -35,11 +35,11 @@ print(json.dumps({
 
 def test_a_publish_inside_a_span_has_its_own_span_which_names_a_failures_class() -> None:
     ran = subprocess.run([sys.executable, "-c", AGENT], check=True, timeout=60, capture_output=True)
-    told = json.loads(ran.stdout)
-    span = told["span"]
+    output = json.loads(ran.stdout)
+    span = output["span"]
 
-    assert told["outside"] == []
-    assert told["header"][:-2] == f"00-{told['trace']}-{span['context']['span_id'].removeprefix('0x')}-"
+    assert output["outside"] == []
+    assert output["header"][:-2] == f"00-{output['trace']}-{span['context']['span_id'].removeprefix('0x')}-"
     assert (span["name"], span["kind"], span["status"]) == (
         "send t",
         "SpanKind.PRODUCER",
