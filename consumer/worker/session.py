@@ -14,11 +14,11 @@ from pattern_metrics.consumer.kafka.clients import create_consumer, learn_of_par
 from pattern_metrics.consumer.kafka.leader_epochs import LeaderEpochs
 from pattern_metrics.consumer.kafka.membership import stop_contending
 from pattern_metrics.consumer.kafka.watch import StalledError, Watch
-from pattern_metrics.consumer.postgres.store import ProgressLostError
 from pattern_metrics.consumer.records.accounting import Accounting
 from pattern_metrics.consumer.stopping import cancel, end_within
 from pattern_metrics.consumer.worker.batch_log import BatchLog
 from pattern_metrics.consumer.worker.equipment import Equipment
+from pattern_metrics.consumer.worker.landing import Landing
 from pattern_metrics.consumer.worker.observer import Observer
 from pattern_metrics.consumer.worker.pipeline import Flight, Pipeline
 from pattern_metrics.consumer.worker.static_name import StaticName
@@ -48,15 +48,14 @@ class Session(ConsumerRebalanceListener):
             LeaderEpochs(self._consumer),
         )
         self._assigned = asyncio.Event()
-        self._writing: asyncio.Task[None] | None = None
-        self._committing: asyncio.Task[None] | None = None
         self._watch = Watch(
             equipment.settings, self._consumer, equipment.health, equipment.timing, equipment.clock
         )
         written = lambda: self._pipeline.assignment.written_to  # noqa: E731
         self._observer = Observer(self._consumer, equipment, written, self._pipeline.availability)
         self._name = StaticName(self._consumer, equipment)
-        self._batch_log = BatchLog(self._lag, equipment.timing, equipment.clock)
+        log = BatchLog(self._lag, equipment.timing, equipment.clock)
+        self._landing = Landing(equipment, self._pipeline, log, self._written, self._name.check)
 
     @property
     def accounting(self) -> Accounting:
@@ -88,10 +87,9 @@ class Session(ConsumerRebalanceListener):
         finally:
             self._equipment.health.is_assigned = False
             self._equipment.metrics.partitions_given_up()
-            for task in (*observing, self._writing, self._committing):
-                if task is not None:
-                    await cancel(task)
-            self._batch_log.flush()
+            for task in observing:
+                await cancel(task)
+            await self._landing.close()
             if self._name.lost:
                 await stop_contending(self._consumer)
             failure = await end_within(self._timing.leave, self._consumer.stop())
@@ -104,14 +102,13 @@ class Session(ConsumerRebalanceListener):
         while not self._stop.is_requested and not reached_end:
             await self._take_turn()
             if self._equipment.breaker.is_open:
-                await self._finish_writing()
+                await self._landing.finish_writing()
                 if until_caught_up:
                     break
                 await self._pause()
             else:
                 reached_end = until_caught_up and await self._is_caught_up()
-        await self._finish_writing()
-        await self._finish_committing()
+        await self._landing.finish()
         await self._pipeline.commit()
         return reached_end
 
@@ -138,9 +135,9 @@ class Session(ConsumerRebalanceListener):
             await self._rest()
             return
         with flight.trace.ending_on_failure():
-            is_next = await self._finish_writing()
+            is_next = await self._landing.finish_writing()
         if is_next:
-            self._writing = asyncio.create_task(self._write(flight))
+            self._landing.begin(flight)
         else:
             with flight.trace:
                 self._pipeline.land()
@@ -154,10 +151,7 @@ class Session(ConsumerRebalanceListener):
 
     async def _rest(self) -> None:
         """Do the work that is due when there was nothing to read."""
-        if self._writing is not None and self._writing.done():
-            await self._finish_writing()
-        if self._committing is not None and self._committing.done():
-            await self._finish_committing()
+        await self._landing.finish_what_is_done()
         if self._pipeline.in_flight == 0:
             await self._pipeline.commit()
             await self._stop.interrupt(self._pipeline.look_for_lost_progress())
@@ -176,7 +170,9 @@ class Session(ConsumerRebalanceListener):
 
     async def _position(self) -> None:
         if self._pipeline.assignment.in_doubt:
-            await self._finish_writing()  # what is in flight is not a gap, unless the database went back
+            await (
+                self._landing.finish_writing()
+            )  # what is in flight is not a gap, unless the database went back
         await self._answered(self._assigned.wait(), "the group did not assign any partitions")
         self._name.require()
         is_there = all(map(self._consumer.partitions_for_topic, self._settings.kafka_topics))
@@ -196,50 +192,9 @@ class Session(ConsumerRebalanceListener):
             self._equipment.health.recover("kafka")
         return flight
 
-    async def _write(self, flight: Flight) -> None:
-        """Write, then commit: the first invariant. The next batch is written while this one is committed."""
-        clock = self._equipment.clock
-        began_at = clock.monotonic()
-        try:
-            with flight.trace.ending_on_failure():
-                accounting = await self._pipeline.write(flight)
-                self._watch.touch()
-                self._observer.observe_lag()
-                write_ms = (clock.monotonic() - began_at) * 1000
-                await self._finish_committing()
-        except BaseException:
-            self._pipeline.land()
-            raise
-        self._committing = asyncio.create_task(self._commit(flight, accounting, write_ms))
-
-    async def _commit(self, flight: Flight, accounting: Accounting, write_ms: float) -> None:
-        clock = self._equipment.clock
-        began_at = clock.monotonic()
-        try:
-            with flight.trace:
-                await self._pipeline.commit(flight.trace)
-        finally:
-            self._pipeline.land()
-        commit_ms = (clock.monotonic() - began_at) * 1000
-        self._batch_log.add(accounting, write_ms=write_ms, commit_ms=commit_ms)
-
-    async def _finish_writing(self) -> bool:
-        """Wait for the batch being written. Return False if it, and everything read since, is void."""
-        if self._writing is None:
-            return True
-        writing, self._writing = self._writing, None
-        try:
-            await self._stop.finish(writing)
-        except ProgressLostError:
-            await self._name.check()  # another worker may have begun to read before this one
-            self._pipeline.go_back()
-            return False
-        return True
-
-    async def _finish_committing(self) -> None:
-        committing, self._committing = self._committing, None
-        if committing is not None:
-            await self._stop.finish(committing)
+    def _written(self) -> None:
+        self._watch.touch()
+        self._observer.observe_lag()
 
     async def _watch_the_topics(self) -> None:
         while True:

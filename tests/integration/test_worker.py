@@ -10,6 +10,7 @@ import pytest
 from pydantic import SecretStr
 
 from pattern_metrics.consumer.faults.diagnosis import diagnose_beyond_rows
+from pattern_metrics.consumer.faults.driver import RefusedSessionError
 from pattern_metrics.consumer.postgres import connection
 from pattern_metrics.consumer.records.accounting import Accounting
 from pattern_metrics.consumer.settings import WorkerSettings
@@ -188,7 +189,10 @@ BEYOND_THE_ROWS = [
     ("event_trigger", "P0001", "EVENT TRIGGER refuse ON login"),
 ]
 
-HINTS = {diagnose_beyond_rows(error).hint for error in (asyncpg.RaiseError(), asyncpg.InternalServerError())}
+HINTS = {
+    diagnose_beyond_rows(error).hint
+    for error in (asyncpg.RaiseError(), asyncpg.InternalServerError(), RefusedSessionError())
+}
 
 
 def _is_accounted_for(worker: Worker, number: int) -> bool:

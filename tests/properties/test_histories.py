@@ -280,7 +280,7 @@ class Member:
                 self.polled = await self.pipeline.poll()
 
     async def write(self) -> None:
-        """Commit the previous batch first, as `Session._write` waits for it."""
+        """Commit the previous batch first, as `Landing._write` waits for it."""
         if self.polled is None:
             return
         flight, self.polled = self.polled, None
