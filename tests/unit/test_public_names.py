@@ -112,7 +112,7 @@ def test_the_package_itself_imports_a_little_of_the_standard_library() -> None:
     ],
 )
 def test_models_and_scorer_import_no_library_but_that_of_the_models(statement: str) -> None:
-    allowed = {"annotated_types", "pattern_metrics", "pydantic", "pydantic_core"}
+    allowed = {"annotated_types", "msgspec", "pattern_metrics", "pydantic", "pydantic_core"}
 
     assert libraries(imported_by(statement)) <= {*allowed, "typing_extensions", "typing_inspection"}
 
