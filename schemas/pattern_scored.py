@@ -247,8 +247,7 @@ class PatternScored(Ordered, Measurement):
     @classmethod
     def from_measurement(cls, measurement: Measurement) -> Self:
         """Derive the event's id from the measurement's content, so that publishing it twice is a retry."""
-        content = json.dumps(measurement.model_dump(mode="json"), sort_keys=True)
-        return cls(event_id=uuid5(_EVENT_NAMESPACE, content), **dict(measurement))
+        return cls(event_id=_derived_id(measurement), **dict(measurement))
 
     @property
     def metadata_json(self) -> bytes:
@@ -376,8 +375,13 @@ def parse_measurement(value: bytes, *, accepted_until: datetime) -> PatternScore
         _Unnamed.model_validate_json(value)
     except ValidationError:
         raise refusal from None
-    named = PatternScored.from_measurement(measurement)
-    return _keep_metadata(parse_event(named.to_json(), accepted_until=accepted_until), value)
+    named = b'%b,"event_id":"%b"}' % (value.rstrip()[:-1], str(_derived_id(measurement)).encode())
+    return parse_event(named, accepted_until=accepted_until)
+
+
+def _derived_id(measurement: Measurement) -> UUID:
+    content = json.dumps(measurement.model_dump(mode="json"), sort_keys=True)
+    return uuid5(_EVENT_NAMESPACE, content)
 
 
 _TOO_DEEP_TO_READ: Final = "recursion limit exceeded"

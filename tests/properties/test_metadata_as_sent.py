@@ -16,7 +16,12 @@ from pattern_metrics.consumer.records.decoding import decode_all
 from pattern_metrics.consumer.records.fast_decoding import decode_fast
 from pattern_metrics.consumer.records.record import Accepted, Rejected, StoredRecord
 from pattern_metrics.schemas.dead_letter import InvalidEventError, RejectReason
-from pattern_metrics.schemas.pattern_scored import PatternScored, parse_event, parse_measurement
+from pattern_metrics.schemas.pattern_scored import (
+    METADATA_BYTES_MAX,
+    PatternScored,
+    parse_event,
+    parse_measurement,
+)
 from tests.support.events import ACCEPTED_UNTIL, NOW, events, fields, value, value_with_raw, value_without
 from tests.support.hostile import HOSTILE
 
@@ -73,6 +78,24 @@ def test_a_line_without_an_id_keeps_its_metadata_too(metadata: str) -> None:
         return
 
     assert event.metadata_json == metadata.encode()
+
+
+@pytest.mark.parametrize("end", [b"", b" \r\n"])
+@pytest.mark.parametrize("name", [b"", b',"event_id":null'])
+def test_a_line_without_an_id_may_have_as_much_metadata_as_an_event(name: bytes, end: bytes) -> None:
+    """Also if it would be longer with its numbers written as Python writes them."""
+    room = METADATA_BYTES_MAX - len('{"a":[1e15]}')
+    largest = '{"a":[1e15' + ",1e15" * (room // 5) + " " * (room % 5) + "]}"
+
+    for metadata, is_accepted in ((largest, True), (largest.replace("]}", " ]}"), False)):
+        line = value_without("event_id")[:-1] + b',"metadata":%b%b}%b' % (metadata.encode(), name, end)
+        try:
+            event = parse_measurement(line, accepted_until=ACCEPTED_UNTIL)
+        except InvalidEventError as error:
+            assert (error.reason, is_accepted) == (RejectReason.TOO_LARGE, False)  # noqa: PT017
+        else:
+            assert is_accepted
+            assert event.metadata_json == metadata.encode()
 
 
 def test_an_id_that_is_derived_from_the_content_stays_what_it_was() -> None:
