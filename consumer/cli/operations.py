@@ -282,6 +282,7 @@ def skip(
     target = _parse_target(to)
     settings = load_settings(WorkerSettings, database_url)
     start_logging()
+    tell_target(settings.database_url.get_secret_value(), settings)
     work = skip_records(settings, target, because, topic=topic, partition=partition, dry_run=dry_run)
     try:
         skips = run(work, KAFKA)

@@ -141,6 +141,7 @@ async def test_the_option_goes_before_the_variable_of_the_database(
         ("dead-letters", "export"): ["-"],
         ("dead-letters", "prune"): ["--older-than", "1d"],
         ("history", "prune"): ["--older-than", "1d"],
+        ("skip",): ["--to", "latest", "--because", "x"],
     }.get(path, [])
     refused = await command.run(
         *path, *needed, "--database-url", "mysql://there", database_url="postgresql://x@127.0.0.1:1/x"
@@ -163,6 +164,9 @@ CHANGES = {
     ("dead-letters", "discard", "--all", "--because", "x"): "database 127.0.0.1:1/metrics\n",
     ("dead-letters", "prune", "--older-than", "1d"): "database 127.0.0.1:1/metrics\n",
     ("history", "prune", "--older-than", "1d"): "database 127.0.0.1:1/metrics\n",
+    ("skip", "--to", "latest", "--because", "x"): (
+        "database 127.0.0.1:1/metrics; topic a, b at 127.0.0.1:2\n"
+    ),
     ("topic", "create"): "topic a, b at 127.0.0.1:2\n",
 }
 

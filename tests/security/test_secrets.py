@@ -57,6 +57,7 @@ COMMANDS: dict[str, tuple[list[str], bytes]] = {
     "dashboard": ([], b""),
     "history prune": (["--older-than", "1d"], b""),
     "settings": ([], b""),
+    "skip": (["--to", "latest", "--because", "x"], b""),
 }
 
 PAGE_PATHS = (
