@@ -50,9 +50,10 @@ async def replay(
     health, total = Health(), Accounting()
     store = open_store(settings, dry_run=dry_run)
     try:
-        await persevere("postgresql", store.compare_clocks, health, waits_out=TRANSIENT)
         async with aclosing(read_topic(settings, which, advance=advance)) as batches:
             async for records in batches:
+                if not total.read:  # an outage of PostgreSQL must not hide a wrong topic or broker
+                    await persevere("postgresql", store.compare_clocks, health, waits_out=TRANSIENT)
                 accepted_until = settings.accepted_until(store.clock.now())
                 batch = decode_batch(records, accepted_until=accepted_until, envelope=settings.envelope)
                 release_values(each.record for each in batch.accepted)

@@ -60,7 +60,9 @@ class Observer:
 
     def observe_lag(self, ends: Mapping[Partition, int] | None = None) -> None:
         """Set the lag from the given ends, or from those of the last fetches, whichever are greater."""
-        self._metrics.lag_observed(lags(self._consumer, self._written(), ends))
+        written = self._written()
+        self._metrics.lag_observed(lags(self._consumer, written, ends))
+        self._metrics.open_transactions_observed(open_transactions(self._consumer, written))
 
     async def _ask_for_the_ends(self) -> None:
         written = self._written()
@@ -81,7 +83,6 @@ class Observer:
     def _observe_open_transactions(self, partitions: Iterable[Partition]) -> None:
         """Log a transaction that stays open between two observations, once, until it ends."""
         held_back = open_transactions(self._consumer, partitions)
-        self._metrics.open_transactions_observed(held_back)
         open_at = {one: stable_end(self._consumer, one) for one, offsets in held_back.items() if offsets}
         lasting = {one for one, offset in open_at.items() if self._open_at.get(one) == offset}
         for topic, partition in sorted(lasting - self._logged):
