@@ -429,6 +429,7 @@ async def test_a_writer_in_whose_way_another_stands_steps_back_before_the_two_de
     store.updates_first = updates_first
     newer = a_batch([an_event(1, seconds=5), an_event(2, seconds=5)])
     async with connected(any_migrated_database_url) as other:
+        await other.execute("SET deadlock_timeout = '30s'")  # on a slow machine, too, it is not the victim
         begun = other.transaction()
         await begun.start()
         await other.execute(first)
