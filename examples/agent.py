@@ -8,7 +8,7 @@ from pattern_metrics import PatternScored, PublishError, ScorePublisher, pattern
 
 
 async def report(publisher: ScorePublisher, name: str, score: float) -> None:
-    """Publish one measurement. Its event_id is made once, outside of what is retried."""
+    """Publish one measurement. A retry repeats the event_id, because it is created once."""
     event = PatternScored(
         event_id=uuid4(),
         pattern_id=pattern_id_of(name),  # as the scorer names it: module:qualified_name
@@ -19,13 +19,12 @@ async def report(publisher: ScorePublisher, name: str, score: float) -> None:
     )
     try:
         await publisher.publish(event)
-    except PublishError:  # not acknowledged within 30 s: to publish the same event again is safe
+    except PublishError:  # not acknowledged within 30 s: publishing the same event again is safe
         await publisher.publish(event)
 
 
 async def main() -> None:
-    """Open one publisher, and share it between all tasks."""
-    async with ScorePublisher() as publisher:
+    async with ScorePublisher() as publisher:  # open one, and share it between all tasks
         scores = {"shop.cart:total": 0.82, "shop.cart:Cart.add": 0.74}
         await asyncio.gather(*(report(publisher, name, score) for name, score in scores.items()))
 
