@@ -24,7 +24,8 @@ async def report(publisher: ScorePublisher, name: str, score: float) -> None:
 
 
 async def main() -> None:
-    async with ScorePublisher() as publisher:  # open one, and share it between all tasks
+    """Open one publisher, and share it between all tasks."""
+    async with ScorePublisher() as publisher:
         scores = {"shop.cart:total": 0.82, "shop.cart:Cart.add": 0.74}
         await asyncio.gather(*(report(publisher, name, score) for name, score in scores.items()))
 
