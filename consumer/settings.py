@@ -7,9 +7,9 @@ from typing import Annotated, Any, Final, Literal, TypeVar
 
 from pydantic import Field, SecretStr, ValidationError, field_validator
 
-from pattern_metrics.consumer.database_url import parse_database_url
 from pattern_metrics.schemas.settings.base import Settings
 from pattern_metrics.schemas.settings.clock import ClockSettings
+from pattern_metrics.schemas.settings.database_url import parse_database_url
 from pattern_metrics.schemas.settings.kafka import KafkaSettings
 from pattern_metrics.schemas.settings.variables import (
     ENV_FILE,

@@ -60,7 +60,7 @@ def _home(name: str) -> ModuleType:
     try:
         return import_module(f"{__name__}.{_HOMES[name]}")
     except ModuleNotFoundError as error:
-        from pattern_metrics.consumer import extras
+        from pattern_metrics.schemas import extras
 
         if advice := extras.advice(error, name):
             raise ModuleNotFoundError(advice, name=error.name) from error

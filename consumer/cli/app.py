@@ -10,7 +10,6 @@ from typing import Annotated
 
 import typer
 
-from pattern_metrics.consumer import extras
 from pattern_metrics.consumer.cli.agents import agents_app
 from pattern_metrics.consumer.cli.common import ENV_FILE_OPTION, Commands, log, run, use_env_file
 from pattern_metrics.consumer.cli.consume import consume_app
@@ -20,6 +19,7 @@ from pattern_metrics.consumer.cli.operations import operations_app
 from pattern_metrics.consumer.cli.output import end_output, fail, open_closed_streams, tell
 from pattern_metrics.consumer.cli.readers import readers_app
 from pattern_metrics.consumer.cli.settings import settings_app
+from pattern_metrics.schemas import extras
 
 app = typer.Typer(
     cls=Commands,

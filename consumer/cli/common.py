@@ -19,8 +19,8 @@ import typer
 from typer.core import TyperGroup
 from typing_extensions import override
 
-from pattern_metrics.consumer import extras
 from pattern_metrics.consumer.cli.output import OutputError, fail, printable, tell, writing
+from pattern_metrics.schemas import extras
 
 if TYPE_CHECKING:
     import asyncio
@@ -192,7 +192,7 @@ def tell_target(database_url: str | None = None, kafka: "KafkaSettings | None" =
         database_url: None for a command without a database.
         kafka: None for a command without a topic.
     """
-    from pattern_metrics.consumer.database_url import parse_database_url
+    from pattern_metrics.schemas.settings.database_url import parse_database_url
 
     targets = list[str]()
     if database_url is not None:

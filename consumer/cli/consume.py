@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from pattern_metrics.consumer import extras
 from pattern_metrics.consumer.cli.common import (
     KAFKA,
     DatabaseUrlOption,
@@ -16,6 +15,7 @@ from pattern_metrics.consumer.cli.common import (
     tracing,
 )
 from pattern_metrics.consumer.cli.output import fail, tell
+from pattern_metrics.schemas import extras
 
 if TYPE_CHECKING:
     import socket

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pattern_metrics.consumer import extras
 from pattern_metrics.consumer.cli.common import (
     POSTGRESQL,
     TIME_FORMS,
@@ -26,6 +25,7 @@ from pattern_metrics.consumer.cli.common import (
 from pattern_metrics.consumer.cli.output import STANDARD_OUTPUT, fail, tell
 from pattern_metrics.consumer.cli.progress import progress_bar
 from pattern_metrics.consumer.operations.formats import Format
+from pattern_metrics.schemas import extras
 from pattern_metrics.schemas.bands import Band
 
 if TYPE_CHECKING:

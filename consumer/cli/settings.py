@@ -145,7 +145,7 @@ def _without_secret(name: str, field: "FieldInfo", text: str | None, *, is_valid
     """Return a value without any secret; a wrong value of a login may be a password in the wrong place."""
     from pydantic import SecretStr
 
-    from pattern_metrics.consumer.database_url import parse_database_url
+    from pattern_metrics.schemas.settings.database_url import parse_database_url
 
     if text is None:
         return None

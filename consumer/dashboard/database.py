@@ -11,7 +11,7 @@ from pattern_metrics.consumer.postgres.connection import (
     connect_to_any,
     read_any_time,
 )
-from pattern_metrics.consumer.timing import TIMING, Timing
+from pattern_metrics.schemas.settings.timing import TIMING, Timing
 
 READER_CONNECTIONS_MAX: Final = 2
 ANSWER_SECONDS_MAX: Final = 4.0

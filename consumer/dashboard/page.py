@@ -23,8 +23,8 @@ from pattern_metrics.consumer.dashboard.reader import Filter, Reader
 from pattern_metrics.consumer.faults.diagnosis import Fault, diagnose
 from pattern_metrics.consumer.http.probes import MetricsReport, Readiness
 from pattern_metrics.consumer.settings import DatabaseSettings
-from pattern_metrics.consumer.timing import CLOCK, TIMING, Clock, Timing
 from pattern_metrics.schemas.bands import BANDS, Band
+from pattern_metrics.schemas.settings.timing import CLOCK, TIMING, Clock, Timing
 
 Answer: TypeAlias = Callable[[Request], Awaitable[Response]]
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 from aiokafka import errors as kafka_errors
 
-from pattern_metrics.consumer.database_url import InvalidDatabaseUrlError
+from pattern_metrics.schemas.settings.database_url import InvalidDatabaseUrlError
 from pattern_metrics.schemas.settings.kafka import SettingFileError
 from pattern_metrics.schemas.settings.token_provider import TokenProviderError
 from pattern_metrics.schemas.settings.variables import with_variables

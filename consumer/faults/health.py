@@ -6,7 +6,7 @@ from typing import Final
 import structlog
 
 from pattern_metrics.consumer.faults.diagnosis import Diagnosis, Fault, said_by
-from pattern_metrics.consumer.timing import CLOCK, Clock
+from pattern_metrics.schemas.settings.timing import CLOCK, Clock
 
 logger = structlog.get_logger()
 

@@ -16,7 +16,7 @@ from pattern_metrics.consumer.records.offsets import Partition
 from pattern_metrics.consumer.stopping import cancel
 from pattern_metrics.consumer.telemetry.metric_table import METRICS_CONTENT_TYPE
 from pattern_metrics.consumer.telemetry.metrics import Lag
-from pattern_metrics.consumer.timing import TIMING, Timing
+from pattern_metrics.schemas.settings.timing import TIMING, Timing
 
 PULSE_SECONDS: Final = 1.0
 

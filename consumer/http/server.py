@@ -25,7 +25,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from typing_extensions import override
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from pattern_metrics.consumer.timing import TIMING, Timing
+from pattern_metrics.schemas.settings.timing import TIMING, Timing
 
 logger = structlog.get_logger()
 

@@ -30,9 +30,9 @@ from pattern_metrics.consumer.kafka.leaders import why_unavailable
 from pattern_metrics.consumer.kafka.topic_id_request import TopicIdRequest, read_answer
 from pattern_metrics.consumer.records.offsets import NO_TOPIC_ID
 from pattern_metrics.consumer.settings import WorkerSettings
-from pattern_metrics.consumer.timing import TIMING
 from pattern_metrics.schemas.settings.kafka import KafkaSettings
 from pattern_metrics.schemas.settings.kafka_client import NoAnswerError, ask_side_by_side, first_answer
+from pattern_metrics.schemas.settings.timing import TIMING
 
 LEADER_SECONDS_MAX: Final = 5.0
 """Longest wait for the leader of a partition before the partition counts as unavailable."""

@@ -8,9 +8,9 @@ from aiokafka import AIOKafkaConsumer
 from pattern_metrics.consumer.kafka.fetched_records import FetchedRecord, unpack_by_these_rules
 from pattern_metrics.consumer.records.record import Record
 from pattern_metrics.consumer.settings import WorkerSettings
-from pattern_metrics.consumer.timing import TIMING, Timing
 from pattern_metrics.schemas.settings.kafka import KafkaSettings
 from pattern_metrics.schemas.settings.kafka_client import ask_side_by_side
+from pattern_metrics.schemas.settings.timing import TIMING, Timing
 
 SESSION_TIMEOUT_MS: Final = 10_000
 REBALANCE_TIMEOUT_MS: Final = 60_000

@@ -13,7 +13,7 @@ from pattern_metrics.consumer.kafka.broker import find_topic
 from pattern_metrics.consumer.kafka.leaders import ask_leaders
 from pattern_metrics.consumer.records.offsets import Partition
 from pattern_metrics.consumer.settings import WorkerSettings
-from pattern_metrics.consumer.timing import CLOCK, TIMING, Clock, Timing
+from pattern_metrics.schemas.settings.timing import CLOCK, TIMING, Clock, Timing
 
 CLIENT_FAILURES_MAX: Final = 2
 """Probes in a row in which a fresh connection works and the client's does not."""

@@ -25,7 +25,7 @@ from pattern_metrics.consumer.records.offsets import (
 from pattern_metrics.consumer.records.text import storable_text
 from pattern_metrics.consumer.settings import WorkerSettings
 from pattern_metrics.consumer.stopping import end_within
-from pattern_metrics.consumer.timing import TIMING
+from pattern_metrics.schemas.settings.timing import TIMING
 
 Target: TypeAlias = int | datetime | Literal["latest"]
 """An offset, the first record written at a time or later, or the end of the log."""

@@ -8,7 +8,6 @@ from typing import Any, Final, TypeAlias
 
 import asyncpg
 
-from pattern_metrics.consumer.database_url import DatabaseUrl, parse_database_url
 from pattern_metrics.consumer.faults.diagnosis import Fault, UnfitDatabaseError, diagnose
 from pattern_metrics.consumer.faults.driver import (
     RefusedLoginError,
@@ -17,6 +16,7 @@ from pattern_metrics.consumer.faults.driver import (
 )
 from pattern_metrics.consumer.postgres.sql import statement
 from pattern_metrics.consumer.postgres.tls import read_files
+from pattern_metrics.schemas.settings.database_url import DatabaseUrl, parse_database_url
 
 CONNECT_SECONDS_MAX: Final = 10
 STATEMENT_SECONDS_MAX: Final = 45

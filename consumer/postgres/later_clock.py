@@ -7,7 +7,7 @@ from typing import Final
 import structlog
 
 from pattern_metrics.consumer.postgres.connection import Connection
-from pattern_metrics.consumer.timing import CLOCK, Clock
+from pattern_metrics.schemas.settings.timing import CLOCK, Clock
 
 logger = structlog.get_logger()
 

@@ -11,7 +11,7 @@ from pattern_metrics.consumer.postgres.sql import statement
 from pattern_metrics.consumer.postgres.store import Store
 from pattern_metrics.consumer.records.record import Record
 from pattern_metrics.consumer.settings import DatabaseSettings
-from pattern_metrics.consumer.timing import TIMING, Timing
+from pattern_metrics.schemas.settings.timing import TIMING, Timing
 
 COMPARE_SECONDS_MAX: Final = 3600.0
 

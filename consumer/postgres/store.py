@@ -25,7 +25,7 @@ from pattern_metrics.consumer.postgres.sql import statement
 from pattern_metrics.consumer.records.offsets import NO_TOPIC_ID, OffsetRange, Partition, Progress, Start
 from pattern_metrics.consumer.records.record import Rejected
 from pattern_metrics.consumer.records.text import storable_text
-from pattern_metrics.consumer.timing import TIMING, Timing
+from pattern_metrics.schemas.settings.timing import TIMING, Timing
 
 DISCONNECT_SECONDS_MAX: Final = 2
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from pattern_metrics.consumer.database_url import DatabaseUrl, InvalidDatabaseUrlError
+from pattern_metrics.schemas.settings.database_url import DatabaseUrl, InvalidDatabaseUrlError
 from pattern_metrics.schemas.settings.kafka import SettingFileError, refuse_passphrase
 
 SYSTEM: Final = "system"

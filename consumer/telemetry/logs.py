@@ -13,7 +13,7 @@ import structlog
 from typing_extensions import override
 
 from pattern_metrics.consumer.settings import LogSettings
-from pattern_metrics.consumer.timing import CLOCK, Clock
+from pattern_metrics.schemas.settings.timing import CLOCK, Clock
 
 REPEAT_SECONDS: Final = 30.0
 """Seconds within which a message of a library is not repeated."""

@@ -45,8 +45,8 @@ from pattern_metrics.consumer.telemetry.metric_table import (
     WRITE_SECONDS,
     Metric,
 )
-from pattern_metrics.consumer.timing import CLOCK, Clock
 from pattern_metrics.schemas.dead_letter import RejectReason
+from pattern_metrics.schemas.settings.timing import CLOCK, Clock
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import structlog
 
 from pattern_metrics.consumer.records.accounting import Accounting
-from pattern_metrics.consumer.timing import CLOCK, TIMING, Clock, Timing
+from pattern_metrics.schemas.settings.timing import CLOCK, TIMING, Clock, Timing
 
 logger = structlog.get_logger()
 

@@ -9,7 +9,7 @@ from pattern_metrics.consumer.records.accounting import Breaker
 from pattern_metrics.consumer.settings import WorkerSettings
 from pattern_metrics.consumer.stopping import Stop
 from pattern_metrics.consumer.telemetry.metrics import Metrics
-from pattern_metrics.consumer.timing import CLOCK, TIMING, Clock, Timing
+from pattern_metrics.schemas.settings.timing import CLOCK, TIMING, Clock, Timing
 
 
 @dataclass(frozen=True, slots=True)

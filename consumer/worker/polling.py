@@ -18,8 +18,8 @@ from pattern_metrics.consumer.records.decoding import decode_all
 from pattern_metrics.consumer.records.offsets import Partition
 from pattern_metrics.consumer.records.record import Accepted, Fate, Record
 from pattern_metrics.consumer.settings import WorkerSettings
-from pattern_metrics.consumer.timing import Timing
 from pattern_metrics.consumer.worker.trickle import Trickle
+from pattern_metrics.schemas.settings.timing import Timing
 
 DECODED_AT_ONCE: Final = 64
 """Records whose values are in memory beside their decoded events."""

@@ -20,9 +20,9 @@ from pattern_metrics.consumer.records.accounting import Accounting, Breaker
 from pattern_metrics.consumer.settings import WorkerSettings
 from pattern_metrics.consumer.stopping import GraceExpiredError, Stop, cancel, hearing_signals
 from pattern_metrics.consumer.telemetry.metrics import Metrics
-from pattern_metrics.consumer.timing import TIMING, Timing
 from pattern_metrics.consumer.worker.equipment import Equipment
 from pattern_metrics.consumer.worker.session import Session
+from pattern_metrics.schemas.settings.timing import TIMING, Timing
 
 logger = structlog.get_logger()
 

@@ -15,8 +15,8 @@ from pattern_metrics.consumer.records.accounting import Accounting
 from pattern_metrics.consumer.records.batch import Batch
 from pattern_metrics.consumer.stopping import cancel
 from pattern_metrics.consumer.telemetry.tracing import BatchTrace
-from pattern_metrics.consumer.timing import CLOCK, TIMING, Clock, Timing
 from pattern_metrics.consumer.worker.equipment import Equipment
+from pattern_metrics.schemas.settings.timing import CLOCK, TIMING, Clock, Timing
 
 Landed: TypeAlias = Callable[[Batch, Accounting], None]
 """Called with each batch whose transaction has committed, and with the outcome of its records."""

@@ -3,8 +3,8 @@
 from dataclasses import replace
 
 from pattern_metrics.consumer.settings import WorkerSettings
-from pattern_metrics.consumer.timing import TIMING
 from pattern_metrics.consumer.worker.worker import Worker
+from pattern_metrics.schemas.settings.timing import TIMING
 from tests.support.command import CommandLine
 from tests.support.pipeline import an_event, dead_letters, expected_table, running, send, table
 from tests.support.waiting import eventually

@@ -13,8 +13,8 @@ from pattern_metrics.consumer.dead_letters.selection import Coordinates
 from pattern_metrics.consumer.postgres.later_clock import LaterClock
 from pattern_metrics.consumer.settings import WorkerSettings
 from pattern_metrics.consumer.telemetry.metric_table import CLOCK_DIFFERENCE
-from pattern_metrics.consumer.timing import Clock
 from pattern_metrics.schemas.dead_letter import RejectReason
+from pattern_metrics.schemas.settings.timing import Clock
 from tests.support.command import PROGRAM, CommandLine, Finished, environment_of
 from tests.support.kafka import Broker, create_topic, missing
 from tests.support.letters import a_record, add_letters

@@ -11,8 +11,8 @@ from pattern_metrics.consumer.demo.embedded import HOST, PostgresServer, free_po
 from pattern_metrics.consumer.http.server import CONNECTIONS_MAX
 from pattern_metrics.consumer.settings import WorkerSettings
 from pattern_metrics.consumer.telemetry.metric_table import TABLE
-from pattern_metrics.consumer.timing import TIMING
 from pattern_metrics.publisher.client import ScorePublisher
+from pattern_metrics.schemas.settings.timing import TIMING
 from tests.support.command import SECONDS_MAX, CommandLine, LogLine, environment_of
 from tests.support.kafka import Broker, create_topic
 from tests.support.pipeline import an_event, execute, expected_table, send, table, worker_settings

@@ -6,8 +6,8 @@ from structlog.testing import capture_logs
 
 from pattern_metrics.consumer.settings import WorkerSettings
 from pattern_metrics.consumer.telemetry.metric_table import LAG, OPEN_TRANSACTION_OFFSETS
-from pattern_metrics.consumer.timing import TIMING
 from pattern_metrics.consumer.worker.worker import Worker
+from pattern_metrics.schemas.settings.timing import TIMING
 from tests.support.command import CommandLine
 from tests.support.pipeline import an_event, expected_table, producing, running, send, table
 from tests.support.topics import recreate_topic

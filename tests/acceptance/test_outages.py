@@ -7,8 +7,8 @@ import pytest
 
 from pattern_metrics.consumer.demo.embedded import PostgresServer
 from pattern_metrics.consumer.settings import WorkerSettings
-from pattern_metrics.consumer.timing import TIMING
 from pattern_metrics.publisher.client import ScorePublisher
+from pattern_metrics.schemas.settings.timing import TIMING
 from tests.support.command import SECONDS_MAX, CommandLine, WorkerProcess, environment_of
 from tests.support.kafka import ApacheKafka, Broker, create_topic
 from tests.support.pipeline import an_event, expected_table, table, worker_settings

@@ -13,8 +13,8 @@ from pattern_metrics.consumer.cli.common import OPEN_FILES_MIN
 from pattern_metrics.consumer.demo.embedded import free_port
 from pattern_metrics.consumer.settings import WorkerSettings
 from pattern_metrics.consumer.telemetry.logs import LOG_FLUSH_SECONDS_MAX
-from pattern_metrics.consumer.timing import TIMING
 from pattern_metrics.publisher.client import ScorePublisher
+from pattern_metrics.schemas.settings.timing import TIMING
 from tests.support.command import PROGRAM, SECONDS_MAX, CommandLine, environment_of
 from tests.support.pipeline import an_event, expected_table, table
 from tests.support.scraping import Scraper

@@ -17,7 +17,7 @@ from aiokafka.errors import UnknownTopicOrPartitionError
 from pattern_metrics.consumer.demo.embedded import EmbeddedServer
 from pattern_metrics.consumer.kafka.broker import create_topic, require_topic
 from pattern_metrics.consumer.kafka.clients import SESSION_TIMEOUT_MS
-from pattern_metrics.consumer.timing import TIMING
+from pattern_metrics.schemas.settings.timing import TIMING
 from tests.adversity.checks import Violation, require_accounts, require_running, require_settled
 from tests.adversity.world import DATABASE, GRACE_SECONDS, PARTITIONS, Member, World
 from tests.support.command import SECONDS_MAX

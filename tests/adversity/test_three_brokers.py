@@ -12,7 +12,7 @@ from aiokafka.protocol.coordination import FindCoordinatorRequest
 
 from pattern_metrics.consumer.kafka.broker import _metadata_of, ask, create_topic
 from pattern_metrics.consumer.settings import WorkerSettings
-from pattern_metrics.consumer.timing import TIMING
+from pattern_metrics.schemas.settings.timing import TIMING
 from tests.adversity.checks import is_held, is_settled, require_nothing_lost
 from tests.adversity.load import Load
 from tests.adversity.rounds import PARTS_AFTER

@@ -16,10 +16,10 @@ from pydantic import SecretStr
 from pattern_metrics.consumer.demo.embedded import PostgresServer, free_port
 from pattern_metrics.consumer.kafka.broker import create_topic
 from pattern_metrics.consumer.settings import WorkerSettings
-from pattern_metrics.consumer.timing import TIMING
 from pattern_metrics.consumer.worker.worker import REBUILDS_MAX
 from pattern_metrics.publisher.client import ScorePublisher
 from pattern_metrics.schemas.pattern_scored import PatternScored
+from pattern_metrics.schemas.settings.timing import TIMING
 from tests.support.command import SECONDS_MAX, CommandLine, WorkerProcess, environment_of
 from tests.support.kafka import ApacheKafka, Listener, require_apache
 from tests.support.pipeline import an_event, committed_offsets, expected_table, table, worker_settings
@@ -56,7 +56,7 @@ _FETCH_BEFORE_PARTITIONS: Final = struct.Struct(">iiiibii")
 
 _IMPATIENT = """
 from functools import partial
-from pattern_metrics.consumer.timing import Timing
+from pattern_metrics.schemas.settings.timing import Timing
 from pattern_metrics.consumer.worker import worker
 timing = Timing(request=10.0, silence=1.0, answer=5.0, stall=3.0, commit=1.0, leave=1.0, backoff=1.0)
 worker.Worker = partial(worker.Worker, timing=timing)

@@ -27,11 +27,11 @@ from pattern_metrics.consumer.postgres.store import Store
 from pattern_metrics.consumer.records.accounting import Accounting
 from pattern_metrics.consumer.records.offsets import NO_TOPIC_ID, OffsetRange, Progress, Start
 from pattern_metrics.consumer.settings import WorkerSettings
-from pattern_metrics.consumer.timing import Timing
 from pattern_metrics.consumer.worker.progress import Known, Written, settle
 from pattern_metrics.consumer.worker.worker import Worker
 from pattern_metrics.publisher.client import ScorePublisher
 from pattern_metrics.schemas.pattern_scored import PatternScored
+from pattern_metrics.schemas.settings.timing import Timing
 from tests.support.kafka import ApacheKafka, administering, create_topic
 from tests.support.pipeline import (
     an_event,

@@ -18,7 +18,7 @@ from pattern_metrics.consumer.operations.status import read_status
 from pattern_metrics.consumer.records.accounting import Accounting
 from pattern_metrics.consumer.records.offsets import EpochEnd
 from pattern_metrics.consumer.settings import WorkerSettings
-from pattern_metrics.consumer.timing import Timing
+from pattern_metrics.schemas.settings.timing import Timing
 from tests.support.kafka import ApacheKafka, Listener, create_topic, require_apache
 from tests.support.pipeline import (
     an_event,

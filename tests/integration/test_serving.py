@@ -17,7 +17,7 @@ from pattern_metrics.consumer.http.probes import serving
 from pattern_metrics.consumer.http.server import CONNECTIONS_MAX, HEADER_BYTES_MAX, HEADERS
 from pattern_metrics.consumer.settings import HttpSettings, InvalidSettingError, WorkerSettings
 from pattern_metrics.consumer.telemetry.metrics import Metrics
-from pattern_metrics.consumer.timing import Timing
+from pattern_metrics.schemas.settings.timing import Timing
 from tests.support.scraping import Scraper
 
 PATHS = {"/livez": 200, "/readyz": 503, "/metrics": 200}

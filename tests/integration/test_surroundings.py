@@ -6,14 +6,14 @@ from urllib.parse import quote, urlencode
 import asyncpg
 import pytest
 
-from pattern_metrics.consumer.database_url import InvalidDatabaseUrlError, parse_database_url
 from pattern_metrics.consumer.faults.diagnosis import Fault, diagnose, diagnose_beyond_rows
 from pattern_metrics.consumer.postgres.connection import connect
 from pattern_metrics.consumer.postgres.shadow import ShadowStore
 from pattern_metrics.consumer.postgres.store import Store
 from pattern_metrics.consumer.records.accounting import Accounting
-from pattern_metrics.consumer.timing import TIMING, Timing
 from pattern_metrics.schemas.pattern_scored import PatternScored
+from pattern_metrics.schemas.settings.database_url import InvalidDatabaseUrlError, parse_database_url
+from pattern_metrics.schemas.settings.timing import TIMING, Timing
 from tests.support.batches import a_batch, write
 from tests.support.pipeline import an_event
 from tests.support.waiting import eventually

@@ -14,10 +14,10 @@ from pattern_metrics.consumer.faults.driver import RefusedSessionError
 from pattern_metrics.consumer.postgres import connection
 from pattern_metrics.consumer.records.accounting import Accounting
 from pattern_metrics.consumer.settings import WorkerSettings
-from pattern_metrics.consumer.timing import Timing
 from pattern_metrics.consumer.worker.worker import Worker
 from pattern_metrics.publisher.client import ScorePublisher
 from pattern_metrics.schemas.pattern_scored import EVENT_TYPE
+from pattern_metrics.schemas.settings.timing import Timing
 from tests.support.pipeline import (
     SettingsFactory,
     an_event,

@@ -26,7 +26,7 @@ from pattern_metrics.consumer.http.server import serving_routes
 from pattern_metrics.consumer.records.offsets import Partition
 from pattern_metrics.consumer.settings import DatabaseSettings
 from pattern_metrics.consumer.telemetry.metrics import Lag, Metrics
-from pattern_metrics.consumer.timing import TIMING, Timing
+from pattern_metrics.schemas.settings.timing import TIMING, Timing
 from tests.page.conftest import fill
 from tests.support.pipeline import an_event
 from tests.support.postgres import Templates, new_database

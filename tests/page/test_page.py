@@ -14,8 +14,8 @@ from pattern_metrics.consumer.dashboard.page import Watched
 from pattern_metrics.consumer.demo.embedded import PostgresServer
 from pattern_metrics.consumer.faults.health import Health
 from pattern_metrics.consumer.telemetry.metrics import Metrics
-from pattern_metrics.consumer.timing import Clock
 from pattern_metrics.schemas.dead_letter import RejectReason
+from pattern_metrics.schemas.settings.timing import Clock
 from tests.page.conftest import fill, fill_progress
 from tests.support.browser import CONTRASTS, LEFTS, UNSEEN, Visit, served, visiting
 from tests.support.events import TopicRecord

@@ -9,8 +9,8 @@ from asyncpg import connect_utils
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from pattern_metrics.consumer.database_url import DatabaseUrl, parse_database_url
 from pattern_metrics.consumer.settings import DatabaseSettings, InvalidSettingError, load
+from pattern_metrics.schemas.settings.database_url import DatabaseUrl, parse_database_url
 
 SECRETS = ("Us3rSecret", "Pa55Secret", "S3cretEnd")
 

@@ -15,7 +15,7 @@ import yaml
 from pattern_metrics.consumer.cli.agents import topic_create
 from pattern_metrics.consumer.postgres.connection import CONNECT_SECONDS_MAX
 from pattern_metrics.consumer.settings import LogSettings, WorkerSettings
-from pattern_metrics.consumer.timing import TIMING
+from pattern_metrics.schemas.settings.timing import TIMING
 from tests.quality.test_compose import parse
 
 ROOT = Path(__file__).parents[2]

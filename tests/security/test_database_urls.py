@@ -11,12 +11,12 @@ import asyncpg
 import pytest
 
 from pattern_metrics.consumer.dashboard.database import Database
-from pattern_metrics.consumer.database_url import InvalidDatabaseUrlError
 from pattern_metrics.consumer.demo.embedded import PostgresServer
 from pattern_metrics.consumer.faults.diagnosis import Fault, diagnose
 from pattern_metrics.consumer.faults.driver import UnusableOptionsError
 from pattern_metrics.consumer.operations.migration import migration_status
 from pattern_metrics.consumer.postgres.connection import connect
+from pattern_metrics.schemas.settings.database_url import InvalidDatabaseUrlError
 from tests.support.command import CommandLine
 
 # The interpreter may be in a directory that only root can read.

@@ -11,8 +11,8 @@ import pytest
 
 from pattern_metrics.consumer.demo.embedded import HOST
 from pattern_metrics.consumer.settings import WorkerSettings
-from pattern_metrics.consumer.timing import TIMING
 from pattern_metrics.publisher.client import ScorePublisher
+from pattern_metrics.schemas.settings.timing import TIMING
 from tests.security.conftest import PASSWORD, USER, Credentials, SecuredKafka, SecuredPostgres
 from tests.support.command import SECONDS_MAX, CommandLine, WorkerProcess, environment_of
 from tests.support.kafka import create_topic

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from pattern_metrics.consumer.database_url import InvalidDatabaseUrlError
 from pattern_metrics.consumer.demo.embedded import HOST, PostgresServer
 from pattern_metrics.consumer.faults.diagnosis import Fault, diagnose
 from pattern_metrics.consumer.postgres.connection import connect
+from pattern_metrics.schemas.settings.database_url import InvalidDatabaseUrlError
 from pattern_metrics.schemas.settings.kafka import SettingFileError
 from tests.security.conftest import PASSWORD, USER, Authorities, SecuredPostgres
 from tests.support.certificates import encrypted

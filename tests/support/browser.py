@@ -17,7 +17,7 @@ from pattern_metrics.consumer.demo.embedded import HOST
 from pattern_metrics.consumer.http.listening import address_of
 from pattern_metrics.consumer.http.server import serving_routes
 from pattern_metrics.consumer.settings import DatabaseSettings
-from pattern_metrics.consumer.timing import CLOCK, Clock
+from pattern_metrics.schemas.settings.timing import CLOCK, Clock
 from tests.support.kafka import missing
 from tests.support.waiting import eventually
 

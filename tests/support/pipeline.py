@@ -14,9 +14,9 @@ from pydantic import SecretStr
 
 from pattern_metrics.consumer.records.accounting import Accounting
 from pattern_metrics.consumer.settings import WorkerSettings
-from pattern_metrics.consumer.timing import TIMING, Timing
 from pattern_metrics.consumer.worker.worker import Worker
 from pattern_metrics.schemas.pattern_scored import PatternScored
+from pattern_metrics.schemas.settings.timing import TIMING, Timing
 from tests.support.kafka import Broker
 
 SettingsFactory = Callable[..., WorkerSettings]

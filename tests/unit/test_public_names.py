@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import pattern_metrics
-from pattern_metrics.consumer import extras
+from pattern_metrics.schemas import extras
 
 NAMES = {
     "BlockingScorePublisher",

@@ -21,10 +21,10 @@ from pattern_metrics.consumer.settings import WorkerSettings
 from pattern_metrics.consumer.stopping import Stop, cancel, hearing_signals
 from pattern_metrics.consumer.telemetry.metric_table import RECORDS
 from pattern_metrics.consumer.telemetry.metrics import Lag, Metrics
-from pattern_metrics.consumer.timing import TIMING
 from pattern_metrics.consumer.worker.processes.fork_server import ForkServer, Life
 from pattern_metrics.consumer.worker.processes.member import STOP, STOP_AT_ONCE, Report
 from pattern_metrics.consumer.worker.processes.metrics_union import counts_of, unite
+from pattern_metrics.schemas.settings.timing import TIMING
 
 logger = structlog.get_logger()
 

@@ -9,8 +9,8 @@ import structlog
 
 import pattern_metrics.consumer.worker.batch_log
 from pattern_metrics.consumer.records.accounting import Accounting
-from pattern_metrics.consumer.timing import TIMING
 from pattern_metrics.consumer.worker.batch_log import BatchLog
+from pattern_metrics.schemas.settings.timing import TIMING
 from tests.support.waiting import eventually, hold
 
 SECONDS = 0.1

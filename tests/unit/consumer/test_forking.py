@@ -4,8 +4,8 @@ import socket
 
 import pytest
 
-from pattern_metrics.consumer.timing import Timing
 from pattern_metrics.consumer.worker.processes.fork_server import ForkServer
+from pattern_metrics.schemas.settings.timing import Timing
 
 
 async def test_a_server_that_does_not_answer_is_not_waited_for() -> None:

@@ -8,8 +8,8 @@ from structlog.testing import LogCapture
 import pattern_metrics.consumer.faults.health
 from pattern_metrics.consumer.faults.diagnosis import Diagnosis, Fault, diagnose, diagnose_beyond_rows
 from pattern_metrics.consumer.faults.health import REMINDER_SECONDS, Health
-from pattern_metrics.consumer.timing import Clock
 from pattern_metrics.schemas.settings.kafka import SettingFileError
+from pattern_metrics.schemas.settings.timing import Clock
 
 
 class Scene:

@@ -10,7 +10,7 @@ import structlog
 
 from pattern_metrics.consumer.settings import LogSettings
 from pattern_metrics.consumer.telemetry.logs import LINES_MAX, REPEAT_SECONDS, RepeatFilter, configure_logging
-from pattern_metrics.consumer.timing import Clock
+from pattern_metrics.schemas.settings.timing import Clock
 from tests.support.waiting import eventually
 
 

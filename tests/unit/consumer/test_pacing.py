@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from pattern_metrics.consumer.records.batch import Batch, decode_batch
 from pattern_metrics.consumer.records.offsets import OffsetRange
 from pattern_metrics.consumer.records.record import Record
-from pattern_metrics.consumer.timing import TIMING, Clock
 from pattern_metrics.consumer.worker.writers import BatchLimit
+from pattern_metrics.schemas.settings.timing import TIMING, Clock
 from tests.support.batches import FUTURE
 from tests.support.events import TopicRecord
 from tests.support.pipeline import an_event

@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pattern_metrics.consumer.postgres.later_clock import LaterClock
-from pattern_metrics.consumer.timing import TIMING, Clock
 from pattern_metrics.consumer.worker.polling import fill
 from pattern_metrics.consumer.worker.trickle import MEMORY_SECONDS, RATE_MIN, Trickle
+from pattern_metrics.schemas.settings.timing import TIMING, Clock
 from tests.support.events import TopicRecord
 from tests.support.pipeline import an_event, worker_settings
 

@@ -9,8 +9,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from pattern_metrics.consumer.records.accounting import Accounting
 from pattern_metrics.consumer.records.batch import Batch
 from pattern_metrics.consumer.telemetry.metrics import Metrics
-from pattern_metrics.consumer.timing import CLOCK, Clock
 from pattern_metrics.consumer.worker.processes.metrics_union import counts_of, unite
+from pattern_metrics.schemas.settings.timing import CLOCK, Clock
 
 Samples = dict[tuple[str, tuple[str, ...]], float]
 

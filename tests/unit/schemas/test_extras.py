@@ -11,7 +11,7 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from pattern_metrics.consumer import extras
+from pattern_metrics.schemas import extras
 
 ROOT = Path(__file__).parents[3]
 PROJECT = tomllib.loads(ROOT.joinpath("pyproject.toml").read_text(encoding="utf-8"))["project"]

@@ -5,7 +5,11 @@ from typing import Any
 
 import pytest
 
-from pattern_metrics.consumer.database_url import DatabaseUrl, InvalidDatabaseUrlError, parse_database_url
+from pattern_metrics.schemas.settings.database_url import (
+    DatabaseUrl,
+    InvalidDatabaseUrlError,
+    parse_database_url,
+)
 
 URL = DatabaseUrl(hosts=(), ports=(), user=None, password=None, database=None, parameters={})
 
