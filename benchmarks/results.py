@@ -38,10 +38,10 @@ class Run:
         scenario: its name.
         variant: the variant inside the scenario, such as the rows that exist; otherwise empty.
         system: the system that was measured.
-        repetition: from 1.
+        repetition: the number of the repetition, from 1.
         events: number of events that were read.
-        seconds: from the assignment of the partitions to the last event's row being visible.
-        seconds_with_start: from the start of the process (of the connector, in a warm JVM).
+        seconds: the time from the assignment of the partitions until the last event's row is visible.
+        seconds_with_start: the same from the start of the process (in a warm JVM, of the connector).
         cpu_client: CPU seconds of the client's processes within `seconds`.
         cpu_client_with_start: the same, within `seconds_with_start`.
         cpu_postgres: CPU seconds of PostgreSQL, all its processes, within `seconds`.

@@ -36,7 +36,7 @@ class Size:
         samples: number of latency samples.
         batch_sizes: for our worker.
         peer_batch_sizes: for the fastest peer.
-        repetitions: of each run.
+        repetitions: the number of repetitions of each run.
         is_quick: whether the runs only show that everything works. No figure is then for comparison, and the
             peers run only *hot*, and not in all their variants.
     """
@@ -82,7 +82,7 @@ class Variant:
 
     Attributes:
         name: the property that varies.
-        shape: of the topic.
+        shape: the shape of the topic.
         rows: number of rows in the table before.
         is_replay: whether the topic is in the table already.
         settings: settings of the client that differ from those of the other scenarios.

@@ -31,7 +31,7 @@ class Fold:
     Attributes:
         since: every row that existed before is older than this.
         rows: number of rows.
-        digest: of their event ids, in the order of their pattern ids.
+        digest: a digest of their event ids, in the order of their pattern ids.
     """
 
     since: datetime

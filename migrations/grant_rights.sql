@@ -17,7 +17,7 @@ BEGIN
             RAISE NOTICE 'created the role %; a login becomes its member by GRANT % TO login', wanted, wanted;
         EXCEPTION
             WHEN duplicate_object OR unique_violation THEN
-                NULL; -- by somebody else at the same moment: roles belong to the whole server
+                NULL; -- another session has created it, because roles belong to the whole server
             WHEN insufficient_privilege THEN
                 RAISE WARNING 'the role % was not created, as % may not create roles; to have it, let a superuser run '
                     'CREATE ROLE % NOLOGIN, and then run migrate up, or apply grant_rights.sql with psql, again',

@@ -1,8 +1,9 @@
 -- A procedure that runs commands which lock a table that others use. The revisions include this file and drop the
 -- procedure at their end.
 --
--- A command that waits for a lock makes everybody wait who comes after it, readers as well. So it waits 0.2 s at most,
--- lets the others go first and tries again, for a minute. SET pattern_metrics.patience changes these 60 seconds.
+-- While a command waits for a lock, every later query on the table waits behind it, even a query that only reads. So the
+-- command waits 0.2 s at most, lets the queries go first and tries again, for a minute. SET pattern_metrics.patience
+-- changes these 60 seconds.
 \set ON_ERROR_STOP on
 
 CREATE OR REPLACE PROCEDURE pattern_metrics_patiently(commands text) LANGUAGE plpgsql AS $patiently$

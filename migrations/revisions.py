@@ -23,7 +23,7 @@ FIRST_STATEMENTS: Final = (
     "SELECT set_config("
     "'search_path', concat_ws(', ', relnamespace::regnamespace, current_setting('search_path')), false) "
     "FROM pg_class WHERE oid = to_regclass('pattern_quality_metrics')",
-    # For waits that make nobody else wait. patiently.sql has a shorter time for the others.
+    # The limit for waits that block no other session. patiently.sql sets a shorter limit for all other waits.
     "SET lock_timeout = '60s'",
     # The build of an index may take longer than the statements of an application.
     "SET statement_timeout = 0",

@@ -17,7 +17,7 @@ _DROP_PROCEDURES: Final = """
 _INCLUDE: Final = re.compile(r"^\\ir (\S+)$", flags=re.MULTILINE)
 _PSQL_SETTING: Final = re.compile(r"^\\set .*$", flags=re.MULTILINE)
 
-# A quoted text or a comment may hold what ends a statement elsewhere.
+# A quoted text or a comment may contain characters that end a statement elsewhere.
 _TOKEN: Final = re.compile(r"--[^\n]*|'[^']*'|\"[^\"]*\"|\$(\w*)\$.*?\$\1\$|(;|\\gexec)", flags=re.DOTALL)
 
 
@@ -77,7 +77,7 @@ def statements(sql: str) -> Iterator[tuple[str, bool]]:
     r"""Yield each statement, and whether it ends with `\gexec`: then its result is a list of commands to run.
 
     Args:
-        sql: one of our files. Of psql's own commands it holds `\gexec` and `\set` only.
+        sql: the text of one of our files. `\gexec` and `\set` are the only commands of psql in it.
     """
     sql = _PSQL_SETTING.sub("", sql)
     begin = 0

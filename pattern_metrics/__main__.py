@@ -9,9 +9,9 @@ INTERRUPTED = 128 + signal.SIGINT
 
 
 def main() -> None:
-    """Run the command; a signal that comes before it has begun ends it at once, and without a traceback.
+    """Run the command. A signal that comes before the command has begun ends it at once, without a traceback.
 
-    A worker has nothing to finish then, which is a clean stop; it hears the next ones by its own handlers.
+    This is a clean stop, because a worker has nothing to finish yet. It handles later signals itself.
     """
     is_worker = _command(sys.argv[1:]) == "consume" and "--check" not in sys.argv
     numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP) if is_worker else (signal.SIGINT,)

@@ -27,7 +27,7 @@ class RejectReason(StrEnum):
 
 
 _EXPLANATIONS = {
-    RejectReason.TOMBSTONE: "The record has no value. A tombstone deletes no row: to delete by key would "
+    RejectReason.TOMBSTONE: "The record has no value. A tombstone deletes no row: deleting by key would "
     "break the law of the table.",
     RejectReason.INVALID_UTF8: "The value is not UTF-8.",
     RejectReason.INVALID_JSON: "The value is not JSON (RFC 8259).",

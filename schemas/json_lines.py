@@ -18,8 +18,7 @@ def read_events(
 
     Yields:
         The line's number and its event, or the reason why the line holds no event. An event without an
-        `event_id` gets
-        an id derived from its content, so that publishing a file twice is a retry.
+        `event_id` gets an id derived from its content, so that publishing a file twice is a retry.
     """
     for number, line in lines:
         if line.strip():

@@ -133,7 +133,7 @@ _EXPONENT_END: Final = 2**30 - 1
 """PostgreSQL reads no exponent as great as this, not even of zero."""
 
 _EXTREME_NUMBER: Final = re.compile(rb"[0-9]{%d}|[eE][+-]?[0-9]{5}" % (DECIMALS_MAX - 9999))
-"""Is in each finite number that `numeric` cannot hold, and in some other texts."""
+"""Matches in each finite number that `numeric` cannot hold, and in some other texts."""
 
 
 def _require_storable_numbers(text: bytes) -> None:
@@ -144,7 +144,7 @@ def _require_storable_numbers(text: bytes) -> None:
 def _require_numeric(number: str) -> None:
     try:
         decimals = -int(Decimal(number).as_tuple().exponent)
-    except ArithmeticError:  # far beyond
+    except ArithmeticError:  # the exponent is far beyond the limit
         decimals = DECIMALS_MAX + 1
     if decimals > DECIMALS_MAX or int(number.lower().partition("e")[2] or 0) >= _EXPONENT_END:
         raise PydanticCustomError(
@@ -192,7 +192,7 @@ class Ordered:
         return self.measurement_timestamp, self.event_id
 
     def supersedes(self, other: "Ordered") -> bool:
-        """Return whether this event's order is greater. No tuples, because it runs once per record."""
+        """Return whether this event's order is greater. It runs once per record, so it builds no tuples."""
         measured, before = self.measurement_timestamp, other.measurement_timestamp
         return measured > before if measured != before else self.event_id > other.event_id
 
@@ -283,8 +283,8 @@ def _keep_metadata(event: PatternScored, value: bytes) -> PatternScored:
 def _metadata_as_sent(value: bytes, metadata: Mapping[str, JsonValue]) -> bytes:
     """Return the text of the metadata in an event that the model has accepted.
 
-    The model accepts NaN in a field that it ignores, although that is not JSON. Of such an event the text is
-    made of the model's `metadata`.
+    The model accepts NaN in a field that it ignores, although NaN is not JSON. The text of such an event is
+    made from the model's `metadata`.
 
     Raises:
         InvalidEventError: the text is too large, or holds a number that PostgreSQL cannot hold.

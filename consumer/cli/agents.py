@@ -84,12 +84,12 @@ def score(
         fail(f"error: {error}", 2)
     _tell_unscored(found)
     counts = _write_scores(found)
-    sys.stdout.flush()  # nothing more is said if nobody reads on
+    sys.stdout.flush()  # if the reader has closed the pipe, the totals are not reported
     _tell_totals(found, counts)
 
 
 def _write_scores(found: "Found") -> Counter[str]:
-    """Write the events, report what is left out, and return how often each kind of result came."""
+    """Write the events, report what is left out, and return the number of results of each kind."""
     from pattern_metrics.publisher.scoring.scorer import DuplicateDefinition, score_sources
     from pattern_metrics.publisher.scoring.sources import UnreadableFile
 
@@ -125,7 +125,7 @@ def _tell_totals(found: "Found", counts: Counter[str]) -> None:
 
 
 def _tell_unscored(found: "Found") -> None:
-    """Report what the search found and nobody scores."""
+    """Report the files that were found and cannot be scored."""
     for unreadable in found.unreadable:
         tell(f"skipped {unreadable}")
     suffixes = Counter(path.suffix for path in found.passed_over)

@@ -1,8 +1,4 @@
-"""All commands, without logic of their own.
-
-Exit 0: done, and true. 1: a check failed, or part of the input was refused. 2: wrong usage or settings, or an
-extra that is not installed.
-"""
+"""All commands, without logic of their own. The help text of `app` has the exit codes."""
 
 import sys
 from importlib import metadata

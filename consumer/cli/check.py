@@ -28,7 +28,7 @@ def check(settings: WorkerSettings, *, as_json: bool = False) -> None:
     """Report everything that is missing, one line each.
 
     Args:
-        settings: the worker's.
+        settings: the worker's settings.
         as_json: whether to print success as JSON too.
 
     Raises:
@@ -97,5 +97,5 @@ class _Checks:
             return None
 
     def fail(self, about: str, why: str) -> None:
-        """Record something that an answer shows to be missing."""
+        """Record something that is missing according to an answer."""
         self.failures.append(CommandFailedError(f"error: {about}: {why}", 2))

@@ -150,7 +150,7 @@ def load_settings(settings_class: "type[SettingsT]", database_url: str | None = 
 
 
 def start_logging() -> None:
-    """Start logging for a command that does one thing. Its last line says more than aiokafka's log lines."""
+    """Start logging for a command that runs once. The command reports errors, not aiokafka's log."""
     import logging
 
     from pattern_metrics.consumer.settings import LogSettings
@@ -186,7 +186,7 @@ def load_database_url(option: str | None) -> str:
 
 
 def tell_target(database_url: str | None = None, kafka: "KafkaSettings | None" = None) -> None:
-    """Report the database and the topic of a command before it begins; nothing of any login.
+    """Print the database and the topic of a command before it begins, without any login.
 
     Args:
         database_url: None for a command without a database.
@@ -204,7 +204,7 @@ def tell_target(database_url: str | None = None, kafka: "KafkaSettings | None" =
 
 @contextmanager
 def tracing() -> Iterator[None]:
-    """Export the spans of this block if OpenTelemetry's variables ask for it; otherwise do not import it.
+    """Export the spans of this block if OpenTelemetry's variables turn tracing on.
 
     An extra that is missing or a variable that is wrong ends the command with exit code 2.
     """
@@ -318,7 +318,7 @@ def _line(error: Exception, diagnosis: "Diagnosis", about: str) -> str:
 
 
 def _loop_factory() -> "Callable[[], asyncio.AbstractEventLoop] | None":
-    """Return uvloop's, which the extra `worker` installs; None for asyncio's, which suits an agent."""
+    """Return the factory of uvloop, which the extra `worker` installs; None for asyncio's own loop."""
     try:
         import uvloop
     except ImportError:

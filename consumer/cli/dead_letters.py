@@ -94,7 +94,7 @@ def _run(work: Coroutine[Any, Any, T]) -> T:
 
 
 def _require_selection(url: str, selection: Selection, *, everything: bool) -> None:
-    """Never everything by accident, and no letter that is not there."""
+    """End the command if it names no letters, or letters that do not exist."""
     from pattern_metrics.consumer.dead_letters.letters import missing
     from pattern_metrics.consumer.dead_letters.text import safe_text
 
@@ -161,7 +161,7 @@ def list_command(
     from rich.console import Console
 
     console = Console()
-    if not console.is_terminal:  # nothing to cut the rows to
+    if not console.is_terminal:  # a pipe has no width to cut the rows to
         console.width = _PIPE_COLUMNS
     console.print(_table(rows, with_status=selection.status is None))
     console.print(f"{len(rows):,} of {_run(count_letters(url, selection)):,}", highlight=False)
@@ -233,7 +233,7 @@ def redrive(
     database_url: DatabaseUrlOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Decode open letters again, by the rules and settings of now, and store them.
+    """Decode open letters again, by the current rules and settings, and store them.
 
     Letters that are stored, or superseded by now, are marked as redriven. Nothing is deleted. Letters that
     are refused again stay open, with the new reason. Workers may run meanwhile. The command can be run twice

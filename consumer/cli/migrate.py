@@ -67,7 +67,7 @@ def migrate_down_command(
     015 deletes dead letters, progress and gaps. The command first prints what it would delete, with counts.
     It deletes with --yes, or after a question on a terminal.
 
-    Exit code 2: it would delete, and neither --yes nor an answer said so. Nothing was changed.
+    Exit code 2: the command would delete data, and neither --yes nor an answer agreed. Nothing was changed.
     """
     from pattern_metrics.consumer.operations.migration import losses_of_migrate_down, migrate_down
 
@@ -117,7 +117,7 @@ def run_on_schema(
     """Run an operation on the database; a failure ends the command.
 
     Args:
-        operation: it takes the database's URL.
+        operation: a function of the database's URL.
         database_url: the value of the option --database-url.
         is_reported: whether to report the database first, as before a change.
     """

@@ -88,8 +88,8 @@ def replay(
     can be interrupted at any point. It ends with the four numbers: read = applied + superseded +
     dead_letters.
 
-    The partitions are read one after the other, so that the numbers of a dry run are those of the replay
-    after it, as long as the topic does not change.
+    The partitions are read one after the other. As long as the topic does not change, a dry run and the
+    replay after it therefore report the same numbers.
     """
     from pattern_metrics.consumer.kafka.topic import InvalidSliceError, Slice
     from pattern_metrics.consumer.operations.replay import replay as replay_slice
@@ -245,7 +245,7 @@ def _parse_target(text: str) -> "Target":
     try:
         return int(text) if text.isdecimal() and text.isascii() else parse_time(text)
     except typer.BadParameter as error:
-        raise typer.BadParameter(f"is not latest and no offset, and {error}", param_hint="--to") from None
+        raise typer.BadParameter(f"is neither latest nor an offset, and {error}", param_hint="--to") from None
 
 
 @operations_app.command()
@@ -259,18 +259,22 @@ def skip(
         ),
     ],
     because: Annotated[str, typer.Option(metavar="TEXT", help="The reason, which the gap keeps.")],
-    topic: Annotated[str | None, typer.Option(help="One of the topics of KAFKA_TOPIC.")] = None,
-    partition: Annotated[int | None, typer.Option(min=0, help="Only this partition.")] = None,
+    topic: Annotated[
+        str | None, typer.Option(metavar="TOPIC", help="Skip in this topic of KAFKA_TOPIC only.")
+    ] = None,
+    partition: Annotated[
+        int | None, typer.Option(min=0, metavar="N", help="Skip in this partition only.")
+    ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show what would be skipped, and write nothing.")
     ] = False,
     database_url: DatabaseUrlOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Let the group go on behind records that nobody wants to read; a recorded gap says which, and why.
+    """Skip records that nobody wants, and record them with the reason as a gap.
 
-    It moves the group's offsets in Kafka and the progress in the database, where `kafka-consumer-groups`
-    moves only the first. The workers of the group have to be stopped meanwhile.
+    The command moves the group's offsets in Kafka and the progress in the database. `kafka-consumer-groups`
+    moves only the offsets. Stop the workers of the group before, and start them afterwards.
     """
     from pattern_metrics.consumer.kafka.topic import InvalidSliceError
     from pattern_metrics.consumer.operations.skip import SkipRefusedError, UnusableTargetError

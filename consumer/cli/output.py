@@ -49,7 +49,7 @@ def writing(path: Path) -> Iterator[Callable[[bytes], None]]:
 def _to_file(path: Path) -> Iterator[Callable[[bytes], None]]:
     is_device = path.exists() and not path.is_file()
     final = path.resolve()
-    # A separate name: if two commands write one file at once, each writes a whole one.
+    # A name that no other command has: if two commands write one file at once, each writes a whole file.
     unfinished = final.with_name(f"{final.name[:_NAME_CHARACTERS_MAX]}.{secrets.token_hex(4)}.part")
     with _naming(path):
         if is_device:
@@ -123,7 +123,7 @@ def _naming(place: object) -> Iterator[None]:
 
 
 def tell(message: str) -> None:
-    """Print a message for a person on standard error. If that fails, the message is lost and nothing else."""
+    """Print a message for a person on standard error. If that fails, only the message is lost."""
     with suppress(OSError):
         typer.echo(message, err=True)
 
@@ -142,10 +142,10 @@ def fail(message: str, code: int) -> NoReturn:
 
 
 def open_closed_streams() -> None:
-    """Replace closed standard streams by streams that fail. Errors then go nowhere.
+    """Replace closed standard streams by streams that fail. Error messages are then lost.
 
-    Python has None for a closed stream, to which some code writes without an error, and a socket would get
-    its number.
+    Python has None for a closed stream. Some code would then write nowhere without an error, and the next
+    socket would get the number of the stream.
     """
     if sys.stdin is None:
         sys.stdin = os.fdopen(os.open(os.devnull, os.O_WRONLY), "r")
@@ -174,7 +174,7 @@ def _end_stdout(code: int) -> int:
     except OSError as error:
         if code == 0 and not isinstance(error, BrokenPipeError):  # `| head` has read enough
             tell(f"error: standard output: {error}")
-        # Python would try the rest once more at its end.
+        # Otherwise Python would try to write the rest once more when it exits.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return code or 1
     return code

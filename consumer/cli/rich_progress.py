@@ -20,7 +20,7 @@ from rich.text import Text
 from typing_extensions import override
 
 MEANINGFUL_SECONDS: Final = 3.0
-"""Until then the time left is not shown, because the first batches are slower or faster than the others."""
+"""The time left is shown after this many seconds, because the first batches are not typical."""
 
 SPEED_SECONDS: Final = 60.0
 """The speed is the average of the last minute."""

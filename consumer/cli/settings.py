@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from pattern_metrics.schemas.settings.base import Settings
 
-_SECRET: Final = "***"  # noqa: S105 - shown in place of one
+_SECRET: Final = "***"  # noqa: S105 - shown in place of a secret
 _NO_VALUE: Final = "-"
 _DEFAULT: Final = "default"
 _NOT_SET: Final = "not set"
@@ -30,9 +30,9 @@ class Shown:
 
     Attributes:
         name: the setting's name.
-        value: as a variable would have it; None if there is none.
+        value: the value as a variable would hold it; None if there is none.
         source: an option, a variable, a variable in a file, `default` or `not set`.
-        error: what is wrong with the value; None if it is right.
+        error: what is wrong with the value; None if the value is right.
     """
 
     name: str
@@ -121,7 +121,7 @@ def _tell_unread_file(shown: list[Shown]) -> None:
 
 
 def _validate(settings_class: "type[Settings]", options: Mapping[str, Any]) -> dict[str, str]:
-    """Return what is wrong, as `refusals` does, but nothing of a setting that only some commands need."""
+    """Return the `refusals` of a class, except for missing settings, which only some commands need."""
     from pydantic import ValidationError
 
     from pattern_metrics.consumer.settings import MISSING, refusals
@@ -136,7 +136,7 @@ def _validate(settings_class: "type[Settings]", options: Mapping[str, Any]) -> d
 
 
 def _text(field: "FieldInfo") -> str | None:
-    """Return a default as a variable would have it."""
+    """Return a default as a variable would hold it."""
     default = None if field.is_required() else field.default
     return None if default is None else str(default).lower() if isinstance(default, bool) else str(default)
 

@@ -28,7 +28,7 @@ async def serve_alone(
     Args:
         settings: the database.
         listener: the socket to serve.
-        started: called with the address.
+        started: called with the page's address.
 
     Raises:
         Exception: the database fails in a way that is neither an outage nor a wrong configuration.

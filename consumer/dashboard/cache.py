@@ -9,7 +9,7 @@ ANSWERS_MAX: Final = 64
 COMPUTED_AT_ONCE_MAX: Final = 16
 SECONDS_MIN: Final = 2.0
 COST_FACTOR: Final = 50.0
-"""An answer is kept for this many times its computation, so it costs the server a fiftieth of a core."""
+"""An answer is kept this many times as long as its computation took, which limits its cost to a 50th."""
 
 
 class BusyError(Exception):
@@ -24,10 +24,10 @@ class Cache:
         self._computing: dict[str, asyncio.Task[bytes]] = {}
 
     async def get(self, name: str, compute: Callable[[], Awaitable[bytes]]) -> bytes:
-        """Return the answer of that name. It is computed if there is none, or none recent enough.
+        """Return the answer of that name, computed now if no recent answer is kept.
 
         Raises:
-            BusyError: too many others are being computed.
+            BusyError: too many other answers are being computed.
             Exception: the error of `compute`, which is not kept.
         """
         answer, expires_at = self._kept.get(name, (b"", 0.0))
@@ -37,7 +37,7 @@ class Cache:
             if len(self._computing) >= COMPUTED_AT_ONCE_MAX:
                 raise BusyError
             self._computing[name] = asyncio.create_task(self._compute(name, compute))
-        return await asyncio.shield(self._computing[name])  # others wait for it as well
+        return await asyncio.shield(self._computing[name])  # other clients wait too
 
     async def _compute(self, name: str, compute: Callable[[], Awaitable[bytes]]) -> bytes:
         begun_at = time.monotonic()

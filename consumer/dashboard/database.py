@@ -50,7 +50,7 @@ class Database:
             asyncpg.PostgresError: PostgreSQL refused; `asyncpg.QueryCanceledError`: it took too long.
             asyncpg.InterfaceError: the connection broke.
             OSError: PostgreSQL cannot be reached.
-            TimeoutError: it did not answer in time.
+            TimeoutError: PostgreSQL did not answer in time.
         """
         async with asyncio.timeout(ANSWER_SECONDS_MAX), self._slots:
             connection = await self._connected()

@@ -48,10 +48,10 @@ class Watched:
     """The worker that serves the page.
 
     Attributes:
-        health: its readiness.
-        metrics: its counts.
-        group: its consumer group.
-        topic: the topic that it reads.
+        health: the worker's readiness.
+        metrics: the worker's counts.
+        group: the worker's consumer group.
+        topic: the topic that the worker reads.
     """
 
     health: Readiness
@@ -118,8 +118,8 @@ class Page:
         self._database = Database(settings.database_url.get_secret_value(), timing)
         self._reader = Reader(self._database)
         self._cache = Cache()
-        self._pace = Pace()  # of the worker
-        self._pace_written = Pace()  # of the progress in the database
+        self._pace = Pace()  # the worker's
+        self._pace_written = Pace()  # by the progress in the database
         self._measuring: asyncio.Task[None] | None = None
         self._files = StaticFiles(packages=[(__package__, "static")])
         answers: dict[str, Answer] = {
@@ -174,7 +174,7 @@ class Page:
         except TimeoutError:
             if not patience.expired():
                 raise
-            return _json({"error": "slow"}, 503)  # it is still being computed, for the next request
+            return _json({"error": "slow"}, 503)  # the computation continues, for a later request
         return Response(content, media_type="application/json")
 
     async def _index(self, request: Request) -> Response:
@@ -217,7 +217,7 @@ class Page:
 
     @property
     def _history_enabled(self) -> bool | None:
-        """True if the worker keeps the history; None without a worker, whose settings are then unknown."""
+        """True if the worker keeps the history; None without a worker, as the setting is then unknown."""
         return self._settings.history_enabled if self._watched else None
 
     # Ingestion
@@ -273,7 +273,7 @@ class Page:
             await asyncio.sleep(MEASURE_SECONDS)
 
     def _with_pace(self, row: dict[str, Any]) -> dict[str, Any]:
-        """Add the rates and lags of a partition. For another group or worker, fewer are known."""
+        """Add the rates and lags of a partition. Some are unknown if another group or worker reads it."""
         group, topic, number = _of(row)
         partition = (topic, number)
         is_ours = self._watched is not None and self._watched.group == group

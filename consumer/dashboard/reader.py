@@ -49,14 +49,14 @@ LETTERS: Final = "dead_letters"
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """A selection of patterns: those that fulfil every given condition.
+    """The conditions that select patterns. A pattern has to fulfil each condition that is given.
 
     Attributes:
-        least: the least score.
-        below: the least score that is too high.
+        least: the lower bound of the score, inclusive.
+        below: the upper bound of the score, exclusive.
         version: the scorer's version.
         name: part of the name, in any case.
-        ids: a range of ids that are found whatever their names: the least and the greatest.
+        ids: the least and the greatest id of a range. Patterns in it are found whatever their names.
     """
 
     least: float | None = None
@@ -89,7 +89,7 @@ def _pattern(row: asyncpg.Record) -> Shown:
     """Return a row with the name and the dimensions for people. Both are limited, whatever was sent."""
     shown = json.loads(row["shown"])
     found = dimensions_of(parsed(row["dimensions"]))
-    ours = DIMENSIONS if found.keys() & set(DIMENSIONS) else ()  # the same places in each row
+    ours = DIMENSIONS if found.keys() & set(DIMENSIONS) else ()  # in the same order in each row
     names = [*ours, *(name for name in found if name not in DIMENSIONS)]
     return {
         **shown,
@@ -174,7 +174,7 @@ class Reader:
         conditions = (chosen.least, chosen.below, chosen.version, chosen.name, *chosen.ids)
         arguments = (order, *conditions, *_pattern_cursor(after), limit + 1)
         scan = Scan([])
-        if least_id is not None and least_id == greatest_id:  # one pattern needs no block of the rest
+        if least_id is not None and least_id == greatest_id:  # one pattern: no block has to be scanned
             scan = Scan(await self._database.fetch(query, 0.0, 0.0, *arguments))
         if not scan.rows:
             scan = await self._scan(query, *arguments)
@@ -291,7 +291,7 @@ def _time(text: str) -> datetime | str:
     """Return a time as `read_any_time` returns it.
 
     Raises:
-        ValueError: it is none.
+        ValueError: the text is no time.
     """
     return text if _NO_DATETIME.fullmatch(text) else datetime.fromisoformat(text)
 

@@ -28,7 +28,7 @@ class DeadLetter:
     """A letter with its bytes.
 
     Attributes:
-        record: the record as it came; a header that was not text has the value it had.
+        record: the record as it came, with the exact bytes of headers that are not text.
         reason: the reason for the refusal. A later release may know more reasons than `RejectReason`.
         detail: the exact fault, for a person.
         noticed_at: when it was refused.
@@ -178,7 +178,7 @@ async def read_letters(
 
 
 def export_line(letter: DeadLetter, envelope: Sequence[str] = ()) -> tuple[bytes, bool]:
-    r"""Return a line for `publish`, after an edit, and whether it is JSON of the letter.
+    r"""Return the line to edit for `publish`, and whether the line is the JSON that the letter holds.
 
     JSON stays as it is, on one line: inside its strings a line break can only be written as `\n`. If the
     record has an envelope, the line is the event. If the record is not JSON, the line describes it, so that
@@ -212,7 +212,7 @@ def _without_envelope(record: StoredRecord, envelope: Sequence[str]) -> bytes | 
 
 
 def _is_json(text: str) -> bool:
-    if json_depth(text) > JSON_DEPTH_MAX:  # because the parser below has only the interpreter's limit
+    if json_depth(text) > JSON_DEPTH_MAX:  # the parser below is limited only by the interpreter
         return False
     try:
         json.loads(text)

@@ -34,9 +34,9 @@ async def redrive(
     advance: Advance,
     envelope: Sequence[str] = (),
 ) -> Accounting:
-    """Decode letters again by today's rules and store them. Letters that succeed are marked.
+    """Decode letters again by the current rules and store them. Letters that succeed are marked.
 
-    A letter that is refused again stays open, with today's reason. Each page is one transaction, so a redrive
+    A letter that is refused again stays open, with the new reason. Each page is one transaction, so a redrive
     may run beside workers, beside another redrive, more than once, and may be interrupted.
 
     Args:
@@ -47,7 +47,7 @@ async def redrive(
         envelope: the path of KAFKA_ENVELOPE_FIELD, one name a level.
 
     Returns:
-        The outcome of the letters; its dead letters are those that were refused again.
+        The outcome of the letters. Its dead letters are the letters that were refused again.
 
     Raises:
         asyncpg.PostgresError: a statement failed. The pages before it are stored.

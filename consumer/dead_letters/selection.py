@@ -52,7 +52,7 @@ def columns_of(rows: Iterable[tuple[object, ...]]) -> list[list[object]]:
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """A selection of letters: those that fulfil every given condition.
+    """The conditions that select letters. A letter has to fulfil each condition that is given.
 
     Attributes:
         status: open, redriven or discarded.

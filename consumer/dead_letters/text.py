@@ -17,12 +17,12 @@ def safe_text(text: str) -> str:
 
 
 def time_text(moment: datetime | str) -> str:
-    """Return a time to the minute, in UTC; one that Python cannot hold as PostgreSQL's text."""
+    """Return a time to the minute, in UTC; a time that Python cannot hold as PostgreSQL's text."""
     return moment if isinstance(moment, str) else moment.astimezone(UTC).strftime("%Y-%m-%d %H:%MZ")
 
 
 def letter_fields(letter: DeadLetter) -> dict[str, Any]:
-    """Return all of a letter. Bytes that are not text are hexadecimal, under a name that says so."""
+    """Return a letter's fields. Bytes that are not text are hexadecimal, under a name that ends in `_hex`."""
     return {
         **letter.coordinates._asdict(),
         "record_timestamp": letter.record.timestamp,

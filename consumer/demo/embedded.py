@@ -2,8 +2,8 @@
 
 Each server runs on a free port of 127.0.0.1 and in its own temporary directory. Server and directory are
 removed when our process ends, even by SIGKILL: each server is the child of a small shell that reads from a
-pipe. Only our process holds the writing end, so its end is the shell's end of file. The wheels are the extra
-`embedded`.
+pipe. Only our process can write to the pipe, so the shell reads its end of file when our process has ended.
+The wheels are the extra `embedded`.
 """
 
 import importlib.util
@@ -299,7 +299,7 @@ def free_port() -> int:
 
 
 def _wheel(package: str) -> Path:
-    spec = importlib.util.find_spec(package)  # does not import it: only its files are wanted
+    spec = importlib.util.find_spec(package)  # finds the files without importing the package
     if spec is None or spec.origin is None:
         raise EmbeddedServerError(f"{package} is not installed: pip install 'pattern-metrics[embedded]'")
     return Path(spec.origin).parent

@@ -15,9 +15,8 @@ Command = Sequence[str | Path]
 _STOP_SECONDS_MAX = 30.0
 
 
-# Runs the server ("$@") until it ends, or until our end of stdin is closed; then it sends the server the
-# signals in "$1". Prints the server's pid. All processes of the server inherit that stdout, so its end of
-# file means that the last of them has ended.
+# Runs the server ("$@") and prints its pid. When our end of stdin is closed, sends the server the signals in
+# "$1". All processes of the server inherit stdout, so its end of file means that the last one has ended.
 _GUARD = """
 signals=$1; shift
 exec 3<&0
@@ -62,7 +61,7 @@ class GuardedProcess:
     Args:
         command: the program and its arguments.
         directory: its working directory; its output is appended to the file `log` there.
-        abandon_signals: names of the signals that it gets, one after the other, when our process has ended.
+        abandon_signals: names of the signals that the program gets in turn when our process has ended.
         identity: `user`, `group` and `extra_groups` of `subprocess.Popen`, to run as another user.
     """
 

@@ -1,8 +1,8 @@
 """Classifies errors. This is the one place that decides what happens after a failure.
 
 It looks at the error's class and its SQLSTATE (PostgreSQL, appendix A), never at the text of a message. It
-does not import PostgreSQL's driver, because agents run without it. If nobody has imported the driver, no
-error can be its own.
+does not import PostgreSQL's driver, because agents run without it. As long as no other module has imported
+the driver, no error can come from it.
 """
 
 import errno
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 class Fault(Enum):
-    """The class of an error: it says who has to act."""
+    """The class of an error, by who has to act."""
 
     RECORD = auto()
     """The record is at fault: it becomes a dead letter."""
@@ -66,7 +66,7 @@ _POSTGRESQL_CLASSES: Final = {
     *("24", "25", "26", "27", "28", "2B", "2D", "2F", "34", "38", "39", "3B", "3D", "3F", "40", "42", "44"),
     *("53", "54", "55", "57", "58", "72", "F0", "HV", "P0", "XX"),
 }
-"""All classes of PostgreSQL. An operator's trigger raised any other."""
+"""All classes of PostgreSQL. An error of any other class was raised by a trigger of the operator."""
 _TRANSIENT_CLASSES: Final = {"08", "40", "53", "55", "57", "58"}
 _UNREACHABLE_CLASSES: Final = {"08", "57"}
 """Classes that mean that the server has gone away, or is not up yet."""
@@ -234,8 +234,9 @@ def said_by(error: BaseException, *, has_reader: bool = False) -> str:
 
     Args:
         error: the error; its notes are included.
-        has_reader: whether the text goes to the person who ran the command, and not to a log. It then has
-            PostgreSQL's detail, which may repeat a row's values, in place of the place of the error.
+        has_reader: whether the text goes to the person who ran the command, and not to a log. It then ends
+            with PostgreSQL's detail, which may repeat a row's values. Otherwise it ends with the context, the
+            constraint and the table of the error.
     """
     texts: list[str | None] = [str(error)]
     if said := _server_error(error):

@@ -1,4 +1,4 @@
-"""Retries an operation with back-off and jitter, for as long as an outage lasts: an outage is not a crash."""
+"""Retries an operation with back-off and jitter, for as long as an outage lasts."""
 
 import random
 from collections.abc import Awaitable, Callable

@@ -16,7 +16,7 @@ _EVERYWHERE: Final = {"0.0.0.0", "::"}  # noqa: S104 - HTTP_HOST asked for it
 
 
 def take_port(settings: HttpSettings) -> socket.socket:
-    """Listen on HTTP_PORT. For `0.0.0.0` and `::` alike, that is IPv4 and IPv6.
+    """Listen on HTTP_PORT; with `0.0.0.0` as well as with `::`, by IPv4 and IPv6.
 
     Raises:
         InvalidSettingError: HTTP_HOST or HTTP_PORT cannot be used; the message names the setting.

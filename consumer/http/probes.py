@@ -59,7 +59,7 @@ async def serving(
         health: the worker's readiness.
         metrics: the worker's counts.
         page: further routes.
-        is_alive: whether everything besides this loop that does the work is alive.
+        is_alive: whether all work outside of this loop, such as that of other processes, is alive.
         timing: `pulse` and `connection` limit the loop and each connection.
     """
     if listener is None:

@@ -1,7 +1,7 @@
 """The HTTP server: probes, metrics and the page. Read-only.
 
-It runs in a thread with its own event loop. So a batch that is being decoded does not delay a probe, and a
-slow scraper does not delay the worker.
+It runs in a thread with its own event loop. Therefore decoding a batch does not delay a probe, and a slow
+scraper does not delay the worker.
 """
 
 import asyncio
@@ -130,9 +130,9 @@ def _by_names_of_loopback(served: ASGIApp) -> ASGIApp:
 
 
 class _Connection(H11Protocol):
-    """A connection for one request and one response, with a limit of time and of their number.
+    """A connection for one request and one response. Its time and the number of connections are limited.
 
-    uvicorn's own limits turn away the new connection, which may be the probe's, and do not end a silent one.
+    uvicorn's own limits refuse the new connection, which may be a probe's, and never end a silent connection.
     """
 
     _arrivals: ClassVar = count()

@@ -1,1 +1,1 @@
-"""Kafka: clients, questions to a broker, the topic, and what must be known of aiokafka inside."""
+"""Kafka: clients, requests to brokers, the topic, and all code that depends on aiokafka's internals."""

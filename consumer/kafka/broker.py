@@ -69,7 +69,7 @@ class Topic:
         """Require that these partitions are available.
 
         Raises:
-            LeaderNotAvailableError: names those that are not.
+            LeaderNotAvailableError: names the partitions that are unavailable.
         """
         if line := self.describe_unavailable(numbers):
             raise LeaderNotAvailableError(line)
@@ -152,7 +152,7 @@ async def topic_id(settings: KafkaSettings) -> UUID:
     """Return the ID of the topic, which no other topic of any cluster has (KIP-516).
 
     Returns:
-        NO_TOPIC_ID if the broker gives topics no ID; Apache Kafka does from 2.8 on.
+        The ID; NO_TOPIC_ID if the broker gives topics no ID, as Apache Kafka before 2.8.
 
     Raises:
         KafkaError: there is no such topic at this moment; see `ask`.
@@ -201,7 +201,7 @@ async def _metadata_of(
     request = MetadataRequest(topics, allow_auto_topic_creation=False)
     answer: dict[str, Any] = (await ask(settings, request, brokers)).to_object()
     if not answer["brokers"]:
-        # aiokafka 0.14 accepts any OAUTHBEARER login. A broker that refused it names no broker.
+        # aiokafka 0.14 takes each OAUTHBEARER login as accepted. A broker that refused it names no broker.
         raise SaslAuthenticationFailed
     return answer
 
@@ -261,7 +261,7 @@ async def create_topic(settings: KafkaSettings, *, partitions: int, replication_
     """
     brokers = (await _metadata_of(settings, []))["brokers"]
     admin = AIOKafkaAdminClient(**settings.client_options(), request_timeout_ms=int(TIMING.request * 1000))
-    ask_side_by_side(admin._client)  # noqa: SLF001 - it has no option for this
+    ask_side_by_side(admin._client)  # noqa: SLF001 - aiokafka has no option for this
     try:
         await admin.start()
         new = NewTopic(settings.kafka_topic, partitions, replication_factor or min(3, len(brokers)))

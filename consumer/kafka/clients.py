@@ -75,13 +75,13 @@ def _create_consumer(
         fetch_max_bytes=_FETCH_BYTES_MAX,
         max_partition_fetch_bytes=_PARTITION_FETCH_BYTES_MAX,
     )
-    ask_side_by_side(consumer._client)  # noqa: SLF001 - it has no option for this
+    ask_side_by_side(consumer._client)  # noqa: SLF001 - aiokafka has no option for this
     return consumer
 
 
 async def learn_of_partitions(consumer: AIOKafkaConsumer) -> None:
-    """Make the client ask for the topics' partitions now. By itself it does so every METADATA_AGE_MS."""
-    await consumer._client.force_metadata_update()  # noqa: SLF001 - it offers no other way
+    """Make the client ask for the topics' partitions now. By itself it asks every METADATA_AGE_MS."""
+    await consumer._client.force_metadata_update()  # noqa: SLF001 - aiokafka offers no other way
 
 
 def release_values(records: Iterable[Record]) -> None:

@@ -59,10 +59,10 @@ class _EpochEndRequest(RequestStruct):
 
 
 class EpochEndRequest(Request[_EpochEndRequest]):
-    """Asks the leader of partitions for the end of one leader epoch of each.
+    """Asks the leader of some partitions for the end of one leader epoch in each.
 
-    A broker that does not know the version makes `prepare` raise NotImplementedError, and a broker that does
-    not know the request IncompatibleBrokerVersion.
+    `prepare` raises NotImplementedError for a broker that does not know the version, and
+    IncompatibleBrokerVersion for a broker that does not know the request.
     """
 
     API_KEY = 23

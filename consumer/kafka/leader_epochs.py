@@ -58,7 +58,7 @@ class LeaderEpochs:
         return await ask_leaders(self._consumer, ask, epochs, seconds)
 
     async def _ask(self, epochs: Mapping[TopicPartition, int]) -> dict[TopicPartition, EpochEnd]:
-        """Ask the one leader of these partitions."""
+        """Ask the leader, which is the same for all of these partitions."""
         client = self._consumer._client  # noqa: SLF001 - aiokafka does not know the request
         leader = leader_of(self._consumer, next(iter(epochs)))
         if leader is None:

@@ -27,7 +27,7 @@ def has_leader(consumer: AIOKafkaConsumer, partition: TopicPartition) -> bool:
 
 
 def leader_of(consumer: AIOKafkaConsumer, partition: TopicPartition) -> int | None:
-    """Return the leader as of the client's last metadata; NO_LEADER, or None if nothing is known of it."""
+    """Return the leader by the client's last metadata: NO_LEADER for none, None if that is unknown."""
     leader: int | None = consumer._client.cluster.leader_for_partition(partition)  # noqa: SLF001
     return leader
 
@@ -47,7 +47,7 @@ async def ask_leaders(
         seconds: the longest wait for each leader.
 
     Returns:
-        The answers by partition; and the errors by partition without an answer, which is unavailable for now.
+        The answers by partition; and the errors of the partitions without an answer, by partition.
 
     Raises:
         KafkaError: an error that is not transient.

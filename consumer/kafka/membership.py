@@ -1,4 +1,4 @@
-"""Static membership (KIP-345): finds out whether another worker has taken the name of this one.
+"""Static membership (KIP-345): finds out whether another worker has taken this worker's name.
 
 The broker gives a name to the member that joined last, and refuses the member before it with the error
 FENCED_INSTANCE_ID. aiokafka 0.14 sends no name with its heartbeats. The refused member therefore gets an
@@ -64,7 +64,7 @@ async def require_own_name(settings: WorkerSettings, member_id: str = "") -> Non
     """Require that no other member of the group has the name of KAFKA_GROUP_INSTANCE_ID.
 
     Args:
-        settings: the worker's.
+        settings: the worker's settings.
         member_id: the id of the worker's own member; empty while it is not a member.
 
     Raises:

@@ -62,7 +62,7 @@ class Slice:
         return [self.partition]
 
     def holds(self, record: Record) -> bool:
-        """Return whether a record is in the slice. A broker's search by time may be inexact; this is not."""
+        """Return whether a record is in the slice: exactly, although a broker's search by time may not be."""
         written_at = record.timestamp / 1000
         return (
             record.offset >= self.from_offset

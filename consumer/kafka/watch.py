@@ -16,7 +16,7 @@ from pattern_metrics.consumer.settings import WorkerSettings
 from pattern_metrics.schemas.settings.timing import CLOCK, TIMING, Clock, Timing
 
 CLIENT_FAILURES_MAX: Final = 2
-"""Probes in a row in which a fresh connection works and the client's does not."""
+"""The number of probes in a row in which a fresh connection works and the client's connection does not."""
 
 
 class StalledError(Exception):
@@ -61,7 +61,7 @@ class Watch:
         return True
 
     def lag(self, ends: Mapping[Partition, int]) -> int:
-        """Return the offsets between these and the log's end, as of the last fetches."""
+        """Return the offsets between these positions and the log's end, as of the last fetches."""
         return sum(lags(self._consumer, ends).values())
 
     async def look_for_a_stall(self, partitions: Iterable[Partition]) -> None:
@@ -69,7 +69,7 @@ class Watch:
 
         Raises:
             StalledError: the broker has records and the client does not deliver them; or a fresh connection
-                works, and the client's does not.
+                works, and the client's connection does not.
             KafkaError: the configuration is wrong. A new client will use the corrected one.
             OSError: a certificate or another file of the configuration is wrong.
         """
@@ -99,14 +99,14 @@ class Watch:
             if partition in assigned and await self._consumer.position(partition) < end
         ]
         if not behind:
-            self.touch()  # a record that arrives at this moment has not been waiting since the last one
+            self.touch()  # a record that arrives from now on has not been waiting all this time
         elif now - self._active_at > self._timing.stall:
             raise StalledError(f"{len(behind)} partitions have lag, and no record arrives")
 
     async def _ends(
         self, partitions: Iterable[Partition], unavailable: Set[Partition]
     ) -> dict[Partition, int] | None:
-        """Ask the client itself for the ends; None if it fails for the first time.
+        """Ask the client itself for the ends; None if the client fails for the first time.
 
         The client keeps the password and the certificates that it was built with, which may have been
         replaced since.
@@ -116,7 +116,7 @@ class Watch:
             unavailable: the partitions whose leader answers no fresh connection either.
 
         Raises:
-            StalledError: it failed for the second time.
+            StalledError: the client failed for the second time.
         """
         ends, failures = dict[Partition, int](), list[Exception]()
         try:

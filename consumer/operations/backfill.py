@@ -47,7 +47,7 @@ class BackfillReport:
     """The outcome of the measurements so far.
 
     Attributes:
-        accounting: of the measurements that were taken.
+        accounting: the outcome of the measurements that were taken.
         passed_over: the number of measurements that were skipped for their confidence.
         refusals: the faults of the lines that hold no valid measurement.
         broken: the reason why the file could not be read to its end; empty otherwise.
@@ -161,11 +161,10 @@ async def _write(store: Store, batch: Batch, health: Health) -> Accounting:
 async def store_quality_metrics(
     database_url: str, measurements: Sequence[Measurement], *, keeps_history: bool = False
 ) -> Accounting:
-    """Write measurements into the table without Kafka, for an agent that has none. It waits out an outage.
+    """Write measurements into the table, for an agent without Kafka. An outage of PostgreSQL is waited out.
 
-    The order is the same as everywhere: a measurement that is not newer than its pattern's row changes
-    nothing. A measurement that is no `PatternScored` gets an id derived from its content, so that storing it
-    twice is a retry.
+    The law is the same as everywhere: a measurement that is not newer than its pattern's row changes nothing.
+    A `Measurement`, which has no id, gets one that is derived from its content. Storing it twice is a retry.
 
     Args:
         database_url: as in DATABASE_URL.
@@ -173,7 +172,7 @@ async def store_quality_metrics(
         keeps_history: whether all of them are kept in `pattern_quality_history` as well.
 
     Returns:
-        The outcome of the measurements; its dead letters are those that the database refused.
+        The outcome of the measurements. Its dead letters are the measurements that the database refused.
 
     Raises:
         InvalidDatabaseUrlError: the URL cannot be used; the message says what to write.

@@ -70,7 +70,7 @@ def _shown(row: asyncpg.Record) -> tuple[object, ...]:
 
 
 async def _read_documents_compactly(connection: Connection) -> None:
-    """Read `jsonb` without the spaces that PostgreSQL prints: with these, metadata may exceed its limit."""
+    """Read `jsonb` without the spaces that PostgreSQL prints, with which metadata may exceed its limit."""
     await connection.set_type_codec(
         "jsonb", schema="pg_catalog", encoder=str, decoder=_compact, format="text"
     )

@@ -12,7 +12,7 @@ BLOCKS_PER_TRANSACTION: Final = 4096
 
 
 async def prune_history(database_url: str, before: datetime, advance: Callable[[int, int], None]) -> int:
-    """Delete older measurements from the history. Workers may run meanwhile, and it may be interrupted.
+    """Delete older measurements from the history. Workers may run meanwhile. The call may be interrupted.
 
     Current rows are in another table and stay.
 

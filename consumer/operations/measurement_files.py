@@ -28,7 +28,7 @@ class MeasurementSource:
 
     @classmethod
     def of(cls, path: Path, measurements: Measurements) -> Self:
-        """Name a file's measurements. Other input, such as standard input, gets the time of the run."""
+        """Name the source of measurements. Input that is no file, such as a pipe, has the time of the run."""
         if not path.is_file():
             return cls("stdin", int(datetime.now(UTC).timestamp() * 1000), measurements)
         return cls(storable_text(path.name), int(path.stat().st_mtime * 1000), measurements)

@@ -28,12 +28,12 @@ async def replay(
     advance: Advance,
     pattern_id: UUID | None = None,
 ) -> Accounting:
-    """Store the records of a slice. Workers may run meanwhile, and it may be interrupted at any point.
+    """Store the records of a slice. Workers may run meanwhile. The replay may be interrupted at any point.
 
     Args:
         settings: the topic and the database.
         which: the slice.
-        dry_run: count by the same statements what would be applied, and write nothing.
+        dry_run: count by the same law what would be applied, and write nothing.
         advance: called with the progress.
         pattern_id: only this pattern's records, whatever their keys. Records that do not decode are included
             if they have its key.

@@ -78,7 +78,7 @@ def _cell(value: object) -> object:
 
 
 class _Sink(io.RawIOBase):
-    """The file for pyarrow, which asks for the position; a pipe does not know it."""
+    """The file for pyarrow, which asks for the position, even if the output is a pipe."""
 
     def __init__(self, write: Write) -> None:
         self._write = write

@@ -72,7 +72,7 @@ async def skip(
     partition: int | None = None,
     dry_run: bool = False,
 ) -> list[Skip]:
-    """Record a gap up to a target, and let the group continue after it. A partition beyond it stays as it is.
+    """Record a gap up to a target, and let the group continue there. A partition beyond it stays as it is.
 
     Args:
         settings: the topics and the group.
@@ -83,7 +83,7 @@ async def skip(
         dry_run: whether to write nothing.
 
     Returns:
-        The skipped offsets by topic and partition; in a dry run, those that would be skipped.
+        The offsets, by topic and partition, that are skipped, or would be in a dry run.
 
     Raises:
         SkipRefusedError: the group has members.
@@ -96,7 +96,7 @@ async def skip(
     partitions = await _partitions(settings, topic, partition)
     if isinstance(to, int) and len(partitions) > 1:
         raise UnusableTargetError(
-            f"an OFFSET is of one partition of {len(partitions)}: name it by --partition"
+            f"an OFFSET belongs to one partition, and there are {len(partitions)}: give --partition"
         )
     store = Store(settings.database_url.get_secret_value())
     try:

@@ -27,7 +27,7 @@ class PartitionStatus:
         next_offset: the next offset to write; None if the group has not begun.
         end: the last stable offset: the first offset that a reader cannot reach yet. None if the partition is
             unavailable.
-        lag: offsets between the two; they may have holes. None if the partition is unavailable.
+        lag: offsets between `next_offset` and `end`, holes included. None if the partition is unavailable.
         beyond_end: offsets by which `next_offset` is beyond the end, because the log was truncated or
             recreated.
         unavailable: why the partition cannot be read; None if it can.
@@ -72,7 +72,7 @@ class Status:
 
     @property
     def lag(self) -> int:
-        """Offsets that are not written yet, without those of unavailable partitions."""
+        """Offsets that are not written yet. Unavailable partitions are not counted."""
         return sum(partition.lag or 0 for partition in self.partitions)
 
     @property
@@ -126,7 +126,7 @@ async def read_status(settings: WorkerSettings) -> Status:
     revision = await migration_status(database_url)
     identities, group = await topic_ids(settings), settings.kafka_group_id
     progress, clock = dict[Partition, Progress](), LaterClock()
-    # A store prepares statements for which a reader may lack the right.
+    # No store, because it prepares statements for which a reader may lack the right.
     async with connected(database_url) as connection:
         reading = StoreTransaction(connection, keeps_history=False)
         for topic, topic_id in identities.items():

@@ -105,7 +105,7 @@ async def check_times(settings: WorkerSettings) -> Check:
     """Check that no row is pinned: no event supersedes a row of the future until that time has come.
 
     Raises:
-        Exception: as `check_table`.
+        Exception: see `check_table`.
     """
     clock, skew_seconds = LaterClock(), settings.max_clock_skew_seconds
     async with connected(settings.database_url.get_secret_value()) as connection:
@@ -138,7 +138,7 @@ class _RollBackError(Exception):
 
 
 async def _check_upsert(store: Store) -> Check:
-    """Write like the worker, and roll it back."""
+    """Write a row as the worker does, and roll the transaction back."""
     name, pattern_id, measured_at = (
         "a second insert of a pattern updates its row",
         uuid.uuid4(),
@@ -181,7 +181,8 @@ class Comparison:
         examples: the first wrong patterns.
         progress: for each partition, the offset up to which the group had written it.
         short_logs: the end of each log that ends before the progress.
-        unknown: partitions with records of which the group has written nothing. They are not compared.
+        unknown: partitions that have records, but of which the group has written nothing. They are not
+            compared.
     """
 
     accounting: Accounting
@@ -192,7 +193,7 @@ class Comparison:
     unknown: list[Partition]
 
     def check_progress(self) -> Check:
-        """Check that the progress of each partition is inside its log, and that each has progress.
+        """Check that each partition has progress, and that the progress lies inside the partition's log.
 
         The log of a recreated topic may be shorter than the progress. Nothing can be compared in a partition
         without progress.
@@ -241,8 +242,9 @@ class Comparison:
 async def compare_with_topic(settings: WorkerSettings, advance: Advance) -> Comparison:
     """Fold the topic in a temporary table, and compare it with the table. Workers may write meanwhile.
 
-    Compared are the records that the group had written when this began: records read since can only make rows
-    newer. A record that is a dead letter is not folded, although today's rules might accept it.
+    Only the records that the group had written when the call began are folded. Records that were written
+    since can only make rows newer. A record that is a dead letter is not folded, although the current rules
+    might accept it.
 
     Raises:
         KafkaError: the topic cannot be read.

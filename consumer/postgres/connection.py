@@ -27,7 +27,7 @@ APPLICATION_NAME: Final = "pattern-metrics"
 Connection: TypeAlias = "asyncpg.Connection[Any]"
 
 SERVER_SETTINGS: Final = {
-    # The server gives up a little before the client does, so that no lock outlives a client that has gone.
+    # The server gives up a little before the client does, so that no lock outlives a client that is gone.
     "statement_timeout": "40s",
     "idle_in_transaction_session_timeout": "30s",
     # Rows of a batch are found by their index, whatever the size of the table. The planner does not know the
@@ -49,7 +49,7 @@ _OUR_SETTINGS: Final = {
     # The copied bytes and the statements are UTF-8, whatever the role, the database or a pooler has set.
     "client_encoding": "UTF8",
     "standard_conforming_strings": "on",
-    # A stricter level refuses a batch that only met another writer. The statements do not need it.
+    # A stricter level, which the statements do not need, refuses a batch if another writer was active.
     "default_transaction_isolation": "read committed",
 }
 
@@ -76,7 +76,7 @@ async def connect(
     if encoding != "UTF8":
         connection.terminate()
         raise UnfitDatabaseError(
-            f"the database's encoding is {encoding}, and events hold any text: create one with UTF8"
+            f"the database's encoding is {encoding}, and events hold any text: create a database with UTF8"
         )
     return connection
 
@@ -104,7 +104,7 @@ async def connect_to_any(
         RefusedLoginError: a pooler refused the login.
         RefusedSessionError: PostgreSQL refused a setting of the session, such as a role that does not exist.
         asyncpg.PostgresError: PostgreSQL refused the login or a setting.
-        OSError: PostgreSQL cannot be reached, also after a time-out.
+        OSError: PostgreSQL cannot be reached, or did not answer in time.
     """
     url = parse_database_url(database_url)
     context = read_files(url)
@@ -135,9 +135,9 @@ async def connect_to_any(
 async def connected(
     database_url: str, settings: Mapping[str, str] | None = None
 ) -> AsyncIterator[Connection]:
-    """Open a connection for a command that does one thing. Statements have no time limit.
+    """Open a connection for a command that runs once. Statements have no time limit.
 
-    It returns times as `read_any_time` describes.
+    The connection returns times as `read_any_time` describes.
 
     Raises:
         Exception: see `connect`.
@@ -155,8 +155,8 @@ async def connected(
 async def read_any_time(connection: Connection) -> None:
     """Make a connection with `TIMES_AS_TEXT` return times that Python cannot hold as PostgreSQL's text.
 
-    These are infinity, times before Christ, and times after the year 9999. All others are returned as
-    `datetime`. Other programs can write any of them into the table.
+    Such times are infinity, times before Christ, and times after the year 9999. Other programs can write them
+    into the table. All other times are returned as `datetime`.
 
     Raises:
         asyncpg.PostgresError: PostgreSQL refused a statement.

@@ -29,7 +29,7 @@ COLUMNS_OF_TABLE: Final = ("id", *COLUMNS)
 _SIGNATURE: Final = b"PGCOPY\n\xff\r\n\0" + struct.pack(">ii", 0, 0)
 _TRAILER: Final = struct.pack(">h", -1)
 
-# A row is the number of its fields and then, for each field, its length in bytes and its value. Of the texts
+# A row is the number of its fields and then, for each field, its length in bytes and its value. For texts,
 # these formats hold only the length.
 _UP_TO_PLACE: Final = struct.Struct(">h ii")
 _UP_TO_ID: Final = struct.Struct(">h i16s")
@@ -46,7 +46,7 @@ _CHUNK_BYTES: Final = 256 * 1024
 def first_id(unix_milliseconds: int, randomness: int) -> int:
     """Return the first of consecutive surrogate keys: a UUID of version 7 (RFC 9562).
 
-    Keys that grow with time are added at the right edge of their index, and not all over it.
+    Keys that grow with time are added at the right edge of their index, and not at random places.
 
     Args:
         unix_milliseconds: the present time.

@@ -19,11 +19,11 @@ class LaterClock:
     """The later of two clocks: a machine whose clock is slow must not refuse every event.
 
     Args:
-        clock: this machine's.
+        clock: this machine's clock.
         observe: called with the result of each comparison.
 
     Attributes:
-        clock: this machine's.
+        clock: this machine's clock.
     """
 
     def __init__(self, clock: Clock = CLOCK, observe: Callable[[float], None] = lambda _: None) -> None:
@@ -57,7 +57,7 @@ class LaterClock:
         )
         answered_at = self.clock.monotonic()
         self._ahead_of_monotonic = time - answered_at
-        # PostgreSQL read its clock between the two moments; in the middle, the error is the smallest.
+        # PostgreSQL read its clock between the two moments. Assuming the middle makes the error smallest.
         difference = time - self.clock.wall() + (answered_at - asked_at) / 2
         self._observe(difference)
         self._log(difference)

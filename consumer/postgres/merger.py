@@ -28,7 +28,7 @@ from pattern_metrics.schemas.dead_letter import RejectReason
 from pattern_metrics.schemas.pattern_scored import Ordered
 
 _SET_LOCK_TIMEOUT: Final = "SET LOCAL lock_timeout = '100ms'"
-"""Do not wait for a lock out of order: the other half of a deadlock could wait for this transaction."""
+"""Do not wait long for a lock out of order: its holder may wait for this transaction, a deadlock."""
 
 _RESET_LOCK_TIMEOUT: Final = "SET LOCAL lock_timeout TO DEFAULT"
 
@@ -61,13 +61,13 @@ class Merger:
     """Merges events into the table and its history.
 
     Args:
-        connection: of a transaction, with a stage.
+        connection: a connection with a stage, inside a transaction.
         before_upsert: a statement to run between the stage and the upsert (see `ShadowStore`).
         updates_first: whether to update rows before asking which patterns have one.
 
     Attributes:
-        updates_first: whether that would have been best: every merged pattern had a row, and its event was
-            newer.
+        updates_first: whether updating first would have been faster: every merged pattern had a row, and its
+            event was newer.
     """
 
     def __init__(self, connection: Connection, *, before_upsert: str | None, updates_first: bool) -> None:
@@ -99,8 +99,7 @@ class Merger:
             except RefusedError:
                 self.updates_first = False
                 # Another writer inserted or locked a pattern meanwhile, or a row is refused, or the table has
-                # row-level security and takes no COPY. The one statement that contains the law finds out row
-                # by row.
+                # row-level security and takes no COPY. The statement with the law decides row by row.
         return await self._merge(ordered, statement("upsert_patterns"))
 
     async def merge_history(self, measurements: Iterable[Accepted]) -> tuple[int, list[Rejected]]:
@@ -131,7 +130,7 @@ class Merger:
         """Merge events that are probably newer measurements of patterns with a row.
 
         Asking first which patterns have a row would cost a tenth of PostgreSQL's work for an update. If some
-        have none, or have a newer event, the law decides on the whole stage.
+        patterns have no row or a newer one, the law decides on the whole stage.
         """
         applied = await self._update(ordered)
         self.updates_first = applied == len(ordered)

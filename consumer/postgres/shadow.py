@@ -1,4 +1,4 @@
-"""A store with a temporary table of its own: it shows what the same statements would do to the real table."""
+"""A store with a temporary table of its own, which shows what the law would change in the real table."""
 
 from collections.abc import Sequence
 from typing import Any, Final
@@ -41,7 +41,7 @@ class ShadowStore(Store):
         timing: see `Store`, but the connection is kept.
 
     Raises:
-        ShadowLostError: by each method after the connection broke.
+        ShadowLostError: raised by each method after the connection broke.
         Exception: each method raises the errors of `Store.transaction`.
     """
 

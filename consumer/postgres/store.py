@@ -1,4 +1,4 @@
-"""One batch → one PostgreSQL transaction."""
+"""Stores a batch in one PostgreSQL transaction."""
 
 import asyncio
 import time
@@ -45,7 +45,7 @@ class Store:
 
     Attributes:
         clock: the argument.
-        updates_first: the setting of the next `Merger`, as the last one found it best.
+        updates_first: the option of the next `Merger`: what the last one found to be faster.
     """
 
     def __init__(
@@ -103,14 +103,14 @@ class Store:
                 await self._report_all_missing(error)
                 raise
             except BaseException:
-                self.terminate()  # this rolls back without waiting for an answer, as ROLLBACK would
+                self.terminate()  # rolls back too, without the wait for an answer to ROLLBACK
                 raise
 
     async def compare_clocks(self) -> None:
-        """Compare the clocks before the first batch is decoded, which may be before it is stored.
+        """Compare the clocks now: batches are decoded by them, and no transaction may have been opened yet.
 
         Raises:
-            Exception: as `transaction`.
+            Exception: see `transaction`.
         """
         async with self.transaction() as transaction:
             await self.clock.compare(transaction.connection)
@@ -224,14 +224,14 @@ class StoreTransaction:
     """The operations inside one transaction.
 
     Args:
-        connection: the transaction's.
+        connection: the transaction's connection.
         keeps_history: whether every measurement is kept as well.
         before_upsert: see `Merger`.
         updates_first: see `Merger`.
 
     Attributes:
-        connection: for statements that only one command needs.
-        keeps_history: as given.
+        connection: the argument, for statements that only one command needs.
+        keeps_history: the argument.
         table: merges events into the table and the history.
 
     Raises:
@@ -316,7 +316,7 @@ class StoreTransaction:
 
 
 def _headers_json(headers: Iterable[tuple[str, bytes | None]]) -> str:
-    """Return headers as JSON: text if it is text, else hexadecimal. Kafka allows a name more than once."""
+    """Return headers as a JSON list, because names may repeat. Bytes that are not text are hexadecimal."""
     rows = []
     for name, value in headers:
         try:

@@ -22,7 +22,7 @@ _CHECK: Final = "check sslrootcert, sslcert and sslkey in DATABASE_URL"
 
 
 class _Options(ChainMap[str, str]):
-    """The parameters of the URL, and then those of the service that it names."""
+    """The parameters of the URL, and then the parameters of the service that the URL names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +56,7 @@ class _File:
                 raise self.fails(error.strerror) from None
             return False
         except OSError as error:
-            remedy = "" if self.is_needed else "; let HOME name a folder that may be entered"
+            remedy = "" if self.is_needed else "; set HOME to a folder that the process may enter"
             raise self.fails(f"{error.strerror}{remedy}") from None
 
 
@@ -113,7 +113,7 @@ def _service(url: DatabaseUrl) -> dict[str, str]:
         if name in files.sections():
             return dict(files[name])
     except (configparser.Error, ValueError):
-        return {}  # the driver fails as well, and says so
+        return {}  # the driver will report the fault
     except RuntimeError:
         pass  # there is no home directory
     raise InvalidDatabaseUrlError(

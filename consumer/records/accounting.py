@@ -81,5 +81,5 @@ class Breaker:
 
     @property
     def is_open(self) -> bool:
-        """True if a producer was, most likely, deployed with a wrong schema."""
+        """True after `limit` invalid records in a row: most likely a producer's schema is wrong."""
         return self.count >= self.limit

@@ -39,9 +39,9 @@ class Batch:
 
     Attributes:
         fates: the fate of each record, in the order of the offsets.
-        ranges: the offsets that the batch covers. A range may exceed its records, because of transaction
-            markers and compaction, and may have none. A batch that belongs to no consumer group has no
-            ranges.
+        ranges: the offsets that the batch covers. Because of transaction markers and compaction, a range may
+            have more offsets than records, or no record at all. A batch that belongs to no consumer group has
+            no ranges.
     """
 
     fates: dict[Partition, list[Fate]] = field(default_factory=dict)
@@ -141,7 +141,7 @@ def decode_batch(
     """Decode records that belong to no consumer group.
 
     Args:
-        records: of any partitions; the records of one partition in the order of their offsets.
+        records: records of any partitions, those of one partition in the order of their offsets.
         accepted_until: the latest acceptable measurement time.
         envelope: the path of KAFKA_ENVELOPE_FIELD, one name a level.
     """

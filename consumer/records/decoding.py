@@ -17,7 +17,7 @@ from pattern_metrics.schemas.dead_letter import InvalidEventError, RejectReason
 from pattern_metrics.schemas.pattern_scored import EVENT_TYPE, parse_event, parse_measurement
 
 _TOGETHER_MAX: Final = 32
-"""This many records share the cost of a call. Records before one that is not common are decoded twice."""
+"""This many records share the cost of a call. If one is not common, those before it are decoded twice."""
 
 _TOGETHER_BYTES_MAX: Final = 32 * 1024
 """No more bytes are decoded twice, unless a single record has more."""
@@ -50,8 +50,8 @@ def decode(record: Record, *, accepted_until: datetime, envelope: Sequence[str] 
     """Decide a record's fate as far as possible without the database.
 
     Args:
-        record: from Kafka, where the key and the CloudEvents attributes are optional; or a line of a file,
-            where `event_id` is optional.
+        record: a record of Kafka, where the key and the CloudEvents attributes are optional; or a line of a
+            file, where `event_id` is optional.
         accepted_until: the latest acceptable measurement time.
         envelope: the path of KAFKA_ENVELOPE_FIELD; a line of a file has no envelope.
     """
@@ -101,7 +101,7 @@ def _notes(record: Record, error: InvalidEventError) -> list[str]:
 
 
 def _of_one_mode(records: Sequence[Record]) -> Sequence[Record]:
-    """Return the first records, up to one that has no value, is to be read in another way, or is too much."""
+    """Return the first records that one call decodes: of one mode, with values, and not too many bytes."""
     mode, size = records[0].mode, 0
     if mode == "foreign":
         return []

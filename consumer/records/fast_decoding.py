@@ -58,12 +58,12 @@ _BRACKETS_MAX: Final = 190
 _LONG_INTEGER: Final = b"0" * 4301
 """pydantic refuses an integer of so many digits, also in a field that it ignores."""
 
-# To search for a byte by its number takes a sixth of the time of a search by a bytes object of length one.
+# Searching for a byte by its number takes a sixth of the time of searching for a bytes object of length one.
 _BACKSLASH: Final = ord("\\")
 _OPENING: Final = ord("{")
 
-# Metadata with each digit as 0, each bracket as {, each E as e, and without the other letters: here a short
-# search finds every number that may not be a finite double.
+# Translates metadata: each digit becomes 0, each bracket {, each E e, and the other letters are removed. In
+# the result, a short search finds every number that may not be a finite double.
 _ALIKE: Final = bytes.maketrans(b"123456789E[", b"000000000e{")
 _IN_NO_NUMBER: Final = b"abcdfghijklmnopqrstuvwxyzABCDFGHIJKLMNOPQRSTUVWXYZ" + b'"'
 _LARGE_EXPONENT: Final = re.compile(rb"0e[+-]?000")
@@ -142,14 +142,14 @@ _read_times = msgspec.json.Decoder(list[Annotated[datetime, msgspec.Meta(tz=True
 _read_any = msgspec.json.Decoder().decode
 
 _PLACE: Final = re.compile(r"`\$\[(\d+)\]|\(byte (\d+)\)")
-"""Finds in a message of msgspec the number of the value, or a place in the text."""
+"""Finds the number of the value, or a place in the text, in a message of msgspec."""
 
 
 class _UncommonError(ValueError):
     """A value is not common.
 
     Args:
-        place: its index, or the index of a value behind it.
+        place: the index of the value, or of a value after it.
     """
 
     def __init__(self, place: int) -> None:
@@ -239,10 +239,10 @@ def _decode(
 def _together(values: Sequence[bytes]) -> bytes:
     """Join the values to one text, in which no part of a value can become part of another value.
 
-    Each value stands in an array of its own. Between two of them is a line break between brackets, which no
+    Each value stands in an array of its own. Between two arrays is a line break between brackets, which no
     JSON holds: in a string a line break is an error, and outside of a string a comma would be missing.
-    Therefore each value is well-formed if the whole is, and if the whole is as many arrays as values, each
-    value is one JSON value.
+    Therefore, if the whole is well-formed, so is each value. If the whole has as many arrays as there are
+    values, each value is one JSON value.
 
     Raises:
         ValueError: a value is not UTF-8, or may hold the escape of U+0000, which PostgreSQL cannot hold.
@@ -257,14 +257,14 @@ def _together(values: Sequence[bytes]) -> bytes:
 
 
 def _require_canonical_uuids(texts: Sequence[str]) -> None:
-    """Each text of 36 characters has its four hyphens; `UUID` checks that the others are hexadecimal."""
+    """Check the four hyphens of each text of 36 characters. `UUID` checks that the rest is hexadecimal."""
     together, hyphens = "".join(texts), "-" * len(texts)
     if any(together[place::_UUID_CHARACTERS] != hyphens for place in _HYPHENS):
         raise ValueError
 
 
 def _common_times(raw: Sequence[msgspec.Raw]) -> list[datetime]:
-    """Return the times in UTC. A comma inside a text would make it no time."""
+    """Return the times in UTC. The texts are joined by commas, which no time contains."""
     together = b",".join(raw)
     texts = together.split(b",")
     if max(map(len, texts)) > _ZULU_BYTES_MAX:
@@ -285,7 +285,7 @@ def _common_times(raw: Sequence[msgspec.Raw]) -> list[datetime]:
 
 
 def _interned(versions: Sequence[str | None]) -> list[str]:
-    """Return the versions, of which many events share a few; null counts as absent."""
+    """Return the versions, interned because many events share a few. null counts as absent."""
     try:
         return list(map(sys.intern, versions))  # type: ignore[arg-type]  # None is caught
     except TypeError:
@@ -293,7 +293,7 @@ def _interned(versions: Sequence[str | None]) -> list[str]:
 
 
 def _require_shallow(values: Sequence[bytes], metadata: Sequence[bytes]) -> None:
-    """Check what stands beside the metadata, or is metadata that a later member replaces."""
+    """Check everything beside the metadata, including metadata that a later member of the name replaces."""
     if max(map(len, values)) - min(map(len, metadata)) <= _PASSED_OVER_BYTES_MAX:
         return
     for place, (value, known) in enumerate(zip(values, metadata, strict=True)):
@@ -312,7 +312,7 @@ def _common_metadata(raw: list[bytes]) -> list[bytes]:
     """Return the texts of the metadata, if each is an object or null that PostgreSQL can hold.
 
     Args:
-        raw: well-formed JSON of any type, so it lacks the byte that parts it here.
+        raw: well-formed JSON of any type. It cannot contain the byte that separates the texts here.
     """
     alike = _PARTING.join(raw).translate(_ALIKE, _IN_NO_NUMBER)
     if any(one[0] != _OPENING for one in raw):
@@ -354,7 +354,7 @@ def _numbers_are_fine(raw: bytes) -> bool:
     if _LONG_INTEGER in alike or _EXTREME_EXPONENT.search(raw):
         return False
     if _MANY_DIGITS in alike or _LARGE_EXPONENT.search(alike):
-        with suppress(msgspec.MsgspecError):  # it refuses a number that is not finite
+        with suppress(msgspec.MsgspecError):  # msgspec refuses a number that is not finite
             _read_any(raw)
             return True
         return False

@@ -54,7 +54,7 @@ class Progress:
     leader_epoch: int | None = None
 
     def has_parted(self, found: "EpochEnd") -> bool:
-        """Return whether the log is another one than the log that was read (KIP-320).
+        """Return whether the log is no longer the log that was read (KIP-320).
 
         Args:
             found: the leader's answer to `leader_epoch`.
@@ -109,7 +109,7 @@ def find_start(
     found: EpochEnd | None = None,
     out_of_range: int | None = None,
 ) -> Start:
-    """Choose where to read a partition, by all that is known of it.
+    """Choose where to start reading a partition, by everything that is known of it.
 
     Args:
         committed: Kafka's committed offset of the group; None if there is none.
@@ -117,7 +117,7 @@ def find_start(
             only another topic of the same name.
         beginning: the first offset that the log still has.
         found: the leader's answer to the epoch of `progress`; None if it gave none.
-        out_of_range: the position that the broker said it does not have; None if it said no such thing.
+        out_of_range: the position that the broker refused as out of range; None if it refused none.
     """
     if progress is not None and found is not None and progress.has_parted(found):
         return restart_parted(committed=committed, progress=progress, found=found, beginning=beginning)

@@ -34,7 +34,7 @@ _FRAMINGS: Final = (
 )
 
 ABOVE_MAGIC: Final = b"\4"
-"""A value that compares equal or greater has no magic byte. Every JSON text does."""
+"""A value that compares equal or greater has no magic byte. Every JSON text compares greater."""
 
 _OBJECT: Final = re.compile(rb'[ \t\r\n]*\{[ \t\r\n]*["}]')
 _SHORTEST: Final = _FRAMINGS[0]
@@ -49,8 +49,8 @@ _ESCAPED_LETTERS: Final = (b"\\u006", b"\\u007")
 def unframed(value: bytes) -> bytes:
     """Return the value without a schema registry's framing, which is recognised by the JSON object after it.
 
-    If no object follows, the value comes back without Confluent's five bytes if it begins with a zero byte,
-    else unchanged.
+    If no object follows, a value that begins with a zero byte is returned without Confluent's five bytes, and
+    any other value unchanged.
     """
     if value >= ABOVE_MAGIC:
         return value
@@ -113,7 +113,7 @@ _read_members: Final = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 def _member(part: _Part, name: str, content: JsonValue) -> _Part:
     """Return a member of an object.
 
-    `read_json` accepts NaN, although that is not JSON. Near it, the text is made of the content.
+    `read_json` accepts NaN, which is not JSON. If the object holds NaN, the text is made from the content.
     """
     try:
         return _Part(content, bytes(_read_members(part.text)[name]))
@@ -122,11 +122,11 @@ def _member(part: _Part, name: str, content: JsonValue) -> _Part:
 
 
 def _data_of(part: _Part, *, is_declared: bool) -> _Part:
-    """Return the data of a CloudEvent in JSON; content that is not a CloudEvent comes back as it is.
+    """Return the data of a CloudEvent in JSON; a part that is not a CloudEvent is returned unchanged.
 
     Args:
         part: JSON.
-        is_declared: whether a header says that it is a CloudEvent, which `specversion` does as well.
+        is_declared: whether a header says that the part is a CloudEvent. `specversion` says so, too.
     """
     content = part.content
     if not isinstance(content, dict) or not (is_declared or content.get(SPECVERSION) not in _NOTHING):
@@ -173,7 +173,7 @@ def _field_of(part: _Part, path: Sequence[str]) -> _Part:
 
 
 def _json_in(place: str, part: _Part) -> _Part:
-    """Read JSON that is in a string; other content comes back as it is."""
+    """Read JSON that is in a string; a part with other content is returned unchanged."""
     if not isinstance(part.content, str):
         return part
     text = part.content.encode()

@@ -34,7 +34,7 @@ class PatientStream:
     A pipe that nobody reads must not block the worker. Lines that find no room are dropped and counted.
 
     Args:
-        descriptor: of the file. Python's own stream would stay locked while a write does not return.
+        descriptor: the file's number. Python's own stream would stay locked while a write does not return.
     """
 
     def __init__(self, descriptor: int) -> None:

@@ -34,11 +34,11 @@ class Metric:
     """One metric: all that may ever be exposed under its name.
 
     Attributes:
-        name: in full, as a scraper sees it (of a histogram: without `_bucket`, `_sum` and `_count`).
+        name: the full name that a scraper sees; for a histogram, without `_bucket`, `_sum` and `_count`.
         kind: its type.
         help: its meaning, for the scraper and docs/reference/metrics.md.
-        labels: label → its values, where they are a closed set; these are exposed from the start.
-        buckets: upper bounds, of a histogram.
+        labels: label → its values, if they are a closed set. They are then exposed from the start.
+        buckets: the upper bounds of a histogram's buckets.
     """
 
     name: str

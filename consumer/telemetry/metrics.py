@@ -163,14 +163,14 @@ class Metrics:
             self._lags = dict(lags)
 
     def open_transactions_observed(self, held_back: Mapping[Partition, int]) -> None:
-        """Show the offsets that open transactions hold back in our partitions, and in no others."""
+        """Set the offsets that open transactions hold back in our partitions; remove all other partitions."""
         gauge = self._gauges[OPEN_TRANSACTION_OFFSETS.name]
         gauge.clear()
         for partition, offsets in held_back.items():
             gauge.labels(*partition).set(offsets)
 
     def availability_observed(self, unavailable: Mapping[Partition, bool]) -> None:
-        """Show of each partition that is ours whether it is unavailable; of no other one."""
+        """Set whether each of our partitions is unavailable, and remove all other partitions."""
         gauge = self._gauges[PARTITION_UNAVAILABLE.name]
         gauge.clear()
         for partition, is_unavailable in unavailable.items():

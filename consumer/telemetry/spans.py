@@ -1,4 +1,4 @@
-"""Traces for OpenTelemetry: spans by its semantic conventions, exported by OTLP as its own variables say.
+"""Traces for OpenTelemetry. Spans follow its semantic conventions; its OTEL_… variables set the export.
 
 Spans hold names and numbers, never a value, a setting or an error's message. Nothing waits for the export:
 spans queue up to a limit, and spans that the collector does not take are lost.
@@ -95,7 +95,7 @@ def exporting() -> Iterator[None]:
             yield
         finally:
             recorder.reset(token)
-            # The SDK's own limit is half a minute. The thread is left behind after ours.
+            # The SDK would wait for half a minute. After SPAN_FLUSH_SECONDS_MAX the thread is abandoned.
             ending = threading.Thread(target=provider.shutdown, name="spans", daemon=True)
             ending.start()
             ending.join(SPAN_FLUSH_SECONDS_MAX)
@@ -143,7 +143,7 @@ class RecordedBatch(BatchTrace):
 
     Args:
         tracer: creates the spans.
-        topic: of the records.
+        topic: the topic of the records.
         group: the consumer group that reads them.
     """
 

@@ -21,7 +21,7 @@ class Place:
         read_to: the next offset to read; None until it is known where to start, or start again.
         written_to: the database holds everything below; None until it is known.
         owed: the offset to commit; None if there is none.
-        out_of_range: the position that the broker said it does not have; None otherwise.
+        out_of_range: the position that the broker refused as out of range; None if it refused none.
         leader_epoch: the leader epoch of the last batch below `read_to`; None if it is unknown.
     """
 

@@ -61,7 +61,7 @@ class Availability:
         ]
 
     def observe(self, answered: Iterable[Partition], failures: Mapping[Partition, Exception]) -> None:
-        """Record of which partitions the leader answered, and of which it did not.
+        """Record the partitions whose leader answered, and the partitions whose leader did not.
 
         Args:
             answered: the partitions with an answer.

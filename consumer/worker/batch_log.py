@@ -19,7 +19,7 @@ class BatchLog:
     Args:
         lag: returns the number of offsets between the written records and the log's end.
         timing: `batch_line` is the least time between two lines.
-        clock: measures it.
+        clock: measures the time between two lines.
     """
 
     def __init__(self, lag: Callable[[], int], timing: Timing = TIMING, clock: Clock = CLOCK) -> None:

@@ -17,14 +17,14 @@ class Equipment:
     """Objects that outlive a session.
 
     Attributes:
-        settings: of the worker.
-        stores: its connections to PostgreSQL.
+        settings: the worker's settings.
+        stores: the worker's connections to PostgreSQL.
         stop: the request to stop, and its deadline.
-        health: the conditions under which it is not ready.
+        health: the conditions under which the worker is not ready.
         breaker: guards the table of dead letters.
-        metrics: its counts.
-        timing: its limits of time.
-        clock: measures them.
+        metrics: the worker's counts.
+        timing: the limits of everything that waits.
+        clock: the clock for these limits.
     """
 
     settings: WorkerSettings

@@ -12,12 +12,12 @@ from pattern_metrics.consumer.worker.pipeline import Flight, Pipeline
 
 
 class Landing:
-    """The end of each batch's way.
+    """The last two steps of each batch, which run in tasks of their own.
 
     Args:
-        equipment: what it works with.
+        equipment: the objects that the sessions share.
         pipeline: writes and commits.
-        log: of the batches that are committed.
+        log: logs the batches that are committed.
         written: called after each write.
         check: called when the database went back, before the pipeline goes back. It may raise an error that
             explains why.
@@ -66,7 +66,7 @@ class Landing:
         """Wait for the batch being written, and for the batch being committed.
 
         Raises:
-            Exception: as `finish_writing`.
+            Exception: see `finish_writing`.
         """
         await self.finish_writing()
         await self._finish_committing()
@@ -75,7 +75,7 @@ class Landing:
         """Raise what a task that is done has raised; do not wait.
 
         Raises:
-            Exception: as `finish_writing`.
+            Exception: see `finish_writing`.
         """
         if self._writing is not None and self._writing.done():
             await self.finish_writing()
@@ -90,7 +90,7 @@ class Landing:
         self._log.flush()
 
     async def _write(self, flight: Flight) -> None:
-        """Write, then commit: the first invariant. The next batch is written while this one is committed."""
+        """Write, and commit only then. The next batch is written while this one is committed."""
         began_at = self._clock.monotonic()
         try:
             with flight.trace.ending_on_failure():

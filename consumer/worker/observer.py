@@ -1,4 +1,4 @@
-"""Observes what no batch shows, for the metrics: the growth of the log, and the dead letters."""
+"""Sets the metrics that no batch sets: the growth of the log, and the age of the dead letters."""
 
 import asyncio
 from collections.abc import Callable, Iterable, Mapping
@@ -73,9 +73,9 @@ class Observer:
                 self._consumer, self._consumer.end_offsets, written, self._timing.leader
             )
         except (KafkaError, OSError):
-            return  # the watch and the worker's next step report it
+            return  # the watch and the worker's next step report the error
         if not ends:
-            return  # an outage: the watch reports it
+            return  # the watch reports the outage
         self._availability.observe(ends, unavailable)
         self.observe_lag(ends)
         self._observe_open_transactions(written)
@@ -107,5 +107,5 @@ class Observer:
                     statement("select_oldest_dead_letter"), timeout=self._timing.letters_statement
                 )
         except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError):
-            return  # the worker's next write reports it
+            return  # the worker's next write reports the error
         self._metrics.oldest_dead_letter_observed(None if seconds is None else float(seconds))

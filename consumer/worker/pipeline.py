@@ -84,7 +84,7 @@ class Pipeline:
         availability: the assigned partitions that cannot be read.
         accounting: the outcome of the records that are written.
         in_flight: the number of batches that are polled and not yet landed.
-        settled: set while that is 0.
+        settled: set while `in_flight` is 0.
     """
 
     def __init__(
@@ -136,8 +136,8 @@ class Pipeline:
     async def position(self) -> bool:
         """Find the next offset of the partitions that lack it, and seek there.
 
-        The caller must have nothing in flight. A batch that is written afterwards would be taken for a part
-        of the log.
+        The caller must have no batch in flight. A batch may come from a log that was cut back; if it were
+        written while this runs, its progress would count as progress in the log of now.
 
         Returns:
             Whether any was found now: False if none was missing or a rebalance came in between.
@@ -167,7 +167,7 @@ class Pipeline:
         assignment.start(starts, known.topic_ids)
         for partition, start in starts.items():
             self._consumer.seek(partition, start.offset)
-            self._epochs.taken(partition)  # of the earlier position
+            self._epochs.taken(partition)  # discard the epochs of the earlier position
         equipment.metrics.reading_started(starts)
         return bool(starts)
 
@@ -241,7 +241,7 @@ class Pipeline:
         return await self._writers.write(flight.batch, partial(self._landed, flight.assignment), flight.trace)
 
     async def commit(self, trace: BatchTrace = OFF) -> None:
-        """Commit what is written. The first invariant is that this comes after the write."""
+        """Commit the offsets of everything that is written. A commit always comes after the write."""
         await self._commits.commit(self.assignment, trace)
 
     def land(self) -> None:
@@ -307,7 +307,7 @@ class Pipeline:
                 if unavailable or any(read.has_parted(end) for end in ends.values()):
                     return False
         except (KafkaError, OSError):
-            return False  # the next request reports it
+            return False  # the next request reports the error
         return True
 
     async def _ends(

@@ -22,7 +22,7 @@ from pattern_metrics.consumer.worker.trickle import Trickle
 from pattern_metrics.schemas.settings.timing import Timing
 
 DECODED_AT_ONCE: Final = 64
-"""Records whose values are in memory beside their decoded events."""
+"""The number of records whose value and decoded event are in memory at the same time."""
 
 
 async def fill(
@@ -35,8 +35,8 @@ async def fill(
 ) -> tuple[dict[Partition, list[Fate]], float]:
     """Take and decode records that are there or arrive in time, until the batch is full.
 
-    A batch that has begun waits for more records for BATCH_MAX_WAIT_MS, or as long as `trickle` says: for the
-    longer of the two.
+    A batch that has begun waits for more records: for BATCH_MAX_WAIT_MS or `trickle.seconds`, whichever is
+    longer.
 
     Returns:
         The fates of each partition's records, in their order; and the seconds of decoding.

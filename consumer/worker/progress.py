@@ -35,7 +35,7 @@ class Known:
         topic_ids: the ID of each topic.
         beginnings: the first offset that the log still has, by partition.
         committed: the group's offset, by partition; None if there is none.
-        unavailable: the error of each partition of which nothing else is known.
+        unavailable: the error of each partition whose leader did not answer.
     """
 
     topic_ids: Mapping[str, UUID]
@@ -73,7 +73,7 @@ async def ask_broker(
         KafkaError: see `kafka.broker.topic_id`.
         OSError: see `kafka.broker.topic_id`.
     """
-    # Ask for the IDs first: if a topic is recreated at this moment, its other ID is noticed later.
+    # Ask for the IDs first: if a topic is recreated after this moment, its new ID is noticed later.
     identities = await topic_ids()
     beginnings, unavailable = await ask_leaders(consumer, consumer.beginning_offsets, partitions, seconds)
     committed = {partition: await consumer.committed(partition) for partition in beginnings}
@@ -105,7 +105,7 @@ async def settle(
         known: the broker's answers about these partitions.
         written: the database's progress in them. A partition whose progress has changed since is left out:
             another worker, which has yet to learn of the rebalance, may have advanced it.
-        out_of_range: the positions that the broker said it does not have.
+        out_of_range: the positions that the broker refused as out of range.
 
     Raises:
         asyncpg.PostgresError: see `Store.transaction`.
@@ -162,7 +162,7 @@ class _Case:
         )
 
     def log(self) -> None:
-        """Log the start of reading, and the reason if it is not simply the place where reading was."""
+        """Log the start of reading, and the reason if reading does not simply continue."""
         (topic, partition), start, gap = self.partition, self.start, self.start.gap
         has_parted = self.progress and self.end and self.progress.has_parted(self.end)
         if has_parted:

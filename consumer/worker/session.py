@@ -32,7 +32,7 @@ class Session(ConsumerRebalanceListener):
     """A member of the consumer group, from joining to leaving.
 
     Args:
-        equipment: what it works with.
+        equipment: the objects that the sessions share.
     """
 
     def __init__(self, equipment: Equipment) -> None:
@@ -71,7 +71,7 @@ class Session(ConsumerRebalanceListener):
         Raises:
             StalledError: the client has to be rebuilt.
             KafkaError: the client failed, and has to be rebuilt.
-            DuplicateInstanceError: another worker has the name of this one.
+            DuplicateInstanceError: another worker has this worker's name.
             GraceExpiredError: a stop could not finish the work in flight.
         """
         # Nobody watches a run that ends by itself, so no time of the database is spent on its metrics.
@@ -169,10 +169,9 @@ class Session(ConsumerRebalanceListener):
             await self._stop.interrupt(asyncio.sleep(1))
 
     async def _position(self) -> None:
+        # A batch in flight would look like a gap, unless the database went back.
         if self._pipeline.assignment.in_doubt:
-            await (
-                self._landing.finish_writing()
-            )  # what is in flight is not a gap, unless the database went back
+            await self._landing.finish_writing()
         await self._answered(self._assigned.wait(), "the group did not assign any partitions")
         self._name.require()
         is_there = all(map(self._consumer.partitions_for_topic, self._settings.kafka_topics))

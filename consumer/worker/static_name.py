@@ -11,7 +11,7 @@ from pattern_metrics.consumer.worker.equipment import Equipment
 
 
 class StaticName:
-    """Checks whether another worker has taken the name of this one.
+    """Checks whether another worker has taken this worker's name.
 
     The worker that joined last has the name. The worker before it stays out, because two workers that take
     the name from each other would rebalance the group without end.
@@ -21,7 +21,7 @@ class StaticName:
         equipment: its settings have the name, if there is one.
 
     Attributes:
-        lost: the error that another worker has the name; None as far as it is known.
+        lost: the error that another worker has the name; None while no such worker is known.
     """
 
     def __init__(self, consumer: AIOKafkaConsumer, equipment: Equipment) -> None:

@@ -4,7 +4,7 @@ from math import exp, inf
 from typing import Final
 
 MEMORY_SECONDS: Final = 0.5
-"""The time over which the rate is averaged; it falls to a third in this time without a record."""
+"""The time over which the rate is averaged. Without a record, the rate falls to a third in this time."""
 
 RATE_MIN: Final = 150.0
 """Records a second below which no batch waits: there is too little to gain."""
@@ -16,7 +16,7 @@ BATCH_RECORDS: Final = 4
 class Trickle:
     """Measures the rate of the records, and derives the wait from it.
 
-    A transaction for each of 200 records a second costs much more than one for three records at a time. A
+    At 200 records a second, a transaction for each record costs much more than a transaction for three. A
     record that comes alone must not wait, and neither must a busy worker.
 
     Args:
@@ -40,6 +40,6 @@ class Trickle:
 
     @property
     def seconds(self) -> float:
-        """The seconds that a batch waits which begins with the records that were noted last."""
+        """The seconds that a batch waits if it begins with the records that were noted last."""
         rate = self._recent / MEMORY_SECONDS
         return min(self._seconds_max, BATCH_RECORDS / rate) if rate >= RATE_MIN else 0.0

@@ -133,7 +133,7 @@ class Worker:
         """Ask for each topic, and for the rights on it.
 
         Raises:
-            KafkaError: of the first topic that fails; its notes name the others that do.
+            KafkaError: the error of the first topic that fails. Its notes name the other topics that fail.
             OSError: no broker is reachable.
         """
         failures: list[KafkaError] = []

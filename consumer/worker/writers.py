@@ -94,7 +94,7 @@ class Writers:
                 await cancel(task)
 
     async def _write(self, store: Store, whole: Batch, landed: Landed, trace: BatchTrace) -> Accounting:
-        """Write as much as the database takes at once, nearly always everything, until nothing is left."""
+        """Write as many records as the database takes at once (nearly always all), until none is left."""
         total = Accounting()
         rest: Batch | None = whole
         while rest is not None:

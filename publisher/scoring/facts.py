@@ -104,13 +104,14 @@ class FunctionFacts:
     """A function or method.
 
     Attributes:
-        parameters: without the receiver (`self`, `cls`).
+        parameters: the parameters without the receiver (`self`, `cls`).
         annotated_share: annotated share of the parameters and the return value; `__init__` needs no return
             annotation.
-        has_signature_hints: decorated, with defaults, or with keyword-only or positional-only parameters.
-        may_be_empty: abstract, overload, in a Protocol, or a method with a docstring or comment: a hook.
-        lines: length without docstring.
-        comments: lines of comment, inside and directly above.
+        has_signature_hints: whether it has decorators, defaults, keyword-only or positional-only parameters.
+        may_be_empty: whether it is abstract, an overload, in a Protocol, or a hook (a method with a docstring
+            or a comment).
+        lines: the number of lines without the docstring.
+        comments: the number of lines of comment, inside and directly above.
         reminders: comments with TODO, FIXME, XXX or HACK.
     """
 
@@ -131,12 +132,12 @@ class ClassFacts:
     """A class, with the facts of its methods.
 
     Attributes:
-        has_origin: has bases or decorators.
+        has_origin: whether the class has bases or decorators.
         fields: attributes assigned or annotated in the class's body.
         members: methods and nested classes.
         comments: lines of comment directly above.
         reminders: comments with TODO, FIXME, XXX or HACK outside its methods.
-        body: what the class's body holds besides definitions.
+        body: the class's body without the definitions in it.
     """
 
     name: str

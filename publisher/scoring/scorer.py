@@ -103,7 +103,7 @@ def score_sources(sources: Iterable[Source], *, measured_at: datetime) -> Iterat
 def score_file(source: Source, *, measured_at: datetime) -> list[PatternScored | UnreadableFile]:
     """Return one event per function and class of a file, in source order, or the one reason for having none.
 
-    Scored are the functions and classes of the module and of its classes. If a module defines a name more
+    The functions and classes of the module and of its classes are scored. If a module defines a name more
     than once (overloads, a property's setter, `if`/`else`), the second definition is `name#2`, and so on.
     """
     try:

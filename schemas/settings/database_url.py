@@ -40,7 +40,7 @@ _CHOICES: Final[Mapping[str, tuple[str, ...]]] = {
     "target_session_attrs": ("any", "primary", "standby", "prefer-standby", "read-write", "read-only"),
     "gsslib": ("gssapi", "sspi"),
 }
-"""The values that the driver accepts. For any other it may raise a TypeError, or print the value."""
+"""The values that the driver accepts. For any other value it may raise a TypeError, or print the value."""
 
 
 _LOGIN_PARAMETERS: Final = {
@@ -65,7 +65,7 @@ class DatabaseUrl:
     Attributes:
         hosts: names, addresses or directories of Unix sockets.
         ports: one for each host, or one for all.
-        user: None if missing, as are the next two.
+        user: None if missing, as are `password` and `database`.
         password: never printed.
         database: its name.
         parameters: all others after the `?`: the driver's own, and settings for the server.
@@ -111,8 +111,8 @@ class DatabaseUrl:
     def driver_options(self) -> dict[str, Any]:
         """Return the arguments for `asyncpg.connect`.
 
-        Only a DSN can hold the certificates' files, so the parameters are one, in ASCII. The settings of the
-        server are not in it: a pooler refuses most of them in the login.
+        The driver takes the certificates' files from a DSN only, so the parameters are passed as a DSN, in
+        ASCII. The server's settings are not in the DSN, because a pooler refuses most of them in the login.
         """
         own = {name: text for name, text in self.parameters.items() if name in _LOGIN_PARAMETERS}
         return {
@@ -217,7 +217,7 @@ def _require_harmless(parameters: Mapping[str, str]) -> None:
 
 
 def _once(value: str, parameters: dict[str, str], *names: str) -> str | None:
-    """Take a part from its place or from the parameters. Both may not differ: driver and libpq disagree."""
+    """Take a part from its place or from the parameters. If both differ, driver and libpq disagree."""
     values = {value, *(parameters.pop(name, "") for name in names)} - {""}
     if len(values) > 1:
         raise InvalidDatabaseUrlError(f"write {names[-1].upper()} once: before the ?, or after it")

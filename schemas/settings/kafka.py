@@ -49,7 +49,7 @@ def refuse_passphrase(name: str, remedy: str) -> Callable[[], str]:
     """Return a callback for `ssl` that refuses a key's passphrase instead of asking on the terminal.
 
     Raises:
-        SettingFileError: by the callback.
+        SettingFileError: raised by the callback.
     """
 
     def refuse() -> str:

@@ -50,8 +50,8 @@ async def first_answer(questions: Iterable[Callable[[], Awaitable[T]]]) -> T:
     """Ask one broker after the other, without waiting long for any of them, and return the first answer.
 
     Args:
-        questions: each asks one broker. The next one begins when one has failed, or after its head start. The
-            questions that are still open when the first answer comes are cancelled.
+        questions: each asks one broker. The next question begins when one has failed, or after the head
+            start. The first answer cancels the questions that are still open.
 
     Raises:
         NoAnswerError: all have failed, with a KafkaError, an OSError or a TimeoutError.
@@ -80,7 +80,7 @@ def ask_side_by_side(client: AIOKafkaClient) -> None:
     """Let the client of a consumer, producer or admin client ask its brokers side by side.
 
     Args:
-        client: has not connected yet. aiokafka has no option for another class.
+        client: a client that has not connected yet. aiokafka has no option for another class.
     """
     client.__class__ = _Client
 
@@ -158,6 +158,6 @@ class _Client(AIOKafkaClient):
 
     @override
     def get_random_node(self) -> Any:
-        """Return the broker that answered last, rather than any: coordinators are looked up there."""
+        """Return the broker that answered last, not a random one. The client looks up coordinators there."""
         is_known = self.cluster.broker_metadata(self._answered) is not None
         return self._answered if is_known else super().get_random_node()

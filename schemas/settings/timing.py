@@ -49,7 +49,7 @@ class Timing:
         batch_line: least time between two log lines of written batches.
         quick: a write that takes less lets the next transaction be twice as large.
         connection: time of an HTTP connection for its one request and answer.
-        pulse: time without a turn of the event loop before it counts as stuck; no batch decodes as long.
+        pulse: time without a turn of the event loop before it counts as stuck; decoding a batch takes less.
         fork: wait for the fork server's answer.
         stage: age at which a connection's temporary table is recreated and an unused connection is closed.
             PostgreSQL freezes no temporary table of another session, so an old one keeps the database's

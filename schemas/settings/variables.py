@@ -36,8 +36,8 @@ class Variable:
     """A variable that is set.
 
     Attributes:
-        name: as it is spelt.
-        text: its value, never empty.
+        name: the name, as it is spelt.
+        text: the value, never empty.
         file: the file that sets it; None for the environment.
     """
 
@@ -66,7 +66,7 @@ def find_variables(settings: Iterable[str]) -> dict[str, Variable]:
 
 
 def with_variables(text: str) -> str:
-    """Replace the names of settings in a text by those of the variables that the user has set."""
+    """Replace the names of settings in a text by the names of the variables that the user has set."""
     names = set(_NAME.findall(text))
     try:
         found = find_variables(names) if names else {}

@@ -43,8 +43,8 @@ class Figures:
 
     Attributes:
         faults: number of each kind.
-        recovery_seconds: of each round, from the end of its last fault until the table held everything that
-            was acknowledged up to a moment after that end.
+        recovery_seconds: for each round, the time from the end of its last fault until the table held
+            everything that was acknowledged up to a moment after that end.
         publish_seconds: the part of it until the publisher got an acknowledgement again.
         by_kind: the recovery of rounds with one fault only.
         peak_bytes: the peak of resident memory of all workers.

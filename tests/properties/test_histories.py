@@ -164,7 +164,7 @@ class ModelConsumer:
     It keeps the last assignment that it learned: a frozen member continues as if nothing had happened.
 
     Attributes:
-        committable: by partition, the start of reading and the end of the batches written since the
+        committable: for each partition, the start of reading and the end of the batches written since the
             assignment.
     """
 

@@ -24,6 +24,7 @@ PROSE_SUFFIXES = {".py", ".sql", ".js", ".md", ".yml", ".yaml", ".service", ".sh
 HEADLESS = re.compile(
     r"\s*(What|Where|Whether|Who|Whom|Whose|Whoever|Whatever|Which|Those|That|Of|How|When|Why|As|So|If|Likewise)\b"
 )
+HEADLESS_ENTRY = re.compile(r"^ +(\w+: (?:of|by|from|to|as given)\b.*)", flags=re.MULTILINE)
 PRIVATE_WORDS = re.compile(
     r"\b(told|tells|tell\s(of|that|what|how)|anew|sets?\saside|let(s|ting)?\sgo\sof|in\shand|weather|set-up"
     r"|whoever|who\s(asks|looks)|h[oe]ld\sagainst|given\sback|of\san\sevening|of\sone\ssitting)\b",
@@ -153,6 +154,18 @@ def test_no_docstring_begins_with_a_headless_clause() -> None:
         if path.suffix == ".py"
         for docstring in docstrings(ast.parse(path.read_text(encoding="utf-8")))
         if HEADLESS.match(str(docstring.value))
+    ]
+
+    assert not found
+
+
+def test_no_entry_of_a_docstring_lacks_its_noun() -> None:
+    found = [
+        f"{name_of(path)}: {match.group(1)}"
+        for path in prose_files()
+        if path.suffix == ".py"
+        for docstring in docstrings(ast.parse(path.read_text(encoding="utf-8")))
+        for match in HEADLESS_ENTRY.finditer(str(docstring.value))
     ]
 
     assert not found

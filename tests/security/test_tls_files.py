@@ -177,7 +177,7 @@ def test_a_home_that_may_not_be_entered_is_named(closed: str, home: Path) -> Non
 
     assert (finished.returncode, finished.stdout, len(finished.stderr.splitlines())) == (2, "", 1)
     assert f"{home}/.postgresql/" in finished.stderr
-    assert "Permission denied; let HOME name a folder that may be entered" in finished.stderr
+    assert "Permission denied; set HOME to a folder that the process may enter" in finished.stderr
 
 
 # Contents of the files

@@ -109,7 +109,7 @@ class Visit:
 
     Attributes:
         address: where it was served.
-        page: to click on.
+        page: the page to click on.
         complaints: messages on its console, and uncaught errors.
         requests: the addresses that it requested.
     """

@@ -121,7 +121,7 @@ class CommandLine:
 
         Args:
             command: the program and its arguments.
-            settings: by their names in lower case.
+            settings: the settings by their names in lower case.
             options: its streams, as for `asyncio.create_subprocess_exec`.
         """
         base = {"PATH": f"{PROGRAM.parent}:{os.defpath}", "HOME": str(self.directory), "LC_ALL": "C.UTF-8"}

@@ -29,7 +29,7 @@ class PgBouncer(EmbeddedServer):
 
     Args:
         server: the server behind it.
-        password: of the user `postgres`.
+        password: the password of the user `postgres`.
     """
 
     def __init__(self, server: PostgresServer, password: str) -> None:

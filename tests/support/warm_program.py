@@ -28,7 +28,7 @@ class Run:
     """One run, as `warm` orders it.
 
     Attributes:
-        arguments: of the program, with its name.
+        arguments: the program's arguments, with its name.
         environment: all variables.
         directory: the working directory.
         is_leader: whether it begins its own session.

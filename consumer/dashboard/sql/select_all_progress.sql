@@ -1,5 +1,5 @@
--- The progress of each group in each partition; the groups that wrote last come first. Of several topics of one name
--- (recreated, or of another cluster), it is the topic that was written last.
+-- The progress of each group in each partition; the groups that wrote last come first. If several topics have one name
+-- (recreated, or of another cluster), only the progress in the topic that was written last.
 SELECT consumer_group, topic, partition, next_offset, extract(epoch FROM updated_at)::double precision AS updated_at
 FROM (
     SELECT DISTINCT ON (consumer_group, topic, partition) *

@@ -1,2 +1,2 @@
--- Whether the history holds any measurement.
+-- True if the history holds a measurement.
 SELECT EXISTS (SELECT FROM pattern_quality_history)

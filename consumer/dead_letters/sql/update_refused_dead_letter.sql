@@ -1,4 +1,4 @@
--- Record why today's rules refuse a letter.
+-- Record why the current rules refuse a letter.
 UPDATE dead_letters
 SET reason = $5, detail = $6
 WHERE topic = $1 AND partition = $2 AND "offset" = $3 AND record_timestamp = $4

@@ -33,8 +33,8 @@ def require_short(size: int) -> None:
 
 
 def is_well_formed(text: bytes) -> bool:
-    """Return whether a text is JSON. Text nested too deeply to parse counts; the contract refuses it."""
-    # Check the depth before parsing: the parsers' own limit is the interpreter's.
+    """Return whether a text is JSON. Text that is nested too deeply counts: decoding it names the reason."""
+    # Check the depth before parsing: the parsers are limited only by the interpreter.
     if text.count(b"[") + text.count(b"{") > JSON_DEPTH_MAX and (
         json_depth(text.decode(errors="replace")) > JSON_DEPTH_MAX
     ):

@@ -1,4 +1,4 @@
-"""Recognises a file by its first bytes, before it reads anything; never by its name."""
+"""Recognises a file by its first bytes, before anything is read, and never by its name."""
 
 import codecs
 import re
@@ -60,7 +60,7 @@ class Part:
 
     Attributes:
         lines: number and JSON of each measurement.
-        size: the bytes of the file that they took; approximate.
+        size: the number of bytes of the file that the measurements took; approximate.
     """
 
     lines: list[Line]
@@ -72,7 +72,7 @@ class Measurements:
     """The measurements of a file.
 
     Attributes:
-        unit: the unit of their numbers: line, row or object.
+        unit: the unit of the measurements' numbers: line, row or object.
         parts: all measurements, as they arrive.
     """
 
@@ -114,7 +114,7 @@ def _recognise(source: ByteSource, file: Readable | None) -> tuple[str, Iterator
 
     Args:
         source: the content.
-        file: the same as a file; None if it is packed.
+        file: the file itself, if the content is not packed; otherwise None.
 
     Raises:
         InvalidSourceError: the file has a known form that is not supported, or none.

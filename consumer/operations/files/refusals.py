@@ -10,7 +10,7 @@ class Refusals:
     """The refused lines of a file, by reason.
 
     Attributes:
-        count: their number.
+        count: the number of refused lines.
         reasons: for each reason, the fault of the first line.
     """
 
@@ -23,9 +23,9 @@ class Refusals:
         self.reasons.setdefault(reason, why)
 
     def shared_by_all(self, read: int) -> str | None:
-        """Return the fault of all lines that were read, if they share one; else None.
+        """Return the fault of all lines that were read, if they share one; otherwise None.
 
-        Then the file is most likely not of the kind that its reader assumes. A single line proves nothing.
+        If they do, the file is most likely not of the kind that it is read as. A single line proves nothing.
         """
         is_all = 1 < self.count == read
         return next(iter(self.reasons.values())) if is_all and len(self.reasons) == 1 else None

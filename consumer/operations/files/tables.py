@@ -127,7 +127,7 @@ def parquet_rows(source: ByteSource, file: IO[bytes] | None) -> Iterator[list[Li
 
     Args:
         source: the content.
-        file: the same as a file; None if it is packed.
+        file: the file itself, if the content is not packed; otherwise None.
 
     Raises:
         InvalidSourceError: see `columns_of`; or the extra `parquet` is not installed.

@@ -1,4 +1,4 @@
--- Record where reading starts, before it does, and in which of the topics that have or had this name.
+-- Record where reading starts, before it starts. The ID distinguishes the topics that have, or had, this name.
 INSERT INTO ingest_progress AS progress (consumer_group, topic, partition, next_offset, topic_id, leader_epoch)
 VALUES ($1, $2, $3, $4, $5, $6)
 ON CONFLICT (consumer_group, topic, topic_id, partition) DO UPDATE

@@ -26,8 +26,8 @@ class Forked:
     """A forked process's view of itself.
 
     Attributes:
-        number: its number, from the request.
-        connection: to the parent that asked for it.
+        number: the process's number, from the request.
+        connection: the connection to the parent that requested the process.
     """
 
     number: int
@@ -39,8 +39,8 @@ class Life:
     """The parent's view of a forked process.
 
     Attributes:
-        pid: its id.
-        connection: to the process.
+        pid: the process's id.
+        connection: the connection to the process.
     """
 
     pid: int
@@ -49,13 +49,13 @@ class Life:
     _writer: asyncio.StreamWriter
 
     async def wait(self) -> int:
-        """Wait for its end. Return the exit code or the negative signal, like `subprocess`; 1 if unknown."""
+        """Wait for the end. Return the exit code or the negative signal, like `subprocess`; 1 if unknown."""
         code = await self._reader.readline()
         self._writer.close()
         return int(code or b"1")
 
     def kill(self) -> None:
-        """Kill it, and limit the time that `wait` waits for the server's report."""
+        """Kill the process, and limit the time that `wait` waits for the server's report."""
         with suppress(ProcessLookupError):
             os.kill(self.pid, signal.SIGKILL)
         asyncio.get_running_loop().call_later(TIMING.fork, self._reader.feed_eof)
@@ -65,7 +65,7 @@ class ForkServer:
     """Forks processes on request.
 
     Args:
-        orders: to the server.
+        orders: the connection to the server.
         timing: `fork` limits the wait for an answer. A process that is forked later finds its connection
             closed, and ends.
     """
@@ -112,8 +112,8 @@ class ForkServer:
 def start_fork_server() -> ForkServer | Forked:
     """Fork the server, which ends with this process.
 
-    This returns here and, like `os.fork`, in each process that the server will ever fork. So nothing may be
-    open that those processes must not have, and no other thread may run.
+    Like `os.fork`, this returns more than once: here, and in each process that the server forks. Therefore no
+    file or connection may be open that those processes must not have, and no other thread may run.
     """
     gc.freeze()  # the collector would write to shared memory
     ours, its = socket.socketpair()

@@ -1,4 +1,4 @@
-"""One process of several under a supervisor: its reports to the supervisor, and the orders that it gets.
+"""One process of several under a supervisor: its reports to the supervisor, and the supervisor's orders.
 
 Both go through a socket, which closes when the supervisor ends in any way.
 """

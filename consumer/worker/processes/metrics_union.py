@@ -18,12 +18,12 @@ Labels = tuple[tuple[str, str], ...]
 
 
 class Union(Collector):
-    """Combined metrics of several processes: counts are added, and of two gauges the greater one counts.
+    """Combined metrics of several processes: counts are added, and of two gauges the greater value counts.
 
-    The greater one is the worst age, and any obstacle. There are exceptions. Ready must be true of all
-    processes. Assigned partitions are added. A partition's lag comes from the process that has the partition.
-    The last commit is the oldest among the processes with lag, which the others must not hide; without any
-    lag, it is the newest.
+    So ages show the worst process, and an obstacle of one process is an obstacle of the worker. There are
+    exceptions. Ready must be true of all processes. Assigned partitions are added. A partition's lag comes
+    from the process that has the partition. The last commit is the oldest one among the processes with lag,
+    so that no other process hides it; if no process has lag, it is the newest one.
     """
 
     def __init__(self) -> None:
@@ -35,8 +35,8 @@ class Union(Collector):
         """Add the metrics of a process.
 
         Args:
-            exposed: in Prometheus' text format.
-            only_counts: for a process that has ended, whose gauges are no longer true.
+            exposed: the metrics in Prometheus' text format.
+            only_counts: whether the process has ended, so that its gauges no longer hold.
         """
         families = list(text_string_to_metric_families(exposed))
         if not only_counts and any(_values_of(LAG.name, families)):

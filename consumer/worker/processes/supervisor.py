@@ -1,7 +1,7 @@
 """Runs several processes, members of one group, as one worker: signals, health and metrics.
 
-Each process is forked from this command after its imports. Reports, which come once a second, are kept here,
-so that no request waits for a process. A frozen process is recognised by its silence.
+Each process is forked from this command after its imports, and reports once a second. The reports are kept
+here, so that no request waits for a process. A frozen process is recognised by its silence.
 """
 
 import asyncio
@@ -74,7 +74,7 @@ class Restarts:
         self._ends = deque[float]()
 
     def seconds_until(self, ended_at: float) -> float | None:
-        """Return the seconds to wait before the next start; None if it has ended too often."""
+        """Return the seconds to wait before the next start; None if the process has ended too often."""
         self._ends.append(ended_at)
         while ended_at - self._ends[0] > ENDS_SECONDS:
             self._ends.popleft()
@@ -113,13 +113,13 @@ class _Process:
         return time.monotonic() - self.heard_at if self._life else 0.0
 
     async def live(self) -> int:
-        """Start it, and return its exit code when it has ended."""
+        """Start the process, and return its exit code when it has ended."""
         try:
             self._life = life = await self._server.fork(self.number)
         except OSError as error:  # too many files or processes, too little memory
             reason = str(error) or type(error).__name__
             logger.warning("process_not_started", process=self.number, error=reason)
-            self.can_be_started = not isinstance(error, BrokenPipeError)  # else the server has ended
+            self.can_be_started = not isinstance(error, BrokenPipeError)  # which means that the server ended
             return 1
         logger.info("process_started", process=self.number, pid=life.pid)
         self.heard_at = time.monotonic()
@@ -191,7 +191,7 @@ class Supervisor:
         return all(process.silence_seconds < TIMING.pulse for process in self._processes)
 
     def render(self, obstacles: Mapping[str, str]) -> bytes:
-        """Return the text that Prometheus reads. Of a silent process it has only the counts."""
+        """Return the text that Prometheus reads. A silent process contributes only its counts."""
         whole, only_counts = [self._metrics.render(obstacles).decode()], list[str]()
         for process in self._processes:
             known = process.known
