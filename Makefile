@@ -50,7 +50,7 @@ test: install ## Every test on both brokers, and `check` beside them (PYTEST_ARG
 torture: install ## Faults drawn from a seed, several at a time: does the table stay the fold? (SECONDS=… SEED=…)
 	$(BIN)/python -m tests.adversity --seconds $(SECONDS) $(if $(SEED),--seed $(SEED))
 
-bench: install ## Measure ours and its peers side by side (QUICK=1, SCENARIOS=hot,distinct SYSTEMS=…, RESUME=1)
+bench: install ## Measure the worker and its peers side by side (QUICK=1, SCENARIOS=hot,distinct SYSTEMS=…, RESUME=1)
 	$(BIN)/python -m benchmarks $(if $(QUICK),--quick) $(if $(SCENARIOS),--scenarios $(SCENARIOS)) \
 		$(if $(SYSTEMS),--systems $(SYSTEMS)) $(if $(RESUME),--resume)
 

@@ -1,4 +1,4 @@
-"""The command `consume --check`: reports everything that a worker would lack, over the same connections."""
+"""The command `consume --check`: reports everything that a worker would lack, connecting as a worker does."""
 
 import json
 from collections.abc import Coroutine
