@@ -49,10 +49,14 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument(
         "--systems", type=_among(SYSTEMS), default=SYSTEMS, help=f"some of {','.join(SYSTEMS)}"
     )
-    parser.add_argument("--events", type=_positive, help="in a topic, instead of 300,000")
-    parser.add_argument("--repetitions", type=_positive, help="of each run, instead of 3")
-    parser.add_argument("--resume", action="store_true", help="keep the runs that the results have already")
-    parser.add_argument("--output", type=Path, help="where the results go")
+    parser.add_argument(
+        "--events", type=_positive, help="the number of events in a topic, instead of 300,000"
+    )
+    parser.add_argument(
+        "--repetitions", type=_positive, help="the number of repetitions of each run, instead of 3"
+    )
+    parser.add_argument("--resume", action="store_true", help="keep the runs that the results already have")
+    parser.add_argument("--output", type=Path, help="the directory of the results")
     return parser.parse_args(arguments)
 
 

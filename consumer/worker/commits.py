@@ -47,7 +47,9 @@ class Commits:
             with trace.span("commit"):
                 await self._ask(offsets)
         except (CommitFailedError, IllegalStateError):
-            logger.info("commit_superseded", hint="the group has moved on; its new owner reads again")
+            logger.info(
+                "commit_superseded", hint="the group has rebalanced; the new owner reads the batch again"
+            )
         except (KafkaError, TimeoutError) as error:
             health.report("commit", error, diagnose(error))
             return

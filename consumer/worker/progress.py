@@ -211,7 +211,7 @@ _NEW: Final = (
 )
 _PARTED: Final = (
     "the log was cut back (an unclean election, a restored volume) and is no longer the log that was read; "
-    "reading on from where the two part; what is gone is in the table ingest_gaps"
+    "reading on from where the logs part; the lost offsets are in the table ingest_gaps"
 )
 _GAP: Final = "retention removed these records before they were read; see the table ingest_gaps"
 _BEYOND: Final = "the topic was recreated or truncated; reading it from its beginning"

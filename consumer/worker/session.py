@@ -212,7 +212,9 @@ class Session(ConsumerRebalanceListener):
                 async with asyncio.timeout(self._timing.revoke):
                     await self._pipeline.settled.wait()
             except TimeoutError:
-                logger.warning("revoked_with_a_batch_in_flight", hint="its records will be read again")
+                logger.warning(
+                    "revoked_with_a_batch_in_flight", hint="the records of the batch will be read again"
+                )
         self._assigned.clear()
         self._pipeline.revoke()
         self._equipment.health.is_assigned = False

@@ -78,7 +78,9 @@ class Worker:
         try:
             await self._run_sessions(stores, until_caught_up=until_caught_up)
         except GraceExpiredError:
-            logger.warning("stopped_with_a_batch_in_flight", hint="its records will be read again")
+            logger.warning(
+                "stopped_with_a_batch_in_flight", hint="the records of the batch will be read again"
+            )
         finally:
             for store in stores:
                 await store.close()

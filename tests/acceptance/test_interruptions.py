@@ -46,7 +46,7 @@ async def held(database_url: str, script: str) -> AsyncIterator[Condition]:
 
 
 def was_interrupted(finished: Finished) -> bool:
-    """Return whether Ctrl-C ended it, without a report of work that was not done, and without a traceback."""
+    """Return whether Ctrl-C ended a command without a report of unfinished work and without a traceback."""
     return (finished.code, finished.stdout) == (INTERRUPTED, b"") and "Traceback" not in finished.stderr
 
 

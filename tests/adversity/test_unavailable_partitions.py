@@ -34,10 +34,11 @@ def kafka(request: pytest.FixtureRequest) -> Iterator[KafkaCluster]:
 
 @dataclass
 class Scene:
-    """A topic of which each node has one partition, and who writes to it.
+    """A topic with one partition on each node, and the events that were written to it.
 
     Attributes:
-        written: how many events were written so far; each is of a pattern of its own.
+        settings: the topic and the table.
+        written: the number of events that were written so far. Each event has its own pattern.
     """
 
     settings: WorkerSettings

@@ -30,7 +30,7 @@ DROP_CONSTRAINT = (
 
 
 async def insert_random_measurements(url: str) -> None:
-    """Insert combinations of a few times, so that all kinds of ties arise. Some patterns have one."""
+    """Insert combinations of a few times, so that all kinds of ties arise. Some patterns have one row."""
     times = ["2026-01-01T00:00:00Z", "2026-01-01T00:00:00.000001Z", None]
     rows = [
         (str(UUID(int=pattern)), score / 100, measured, updated, created)

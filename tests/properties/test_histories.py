@@ -135,11 +135,11 @@ class Log:
         return EpochEnd(epoch if found is None else found, later)
 
     def epoch_at(self, position: int) -> int:
-        """Return the epoch of what lies before a position."""
+        """Return the epoch of the records before a position."""
         return max(epoch for epoch, start in self.epochs.items() if start < max(position, 1))
 
     def still_valid(self, progress: Progress) -> int:
-        """Return up to where progress is a statement about this log."""
+        """Return the offset up to which progress belongs to this log."""
         if progress.leader_epoch is None:
             return progress.next_offset
         found = self.end_of(progress.leader_epoch)

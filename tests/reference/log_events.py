@@ -63,7 +63,7 @@ MEANINGS: Final = {
         affected.""",
     "log_parted": """
         The log was cut back (an unclean election, a restored volume) and is no longer the log that was read.
-        Nothing to do here: it is read from where the two part. `first_offset` to `last_offset` are the
+        Nothing to do here: it is read from where the logs part. `first_offset` to `last_offset` are the
         offsets whose records the topic has lost, and the table `ingest_gaps` keeps them.""",
     "migration_notice": """
         A message of PostgreSQL or of a revision during `migrate`. A warning names something that was left

@@ -28,9 +28,9 @@ UNREACHABLE = "not reachable; waiting for it"
 
 LINES_MAX = 15
 LOGINS_MAX = 30
-"""In half a minute, by a worker that waits up to ten seconds between two attempts."""
+"""Logins in half a minute, by a worker that waits up to ten seconds between two attempts."""
 LOGINS_OF_A_SESSION_MAX = 200
-"""By a client that was built before, until a silence of ten seconds is noticed."""
+"""Logins by a client that was built before, until a silence of ten seconds is noticed."""
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 const SVG = "http://www.w3.org/2000/svg";
 const READ = new Set(["data-tip", "aria-label"]);
 
-// Writes out characters that a screen would obey instead of show: controls, changes of direction, zero width.
+// Writes out invisible characters: control characters, changes of direction, characters without a width.
 const visible = (text) =>
   text.replace(/[^\P{C}\n\t]|[\p{Zl}\p{Zp}]/gu, (character) => `⟨U+${character.codePointAt(0).toString(16).toUpperCase().padStart(4, "0")}⟩`);
 

@@ -1,4 +1,4 @@
-// How far the work is, partition by partition, and what is lost for good.
+// The progress of each partition, and the gaps.
 
 import { ask } from "./api.js";
 import { el, replace } from "./dom.js";

@@ -150,7 +150,7 @@ class _Process:
 
     def kill(self) -> None:
         if self._life is not None:
-            logger.warning("process_killed", process=self.number, hint="it did not end in time")
+            logger.warning("process_killed", process=self.number, hint="the process did not end in time")
             self._life.kill()
 
 
