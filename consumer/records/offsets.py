@@ -47,7 +47,7 @@ class Progress:
 
     Attributes:
         next_offset: everything below is accounted for.
-        leader_epoch: the leader epoch under which the last record below was written; None where unknown.
+        leader_epoch: the leader epoch under which the last record below was written; None if it is unknown.
     """
 
     next_offset: int

@@ -64,12 +64,12 @@ class Assignment:
 
     @property
     def positions(self) -> dict[Partition, int]:
-        """The next offset to read, by partition, where it is known."""
+        """The next offset to read of each partition, if it is known."""
         return {each: place.read_to for each, place in self._places.items() if place.read_to is not None}
 
     @property
     def written_to(self) -> dict[Partition, int]:
-        """The offset below which everything is written, by partition, where it is known."""
+        """The offset below which everything is written, of each partition, if it is known."""
         return {
             each: place.written_to for each, place in self._places.items() if place.written_to is not None
         }
