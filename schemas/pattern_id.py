@@ -1,5 +1,6 @@
 """The identity of a pattern that has a name."""
 
+import unicodedata
 from typing import Final
 from uuid import UUID, uuid5
 
@@ -12,13 +13,14 @@ def pattern_id_of(name: str) -> UUID:
     Args:
         name: `module:qualified_name` for code (`billing:Invoice.total`); any text for other patterns.
             Equal names have equal identities: the name has to be unique among the patterns of the table.
+            Two spellings of one text in Unicode are equal, because some file systems decompose letters.
 
     Returns:
-        A UUID of version 5 (RFC 9562, section 5.5), which depends on the name alone.
+        A UUID of version 5 (RFC 9562, section 5.5) of the name in Unicode's form NFC.
 
     Raises:
         ValueError: the name is empty, or is not text that UTF-8 can hold.
     """
     if not name:
         raise ValueError("a pattern's name is not empty")
-    return uuid5(_PATTERN_NAMESPACE, name)
+    return uuid5(_PATTERN_NAMESPACE, unicodedata.normalize("NFC", name))
