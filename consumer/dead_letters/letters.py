@@ -120,6 +120,18 @@ async def count_selected(connection: Connection, selection: Selection) -> int:
     return count
 
 
+async def seconds_since_oldest(connection: Connection, seconds_max: float) -> float | None:
+    """Return the age of the oldest open letter in seconds; None if no letter is open.
+
+    Raises:
+        asyncpg.PostgresError: PostgreSQL refused the statement.
+        OSError: the connection broke.
+        TimeoutError: there was no answer within `seconds_max`.
+    """
+    age: float | None = await connection.fetchval(statement("select_oldest_dead_letter"), timeout=seconds_max)
+    return age
+
+
 async def list_letters(
     database_url: str, selection: Selection, limit: int | None, write: Callable[[dict[str, Any]], None]
 ) -> None:

@@ -8,7 +8,7 @@ import structlog
 from aiokafka import AIOKafkaConsumer
 from aiokafka.errors import KafkaError
 
-from pattern_metrics.consumer.dead_letters.sql import statement
+from pattern_metrics.consumer.dead_letters.letters import seconds_since_oldest
 from pattern_metrics.consumer.kafka.leaders import ask_leaders
 from pattern_metrics.consumer.kafka.watch import lags, open_transactions, stable_end
 from pattern_metrics.consumer.records.offsets import Partition
@@ -103,9 +103,7 @@ class Observer:
         try:
             async with asyncio.timeout(self._timing.lag_answer), self._store.transaction() as transaction:
                 await self._store.clock.compare(transaction.connection)
-                seconds = await transaction.connection.fetchval(
-                    statement("select_oldest_dead_letter"), timeout=self._timing.letters_statement
-                )
+                seconds = await seconds_since_oldest(transaction.connection, self._timing.letters_statement)
         except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError):
             return  # the worker's next write reports the error
-        self._metrics.oldest_dead_letter_observed(None if seconds is None else float(seconds))
+        self._metrics.oldest_dead_letter_observed(seconds)

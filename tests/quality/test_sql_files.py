@@ -23,16 +23,16 @@ def text_of(path: Path) -> str:
 
 
 def uses() -> set[tuple[str, str]]:
-    """Return package and name of each statement that a module loads by name."""
+    """Return room and name of each statement that a module of the room loads by name."""
     found = set()
     for module in (ROOT / "consumer").rglob("*.py"):
-        source = text_of(module)
-        if room := re.search(r"consumer\.(\w+)\.sql import statement", source):
-            found |= {(room[1], name) for name in re.findall(r'statement\("(\w+)"\)', source)}
+        room, *_ = module.relative_to(ROOT / "consumer").parts
+        if f"consumer.{room}.sql import statement" in (source := text_of(module)):
+            found |= {(room, name) for name in re.findall(r'statement\("(\w+)"\)', source)}
     return found
 
 
-def test_each_statement_is_used_by_its_name_and_each_name_has_a_statement() -> None:
+def test_each_statement_is_used_in_its_room_and_each_name_has_a_statement() -> None:
     assert FILES
     assert uses() == {(path.parts[-3], path.stem) for path in FILES}
 
