@@ -22,14 +22,14 @@ _MONTH_AND_DAY: Final = (
     "((0[13578]|1[02])-(0[1-9]|[12][0-9]|3[01])|(0[469]|11)-(0[1-9]|[12][0-9]|30)|02-(0[1-9]|[12][0-9]))"
 )
 _HOUR_AND_MINUTE: Final = "([01][0-9]|2[0-3]):[0-5][0-9]"
-_RFC3339: Final = (
+_TIME_PATTERN: Final = (
     f"^{_YEAR}-{_MONTH_AND_DAY}[Tt ]{_HOUR_AND_MINUTE}:[0-5][0-9](\\.[0-9]+)?([Zz]|[+-]{_HOUR_AND_MINUTE})$"
 )
 
 _BY_PATTERN: Final[dict[str, dict[str, Any]]] = {
     "event_id": {"pattern": _UUID, "maxLength": _UUID_CHARACTERS},
     "pattern_id": {"pattern": _UUID, "maxLength": _UUID_CHARACTERS},
-    "measurement_timestamp": {"pattern": _RFC3339},
+    "measurement_timestamp": {"pattern": _TIME_PATTERN},
     "version": {"pattern": "^[^\\u0000]*$"},
 }
 """Checks that the model does in code, for validators that ignore `format` as well."""

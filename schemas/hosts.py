@@ -4,12 +4,12 @@ import re
 from ipaddress import IPv6Address
 from typing import Final
 
-_NAME_CHARACTERS_MAX: Final = 253
+_HOST_CHARACTERS_MAX: Final = 253
 _PORT_MAX: Final = 65535
 
-_PLACE: Final = re.compile(r"(\[[^\[\]]*\]|[^:\[\]]*)(?::(.*))?", re.DOTALL)
+_HOST_AND_PORT: Final = re.compile(r"(\[[^\[\]]*\]|[^:\[\]]*)(?::(.*))?", re.DOTALL)
 _LABEL: Final = r"[A-Za-z0-9_-]{1,63}"
-_NAME: Final = re.compile(rf"{_LABEL}(\.{_LABEL})*\.?")
+_DNS_NAME: Final = re.compile(rf"{_LABEL}(\.{_LABEL})*\.?")
 _ADDRESS: Final = re.compile(r"[0-9A-Fa-f:.]+(%[A-Za-z0-9._-]+)?")
 
 
@@ -22,7 +22,7 @@ def split_host(text: str) -> tuple[str, int | None]:
     Raises:
         ValueError: the text has another form, or the port is wrong; the message repeats none of it.
     """
-    place = _PLACE.fullmatch(text)
+    place = _HOST_AND_PORT.fullmatch(text)
     if place is None:
         raise ValueError("a host must be a name, an IPv4 address or an IPv6 address in brackets")
     host, port = place.groups()
@@ -51,12 +51,12 @@ def resolvable_host(host: str) -> str:
     """
     if host.startswith("["):
         return _checked_address(host[1:-1])
-    if len(host) <= _NAME_CHARACTERS_MAX:
+    if len(host) <= _HOST_CHARACTERS_MAX:
         try:
             name = host if host.isascii() else host.encode("idna").decode("ascii")
         except UnicodeError:
             name = ""
-        if len(name) <= _NAME_CHARACTERS_MAX and _NAME.fullmatch(name):
+        if len(name) <= _HOST_CHARACTERS_MAX and _DNS_NAME.fullmatch(name):
             return name
     raise ValueError("a host must be a name, an IPv4 address or an IPv6 address in brackets")
 

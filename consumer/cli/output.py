@@ -15,7 +15,7 @@ import typer
 
 STANDARD_OUTPUT: Final = Path("-")
 
-_NAME_CHARACTERS_MAX: Final = 50
+_FILE_NAME_CHARACTERS_MAX: Final = 50
 """Characters of a file's name that begin its unfinished file's name, which is limited to 255 bytes."""
 
 _MOUNTS: Final = Path("/proc/self/mountinfo")
@@ -50,7 +50,7 @@ def _to_file(path: Path) -> Iterator[Callable[[bytes], None]]:
     is_device = path.exists() and not path.is_file()
     final = path.resolve()
     # A name that no other command has: if two commands write one file at once, each writes a whole file.
-    unfinished = final.with_name(f"{final.name[:_NAME_CHARACTERS_MAX]}.{secrets.token_hex(4)}.part")
+    unfinished = final.with_name(f"{final.name[:_FILE_NAME_CHARACTERS_MAX]}.{secrets.token_hex(4)}.part")
     with _naming(path):
         if is_device:
             unfinished = final

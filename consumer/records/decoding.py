@@ -79,7 +79,7 @@ def event_of(record: Record, envelope: Sequence[str]) -> bytes:
     return event_json(value, is_structured=mode == "structured", envelope=envelope)
 
 
-_UNREAD: Final = {
+_UNPARSED: Final = {
     RejectReason.INVALID_UTF8,
     RejectReason.INVALID_JSON,
     RejectReason.NOT_AN_OBJECT,
@@ -89,7 +89,7 @@ _UNREAD: Final = {
 
 def _notes(record: Record, error: InvalidEventError) -> list[str]:
     """Return hints for a person about a value that could not be read: its framing and its content type."""
-    if record.mode == "line" or error.reason not in _UNREAD:
+    if record.mode == "line" or error.reason not in _UNPARSED:
         return []
     notes = list[str]()
     if registry := framing_without_json(record.value or b""):

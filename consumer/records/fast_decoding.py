@@ -48,7 +48,7 @@ _ZULU_BYTES_MAX: Final = len('"2026-01-01T00:00:00.123456Z"')
 _COLONS: Final = len("::")
 _FRACTION: Final = len('"2026-01-01T00:00:00.')
 _CUT: Final = len('"2026-01-01T00:00:00.123456')
-_DIGITS: Final = b"0123456789"
+_DECIMAL_DIGITS: Final = b"0123456789"
 
 # pydantic reads at most 200 levels, also in fields that it ignores. A part this short, or with this few
 # brackets, cannot be nested so deep.
@@ -71,7 +71,7 @@ _MANY_DIGITS: Final = b"0" * 200
 _EXTREME_EXPONENT: Final = re.compile(rb"[eE][+-]?[0-9]{5}")
 _PARTING: Final = b"\0"
 
-_ESCAPE: Final = re.compile(rb"\\.")
+_ESCAPED_CHARACTER: Final = re.compile(rb"\\.")
 _STRING: Final = re.compile(rb'"[^"]*"')
 _BRACKETS_AS_BRACES: Final = bytes.maketrans(b"[]", b"{}")
 _NEITHER_BRACKET_NOR_QUOTE: Final = bytes(set(range(256)) - set(b'[]{}"'))
@@ -270,7 +270,7 @@ def _common_times(raw: Sequence[msgspec.Raw]) -> list[datetime]:
     if max(map(len, texts)) > _ZULU_BYTES_MAX:
         together = b",".join(
             [
-                one[:_CUT] + one[_CUT:].lstrip(_DIGITS) if one[_FRACTION:_CUT].isdigit() else one
+                one[:_CUT] + one[_CUT:].lstrip(_DECIMAL_DIGITS) if one[_FRACTION:_CUT].isdigit() else one
                 for one in texts
             ]
         )
@@ -336,7 +336,7 @@ def _require_each(raw: Sequence[bytes], is_fine: Callable[[bytes], bool]) -> Non
 def _depth_is_fine(raw: bytes) -> bool:
     """Return whether well-formed JSON is nested no deeper than METADATA_DEPTH_MAX."""
     if _BACKSLASH in raw:
-        raw = _ESCAPE.sub(b"", raw)
+        raw = _ESCAPED_CHARACTER.sub(b"", raw)
     # Two quotes side by side end a string and begin another, or enclose nothing that counts.
     braces = _STRING.sub(
         b"", raw.translate(_BRACKETS_AS_BRACES, _NEITHER_BRACKET_NOR_QUOTE).replace(b'""', b"")

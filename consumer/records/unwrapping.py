@@ -42,7 +42,7 @@ _SHORTEST: Final = _FRAMINGS[0]
 SPECVERSION: Final = "specversion"
 """The attribute that marks a CloudEvent in JSON."""
 
-_NOTHING: Final = (None, "")
+_UNDECLARED: Final = (None, "")
 _ESCAPED_LETTERS: Final = (b"\\u006", b"\\u007")
 
 
@@ -129,9 +129,9 @@ def _data_of(part: _Part, *, is_declared: bool) -> _Part:
         is_declared: whether a header says that the part is a CloudEvent. `specversion` says so, too.
     """
     content = part.content
-    if not isinstance(content, dict) or not (is_declared or content.get(SPECVERSION) not in _NOTHING):
+    if not isinstance(content, dict) or not (is_declared or content.get(SPECVERSION) not in _UNDECLARED):
         return part
-    if content.get("type") not in (*_NOTHING, EVENT_TYPE):
+    if content.get("type") not in (*_UNDECLARED, EVENT_TYPE):
         raise InvalidEventError(RejectReason.OTHER_TYPE, f"the envelope's type is not {EVENT_TYPE}", "type")
     if (encoded := content.get("data_base64")) is not None:
         return _json_in("data_base64", _Part(_decoded(encoded), b""))

@@ -14,7 +14,7 @@ from pattern_metrics.consumer.worker.equipment import Equipment
 
 logger = structlog.get_logger()
 
-_HINT: Final = "no leader, or a leader that does not answer: see the brokers; the other partitions are read"
+_ADVICE: Final = "no leader, or a leader that does not answer: see the brokers; the other partitions are read"
 
 
 class Availability:
@@ -79,7 +79,7 @@ class Availability:
         self._show()
         if news:
             said = {why_unavailable(failures[one]) for one in news}
-            logger.warning("partitions_unavailable", partitions=_names(news), said=sorted(said), hint=_HINT)
+            logger.warning("partitions_unavailable", partitions=_names(news), said=sorted(said), hint=_ADVICE)
         if back:
             logger.info("partitions_available", partitions=_names(back))
 

@@ -9,7 +9,7 @@ MEMORY_SECONDS: Final = 0.5
 RATE_MIN: Final = 150.0
 """Records a second below which no batch waits: there is too little to gain."""
 
-BATCH_RECORDS: Final = 4
+TRICKLE_RECORDS: Final = 4
 """The number of records that a batch waits for. A busy worker has more of them without any wait."""
 
 
@@ -42,4 +42,4 @@ class Trickle:
     def seconds(self) -> float:
         """The seconds that a batch waits if it begins with the records that were noted last."""
         rate = self._recent / MEMORY_SECONDS
-        return min(self._seconds_max, BATCH_RECORDS / rate) if rate >= RATE_MIN else 0.0
+        return min(self._seconds_max, TRICKLE_RECORDS / rate) if rate >= RATE_MIN else 0.0

@@ -29,7 +29,7 @@ _RESERVED: Final = (
 _URL: Final = re.compile(
     r"(?:(?P<login>[^@/?#]*)@)?(?P<places>[^@/?#]*)(?:/(?P<database>[^@?#]*))?(?:\?(?P<query>[^@#]*))?"
 )
-_ESCAPE: Final = re.compile(r"%(?![0-9A-Fa-f]{2})")
+_STRAY_PERCENT: Final = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
 
 _CHOICES: Final[Mapping[str, tuple[str, ...]]] = {
@@ -177,7 +177,7 @@ def _split(text: str) -> dict[str, str]:
 
 
 def _decode(text: str) -> str:
-    if _ESCAPE.search(text):
+    if _STRAY_PERCENT.search(text):
         raise InvalidDatabaseUrlError("write % as %25")
     try:
         decoded = unquote(text, errors="strict")

@@ -68,19 +68,25 @@ def test_each_error_says_what_it_means() -> None:
     assert not [f"{name_of(path)}: {node.name}" for path, node in errors if not ast.get_docstring(node)]
 
 
-def test_no_public_class_and_no_constant_has_a_name_twice() -> None:
-    homes = defaultdict[str, set[str]](set)
+def test_no_public_class_has_a_name_twice_and_no_constant_two_values() -> None:
+    meanings = defaultdict[str, dict[str, str]](dict)
     for path in sources(*(ROOT / package for package in PACKAGES)):
         for node in ast.parse(path.read_text(encoding="utf-8")).body:
             if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
-                homes[node.name].add(name_of(path))
-            elif isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
-                name = node.target.id
-                if name.isupper() and not name.startswith("_"):
-                    homes[name].add(name_of(path))
+                meanings[node.name][name_of(path)] = name_of(path)
+            for name, value in constants(node):
+                meanings[name][name_of(path)] = value
 
-    assert homes
-    assert not {name: places for name, places in homes.items() if len(places) > 1}
+    assert meanings
+    assert not {name: homes for name, homes in meanings.items() if len(set(homes.values())) > 1}
+
+
+def constants(node: ast.stmt) -> Iterator[tuple[str, str]]:
+    """Yield the names in upper case that a statement of a module sets, and their value's expression."""
+    if isinstance(node, (ast.Assign, ast.AnnAssign)) and node.value is not None:
+        for target in node.targets if isinstance(node, ast.Assign) else [node.target]:
+            if isinstance(target, ast.Name) and target.id.isupper():
+                yield target.id, ast.unparse(node.value)
 
 
 def test_tests_wait_for_conditions_and_never_sleep() -> None:

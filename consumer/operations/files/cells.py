@@ -33,17 +33,17 @@ _TIME: Final = re.compile(
 # A spreadsheet runs a cell that begins with one of these characters; some also in their wide forms. An empty
 # text, and PostgreSQL's mark of a missing value, are escaped too, because they would be read as missing.
 _ESCAPED: Final = re.compile(r"'*(?:[=+\-@\t\r\n\uff1d\uff0b\uff0d\uff20]|\Z|\\N\Z)")
-_ESCAPE: Final = "'"
+_APOSTROPHE: Final = "'"
 
 
 def escape(text: str) -> str:
     """Return a cell that no spreadsheet runs, and from which `unescape` restores the text."""
-    return _ESCAPE + text if _ESCAPED.match(text) else text
+    return _APOSTROPHE + text if _ESCAPED.match(text) else text
 
 
 def unescape(cell: str) -> str:
     """Return the text of a cell that `escape` wrote."""
-    return cell[1:] if cell.startswith(_ESCAPE) and _ESCAPED.match(cell, 1) else cell
+    return cell[1:] if cell.startswith(_APOSTROPHE) and _ESCAPED.match(cell, 1) else cell
 
 
 def columns_of(header: Sequence[str]) -> list[str]:
