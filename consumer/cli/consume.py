@@ -137,7 +137,7 @@ async def _work(
     from pattern_metrics.consumer.worker.worker import Worker, run_until_signal
 
     worker = Worker(settings)
-    watched = Watched(worker.health, worker.metrics, settings.kafka_group_id, settings.kafka_topic)
+    watched = Watched(worker.health, worker.metrics, settings.kafka_group_id, settings.kafka_topics)
     page = Page(settings, watched)
     supervisor = member.connection if member else None
     async with serving(listener, worker.health, worker.metrics, page), reporting(worker, supervisor):
@@ -164,7 +164,7 @@ async def _supervise(
     from pattern_metrics.consumer.worker.processes.supervisor import Supervisor
 
     supervisor = Supervisor(settings, server, processes, until_caught_up=until_caught_up)
-    watched = Watched(supervisor, supervisor, settings.kafka_group_id, settings.kafka_topic)
+    watched = Watched(supervisor, supervisor, settings.kafka_group_id, settings.kafka_topics)
     page = Page(settings, watched)
     async with serving(listener, supervisor, supervisor, page, is_alive=supervisor.is_alive):
         is_well = await supervisor.run()

@@ -2,7 +2,7 @@
 
 import asyncio
 import re
-from collections.abc import Awaitable, Callable, Hashable
+from collections.abc import Awaitable, Callable, Hashable, Sequence
 from dataclasses import dataclass, replace
 from functools import wraps
 from importlib.metadata import version
@@ -51,13 +51,13 @@ class Watched:
         health: the worker's readiness.
         metrics: the worker's counts.
         group: the worker's consumer group.
-        topic: the topic that the worker reads.
+        topics: the topics that the worker reads.
     """
 
     health: Readiness
     metrics: MetricsReport
     group: str
-    topic: str
+    topics: Sequence[str]
 
 
 def _json(content: object, status: int = 200) -> Response:
@@ -251,7 +251,7 @@ class Page:
                 if watched is None
                 else {
                     "group": watched.group,
-                    "topic": watched.topic,
+                    "topics": watched.topics,
                     "obstacles": watched.health.obstacles,
                     "outcomes": outcomes,
                     "records_per_second": self._pace.rate("records"),

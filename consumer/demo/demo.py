@@ -255,7 +255,7 @@ async def _stay(stage: _Stage, listener: socket.socket | None) -> None:
     _print_how_to_connect(stage.console, settings)
     stage.console.print('   psql "$DATABASE_URL" -c "SELECT count(*) FROM pattern_quality_metrics"')
     worker = stage.worker
-    watched = Watched(worker.health, worker.metrics, settings.kafka_group_id, settings.kafka_topic)
+    watched = Watched(worker.health, worker.metrics, settings.kafka_group_id, settings.kafka_topics)
     async with serving(listener, worker.health, worker.metrics, Page(settings, watched)):
         if listener is not None:
             stage.console.print(f"To look at it: {address_of(listener)}", highlight=False)

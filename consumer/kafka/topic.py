@@ -49,17 +49,17 @@ class Slice:
     since: datetime | None = None
     until: datetime | None = None
 
-    def partitions(self, count: int) -> list[int]:
+    def partitions(self, topic: str, count: int) -> list[TopicPartition]:
         """Return the partitions of the slice, in a topic with `count` partitions.
 
         Raises:
             InvalidSliceError: the topic does not have the partition of the slice.
         """
         if self.partition is None:
-            return list(range(count))
+            return [TopicPartition(topic, number) for number in range(count)]
         if self.partition >= count:
-            raise InvalidSliceError(f"the topic has no partition {self.partition}, only 0 to {count - 1}")
-        return [self.partition]
+            raise InvalidSliceError(f"{topic} has no partition {self.partition}, only 0 to {count - 1}")
+        return [TopicPartition(topic, self.partition)]
 
     def holds(self, record: Record) -> bool:
         """Return whether a record is in the slice: exactly, although a broker's search by time may not be."""
@@ -191,7 +191,7 @@ async def _partitions(
     partitions = list[TopicPartition]()
     for one in settings.each_topic():
         topic = await find_topic(one)
-        every = [TopicPartition(topic.name, number) for number in which.partitions(topic.partitions)]
+        every = which.partitions(topic.name, topic.partitions)
         wanted = [partition for partition in every if ends is None or partition in ends]
         topic.require(partition.partition for partition in wanted)
         partitions += wanted
@@ -257,7 +257,8 @@ class _Partition:
             polled = await self._consumer.getmany(self._partition, timeout_ms=POLL_MS, max_records=limit)
         except OffsetOutOfRangeError:
             [beginning] = (await self._consumer.beginning_offsets([self._partition])).values()
-            logger.warning("overtaken_by_retention", partition=self._partition.partition, offset=beginning)
+            topic, partition = self._partition
+            logger.warning("overtaken_by_retention", topic=topic, partition=partition, offset=beginning)
             self._consumer.seek(self._partition, beginning)
             return []
         records: list[Record] = polled.get(self._partition, [])

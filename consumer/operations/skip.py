@@ -147,9 +147,9 @@ async def _partitions(
         raise UnusableTargetError(f"{topic} is not a topic of KAFKA_TOPIC")
     which = Slice(partition=partition)
     return [
-        TopicPartition(one.kafka_topic, number)
+        partition
         for one in of_topics
-        for number in which.partitions(await require_topic(one))
+        for partition in which.partitions(one.kafka_topic, await require_topic(one))
     ]
 
 

@@ -51,7 +51,7 @@ SPAN_FLUSH_SECONDS_MAX: Final = 2.0
 COMPLAINT_SECONDS: Final = 60.0
 """Seconds between two warnings that spans are lost."""
 
-_HINT: Final = (
+_NOT_EXPORTED: Final = (
     "check that the collector accepts spans (OTEL_EXPORTER_OTLP_*); the worker continues without them"
 )
 
@@ -120,7 +120,7 @@ class _Complaints(logging.Handler):
         now = time.monotonic()
         if now - self._said_at >= COMPLAINT_SECONDS:
             self._said_at = now
-            logger.warning("spans_not_exported", hint=_HINT)
+            logger.warning("spans_not_exported", hint=_NOT_EXPORTED)
 
 
 @contextmanager
@@ -143,13 +143,13 @@ class RecordedBatch(BatchTrace):
 
     Args:
         tracer: creates the spans.
-        topic: the topic of the records.
+        topics: the topics that are read. The spans name the topic if the records are of one.
         group: the consumer group that reads them.
     """
 
-    def __init__(self, tracer: Tracer, topic: str, group: str) -> None:
+    def __init__(self, tracer: Tracer, topics: Sequence[str], group: str) -> None:
         self._tracer = tracer
-        self._topic = topic
+        self._topics = frozenset(topics)
         self._group = group
         self._records = 0
         self._began_at = time.time_ns()
@@ -159,6 +159,7 @@ class RecordedBatch(BatchTrace):
     @override
     def polled(self, parts: Collection[Sequence[Fate]], decode_seconds: float) -> None:
         self._records = sum(map(len, parts))
+        self._topics = frozenset(part[0].record.topic for part in parts if part) or self._topics
         self._span = self._start("process", self._records, self._began_at)
         if self._span.is_recording():
             for publisher in islice(_publishers(parts), LINKS_MAX):
@@ -200,14 +201,16 @@ class RecordedBatch(BatchTrace):
         attributes: dict[str, str | int] = {"messaging.batch.message_count": records}
         name = step
         if step in _MESSAGING_TYPES:
-            name = f"{step} {self._topic}"
             attributes |= {
                 "messaging.system": "kafka",
-                "messaging.destination.name": self._topic,
                 "messaging.consumer.group.name": self._group,
                 "messaging.operation.name": step,
                 "messaging.operation.type": _MESSAGING_TYPES[step],
             }
+            if len(self._topics) == 1:
+                [topic] = self._topics
+                name = f"{step} {topic}"
+                attributes["messaging.destination.name"] = topic
         elif step == "write":
             attributes["db.system.name"] = "postgresql"
         return self._tracer.start_span(

@@ -48,14 +48,14 @@ class BatchTrace:
 
 OFF: Final = BatchTrace()
 
-recorder: ContextVar[Callable[[str, str], BatchTrace] | None] = ContextVar("recorder", default=None)
-"""Begins the trace of a batch of a topic and a consumer group; None if tracing is off."""
+recorder: ContextVar[Callable[[Sequence[str], str], BatchTrace] | None] = ContextVar("recorder", default=None)
+"""Begins the trace of a batch of these topics and a consumer group; None if tracing is off."""
 
 
-def begin_batch(topic: str, group: str) -> BatchTrace:
+def begin_batch(topics: Sequence[str], group: str) -> BatchTrace:
     """Begin the trace of the next poll."""
     begin = recorder.get()
-    return OFF if begin is None else begin(topic, group)
+    return OFF if begin is None else begin(topics, group)
 
 
 def tracing_asked_by(environment: Mapping[str, str]) -> str | None:

@@ -196,7 +196,7 @@ class Pipeline:
         """
         assignment, equipment = self.assignment, self._equipment
         settings = equipment.settings
-        trace = begin_batch(settings.kafka_topic, settings.kafka_group_id)
+        trace = begin_batch(settings.kafka_topics, settings.kafka_group_id)
         positions = assignment.positions
         try:
             fates, decode_seconds = await fill(

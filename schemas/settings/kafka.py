@@ -1,5 +1,6 @@
 """The `KAFKA_*` settings for reaching the topic, and the client options made from them."""
 
+import re
 import ssl
 from collections.abc import Callable
 from pathlib import Path
@@ -36,8 +37,16 @@ def _require_file(path: Path) -> Path:
 SettingFile = Annotated[Path, AfterValidator(_require_file)]
 """A file that has to be there when the settings are read."""
 
-_TOPIC: Final = r"[A-Za-z0-9._-]{1,249}"
-_TOPICS: Final = rf"^{_TOPIC}(\s*,\s*{_TOPIC})*$"
+_COMMA: Final = ", "
+_TOPIC_NAME: Final = re.compile(r"[A-Za-z0-9._-]{1,249}")
+
+
+def _topics(text: str) -> str:
+    """Return a list of topics with each topic once and in one spelling, so that one topic is its name."""
+    topics = dict.fromkeys(re.split(r"\s*,\s*", text))
+    if not all(map(_TOPIC_NAME.fullmatch, topics)):
+        raise ValueError("is not a list of topics: each is 1 to 249 letters, digits, dots, _ or -")
+    return _COMMA.join(topics)
 
 
 def _why(error: OSError, content: str) -> str:
@@ -72,7 +81,7 @@ class KafkaSettings(Settings):
         description="The brokers to connect to first: HOST or HOST:PORT (default port 9092), "
         "comma-separated. Each broker advertises the addresses of all others.",
     )
-    kafka_topic: Annotated[str, Field(pattern=_TOPICS)] = Field(
+    kafka_topic: Annotated[str, AfterValidator(_topics)] = Field(
         default="pattern-scored.v1",
         description="The topic of the events. A worker reads several topics, comma-separated, into one "
         "table; a publisher needs one topic.",
@@ -175,7 +184,7 @@ class KafkaSettings(Settings):
     @property
     def kafka_topics(self) -> tuple[str, ...]:
         """The topics of KAFKA_TOPIC."""
-        return tuple(dict.fromkeys(topic.strip() for topic in self.kafka_topic.split(",")))
+        return tuple(self.kafka_topic.split(_COMMA))
 
     def each_topic(self) -> list[Self]:
         """Return the settings of each topic separately, for code that handles one topic at a time."""

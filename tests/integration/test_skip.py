@@ -134,7 +134,7 @@ async def test_a_target_that_does_not_fit_is_refused_and_nothing_is_moved(settin
         ({"to": 5, "partition": 0}, UnusableTargetError, "ends at 4"),
         ({"to": 2}, UnusableTargetError, "--partition"),
         ({"to": "latest", "topic": "another"}, UnusableTargetError, "is not a topic of KAFKA_TOPIC"),
-        ({"to": "latest", "partition": 9}, InvalidSliceError, "no partition 9"),
+        ({"to": "latest", "partition": 9}, InvalidSliceError, "has no partition 9"),
     ):
         with pytest.raises(error, match=message):
             await skip(settings, because="never", **arguments)

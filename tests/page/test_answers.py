@@ -347,7 +347,7 @@ class Falling(Metrics):
 
 async def test_the_first_reading_of_a_worker_gives_its_rate(migrated_database_url: str) -> None:
     metrics = Falling()
-    async with asking(migrated_database_url, Watched(Health(), metrics, "group", "scores")) as questions:
+    async with asking(migrated_database_url, Watched(Health(), metrics, "group", ["scores"])) as questions:
         await eventually(lambda: metrics.looks > 2)
         progress_shown = await questions.ask_json("progress")
 

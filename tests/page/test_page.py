@@ -573,7 +573,7 @@ async def test_a_worker_shows_its_lag_and_what_keeps_it_from_working(
     browser: Browser, migrated_database_url: str
 ) -> None:
     health, metrics = Health(), Metrics()
-    watched = Watched(health, metrics, "group", "scores")
+    watched = Watched(health, metrics, "group", ["scores"])
     metrics.lag_observed({("scores", 0): 1200, ("scores", 1): 0})
     health.fail("kafka", "Broken", "mend it")
 
@@ -596,3 +596,19 @@ async def test_a_worker_shows_its_lag_and_what_keeps_it_from_working(
         "kafka mend it",
         "assignment the group has assigned no partitions yet, or none of them can be read",
     ]
+
+
+async def test_a_worker_of_several_topics_marks_each_of_them_as_its_own(
+    browser: Browser, migrated_database_url: str
+) -> None:
+    metrics = Metrics()
+    metrics.lag_observed({("v1", 0): 1, ("v2", 0): 2, ("other", 0): 3})
+    watched = Watched(Health(), metrics, "group", ["v1", "v2"])
+
+    async with served(migrated_database_url, watched) as address, visiting(browser, address) as visit:
+        await visit.go("ingestion")
+        await visit.wait_for_texts("tbody td:nth-child(4)", ["1", "2", "3"])
+        tagged = visit.page.locator(".panel h2", has=visit.page.locator(".tag"))
+        titles = await tagged.all_inner_texts()
+
+    assert [title.split("\n")[0].partition("this")[0].split()[-1] for title in titles] == ["v1", "v2"]

@@ -40,7 +40,7 @@ const COLUMNS = [
 ];
 
 function groupPart(group, topic, rows, worker) {
-  const isOurs = worker !== null && worker.group === group && worker.topic === topic;
+  const isOurs = worker !== null && worker.group === group && worker.topics.includes(topic);
   const head = el("tr", {}, COLUMNS.map(([label, look, tip]) => el("th", { scope: "col", class: look }, el("span", { "data-tip": tip, tabindex: "0" }, label))));
   return panel(
     el("span", {}, el("bdi", {}, group), el("span", { class: "soft" }, " reads ", el("bdi", {}, topic)), isOurs ? el("span", { class: "tag" }, "this worker’s") : null),

@@ -301,10 +301,22 @@ def test_a_missing_database_url_is_named() -> None:
         assert str(refusal(settings_class)).startswith("DATABASE_URL: ")
 
 
+@given(
+    st.lists(st.from_regex(r"[A-Za-z0-9._-]{1,249}", fullmatch=True), min_size=1, max_size=4),
+    st.sampled_from([",", ", ", " , ", ",\t"]),
+)
+def test_a_list_of_topics_has_each_topic_once_however_it_is_written(topics: list[str], comma: str) -> None:
+    settings = KafkaSettings(kafka_topic=comma.join([*topics, *topics]))
+
+    assert settings.kafka_topics == tuple(dict.fromkeys(topics))
+    assert settings.kafka_topic == ", ".join(dict.fromkeys(topics))
+    assert [one.kafka_topic for one in settings.each_topic()] == list(settings.kafka_topics)
+
+
 HUGE = "9" * 400
 
 WRONG = {
-    "KAFKA_TOPIC": ("a b", "ü", "a/b", "a" * 250, "a\n"),
+    "KAFKA_TOPIC": ("a b", "ü", "a/b", "a" * 250, "a\n", "a,", ",a", "a,,b", "a,b c", ", "),
     "KAFKA_SECURITY_PROTOCOL": (SECRET, "sasl", "plain text"),
     "KAFKA_SASL_MECHANISM": (SECRET, "GSSAPI"),
     "KAFKA_ENABLE_IDEMPOTENCE": (SECRET, "2"),

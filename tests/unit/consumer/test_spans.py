@@ -34,14 +34,14 @@ HOSTILE: list[bytes | None] = [
 ]
 
 
-def record(*headers: tuple[str, bytes | None]) -> Fate:
-    return Rejected(StoredRecord("t", 0, 0, 0, b"", headers=headers), RejectReason.INVALID_JSON, "")
+def record(*headers: tuple[str, bytes | None], topic: str = "t") -> Fate:
+    return Rejected(StoredRecord(topic, 0, 0, 0, b"", headers=headers), RejectReason.INVALID_JSON, "")
 
 
 def trace_of(*parts: list[Fate]) -> dict[str, ReadableSpan]:
     exporter, provider = InMemorySpanExporter(), TracerProvider(shutdown_on_exit=False)
     provider.add_span_processor(SimpleSpanProcessor(exporter))
-    with RecordedBatch(provider.get_tracer("x"), "t", "g") as batch:
+    with RecordedBatch(provider.get_tracer("x"), ("t",), "g") as batch:
         batch.polled(parts, 0.0)
     return {span.name: span for span in exporter.get_finished_spans()}
 
@@ -77,6 +77,22 @@ def test_the_number_of_links_is_bounded() -> None:
     assert trace_of(records)["process t"].dropped_links == 0
 
 
+@pytest.mark.parametrize("read", [("a",), ("b",), ("a", "b"), ()], ids=str)
+def test_the_spans_of_a_batch_name_its_topic_if_it_has_one(read: tuple[str, ...]) -> None:
+    exporter, provider = InMemorySpanExporter(), TracerProvider(shutdown_on_exit=False)
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    with RecordedBatch(provider.get_tracer("x"), ("a", "b"), "g") as batch:
+        batch.polled([[record(topic=topic)] for topic in read], 0.0)
+        with batch.span("commit"):
+            pass
+
+    topic = read[0] if len(read) == 1 else None
+    for step in ("poll", "commit", "process"):
+        [span] = [each for each in exporter.get_finished_spans() if each.name.startswith(step)]
+        assert span.name == (f"{step} {topic}" if topic else step)
+        assert (span.attributes or {}).get("messaging.destination.name") == topic
+
+
 ON = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://collector"}
 
 
@@ -103,7 +119,7 @@ def test_the_standard_variables_alone_turn_tracing_on(
 
 
 def test_without_tracing_all_batches_share_the_trace_that_does_nothing() -> None:
-    assert begin_batch("t", "g") is OFF
+    assert begin_batch(("t",), "g") is OFF
     assert OFF.span("write", 1) is OFF.span("commit") is OFF.ending_on_failure()
 
 
