@@ -350,7 +350,7 @@ def _screen(status: "Status") -> "Group":
     from rich.console import Group
     from rich.table import Table
 
-    from pattern_metrics.consumer.postgres.later_clock import CLOCKS_APART_SECONDS, hint_of
+    from pattern_metrics.consumer.postgres.later_clock import hint_of
 
     partitions = Table("partition", "next offset", "end", "lag", title="progress", title_justify="left")
     for column in partitions.columns:
@@ -376,11 +376,7 @@ def _screen(status: "Status") -> "Group":
             f"warning       partition {_name(one)} is unavailable: {one.unavailable}"
             for one in status.unavailable
         ),
-        *(
-            [f"warning       {hint_of(status.clock_difference)}"]
-            if abs(status.clock_difference) > CLOCKS_APART_SECONDS
-            else []
-        ),
+        *([f"warning       {clocks}"] if (clocks := hint_of(status.clock_difference)) else []),
         *(
             f"warning       partition {_name(one)}: a producer's open transaction holds back "
             f"{one.held_back:,} offsets from {one.end:,} on; find it with kafka-transactions.sh (see the "

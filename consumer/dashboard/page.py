@@ -22,6 +22,7 @@ from pattern_metrics.consumer.dashboard.rate import Pace
 from pattern_metrics.consumer.dashboard.reader import Filter, Reader
 from pattern_metrics.consumer.faults.diagnosis import Fault, diagnose
 from pattern_metrics.consumer.http.probes import MetricsReport, Readiness
+from pattern_metrics.consumer.postgres.later_clock import hint_of
 from pattern_metrics.consumer.settings import DatabaseSettings
 from pattern_metrics.schemas.bands import BANDS, Band
 from pattern_metrics.schemas.settings.timing import CLOCK, TIMING, Clock, Timing
@@ -253,6 +254,7 @@ class Page:
                     "group": watched.group,
                     "topics": watched.topics,
                     "obstacles": watched.health.obstacles,
+                    "clocks": hint_of(watched.metrics.clock_difference() or 0.0),
                     "outcomes": outcomes,
                     "records_per_second": self._pace.rate("records"),
                     "lag": sum(lag.offsets for lag in lags.values()) if lags else None,

@@ -41,6 +41,9 @@ class MetricsReport(Protocol):
     def outcomes(self) -> dict[str, int]:
         """Return the number of records that were read and written so far, by outcome."""
 
+    def clock_difference(self) -> float | None:
+        """Return the seconds by which PostgreSQL's clock is ahead; None before the first comparison."""
+
 
 @asynccontextmanager
 async def serving(

@@ -74,12 +74,14 @@ class LaterClock:
             logger.info("clocks_agree")
 
 
-def hint_of(seconds: float) -> str:
-    """Return what a difference of the clocks means, and what to do.
+def hint_of(seconds: float) -> str | None:
+    """Return what a difference of the clocks means, and what to do; None if it is small enough.
 
     Args:
         seconds: as `LaterClock.compare` returns them.
     """
+    if abs(seconds) <= CLOCKS_APART_SECONDS:
+        return None
     slow, fast = "this machine's clock", "PostgreSQL's clock"
     if seconds < 0:
         slow, fast = fast, slow

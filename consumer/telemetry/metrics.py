@@ -229,6 +229,11 @@ class Metrics:
         }
         return {outcome: int(value or 0) for outcome, value in counted.items()}
 
+    def clock_difference(self) -> float | None:
+        """Return the seconds by which PostgreSQL's clock is ahead; None before the first comparison."""
+        seconds = self._registry.get_sample_value(CLOCK_DIFFERENCE.name)
+        return None if seconds is None or math.isnan(seconds) else seconds
+
 
 def _closed_values(metric: Metric) -> Iterator[tuple[str, ...]]:
     """Return all combinations of label values, if these are closed sets."""

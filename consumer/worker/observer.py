@@ -1,7 +1,7 @@
 """Sets the metrics that no batch sets: the growth of the log, and the age of the dead letters."""
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 
 import asyncpg
 import structlog
@@ -58,11 +58,17 @@ class Observer:
             await asyncio.sleep(self._timing.lag)
             await self._ask_for_the_ends()
 
-    def observe_lag(self, ends: Mapping[Partition, int] | None = None) -> None:
-        """Set the lag from the given ends, or from those of the last fetches, whichever are greater."""
+    def observe_lag(self, ends: Mapping[Partition, int] | None = None) -> dict[Partition, int]:
+        """Set the lag from the given ends, or from those of the last fetches, whichever are greater.
+
+        Returns:
+            The offsets that open transactions hold back, by partition.
+        """
         written = self._written()
         self._metrics.lag_observed(lags(self._consumer, written, ends))
-        self._metrics.open_transactions_observed(open_transactions(self._consumer, written))
+        held_back = open_transactions(self._consumer, written)
+        self._metrics.open_transactions_observed(held_back)
+        return held_back
 
     async def _ask_for_the_ends(self) -> None:
         written = self._written()
@@ -77,12 +83,10 @@ class Observer:
         if not ends:
             return  # the watch reports the outage
         self._availability.observe(ends, unavailable)
-        self.observe_lag(ends)
-        self._observe_open_transactions(written)
+        self._log_open_transactions(self.observe_lag(ends))
 
-    def _observe_open_transactions(self, partitions: Iterable[Partition]) -> None:
+    def _log_open_transactions(self, held_back: Mapping[Partition, int]) -> None:
         """Log a transaction that stays open between two observations, once, until it ends."""
-        held_back = open_transactions(self._consumer, partitions)
         open_at = {one: stable_end(self._consumer, one) for one, offsets in held_back.items() if offsets}
         lasting = {one for one, offset in open_at.items() if self._open_at.get(one) == offset}
         for topic, partition in sorted(lasting - self._logged):

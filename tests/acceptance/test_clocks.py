@@ -10,15 +10,17 @@ import pytest
 from structlog.testing import capture_logs
 
 from pattern_metrics.consumer.dead_letters.selection import Coordinates
+from pattern_metrics.consumer.demo.embedded import free_port
 from pattern_metrics.consumer.postgres.later_clock import LaterClock
 from pattern_metrics.consumer.settings import WorkerSettings
 from pattern_metrics.consumer.telemetry.metric_table import CLOCK_DIFFERENCE
 from pattern_metrics.schemas.dead_letter import RejectReason
 from pattern_metrics.schemas.settings.timing import Clock
-from tests.support.command import PROGRAM, CommandLine, Finished, environment_of
+from tests.support.command import PROGRAM, SECONDS_MAX, CommandLine, Finished, environment_of
 from tests.support.kafka import Broker, create_topic, missing
 from tests.support.letters import a_record, add_letters
 from tests.support.pipeline import an_event, expected_table, running, send, table, worker_settings
+from tests.support.scraping import Scraper
 from tests.support.waiting import eventually
 
 SLOW = -600
@@ -83,6 +85,22 @@ async def test_no_command_of_a_slow_machine_refuses_what_is_measured_now(
     assert status.json["held_back"] == 0
     assert status.json["clock_difference"] == pytest.approx(-SLOW, abs=60)
     assert b"PostgreSQL's clock: synchronise both by NTP" in b" ".join(screen.stdout.split())
+
+
+@pytest.mark.parametrize("processes", [(), ("--processes", "2")])
+async def test_the_page_of_a_slow_machine_says_so(
+    clock_settings: WorkerSettings, tmp_path: Path, faketime: str, processes: tuple[str, ...]
+) -> None:
+    slow = (faketime, "-f", f"{SLOW}s", PROGRAM)
+    command, scraper = CommandLine(tmp_path, environment_of(clock_settings), slow), Scraper(free_port())
+
+    async def is_shown() -> bool:
+        answer = await scraper.ask("/api/progress")
+        return "this machine's clock is 60" in str(answer.json["worker"]["clocks"])
+
+    async with command.worker(*processes, http_port=scraper.port):
+        await scraper.wait_until_ready()
+        await eventually(is_shown, deadline_seconds=SECONDS_MAX)
 
 
 async def test_a_worker_measures_the_difference_of_the_clocks(clock_settings: WorkerSettings) -> None:

@@ -119,6 +119,7 @@ async def test_two_processes_share_the_work_and_act_as_one_for_probes_and_stops(
     assert partitions_with_lag(samples) == PARTITIONS
     assert sum(shown["worker"]["outcomes"].values()) == len(events)
     assert shown["worker"]["lag"] == 0
+    assert shown["worker"]["clocks"] is None
     assert {row["partition"] for row in shown["partitions"]} == PARTITIONS
     assert samples["pattern_metrics_batch_records_sum", ()] == len(events)
     assert samples["pattern_metrics_ready", ()] == 1

@@ -356,6 +356,21 @@ async def test_the_first_reading_of_a_worker_gives_its_rate(migrated_database_ur
     assert [one["seconds_until_clear"] > 0 for one in progress_shown["partitions"]] == [True]
 
 
+@pytest.mark.parametrize(
+    ("seconds", "shown"), [(None, None), (4.9, None), (-5.1, "PostgreSQL's clock is 5.1 s behind")]
+)
+async def test_clocks_that_differ_are_shown(
+    migrated_database_url: str, seconds: float | None, shown: str | None
+) -> None:
+    metrics = Metrics()
+    if seconds is not None:
+        metrics.clocks_compared(seconds)
+    async with asking(migrated_database_url, Watched(Health(), metrics, "group", "scores")) as questions:
+        clocks = (await questions.ask_json("progress"))["worker"]["clocks"]
+
+    assert clocks is None if shown is None else clocks.startswith(shown)
+
+
 # Search
 
 

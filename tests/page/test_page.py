@@ -581,6 +581,10 @@ async def test_a_worker_shows_its_lag_and_what_keeps_it_from_working(
         await visit.go("ingestion")
         await visit.wait_for_texts("tbody td:nth-child(4)", ["1,200", "0"])
         obstacles = await visit.texts(".obstacles li")
+        metrics.clocks_compared(600)
+        await visit.page.get_by_text("this machine's clock is 600.0 s behind PostgreSQL's clock").wait_for()
+        metrics.clocks_compared(0.5)
+        await visit.page.get_by_text("behind PostgreSQL's clock").wait_for(state="detached")
         metrics.lag_observed({("scores", 0): 600, ("scores", 1): 0})
 
         async def cleared() -> bool:

@@ -60,6 +60,7 @@ function workerPart(worker) {
     obstacles.length
       ? el("ul", { class: "obstacles" }, obstacles.map(([component, why]) => el("li", {}, el("strong", {}, component), ` ${why}`)))
       : el("p", { class: "ready" }, "The worker is ready."),
+    worker.clocks && el("p", { class: "note bad" }, `${worker.clocks}.`),
     el("p", { class: "note" }, `Since its start it has read ${count(applied + superseded + dead)} records: ${count(applied)} applied, ${count(superseded)} superseded, ${count(dead)} dead letters.`),
   );
 }

@@ -37,19 +37,23 @@ class Report:
         accounting: the outcome of the records that it read.
         metrics: its metrics for Prometheus.
         lags: topic, partition, offsets and seconds of the lag of each of its partitions.
+        clock_difference: seconds by which PostgreSQL's clock is ahead, as far as it is known.
     """
 
     obstacles: dict[str, str]
     accounting: Accounting
     metrics: str
     lags: list[tuple[str, int, int, float]]
+    clock_difference: float | None
 
     @classmethod
     def of(cls, worker: Worker) -> "Report":
         """Return the present state of a worker."""
         obstacles = worker.health.obstacles
-        lags = [(*partition, lag.offsets, lag.seconds) for partition, lag in worker.metrics.lags().items()]
-        return cls(obstacles, worker.accounting, worker.metrics.render(obstacles).decode(), lags)
+        metrics = worker.metrics
+        lags = [(*partition, lag.offsets, lag.seconds) for partition, lag in metrics.lags().items()]
+        rendered = metrics.render(obstacles).decode()
+        return cls(obstacles, worker.accounting, rendered, lags, metrics.clock_difference())
 
     def to_line(self) -> bytes:
         """Return the report as a line for the supervisor."""
@@ -59,7 +63,7 @@ class Report:
     def from_line(cls, line: bytes) -> "Report":
         """Return the report of a received line."""
         fields = orjson.loads(line)
-        return cls(fields["obstacles"], Accounting(**fields["accounting"]), fields["metrics"], fields["lags"])
+        return cls(**{**fields, "accounting": Accounting(**fields["accounting"])})
 
 
 def settings_of(number: int, settings: WorkerSettings) -> WorkerSettings:

@@ -204,10 +204,19 @@ class Supervisor:
         """Return the lag of each partition, as far as it is known."""
         return {
             (topic, partition): Lag(offsets, seconds)
-            for process in self._processes
-            if (report := process.known.report) is not None and not process.is_silent
+            for report in self._reports()
             for topic, partition, offsets, seconds in report.lags
         }
+
+    def clock_difference(self) -> float | None:
+        """Return the seconds by which PostgreSQL's clock is ahead; None before the first comparison."""
+        known = (report.clock_difference for report in self._reports())
+        return next((seconds for seconds in known if seconds is not None), None)
+
+    def _reports(self) -> list[Report]:
+        """Return the last report of each process that is not silent."""
+        known = [process.known.report for process in self._processes if not process.is_silent]
+        return [report for report in known if report is not None]
 
     def outcomes(self) -> dict[str, int]:
         """Return the number of records that were read and written so far, by outcome."""
