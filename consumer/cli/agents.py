@@ -148,8 +148,9 @@ def publish(
     The format is recognised by the file's content. An event without an event_id, or with null, gets one that
     is derived from its content, so that publishing a file twice is a retry and not a second measurement.
 
-    Exit code 1: a line is invalid, or an event was not acknowledged. Invalid lines are reported by number and
-    reason, and the valid ones are published. Exit code 2: the file has none of the formats, and nothing was
+    Exit code 1: a line is invalid, or an event was not published. Invalid lines are reported by number and
+    reason, and the valid ones are published. Events of a partition without a leader are left out and counted,
+    and all others are published. Exit code 2: the file has none of the formats, and nothing was
     published.
     """
     from pattern_metrics.consumer.operations.files.source import BrokenSourceError
@@ -174,7 +175,7 @@ def publish(
                     measurements,
                     accepted_until=accepted_until,
                     report=report,
-                    on_refused=lambda number, error: tell(f"{measurements.unit} {number}: {error}"),
+                    tell=tell,
                     advance=bar.advance,
                 ),
                 KAFKA,
@@ -185,6 +186,8 @@ def publish(
         tell(f"error: {error}; publish the file again: it is a retry")
     except KeyboardInterrupt:
         tell("interrupted; publish the file again: it is a retry")
+    if report.unavailable:
+        tell("publish the file again once these partitions are available: it is a retry")
     tell_misunderstanding(report.refusals.shared_by_all(report.read), report.read, "Nothing was published")
     sentence = f"would be: {report}; nothing was published" if dry_run else str(report)
     typer.echo(json.dumps(report.as_dict()) if as_json else sentence)

@@ -1,17 +1,26 @@
 """`publish FILE|-`: publishes a file to the topic, and names every refused line."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Final
 
-from pattern_metrics.consumer.kafka.broker import require_topic
+from aiokafka.errors import KafkaError
+from aiokafka.partitioner import DefaultPartitioner
+
+from pattern_metrics.consumer.kafka.broker import Topic, find_topic
 from pattern_metrics.consumer.operations.files.recognition import Measurements
 from pattern_metrics.consumer.operations.files.refusals import Refusals
-from pattern_metrics.publisher.client import ScorePublisher
+from pattern_metrics.consumer.timing import CLOCK
+from pattern_metrics.publisher.client import PublishError, ScorePublisher
 from pattern_metrics.schemas.dead_letter import InvalidEventError
 from pattern_metrics.schemas.json_lines import read_events
+from pattern_metrics.schemas.pattern_scored import PatternScored
 from pattern_metrics.schemas.settings.kafka import KafkaSettings
+
+_AGAIN_SECONDS: Final = 10.0
+"""The time after which the leaders of unavailable partitions are asked again."""
 
 
 @dataclass(slots=True)
@@ -20,12 +29,14 @@ class PublishReport:
 
     Attributes:
         published: events that were acknowledged.
+        unavailable: valid events that were not sent, because their partition was unavailable.
         last_line: the last line that is done.
         reached_end: whether that was the last line of the file.
         refusals: the faults of the lines that hold no valid event.
     """
 
     published: int = 0
+    unavailable: int = 0
     last_line: int = 0
     reached_end: bool = False
     refusals: Refusals = field(default_factory=Refusals)
@@ -38,25 +49,29 @@ class PublishReport:
     @property
     def read(self) -> int:
         """The number of lines that were read."""
-        return self.published + self.refused
+        return self.published + self.unavailable + self.refused
 
     @property
     def is_complete(self) -> bool:
         """True if every line was published."""
-        return self.reached_end and self.refused == 0
+        return self.reached_end and self.refused == self.unavailable == 0
 
     def as_dict(self) -> dict[str, int | bool]:
         """Return the numbers as JSON has them."""
         return {
             "published": self.published,
             "refused": self.refused,
+            "unavailable": self.unavailable,
             "last_line": self.last_line,
             "reached_end": self.reached_end,
         }
 
     def __str__(self) -> str:
         end = "" if self.reached_end else f"; stopped after line {self.last_line:,}"
-        return f"published {self.published:,} events, refused {self.refused:,} lines{end}"
+        left_out = (
+            f", left out {self.unavailable:,} events of unavailable partitions" if self.unavailable else ""
+        )
+        return f"published {self.published:,} events, refused {self.refused:,} lines{left_out}{end}"
 
 
 async def publish_file(
@@ -65,17 +80,20 @@ async def publish_file(
     *,
     accepted_until: datetime,
     report: PublishReport,
-    on_refused: Callable[[int, InvalidEventError], None],
+    tell: Callable[[str], None],
     advance: Callable[[float], None],
 ) -> None:
     """Publish the valid lines of a file, in parts that are acknowledged one after the other.
+
+    The events of an unavailable partition are left out, so that they delay no others.
 
     Args:
         settings: the broker and the topic; None to publish nothing, and report what would be published.
         measurements: the content of the file.
         accepted_until: the latest acceptable measurement time.
         report: is updated after each part.
-        on_refused: called for each line that holds no valid event.
+        tell: called with a message for each line that holds no valid event, and with the names of the
+            unavailable partitions each time that these change.
         advance: called with the number of bytes that are done since the last call.
 
     Raises:
@@ -84,21 +102,79 @@ async def publish_file(
         KafkaError: no broker can be reached, the login was refused, or the topic does not exist.
     """
     async with AsyncExitStack() as stack:
-        publisher = None
+        sending = None
         if settings is not None:
-            await require_topic(settings)
+            topic = await find_topic(settings)
             publisher = await stack.enter_async_context(ScorePublisher(settings))
+            sending = _Sending(settings, publisher, topic, tell)
         for part in measurements.parts:
             events = []
             for number, event in read_events(part.lines, accepted_until=accepted_until):
                 if isinstance(event, InvalidEventError):
                     report.refusals.add(event.reason, str(event))
-                    on_refused(number, event)
+                    tell(f"{measurements.unit} {number}: {event}")
                 else:
                     events.append(event)
-            if publisher is not None:
-                await publisher.publish_many(events)
-            report.published += len(events)
+            left_out = 0 if sending is None else await sending.publish(events)
+            report.published += len(events) - left_out
+            report.unavailable += left_out
             report.last_line = part.lines[-1][0] if part.lines else report.last_line
             advance(part.size)
     report.reached_end = True
+
+
+class _Sending:
+    """Publishes to the available partitions of the topic."""
+
+    def __init__(
+        self, settings: KafkaSettings, publisher: ScorePublisher, topic: Topic, tell: Callable[[str], None]
+    ) -> None:
+        self._settings = settings
+        self._publisher = publisher
+        self._topic = Topic(topic.name, topic.partitions, {})
+        self._tell = tell
+        self._asked_at = CLOCK.monotonic()
+        self._take(topic)
+
+    async def publish(self, events: Sequence[PatternScored]) -> int:
+        """Publish events, and return the number of those that were left out.
+
+        Raises:
+            PublishError: an event was not acknowledged, although each partition is as available as before.
+        """
+        if self._topic.unavailable and CLOCK.monotonic() - self._asked_at > _AGAIN_SECONDS:
+            self._take(await find_topic(self._settings))
+        left_out = 0
+        while True:
+            available = [event for event in events if self._is_available(event)]
+            left_out += len(events) - len(available)
+            try:
+                await self._publisher.publish_many(available)
+            except PublishError as error:
+                await self._require_news(error)
+                events = error.unacknowledged
+            else:
+                return left_out
+
+    async def _require_news(self, error: PublishError) -> None:
+        """Ask for the partitions again. Raise the error unless a further one is unavailable."""
+        known = self._topic.unavailable.keys()
+        try:
+            topic = await find_topic(self._settings)
+        except (KafkaError, OSError):
+            raise error from None
+        self._take(topic)
+        if topic.unavailable.keys() <= known:
+            raise error
+
+    def _take(self, topic: Topic) -> None:
+        self._asked_at = CLOCK.monotonic()
+        if topic.unavailable.keys() != self._topic.unavailable.keys():
+            self._tell(topic.describe_unavailable() or "all partitions are available again")
+        self._topic = topic
+
+    def _is_available(self, event: PatternScored) -> bool:
+        if not self._topic.unavailable:
+            return True
+        key, every = str(event.pattern_id).encode(), list(range(self._topic.partitions))
+        return DefaultPartitioner()(key, every, every) not in self._topic.unavailable

@@ -63,7 +63,7 @@ async def test_a_dry_run_of_publish_asks_no_broker(command: CommandLine) -> None
     whole = await command.run("publish", "--dry-run", "-", stdin=b"\n".join(valid), **nobody)
 
     assert mixed.code == 1
-    assert mixed.json == {"published": 3, "refused": 1, "last_line": 4, "reached_end": True}
+    assert mixed.json == {"published": 3, "refused": 1, "unavailable": 0, "last_line": 4, "reached_end": True}
     assert mixed.report.startswith("line 3: invalid_json: ")
     assert whole.code == 0
     assert whole.stdout.decode() == ("would be: published 3 events, refused 0 lines; nothing was published\n")

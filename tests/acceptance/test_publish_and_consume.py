@@ -37,7 +37,13 @@ async def test_a_file_arrives_but_for_its_invalid_line_which_is_named(
     assert published.code == 1
     assert "line 3: out_of_range: quality_score" in published.stderr
     assert "Traceback" not in published.stderr
-    assert published.json == {"published": 5, "refused": 1, "last_line": 6, "reached_end": True}
+    assert published.json == {
+        "published": 5,
+        "refused": 1,
+        "unavailable": 0,
+        "last_line": 6,
+        "reached_end": True,
+    }
     assert consumed.json == {"read": 5, "applied": 5, "superseded": 0, "dead_letters": 0}
     rows = await table(settings)
     assert {pattern: row[2] for pattern, row in rows.items()} == {
@@ -128,4 +134,10 @@ async def test_a_brokers_refusal_is_named_and_the_report_shows_the_last_line(
     assert published.code == 1
     assert "Traceback" not in published.stderr
     assert str(large.event_id) in published.stderr
-    assert published.json == {"published": 1, "refused": 0, "last_line": 1, "reached_end": False}
+    assert published.json == {
+        "published": 1,
+        "refused": 0,
+        "unavailable": 0,
+        "last_line": 1,
+        "reached_end": False,
+    }

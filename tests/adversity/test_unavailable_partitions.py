@@ -3,16 +3,20 @@
 import asyncio
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 from aiokafka.admin import NewTopic
+from aiokafka.partitioner import DefaultPartitioner
 
 from pattern_metrics.consumer.demo.embedded import free_port
 from pattern_metrics.consumer.kafka.broker import _metadata_of
+from pattern_metrics.consumer.operations.files.recognition import Measurements, Part
+from pattern_metrics.consumer.operations.publish import PublishReport, publish_file
 from pattern_metrics.consumer.settings import WorkerSettings
+from pattern_metrics.schemas.pattern_scored import PatternScored
 from tests.support.command import SECONDS_MAX, CommandLine, environment_of
 from tests.support.kafka import KafkaCluster, administering, require_apache
 from tests.support.pipeline import an_event, send, table, worker_settings
@@ -83,7 +87,7 @@ async def test_a_partition_that_is_unavailable_stops_no_other_one(
 
     async with command.worker(http_port=scraper.port) as worker:
         await scene.write(*leaders)
-        await asyncio.to_thread(node.kill)
+        await publish_while(scene, ill, node.kill)
         await scene.write(*well)
         lost = await worker.wait_for_event("partitions_unavailable", partitions=[name])
         await is_shown(scraper, ill)
@@ -92,8 +96,8 @@ async def test_a_partition_that_is_unavailable_stops_no_other_one(
         await scene.write(*well)
         again = await worker.wait_for_event("partitions_unavailable", partitions=[name])
         await is_shown(scraper, ill)
-        await require_named_by_commands(command, tmp_path, ill, well[0])
-        scene.written = len(await table(settings))  # `publish` may have reached partitions that are well
+        scene.written += await require_named_by_commands(command, tmp_path, ill, well[0])
+        await eventually(scene.is_complete, deadline_seconds=SECONDS_MAX)
         await asyncio.to_thread(node.start)
         await worker.wait_for_event("partitions_available", partitions=[name])
         await scene.write(*leaders)
@@ -105,6 +109,33 @@ async def test_a_partition_that_is_unavailable_stops_no_other_one(
         os.kill(node.pid, signal.SIGCONT)
 
     assert lost["said"] == again["said"] == ["no leader"]
+
+
+async def publish_while(scene: Scene, ill: int, kill: Callable[[], None]) -> None:
+    """Publish a file whose partition becomes unavailable between two parts of it."""
+    events = [an_event(2000 + number) for number in range(40)]
+    lines = [(number, event.to_json()) for number, event in enumerate(events, start=1)]
+
+    def parts() -> Iterator[Part]:
+        yield Part(lines[:20], 0)
+        kill()
+        yield Part(lines[20:30], 0)
+        yield Part(lines[30:], 0)
+
+    report, told = PublishReport(), list[str]()
+    await publish_file(
+        scene.settings,
+        Measurements("line", parts()),
+        accepted_until=events[0].measurement_timestamp,
+        report=report,
+        tell=told.append,
+        advance=lambda _: None,
+    )
+    assert report.unavailable == [partition_of(event) for event in events[20:]].count(ill) > 0
+    assert report.published == len(events) - report.unavailable
+    assert told == [f"unavailable partitions of {TOPIC}: {ill} (no leader)"]
+    scene.written += report.published
+    await eventually(scene.is_complete, deadline_seconds=SECONDS_MAX)
 
 
 async def is_shown(scraper: Scraper, ill: int) -> None:
@@ -119,10 +150,13 @@ async def is_shown(scraper: Scraper, ill: int) -> None:
     await eventually(has_metrics, deadline_seconds=SECONDS_MAX)
 
 
-async def require_named_by_commands(command: CommandLine, folder: Path, ill: int, well: int) -> None:
+async def require_named_by_commands(command: CommandLine, folder: Path, ill: int, well: int) -> int:
+    """Return the number of events that were published to the partitions that are well."""
     line = f"unavailable partitions of {TOPIC}: {ill} (no leader)"
     file = folder / "events.jsonl"
-    file.write_bytes(b"\n".join(an_event(1000 + number).to_json() for number in range(20)))
+    events = [an_event(1000 + number) for number in range(20)]
+    file.write_bytes(b"\n".join(event.to_json() for event in events))
+    of_ill = [event for event in events if partition_of(event) == ill]
 
     checked = (await command.run("consume", "--check")).succeeded()
     status = (await command.run("status", "--json")).succeeded().json
@@ -131,7 +165,7 @@ async def require_named_by_commands(command: CommandLine, folder: Path, ill: int
     refused = await command.run("replay", "--partition", str(ill))
     whole = await command.run("replay")
     verified = await command.run("verify", "--against-topic")
-    published = await command.run("publish", file)
+    published = await command.run("publish", file, "--json")
 
     assert line in checked.stderr
     assert [row["unavailable"] for row in status["partitions"]].count("no leader") == 1
@@ -142,6 +176,15 @@ async def require_named_by_commands(command: CommandLine, folder: Path, ill: int
         assert failed.code == 1
         assert line in failed.stderr
         assert "Traceback" not in failed.stderr
+    assert published.json["unavailable"] == len(of_ill) > 0
+    assert published.json["published"] == len(events) - len(of_ill)
+    assert published.json["reached_end"]
+    return len(events) - len(of_ill)
+
+
+def partition_of(event: PatternScored) -> int:
+    every = list(range(PARTITIONS))
+    return int(DefaultPartitioner()(str(event.pattern_id).encode(), every, every))
 
 
 async def require_soon_read(command: CommandLine) -> None:
