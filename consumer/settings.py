@@ -52,10 +52,11 @@ class DatabaseSettings(Settings):
     """The database, and whether it keeps the history."""
 
     database_url: SecretStr = Field(
-        description="The PostgreSQL database: postgresql://USER:PASSWORD@HOST:PORT/DATABASE, with libpq's "
-        "parameters after a ?. Required by all commands that use the database; its login is never printed. "
-        "In all parts write @ / ? # % as %40 %2F %3F %23 %25: a URL that can be read in two ways is "
-        "refused. With several hosts and target_session_attrs=primary, connections follow a failover. "
+        description="The PostgreSQL database: postgresql://USER:PASSWORD@HOST:PORT/DATABASE. After a ? "
+        "stand parameters of libpq that asyncpg knows, such as sslmode, and settings for the session. "
+        "Required by all commands that use the database; its login is never printed. In all parts "
+        "write @ / ? # % as %40 %2F %3F %23 %25: a URL that can be read in two ways is refused. With several "
+        "hosts and target_session_attrs=primary, connections follow a failover. "
         "sslrootcert=system verifies the server by the system's CA certificates. client_encoding, "
         "standard_conforming_strings and session_replication_role are refused, because they would change "
         "what is stored. Files that it names (passfile, sslrootcert, sslcert, sslkey) are read again at "
@@ -72,7 +73,10 @@ class DatabaseSettings(Settings):
     def _require_usable(cls, value: object) -> object:
         """Check the URL before pydantic does, whose message for bytes that are not UTF-8 has no remedy."""
         text = value.get_secret_value() if isinstance(value, SecretStr) else value
-        if isinstance(text, str) and not parse_database_url(text).names_user:
+        if (
+            isinstance(text, str)
+            and not parse_database_url(text).with_service(os.environ.get("PGSERVICE")).names_user
+        ):
             _require_default_user()
         return value
 

@@ -85,11 +85,16 @@ def export(
         def open_writer(columns: "Sequence[Column]") -> "AbstractContextManager[WriteRows]":
             return WRITERS[output_format](columns, write)
 
-        rows = run(
+        exported = run(
             export_rows(url, min_quality=min_quality, band=band, open_writer=open_writer, advance=bar.reach),
             POSTGRESQL,
         )
-    tell(f"exported {rows:,} patterns")
+    if exported.odd_times and output_format is Format.PARQUET:
+        tell(
+            f"{exported.odd_times:,} times outside of the years 1 to 9999 are null in the file; "
+            "jsonl and csv keep them"
+        )
+    tell(f"exported {exported.rows:,} patterns")
 
 
 def _format_of(file: Path, wanted: Format | None) -> Format:

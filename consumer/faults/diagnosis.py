@@ -68,6 +68,8 @@ _POSTGRESQL_CLASSES: Final = {
 }
 """All classes of PostgreSQL. An error of any other class was raised by a trigger of the operator."""
 _TRANSIENT_CLASSES: Final = {"08", "40", "53", "55", "57", "58"}
+_OUTAGE_CLASSES: Final = {"08", "53", "57", "58"}
+"""Classes of which a request cannot be the cause."""
 _UNREACHABLE_CLASSES: Final = {"08", "57"}
 """Classes that mean that the server has gone away, or is not up yet."""
 _TRANSIENT_STATES: Final = {
@@ -221,6 +223,11 @@ def is_of_postgresql(error: BaseException) -> bool:
     return isinstance(error, (*of_server, asyncpg.InterfaceError, asyncpg.InternalClientError))
 
 
+def is_outage(error: "asyncpg.PostgresError") -> bool:
+    """Return whether PostgreSQL refused for a reason that lies in no request."""
+    return (error.sqlstate or "")[:2] in _OUTAGE_CLASSES
+
+
 def diagnose_beyond_rows(error: BaseException) -> Diagnosis:
     """Classify an error that came from outside the statements for rows, so that no record can be at fault."""
     diagnosis = diagnose(error)
@@ -289,7 +296,7 @@ def _diagnose_postgresql(error: BaseException) -> Diagnosis:
     if isinstance(error, (asyncpg.PostgresError, asyncpg.PostgresWarning)):
         return _diagnose_sqlstate(error.sqlstate or "XX")
     if isinstance(error, asyncpg.exceptions.ClientConfigurationError):
-        return Diagnosis(Fault.CONFIGURATION, "check DATABASE_URL")
+        return Diagnosis(Fault.CONFIGURATION, "check DATABASE_URL, its service and the variables PG*")
     if isinstance(error, asyncpg.InterfaceError) and isinstance(error, ValueError):
         return Diagnosis(Fault.RECORD, "the driver could not encode the row")
     return Diagnosis(Fault.TRANSIENT, _UNREACHABLE)

@@ -8,7 +8,10 @@ class RefusedLoginError(asyncpg.ProtocolViolationError):
 
 
 class RefusedSessionError(asyncpg.PostgresError):
-    """PostgreSQL refused a session by an SQLSTATE that it also uses for a row, such as 22023 for a role."""
+    """PostgreSQL refused a session by an SQLSTATE that means something else later.
+
+    It uses 22023 for a role and for a row, and 55P02 is of the class of busy tables.
+    """
 
 
 class UnusableOptionsError(asyncpg.InterfaceError):

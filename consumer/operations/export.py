@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from typing import Final
 
 import asyncpg
@@ -18,6 +19,19 @@ ROWS_IN_MEMORY: Final = 10_000
 """Rows that are fetched and written at once; in a Parquet file, a row group."""
 
 
+@dataclass(slots=True)
+class Exported:
+    """The outcome of an export.
+
+    Attributes:
+        rows: their number.
+        odd_times: the number of times outside of the years 1 to 9999, which Parquet cannot hold.
+    """
+
+    rows: int = 0
+    odd_times: int = 0
+
+
 async def export_rows(
     database_url: str,
     *,
@@ -25,7 +39,7 @@ async def export_rows(
     band: Band | None,
     open_writer: Callable[[Sequence[Column]], AbstractContextManager[WriteRows]],
     advance: Callable[[int, int], None],
-) -> int:
+) -> Exported:
     """Write the current rows, ordered by pattern, in bounded memory. All rows are of one snapshot.
 
     Args:
@@ -35,14 +49,11 @@ async def export_rows(
         open_writer: returns, for the columns, a function that writes rows.
         advance: called with the number of rows written and the number of all rows.
 
-    Returns:
-        The number of rows.
-
     Raises:
         asyncpg.PostgresError: a statement failed.
         OSError: PostgreSQL cannot be reached.
     """
-    done = 0
+    exported = Exported()
     async with (
         connected(database_url) as connection,
         connection.transaction(isolation="repeatable_read", readonly=True),
@@ -52,13 +63,15 @@ async def export_rows(
         prepared = await connection.prepare(statement("select_current"))
         types = {each.name: each.type.name for each in prepared.get_attributes()} | {"name": "text"}
         columns = [Column(name, kind) for name, kind in types.items()]
+        times = [column.name for column in columns if column.type == "timestamptz"]
         cursor = await prepared.cursor(min_quality, band)
         with open_writer(columns) as write_rows:
             while rows := await cursor.fetch(ROWS_IN_MEMORY):
                 write_rows([_shown(row) for row in rows])
-                done += len(rows)
-                advance(done, total)
-    return done
+                exported.rows += len(rows)
+                exported.odd_times += sum(isinstance(row[name], str) for row in rows for name in times)
+                advance(exported.rows, total)
+    return exported
 
 
 def _shown(row: asyncpg.Record) -> tuple[object, ...]:

@@ -1,6 +1,7 @@
 """Connects to PostgreSQL, for all callers: the worker, `consume --check`, every command and the page."""
 
 import configparser
+import os
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from datetime import datetime
@@ -8,7 +9,7 @@ from typing import Any, Final, TypeAlias
 
 import asyncpg
 
-from pattern_metrics.consumer.faults.diagnosis import Fault, UnfitDatabaseError, diagnose
+from pattern_metrics.consumer.faults.diagnosis import Fault, UnfitDatabaseError, diagnose, is_outage
 from pattern_metrics.consumer.faults.driver import (
     RefusedLoginError,
     RefusedSessionError,
@@ -106,7 +107,7 @@ async def connect_to_any(
         asyncpg.PostgresError: PostgreSQL refused the login or a setting.
         OSError: PostgreSQL cannot be reached, or did not answer in time.
     """
-    url = parse_database_url(database_url)
+    url = parse_database_url(database_url).with_service(os.environ.get("PGSERVICE"))  # the driver ignores it
     context = read_files(url)
     try:
         connection: Connection = await asyncpg.connect(
@@ -118,6 +119,9 @@ async def connect_to_any(
         )
         try:
             await _set(connection, {**url.settings, **_OUR_SETTINGS, **(settings or {})})
+        except asyncpg.PostgresError as error:
+            connection.terminate()
+            raise error if is_outage(error) else RefusedSessionError(*error.args) from None
         except BaseException:
             connection.terminate()
             raise

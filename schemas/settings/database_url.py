@@ -7,7 +7,7 @@ be read in two ways. Error messages repeat none of the text.
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 from urllib.parse import unquote, urlencode
 
@@ -52,6 +52,9 @@ _LOGIN_PARAMETERS: Final = {
 
 _REFUSED_SETTINGS: Final = (*("client_encoding", "standard_conforming_strings", "session_replication_role"),)
 """The server's settings that would change the stored data."""
+
+
+_LOGIN: Final = {"user", "password", "dbname", "database"}
 
 
 class InvalidDatabaseUrlError(ValueError):
@@ -107,6 +110,10 @@ class DatabaseUrl:
     def names_user(self) -> bool:
         """True if the URL names a user, or a service (which may name the user)."""
         return self.user is not None or "service" in self.parameters
+
+    def with_service(self, name: str | None) -> "DatabaseUrl":
+        """Return the URL with a service for what it does not name, unless it has a service of its own."""
+        return replace(self, parameters={"service": name, **self.parameters}) if name else self
 
     def driver_options(self) -> dict[str, Any]:
         """Return the arguments for `asyncpg.connect`.
@@ -197,6 +204,8 @@ def _parameters(query: str) -> dict[str, str]:
         name, separator, value = (_decode(part.replace("+", " ")) for part in pair.partition("="))
         if not name or not separator:
             raise InvalidDatabaseUrlError("write each parameter after the ? as name=value")
+        if name in _LOGIN and "+" in pair:  # a space for the driver, a + for libpq
+            raise InvalidDatabaseUrlError(f"in {name} after the ?, write + as %2B, and a space as %20")
         if value and parameters.setdefault(name, value) != value:
             raise InvalidDatabaseUrlError("write each parameter after the ? once")
     for name, choices in _CHOICES.items():

@@ -6,6 +6,7 @@ from uuid import UUID
 
 import asyncpg
 import orjson
+import pyarrow.parquet
 import pytest
 
 from pattern_metrics.consumer.dashboard.database import Database
@@ -70,6 +71,7 @@ async def test_no_command_fails_on_a_time_that_python_cannot_hold(
 
     exported = (await command.run("export", "-")).succeeded()
     (await command.run("export", "rows.csv")).succeeded()
+    parquet = (await command.run("export", "rows.parquet")).succeeded()
     status = (await command.run("status", "--json")).succeeded()
     screen = (await command.run("status")).succeeded()
     listed = (await command.run("dead-letters", "list", "--json")).succeeded()
@@ -82,6 +84,11 @@ async def test_no_command_fails_on_a_time_that_python_cannot_hold(
     times = [json.loads(line)["measurement_timestamp"] for line in exported.stdout.splitlines()]
     assert times == [*ODD.values(), *PINNED.values()]
     assert all(f"{time}," in (tmp_path / "rows.csv").read_text() for time in ODD.values())
+    columns = pyarrow.parquet.read_table(tmp_path / "rows.parquet").to_pydict()
+    nulls = sum(columns[name].count(None) for name in ("measurement_timestamp", "updated_at"))
+    assert nulls == 2 * len(ODD)
+    assert f"{nulls} times outside of the years 1 to 9999 are null in the file" in parquet.stderr
+    assert "null in the file" not in exported.stderr
     assert status.json["last_write"] == "infinity"
     assert b"last write infinity" in screen.stdout
     assert [json.loads(line)["noticed_at"] for line in listed.stdout.splitlines()][:2] == [ODD[2], ODD[5]]

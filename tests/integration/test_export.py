@@ -45,13 +45,13 @@ async def insert(url: str, *events: Any) -> None:
 async def export(url: str, of: Format, **selection: Any) -> bytes:
     output = io.BytesIO()
     steps = list[tuple[int, int]]()
-    rows = await export_rows(
+    exported = await export_rows(
         url,
         **(EVERYTHING | selection),
         open_writer=partial(_open, of, output),
         advance=lambda done, total: steps.append((done, total)),
     )
-    assert not rows or steps[-1] == (rows, rows)
+    assert not exported.rows or steps[-1] == (exported.rows, exported.rows)
     return output.getvalue()
 
 
@@ -320,7 +320,7 @@ async def test_an_export_is_one_instant_and_few_rows_at_a_time_while_others_writ
 
     exported = await export_rows(url, **EVERYTHING, open_writer=looking, advance=lambda *_: None)
 
-    assert exported == count
+    assert exported.rows == count
     assert scores == {0.5: count}
     assert pages == [ROWS_IN_MEMORY, ROWS_IN_MEMORY, 10]
 

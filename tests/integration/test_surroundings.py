@@ -7,6 +7,7 @@ import asyncpg
 import pytest
 
 from pattern_metrics.consumer.faults.diagnosis import Fault, diagnose, diagnose_beyond_rows
+from pattern_metrics.consumer.faults.driver import RefusedSessionError
 from pattern_metrics.consumer.postgres.connection import connect
 from pattern_metrics.consumer.postgres.shadow import ShadowStore
 from pattern_metrics.consumer.postgres.store import Store
@@ -172,9 +173,18 @@ async def test_a_setting_of_the_url_is_the_sessions(migrated_database_url: str) 
     assert found == pairs
 
 
-async def test_a_setting_that_the_server_lacks_is_named(migrated_database_url: str) -> None:
-    with pytest.raises(asyncpg.UndefinedObjectError, match="connect_timeout") as caught:
-        await connect(f"{migrated_database_url}?connect_timeout=10")
+@pytest.mark.parametrize(
+    "setting",
+    [
+        *("connect_timeout=10", "max_connections=5", "block_size=8192", "ssl=true", "log_connections=on"),
+        *("is_superuser=off", "transaction_isolation=serializable", "role=nobody", "work_mem=many"),
+    ],
+)
+async def test_a_setting_that_the_server_refuses_is_named(migrated_database_url: str, setting: str) -> None:
+    with pytest.raises(
+        RefusedSessionError, match="(?i)" + setting.partition("=")[0].replace("_", "[_ ]")
+    ) as caught:
+        await connect(f"{migrated_database_url}?{setting}")
 
     assert diagnose(caught.value).fault is Fault.CONFIGURATION
 

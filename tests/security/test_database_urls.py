@@ -16,7 +16,7 @@ from pattern_metrics.consumer.faults.diagnosis import Fault, diagnose
 from pattern_metrics.consumer.faults.driver import UnusableOptionsError
 from pattern_metrics.consumer.operations.migration import migration_status
 from pattern_metrics.consumer.postgres.connection import connect
-from pattern_metrics.schemas.settings.database_url import InvalidDatabaseUrlError
+from pattern_metrics.schemas.settings.database_url import InvalidDatabaseUrlError, parse_database_url
 from tests.support.command import CommandLine
 
 # The interpreter may be in a directory that only root can read.
@@ -148,3 +148,32 @@ async def test_a_caller_of_the_library_gets_the_same_error() -> None:
 
     assert "Secr3tPw" not in "".join(traceback.format_exception(caught.value))
     assert diagnose(caught.value).fault is Fault.CONFIGURATION
+
+
+@pytest.mark.parametrize("name", ["user", "password", "dbname", "database"])
+def test_a_plus_after_the_question_mark_has_one_meaning(name: str) -> None:
+    """The driver reads a space, and libpq reads a plus sign."""
+    with pytest.raises(InvalidDatabaseUrlError, match=r"write \+ as %2B"):
+        parse_database_url(f"postgresql://h/?{name}=a+b")
+
+    url = parse_database_url(f"postgresql://h/?{name}=a%2B%20b")
+    assert "a+ b" in {url.user, url.password, url.database}
+
+
+async def test_the_service_of_the_environment_is_used(
+    postgres_server: PostgresServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The driver looks up PGSERVICE after it has read the file, and then ignores it."""
+    url = parse_database_url(postgres_server.dsn())
+    file = tmp_path / "services"
+    lines = (f"host={url.hosts[0]}", f"port={url.ports[0]}", f"user={url.user}", "dbname=postgres")
+    file.write_text("\n".join(["[ours]", *lines]))
+    monkeypatch.setenv("PGSERVICEFILE", str(file))
+    monkeypatch.setenv("PGSERVICE", "ours")
+
+    connection = await connect("postgresql://")
+    await connection.close()
+
+    monkeypatch.setenv("PGSERVICE", "theirs")
+    with pytest.raises(InvalidDatabaseUrlError, match="service is in no file"):
+        await connect("postgresql://")
