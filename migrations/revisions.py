@@ -68,15 +68,6 @@ _IS_EARLIER_TOPIC: Final = """
 _LOSSES: Final = (
     (
         "022",
-        "the progress of {:,} partitions of an earlier topic of the same name",
-        "ingest_progress",
-        "EXISTS (SELECT FROM ingest_progress AS other "
-        "WHERE (other.consumer_group, other.topic, other.partition) "
-        "= (ingest_progress.consumer_group, ingest_progress.topic, ingest_progress.partition) "
-        "AND (ingest_progress.updated_at, ingest_progress.ctid) < (other.updated_at, other.ctid))",
-    ),
-    (
-        "022",
         "{:,} recorded gaps of another topic of the same name",
         "ingest_gaps",
         "EXISTS (SELECT FROM ingest_gaps AS other "

@@ -87,13 +87,24 @@ _UNPARSED: Final = {
 }
 
 
+_BEGINNINGS: Final = {
+    b"\x1f\x8b": "the value is packed by gzip: let the producer's client compress instead",
+    b"\x28\xb5\x2f\xfd": "the value is packed by zstd: let the producer's client compress instead",
+    b"\xff\xfe": "the value is UTF-16, and JSON is UTF-8",
+    b"\xfe\xff": "the value is UTF-16, and JSON is UTF-8",
+    b'"{': "the value is a JSON string with JSON in it: encode the event once",
+}
+
+
 def _notes(record: Record, error: InvalidEventError) -> list[str]:
-    """Return hints for a person about a value that could not be read: its framing and its content type."""
+    """Return hints for a person about a value that could not be read: its beginning and its content type."""
     if record.mode == "line" or error.reason not in _UNPARSED:
         return []
     notes = list[str]()
     if registry := framing_without_json(record.value or b""):
         notes.append(f"the value begins as those of {registry} do, and no JSON object follows")
+    value = unframed(record.value or b"").lstrip()
+    notes += [note for beginning, note in _BEGINNINGS.items() if value.startswith(beginning)]
     names = [value for name, value in record.headers if name.lower() == CONTENT_TYPE and value is not None]
     if record.mode == "plain" and any(_CLOUD_EVENTS in value.lower() for value in names):
         notes.append("the header content-type names a form of CloudEvents that is not read here")

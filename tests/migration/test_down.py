@@ -163,8 +163,8 @@ async def test_progress_and_gaps_of_a_topic_of_the_same_name_are_counted(
     refused = await CommandLine(tmp_path).run("migrate", "down", "021", database_url=migrated_database_url)
 
     assert refused.code == 2
-    assert "the progress of 2 partitions of an earlier topic" in refused.stderr
-    assert "2 recorded gaps of another topic" in refused.stderr
+    for loss in ("the progress of 2 partitions of an earlier topic", "2 recorded gaps of another topic"):
+        assert refused.stderr.count(loss) == 1
 
 
 async def test_a_way_back_that_deletes_nothing_needs_no_yes(

@@ -1,3 +1,4 @@
+import gzip
 import json
 import zlib
 from base64 import b64encode
@@ -200,6 +201,20 @@ def test_each_framing_is_read_or_named(prefix: bytes, registry: str) -> None:
     assert registry in refused(prefix + b"\x02\x80avro").detail
     assert registry in refused(prefix).detail
     assert registry not in refused(prefix + b'{"a": 1}').detail
+
+
+@pytest.mark.parametrize(
+    ("encoded", "named"),
+    [
+        (gzip.compress(value()), "gzip"),
+        (b"\x28\xb5\x2f\xfd" + bytes(20), "zstd"),
+        (value().decode().encode("utf-16"), "UTF-16"),
+        (json.dumps(value().decode()).encode(), "encode the event once"),
+    ],
+)
+def test_an_encoding_that_is_not_read_is_named(encoded: bytes, named: str) -> None:
+    assert named in refused(encoded).detail
+    assert named in refused(b"\0\0\0\0\1" + encoded).detail
 
 
 def test_glue_s_compression_is_named() -> None:
