@@ -12,12 +12,12 @@ from aiokafka.partitioner import DefaultPartitioner
 from pattern_metrics.consumer.kafka.broker import Topic, find_topic
 from pattern_metrics.consumer.operations.files.recognition import Measurements
 from pattern_metrics.consumer.operations.files.refusals import Refusals
-from pattern_metrics.consumer.timing import CLOCK
 from pattern_metrics.publisher.client import PublishError, ScorePublisher
 from pattern_metrics.schemas.dead_letter import InvalidEventError
 from pattern_metrics.schemas.json_lines import read_events
 from pattern_metrics.schemas.pattern_scored import PatternScored
 from pattern_metrics.schemas.settings.kafka import KafkaSettings
+from pattern_metrics.schemas.settings.timing import CLOCK
 
 _AGAIN_SECONDS: Final = 10.0
 """The time after which the leaders of unavailable partitions are asked again."""
