@@ -1,5 +1,7 @@
 """Ask brokers side by side: a broker that accepts connections and never answers delays no client.
 
+No client creates a topic by asking for it, whatever the broker's auto.create.topics.enable says.
+
 aiokafka 0.14 asks the brokers one after the other, in KAFKA_BOOTSTRAP_SERVERS as well as in the cluster. Each
 silent broker costs it the whole request timeout.
 """
@@ -11,7 +13,7 @@ from collections import defaultdict
 from collections.abc import Awaitable, Callable, Iterable
 from contextlib import nullcontext
 from functools import cached_property, partial
-from typing import Any, Final, TypeVar
+from typing import Any, Final, NoReturn, TypeVar
 
 from aiokafka.client import AIOKafkaClient, ConnectionGroup
 from aiokafka.conn import create_conn
@@ -109,7 +111,7 @@ class _Client(AIOKafkaClient):
         """Bootstrap from the broker that answers first.
 
         Raises:
-            KafkaConnectionError: no broker answers.
+            KafkaConnectionError: no broker answers, or the login was refused. The cause says why.
         """
         if len(self.hosts) > 1:
             try:
@@ -118,7 +120,18 @@ class _Client(AIOKafkaClient):
                 )
             except NoAnswerError as error:
                 raise KafkaConnectionError(f"Unable to bootstrap from {self.hosts}") from error.failures[-1]
-        await super().bootstrap()
+        try:
+            await super().bootstrap()
+        except KafkaConnectionError as error:
+            await self._raise_why(error)
+
+    async def _raise_why(self, error: KafkaConnectionError) -> NoReturn:
+        """Raise the error with its cause, which aiokafka only logs."""
+        try:
+            await self._knock(*self.hosts[0])
+        except (KafkaError, OSError, TimeoutError) as cause:
+            raise KafkaConnectionError(f"{error.args[0]}: {cause}") from cause
+        raise error
 
     async def _knock(self, host: str, port: int, _family: object) -> str:
         options = {name: getattr(self, f"_{name}") for name in _OPTIONS}
@@ -131,14 +144,14 @@ class _Client(AIOKafkaClient):
 
     @override
     async def _metadata_update(self, cluster_metadata: Any, topics: Iterable[str] | None) -> bool:
-        if self._conns.keys() & {("bootstrap", ConnectionGroup.DEFAULT)}:  # no broker has been named yet
-            return bool(await super()._metadata_update(cluster_metadata, topics))
+        first = ("bootstrap", ConnectionGroup.DEFAULT)  # kept until a broker has been named
         # While a partition has no leader, aiokafka's fetcher and its sender ask again at once.
         await asyncio.sleep(self._asked_at + self._retry_backoff - time.monotonic())
         self._asked_at = time.monotonic()
         nodes = [broker.nodeId for broker in self.cluster.brokers()]
         random.shuffle(nodes)
-        request = MetadataRequest(list(topics) if topics else None)
+        nodes += ["bootstrap"] if first in self._conns else []
+        request = MetadataRequest(list(topics) if topics else None, allow_auto_topic_creation=False)
         try:
             node, metadata = await first_answer(partial(self._ask, node, request) for node in nodes)
         except NoAnswerError:
@@ -147,6 +160,8 @@ class _Client(AIOKafkaClient):
         if not metadata.brokers:
             return False
         cluster_metadata.update_metadata(metadata)
+        if connection := self._conns.pop(first, None):
+            connection.close()
         self._answered = node
         return True
 
