@@ -22,7 +22,7 @@ from benchmarks.programs import Program
 from benchmarks.results import Latency, Run
 from benchmarks.services import Services, connected
 from benchmarks.topics import ENCODINGS, Encode
-from pattern_metrics.publisher.client import cloud_event_headers
+from pattern_metrics.publisher.records import cloud_event_headers
 from pattern_metrics.schemas.pattern_scored import PatternScored
 
 _SETTLE_SECONDS: Final = 2.0

@@ -14,7 +14,7 @@ from aiokafka.admin import NewTopic
 
 from benchmarks.events import PARTITIONS, Shape, generate
 from benchmarks.spellings import speller
-from pattern_metrics.publisher.client import cloud_event_headers
+from pattern_metrics.publisher.records import cloud_event_headers
 from pattern_metrics.schemas.pattern_scored import PatternScored
 from tests.support.kafka import administering
 

@@ -1,26 +1,21 @@
-"""An agent that scores one pattern and publishes the score. Settings come from the environment."""
+"""An agent that scores patterns and publishes the scores. Settings come from the environment."""
 
 import asyncio
-from datetime import UTC, datetime
-from uuid import uuid4
 
-from pattern_metrics import PatternScored, PublishError, ScorePublisher, pattern_id_of
+from pattern_metrics import PublishError, ScorePublisher
 
 
 async def report(publisher: ScorePublisher, name: str, score: float) -> None:
-    """Publish one measurement. A retry repeats the event_id, because it is created once."""
-    event = PatternScored(
-        event_id=uuid4(),
-        pattern_id=pattern_id_of(name),  # as the scorer names it: module:qualified_name
-        quality_score=score,
-        confidence=0.9,
-        measurement_timestamp=datetime.now(UTC),
-        metadata={"name": name, "dimensions": {"documentation": 0.8}},
-    )
+    """Publish one score. Its event is made once, so that to publish the event again is a retry."""
     try:
-        await publisher.publish(event)
-    except PublishError:  # not acknowledged within 30 s: publishing the same event again is safe
-        await publisher.publish(event)
+        await publisher.publish_score(
+            pattern=name,  # as the scorer names it: module:qualified_name
+            quality_score=score,
+            confidence=0.9,
+            dimensions={"documentation": 0.8},
+        )
+    except PublishError as error:  # not acknowledged within 30 s, or refused: `error` says which
+        await publisher.publish_many(error.unacknowledged)
 
 
 async def main() -> None:

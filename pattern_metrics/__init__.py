@@ -10,7 +10,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from pattern_metrics.consumer.operations.backfill import store_quality_metrics
-    from pattern_metrics.publisher.client import BlockingScorePublisher, PublishError, ScorePublisher
+    from pattern_metrics.publisher.client import (
+        BlockingScorePublisher,
+        Published,
+        PublishError,
+        RefusedEvent,
+        ScorePublisher,
+    )
     from pattern_metrics.schemas.dead_letter import InvalidEventError, RejectReason
     from pattern_metrics.schemas.pattern_id import pattern_id_of
     from pattern_metrics.schemas.pattern_scored import Measurement, PatternScored
@@ -23,6 +29,8 @@ __all__ = [
     "Measurement",
     "PatternScored",
     "PublishError",
+    "Published",
+    "RefusedEvent",
     "RejectReason",
     "ScorePublisher",
     "__version__",
@@ -36,6 +44,8 @@ _HOMES: Final = {
     "Measurement": "schemas.pattern_scored",
     "PatternScored": "schemas.pattern_scored",
     "PublishError": "publisher.client",
+    "Published": "publisher.client",
+    "RefusedEvent": "publisher.client",
     "RejectReason": "schemas.dead_letter",
     "ScorePublisher": "publisher.client",
     "pattern_id_of": "schemas.pattern_id",

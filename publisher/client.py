@@ -1,24 +1,34 @@
 """`ScorePublisher` and `BlockingScorePublisher`: clients with which an agent publishes its scores."""
 
 import asyncio
+import concurrent.futures
 import threading
-from collections.abc import Coroutine, Sequence
+from collections.abc import Coroutine, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from types import TracebackType
-from typing import Any, Final, Self, TypeAlias, TypeVar
+from typing import Any, Final, Self, TypeVar, Unpack
 
-from aiokafka import AIOKafkaProducer
-from aiokafka.errors import KafkaError, LeaderNotAvailableError
+from aiokafka.errors import KafkaError
 
+from pattern_metrics.publisher.producer import Producer
+from pattern_metrics.publisher.records import (
+    Coordinates,
+    EncodedRecord,
+    Headers,
+    Outcome,
+    Refused,
+    Unacknowledged,
+    encode,
+)
+from pattern_metrics.publisher.score import Score, score_event
 from pattern_metrics.publisher.tracing import publishing
-from pattern_metrics.schemas.pattern_scored import EVENT_TYPE, PatternScored, require_past
+from pattern_metrics.schemas.pattern_scored import PatternScored, require_past
 from pattern_metrics.schemas.settings.clock import ClockSettings
 from pattern_metrics.schemas.settings.kafka import KafkaSettings
-from pattern_metrics.schemas.settings.kafka_client import ask_side_by_side
 
 T = TypeVar("T")
-
-Headers: TypeAlias = list[tuple[str, bytes]]
 
 DELIVERY_SECONDS: Final = 30.0
 """Default of the longest wait, in seconds, for the acknowledgement of one event."""
@@ -27,43 +37,88 @@ _CLOSE_SECONDS: Final = 5.0
 """Seconds that leaving a publisher may take beyond that. By then each call in flight has ended."""
 
 IN_FLIGHT_MAX: Final = 5_000
-"""Events that one call has in flight at a time. It bounds the memory of a call."""
+"""Events that one call has in flight at a time. It bounds the memory of a call, as the next limit does."""
+
+IN_FLIGHT_BYTES_MAX: Final = 8 * 1024 * 1024
 
 _ERRORS_SHOWN: Final = 3
 
+_ALIVE_SECONDS: Final = 1.0
+
+_FORKED: Final = "this process was forked from one with an open publisher: open a publisher in the child"
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """An event, and its place in the topic."""
+
+    event: PatternScored
+    topic: str
+    partition: int
+    offset: int
+
+
+@dataclass(frozen=True, slots=True)
+class RefusedEvent:
+    """An event that the broker will never accept, and why."""
+
+    event: PatternScored
+    reason: str
+
 
 class PublishError(Exception):
-    """Events were not acknowledged. They may have arrived; it is safe to publish them again.
+    """Events were not published.
 
     Attributes:
-        unacknowledged: the events, in the order of the call.
+        unacknowledged: events that may have arrived, in the order of the call. To publish them again is safe.
+        refused: events that the broker will never accept, for example because they are too large.
+        published: the other events of the call, with their places.
     """
 
-    def __init__(self, unacknowledged: Sequence[PatternScored], cause: BaseException) -> None:
+    def __init__(
+        self,
+        unacknowledged: Sequence[PatternScored],
+        cause: BaseException | None = None,
+        *,
+        refused: Sequence[RefusedEvent] = (),
+        published: Sequence[Published] = (),
+    ) -> None:
         self.unacknowledged = tuple(unacknowledged)
-        ids = [str(event.event_id) for event in self.unacknowledged]
-        more = f" and {len(ids) - _ERRORS_SHOWN} more" if len(ids) > _ERRORS_SHOWN else ""
-        super().__init__(
-            f"{len(ids)} events not acknowledged ({str(cause) or type(cause).__name__}): "
-            f"{', '.join(ids[:_ERRORS_SHOWN])}{more}"
-        )
+        self.refused = tuple(refused)
+        self.published = tuple(published)
+        parts = []
+        if self.refused:
+            reasons = ", ".join(dict.fromkeys(one.reason for one in self.refused))
+            parts.append(_named([one.event for one in self.refused], f"refused ({reasons})"))
+        why = str(cause) or type(cause).__name__
+        if self.unacknowledged:
+            parts.append(_named(self.unacknowledged, f"not acknowledged ({why})"))
+        super().__init__("; ".join(parts) or f"no event can be published ({why})")
+
+
+def _named(events: Sequence[PatternScored], what: str) -> str:
+    ids = ", ".join(str(event.event_id) for event in events[:_ERRORS_SHOWN])
+    more = f" and {len(events) - _ERRORS_SHOWN} more" if len(events) > _ERRORS_SHOWN else ""
+    return f"{len(events)} events {what}: {ids}{more}"
 
 
 class ScorePublisher:
     """Publishes events with an idempotent producer that waits for all in-sync replicas.
 
     An asynchronous context manager, for any number of tasks of one event loop. Leaving it waits, for at most
-    5 s longer than `delivery_seconds`, until the calls in flight have returned or raised.
+    5 s longer than `delivery_seconds`, until the calls in flight have returned or raised. A process that is
+    forked inside the block opens a publisher of its own.
 
     Args:
         settings: the broker and the topic; by default, the environment's.
         source: the CloudEvents `source`, a URI reference that names the agent.
-        delivery_seconds: the longest wait for the acknowledgement of one event.
+        delivery_seconds: the longest wait for the acknowledgement of one event, and for a broker on entry.
 
     Raises:
         ValueError: KAFKA_TOPIC names several topics.
-        KafkaError: on entry, no broker can be reached, or it refuses the login.
-        TimeoutError: on leaving, after that time.
+        PublishError: on entry, no broker can be reached within that time, or it refuses the login. Its
+            `__cause__` is the client's error.
+        OSError: on entry, a file that a setting names cannot be read.
     """
 
     def __init__(
@@ -79,28 +134,17 @@ class ScorePublisher:
             raise ValueError("KAFKA_TOPIC names several topics; to publish, name one")
         self._clock = ClockSettings()
         self._source = source
-        self._producer: AIOKafkaProducer | None = None
+        self._producer: Producer | None = None
         self._calls = 0
         self._is_idle = asyncio.Event()
         self._is_idle.set()
 
     async def __aenter__(self) -> Self:
-        producer = AIOKafkaProducer(
-            **self._settings.client_options(),
-            client_id="pattern-metrics-publisher",
-            acks="all",
-            enable_idempotence=self._settings.kafka_enable_idempotence,
-            compression_type="lz4",
-            linger_ms=5,
-            max_batch_size=128 * 1024,
-            request_timeout_ms=int(self._delivery_seconds * 1000),
-        )
-        ask_side_by_side(producer.client)
+        producer = Producer(self._settings, self._delivery_seconds)
         try:
-            await producer.start()
-        except BaseException:
-            await producer.stop()
-            raise
+            await producer.open()
+        except (KafkaError, TimeoutError) as error:
+            raise PublishError((), error) from error
         self._producer = producer
         return self
 
@@ -108,33 +152,53 @@ class ScorePublisher:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         producer, self._producer = self._producer, None
-        if producer is not None:
-            async with asyncio.timeout(self._delivery_seconds + _CLOSE_SECONDS):
-                await self._is_idle.wait()
-                await producer.stop()
+        if producer is not None and not producer.is_forked:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self._delivery_seconds + _CLOSE_SECONDS):
+                    await self._is_idle.wait()
+            await producer.close()
 
-    async def publish(self, event: PatternScored) -> None:
-        """Publish one event and wait until it is acknowledged.
+    async def publish(self, event: PatternScored) -> Published:
+        """Publish one event, wait until it is acknowledged, and return its place in the topic.
 
         Raises:
-            PublishError: it was not acknowledged within `delivery_seconds`.
+            PublishError: it was not acknowledged within `delivery_seconds`, or it was refused.
             InvalidEventError: see `publish_many`.
-            RuntimeError: the publisher is not inside its `async with` block.
+            RuntimeError: the publisher is not inside its `async with` block, or a process was forked there.
         """
-        await self.publish_many((event,))
+        (published,) = await self.publish_many((event,))
+        return published
 
-    async def publish_many(self, events: Sequence[PatternScored]) -> None:
-        """Publish events, many in flight at once, and wait until all are acknowledged.
+    async def publish_score(self, **score: Unpack[Score]) -> Published:
+        """Publish one score. Its event has a new `event_id`, and now as its time, unless they are given.
+
+        Args:
+            **score: see `Score`: `pattern` (its id or name), `quality_score` and `confidence`; and if you
+                like `dimensions`, `metadata`, `version`, `measured_at` and `event_id`.
 
         Raises:
-            PublishError: names every event that was not acknowledged. After a failure no further events are
-                sent.
+            PublishError: see `publish`. Its `unacknowledged` has the event: to publish this event is a retry.
+            ValueError: a value is not valid.
+            InvalidEventError: see `publish_many`.
+            RuntimeError: see `publish`.
+        """
+        return await self.publish(score_event(**score))
+
+    async def publish_many(self, events: Sequence[PatternScored]) -> list[Published]:
+        """Publish events, many in flight at once, wait until all are acknowledged, and return their places.
+
+        Raises:
+            PublishError: names every event that was not acknowledged or refused. A refused event holds no
+                other back. After the first events that were not acknowledged no further ones are sent.
             InvalidEventError: an event was measured more than MAX_CLOCK_SKEW_SECONDS in the future, so no
                 consumer would accept it. No event was sent.
-            RuntimeError: the publisher is not inside its `async with` block.
+            RuntimeError: see `publish`.
         """
-        if self._producer is None:
+        producer = self._producer
+        if producer is None:
             raise RuntimeError("a ScorePublisher publishes inside its `async with` block")
+        if producer.is_forked:
+            raise RuntimeError(_FORKED)
         accepted_until = self._clock.accepted_until(datetime.now(UTC))
         for event in events:
             require_past(event, accepted_until=accepted_until)
@@ -142,82 +206,51 @@ class ScorePublisher:
         self._is_idle.clear()
         try:
             with publishing(self._settings.kafka_topic, len(events)) as headers:
-                await self._publish(self._producer, events, headers)
+                return await self._publish(producer, events, headers)
         finally:
             self._calls -= 1
             if self._calls == 0:
                 self._is_idle.set()
 
     async def _publish(
-        self, producer: AIOKafkaProducer, events: Sequence[PatternScored], headers: Headers
-    ) -> None:
-        for begin in range(0, len(events), IN_FLIGHT_MAX):
-            part = events[begin : begin + IN_FLIGHT_MAX]
-            failures = await self._deliver(producer, part, headers)
-            if failures:
-                failed = [event for index, event in enumerate(part) if index in failures]
-                cause = next(iter(failures.values()))
-                reported = self._without_leader(producer) or cause
-                raise PublishError([*failed, *events[begin + len(part) :]], reported) from cause
-
-    def _without_leader(self, producer: AIOKafkaProducer) -> LeaderNotAvailableError | None:
-        """Return an error that names the partitions without a leader; None if each has one."""
-        topic, cluster = self._settings.kafka_topic, producer.client.cluster
-        available = cluster.available_partitions_for_topic(topic) or set()
-        without = (cluster.partitions_for_topic(topic) or set()) - available
-        if not without:
-            return None
-        numbers = ", ".join(map(str, sorted(without)))
-        return LeaderNotAvailableError(f"unavailable partitions of {topic}: {numbers} (no leader)")
-
-    async def _deliver(
-        self, producer: AIOKafkaProducer, events: Sequence[PatternScored], headers: Headers
-    ) -> dict[int, BaseException]:
-        """Send events and wait for their acknowledgements. Return the failures by the event's index."""
-        deliveries: list[asyncio.Future[Any]] = []
-        failures: dict[int, BaseException] = {}
-        try:
-            for event in events:
-                async with asyncio.timeout(self._delivery_seconds):
-                    deliveries.append(await self._send(producer, event, headers))
-        except TimeoutError:
-            failures = dict.fromkeys(range(len(deliveries), len(events)), self._late())
-        except (KafkaError, OSError) as error:
-            failures = dict.fromkeys(range(len(deliveries), len(events)), error)
-        if deliveries:
-            await asyncio.wait(deliveries, timeout=self._delivery_seconds)
-        for index, delivery in enumerate(deliveries):
-            failure = delivery.exception() if delivery.done() else self._late()
+        self, producer: Producer, events: Sequence[PatternScored], headers: Headers
+    ) -> list[Published]:
+        outcomes = list[Outcome]()
+        failure: Exception | None = None
+        for records in self._parts(events, headers):
+            part = await producer.deliver(records)
+            outcomes += part
+            failure = next((one.error for one in part if isinstance(one, Unacknowledged)), None)
             if failure is not None:
-                failures[index] = failure
-        return failures
+                break
+        pairs = list(zip(events, outcomes, strict=False))
+        published = [
+            Published(event, to.topic, to.partition, to.offset)
+            for event, to in pairs
+            if isinstance(to, Coordinates)
+        ]
+        if len(published) == len(events):
+            return published
+        unacknowledged = [event for event, outcome in pairs if isinstance(outcome, Unacknowledged)]
+        raise PublishError(
+            unacknowledged + list(events[len(outcomes) :]),
+            failure,
+            refused=[RefusedEvent(event, no.reason) for event, no in pairs if isinstance(no, Refused)],
+            published=published,
+        ) from failure
 
-    def _late(self) -> TimeoutError:
-        return TimeoutError(f"no acknowledgement within {self._delivery_seconds:g} s")
-
-    async def _send(
-        self, producer: AIOKafkaProducer, event: PatternScored, headers: Headers
-    ) -> asyncio.Future[Any]:
-        """Hand an event to the producer. Waits while the producer's buffer is full."""
-        delivery: asyncio.Future[Any] = await producer.send(
-            self._settings.kafka_topic,
-            key=str(event.pattern_id).encode(),
-            value=event.to_json(),
-            headers=[*cloud_event_headers(event, self._source), *headers],
-        )
-        return delivery
-
-
-def cloud_event_headers(event: PatternScored, source: str) -> Headers:
-    """Return the event's attributes as headers: CloudEvents 1.0, Kafka protocol binding, binary mode."""
-    return [
-        ("content-type", b"application/json"),
-        ("ce_type", EVENT_TYPE.encode()),  # these two first: a reader needs no other header
-        ("ce_specversion", b"1.0"),
-        ("ce_id", str(event.event_id).encode()),
-        ("ce_source", source.encode()),
-        ("ce_time", event.measurement_timestamp.isoformat().encode()),
-    ]
+    def _parts(self, events: Sequence[PatternScored], headers: Headers) -> Iterator[list[EncodedRecord]]:
+        """Encode events, in parts that are delivered one after the other."""
+        part, size = list[EncodedRecord](), 0
+        for event in events:
+            record = encode(event, self._source, headers)
+            if len(part) == IN_FLIGHT_MAX or size + record.size > IN_FLIGHT_BYTES_MAX:
+                yield part
+                part, size = [], 0
+            part.append(record)
+            size += record.size
+        if part:
+            yield part
 
 
 class BlockingScorePublisher:
@@ -251,24 +284,39 @@ class BlockingScorePublisher:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if not self._thread.is_alive():  # in a forked child: everything belongs to the parent
+            self._loop = None
+            return
         try:
             self._run(self._publisher.__aexit__(kind, error, trace))
         finally:
             self._end_thread()
 
-    def publish(self, event: PatternScored) -> None:
-        """Publish one event and wait until it is acknowledged; errors as in `ScorePublisher.publish`."""
-        self._run(self._publisher.publish(event))
+    def publish(self, event: PatternScored) -> Published:
+        """Publish one event and wait until it is acknowledged; as `ScorePublisher.publish`."""
+        return self._run(self._publisher.publish(event))
 
-    def publish_many(self, events: Sequence[PatternScored]) -> None:
-        """Publish events and wait until all are acknowledged; errors as in `ScorePublisher.publish_many`."""
-        self._run(self._publisher.publish_many(events))
+    def publish_score(self, **score: Unpack[Score]) -> Published:
+        """Publish one score and wait until it is acknowledged; as `ScorePublisher.publish_score`."""
+        return self._run(self._publisher.publish_score(**score))
+
+    def publish_many(self, events: Sequence[PatternScored]) -> list[Published]:
+        """Publish events and wait until all are acknowledged; as `ScorePublisher.publish_many`."""
+        return self._run(self._publisher.publish_many(events))
 
     def _run(self, work: Coroutine[Any, Any, T]) -> T:
         if self._loop is None:
             work.close()
             raise RuntimeError("a BlockingScorePublisher publishes inside its `with` block")
-        return asyncio.run_coroutine_threadsafe(work, self._loop).result()
+        if not self._thread.is_alive():
+            work.close()
+            raise RuntimeError(_FORKED)
+        running = asyncio.run_coroutine_threadsafe(work, self._loop)
+        while self._thread.is_alive():
+            concurrent.futures.wait({running}, _ALIVE_SECONDS)
+            if running.done():
+                return running.result()
+        raise RuntimeError("the publisher's thread has ended")
 
     def _end_thread(self) -> None:
         loop, self._loop = self._loop, None

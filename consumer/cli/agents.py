@@ -148,10 +148,10 @@ def publish(
     The format is recognised by the file's content. An event without an event_id, or with null, gets one that
     is derived from its content, so that publishing a file twice is a retry and not a second measurement.
 
-    Exit code 1: a line is invalid, or an event was not published. Invalid lines are reported by number and
-    reason, and the valid ones are published. Events of a partition without a leader are left out and counted,
-    and all others are published. Exit code 2: the file has none of the formats, and nothing was
-    published.
+    Exit code 1: a line is invalid, or an event was not published. Lines that are invalid, or that the broker
+    refuses, are reported by number and reason, and the others are published. Events of a partition without a
+    leader are left out and counted, and all others are published. Exit code 2: the file has none of the
+    formats, and nothing was published.
     """
     from pattern_metrics.consumer.operations.files.source import BrokenSourceError
     from pattern_metrics.consumer.operations.publish import PublishReport, publish_file

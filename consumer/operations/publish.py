@@ -12,7 +12,7 @@ from aiokafka.partitioner import DefaultPartitioner
 from pattern_metrics.consumer.kafka.broker import Topic, find_topic
 from pattern_metrics.consumer.operations.files.recognition import Measurements
 from pattern_metrics.consumer.operations.files.refusals import Refusals
-from pattern_metrics.publisher.client import PublishError, ScorePublisher
+from pattern_metrics.publisher.client import PublishError, RefusedEvent, ScorePublisher
 from pattern_metrics.schemas.dead_letter import InvalidEventError
 from pattern_metrics.schemas.json_lines import read_events
 from pattern_metrics.schemas.pattern_scored import PatternScored
@@ -32,7 +32,7 @@ class PublishReport:
         unavailable: valid events that were not sent, because their partition was unavailable.
         last_line: the last line that is done.
         reached_end: whether that was the last line of the file.
-        refusals: the faults of the lines that hold no valid event.
+        refusals: the faults of the lines that hold no valid event or that the broker refused.
     """
 
     published: int = 0
@@ -92,8 +92,8 @@ async def publish_file(
         measurements: the content of the file.
         accepted_until: the latest acceptable measurement time.
         report: is updated after each part.
-        tell: called with a message for each line that holds no valid event, and with the names of the
-            unavailable partitions each time that these change.
+        tell: called with a message for each line that holds no valid event or that the broker refused, and
+            with the names of the unavailable partitions each time that these change.
         advance: called with the number of bytes that are done since the last call.
 
     Raises:
@@ -108,15 +108,19 @@ async def publish_file(
             publisher = await stack.enter_async_context(ScorePublisher(settings))
             sending = _Sending(settings, publisher, topic, tell)
         for part in measurements.parts:
-            events = []
+            events, numbers = list[PatternScored](), dict[int, int]()
             for number, event in read_events(part.lines, accepted_until=accepted_until):
                 if isinstance(event, InvalidEventError):
                     report.refusals.add(event.reason, str(event))
                     tell(f"{measurements.unit} {number}: {event}")
                 else:
                     events.append(event)
-            left_out = 0 if sending is None else await sending.publish(events)
-            report.published += len(events) - left_out
+                    numbers[id(event)] = number
+            left_out, refused = (0, []) if sending is None else await sending.publish(events)
+            for one in refused:
+                report.refusals.add(one.reason, one.reason)
+                tell(f"{measurements.unit} {numbers[id(one.event)]}: refused by the broker: {one.reason}")
+            report.published += len(events) - left_out - len(refused)
             report.unavailable += left_out
             report.last_line = part.lines[-1][0] if part.lines else report.last_line
             advance(part.size)
@@ -136,25 +140,28 @@ class _Sending:
         self._asked_at = CLOCK.monotonic()
         self._take(topic)
 
-    async def publish(self, events: Sequence[PatternScored]) -> int:
-        """Publish events, and return the number of those that were left out.
+    async def publish(self, events: Sequence[PatternScored]) -> tuple[int, list[RefusedEvent]]:
+        """Publish events. Return the number of those that were left out, and those that the broker refused.
 
         Raises:
             PublishError: an event was not acknowledged, although each partition is as available as before.
         """
         if self._topic.unavailable and CLOCK.monotonic() - self._asked_at > _AGAIN_SECONDS:
             self._take(await find_topic(self._settings))
-        left_out = 0
+        left_out, refused = 0, list[RefusedEvent]()
         while True:
             available = [event for event in events if self._is_available(event)]
             left_out += len(events) - len(available)
             try:
                 await self._publisher.publish_many(available)
             except PublishError as error:
+                refused += error.refused
+                if not error.unacknowledged:
+                    return left_out, refused
                 await self._require_news(error)
                 events = error.unacknowledged
             else:
-                return left_out
+                return left_out, refused
 
     async def _require_news(self, error: PublishError) -> None:
         """Ask for the partitions again. Raise the error unless a further one is unavailable."""

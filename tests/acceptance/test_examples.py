@@ -8,7 +8,7 @@ from typing import Final
 import pytest
 
 import pattern_metrics
-from pattern_metrics import PatternScored, PublishError, ScorePublisher
+from pattern_metrics import PatternScored, Published, PublishError, ScorePublisher
 from pattern_metrics.consumer.records.accounting import Accounting
 from pattern_metrics.consumer.settings import WorkerSettings
 from tests.support.pipeline import catch_up, fetch
@@ -23,11 +23,12 @@ class Forgetful(ScorePublisher):
         super().__init__()
         self.delivered = list[PatternScored]()
 
-    async def publish(self, event: PatternScored) -> None:
-        await super().publish(event)
+    async def publish(self, event: PatternScored) -> Published:
+        published = await super().publish(event)
         self.delivered.append(event)
         if self.delivered.count(event) == 1:
             raise PublishError([event], TimeoutError("the acknowledgement was lost"))
+        return published
 
 
 async def test_a_retry_of_the_agent_is_no_second_measurement(

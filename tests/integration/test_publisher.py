@@ -155,15 +155,16 @@ async def _ids_in(settings: KafkaSettings) -> set[str]:
 
 
 async def test_no_broker_is_an_error_when_the_publisher_is_entered_and_not_a_hang() -> None:
-    with pytest.raises(KafkaConnectionError):
-        async with ScorePublisher(KafkaSettings(kafka_bootstrap_servers="127.0.0.1:1")):
+    with pytest.raises(PublishError, match="Connect call failed") as raised:
+        async with ScorePublisher(KafkaSettings(kafka_bootstrap_servers="127.0.0.1:1"), delivery_seconds=1):
             pass
+    assert isinstance(raised.value.__cause__, KafkaConnectionError)
 
 
 def test_the_blocking_publisher_ends_its_thread_where_no_broker_is_reachable() -> None:
     with (
-        pytest.raises(KafkaConnectionError),
-        BlockingScorePublisher(KafkaSettings(kafka_bootstrap_servers="127.0.0.1:1")),
+        pytest.raises(PublishError, match="Connect call failed"),
+        BlockingScorePublisher(KafkaSettings(kafka_bootstrap_servers="127.0.0.1:1"), delivery_seconds=1),
     ):
         pass
 

@@ -17,7 +17,7 @@ from pattern_metrics.consumer.kafka.fetched_records import (
 )
 from pattern_metrics.consumer.records.batch import decode_batch
 from pattern_metrics.consumer.records.record import mode_of
-from pattern_metrics.publisher.client import cloud_event_headers
+from pattern_metrics.publisher.records import cloud_event_headers
 from tests.support.events import ACCEPTED_UNTIL, event, value
 
 if TYPE_CHECKING:

@@ -10,6 +10,7 @@ from aiokafka.structs import OffsetAndMetadata
 
 from pattern_metrics.consumer.kafka.broker import require_topic
 from pattern_metrics.consumer.settings import WorkerSettings
+from pattern_metrics.schemas.settings.kafka import KafkaSettings
 from tests.support.kafka import administering
 from tests.support.waiting import eventually
 
@@ -27,7 +28,7 @@ async def delete_records_before(settings: WorkerSettings, offset: int) -> None:
         )
 
 
-async def configure(settings: WorkerSettings, configs: Mapping[str, str]) -> None:
+async def configure(settings: KafkaSettings, configs: Mapping[str, str]) -> None:
     """Set these configs of the topic, and reset all others."""
     async with administering(settings.kafka_bootstrap_servers) as admin:
         await admin.alter_configs(

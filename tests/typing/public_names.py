@@ -12,7 +12,9 @@ from pattern_metrics import (
     InvalidEventError,
     Measurement,
     PatternScored,
+    Published,
     PublishError,
+    RefusedEvent,
     RejectReason,
     ScorePublisher,
     __version__,
@@ -34,18 +36,20 @@ def refused(error: InvalidEventError) -> None:
 
 def lost(error: PublishError) -> None:
     assert_type(error.unacknowledged, tuple[PatternScored, ...])
+    assert_type(error.refused, tuple[RefusedEvent, ...])
 
 
 def blocking(publisher: BlockingScorePublisher, event: PatternScored) -> None:
     with publisher as entered:
         assert_type(entered, BlockingScorePublisher)
-        entered.publish_many([event])
+        assert_type(entered.publish_many([event]), list[Published])
+        entered.publish_score(pattern="shop.cart:total", quality_score=0.8, confidence=1)
 
 
 async def asynchronous(measurements: Sequence[Measurement], event: PatternScored) -> None:
     async with ScorePublisher() as publisher:
         assert_type(publisher, ScorePublisher)
-        await assert_type(publisher.publish(event), Coroutine[Any, Any, None])
+        await assert_type(publisher.publish(event), Coroutine[Any, Any, Published])
     assert_type(event.quality_score, float)
     assert_type(measurements[0].metadata["name"], JsonValue)
     assert_type(await store_quality_metrics("postgresql://", measurements), Accounting)

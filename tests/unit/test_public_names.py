@@ -18,6 +18,8 @@ NAMES = {
     "Measurement",
     "PatternScored",
     "PublishError",
+    "Published",
+    "RefusedEvent",
     "RejectReason",
     "ScorePublisher",
     "__version__",

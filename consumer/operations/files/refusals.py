@@ -15,9 +15,9 @@ class Refusals:
     """
 
     count: int = 0
-    reasons: dict[RejectReason, str] = field(default_factory=dict)
+    reasons: dict[RejectReason | str, str] = field(default_factory=dict)
 
-    def add(self, reason: RejectReason, why: str) -> None:
+    def add(self, reason: RejectReason | str, why: str) -> None:
         """Count a refused line."""
         self.count += 1
         self.reasons.setdefault(reason, why)

@@ -7,8 +7,16 @@ import aiokafka
 import pytest
 from aiokafka import AIOKafkaConsumer, conn
 from aiokafka.client import AIOKafkaClient
+from aiokafka.cluster import ClusterMetadata
 from aiokafka.consumer import fetcher
-from aiokafka.record.default_records import _DefaultRecordBatchPy
+from aiokafka.partitioner import DefaultPartitioner
+from aiokafka.protocol.produce import ProduceRequest
+from aiokafka.protocol.transaction import InitProducerIdRequest
+from aiokafka.record.default_records import (
+    DefaultRecordBatch,
+    DefaultRecordBatchBuilder,
+    _DefaultRecordBatchPy,
+)
 from aiokafka.record.memory_records import _MemoryRecordsPy
 
 INSIDE = [
@@ -25,6 +33,17 @@ INSIDE = [
     (_DefaultRecordBatchPy, "_maybe_uncompress", ["self"]),
     (AIOKafkaConsumer, "last_stable_offset", ["self", "partition"]),
     (AIOKafkaConsumer, "highwater", ["self", "partition"]),
+    (DefaultRecordBatchBuilder, "append", ["self", "offset", "timestamp", "key", "value", "headers"]),
+    (DefaultRecordBatch, "CODEC_LZ4", None),
+    (DefaultPartitioner, "__call__", ["key", "all_partitions", "available"]),
+    (ProduceRequest, "__init__", ["self", "transactional_id", "required_acks", "timeout", "topics"]),
+    (InitProducerIdRequest, "__init__", ["self", "transactional_id", "transaction_timeout_ms"]),
+    (ClusterMetadata, "partitions_for_topic", ["self", "topic"]),
+    (ClusterMetadata, "available_partitions_for_topic", ["self", "topic"]),
+    (ClusterMetadata, "leader_for_partition", ["self", "partition"]),
+    (AIOKafkaClient, "add_topic", ["self", "topic"]),
+    (AIOKafkaClient, "send", ["self", "node_id", "request", "group"]),
+    (AIOKafkaClient, "close", ["self"]),
     (AIOKafkaClient, "force_metadata_update", ["self"]),
     (AIOKafkaClient, "bootstrap", ["self"]),
     (AIOKafkaClient, "hosts", None),

@@ -1,0 +1,84 @@
+"""The event of a score, from what an agent knows of it."""
+
+import secrets
+import time
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Required, TypedDict, Unpack
+from uuid import UUID
+
+from pydantic import JsonValue
+
+from pattern_metrics.schemas.pattern_id import pattern_id_of
+from pattern_metrics.schemas.pattern_scored import VERSION_DEFAULT, PatternScored
+
+
+class Score(TypedDict, total=False):
+    """What an agent knows of a score: the arguments of `publish_score`."""
+
+    pattern: Required[UUID | str]
+    """The pattern's id, or its name, such as `module:qualified_name`; see `pattern_id_of`."""
+
+    quality_score: Required[float]
+    """From 0 (worst) to 1 (best)."""
+
+    confidence: Required[float]
+    """How far the scorer trusts its own score, from 0 to 1."""
+
+    dimensions: Mapping[str, float]
+    """A score from 0 to 1 by dimension; it becomes `metadata["dimensions"]`."""
+
+    metadata: Mapping[str, JsonValue]
+    """Anything else. A pattern's name becomes `metadata["name"]`, unless one is given here."""
+
+    version: str
+    """The scorer's version."""
+
+    measured_at: datetime
+    """When the pattern was measured; by default now."""
+
+    event_id: UUID
+    """The measurement's own id; by default a new one. To repeat it is a retry."""
+
+
+def score_event(**score: Unpack[Score]) -> PatternScored:
+    """Return the event of a score.
+
+    Raises:
+        ValueError: a value is not valid; pydantic's ValidationError names it.
+    """
+    pattern, metadata = score["pattern"], dict(score.get("metadata", {}))
+    pattern_id = _as_uuid(pattern)
+    if pattern_id is None:
+        pattern_id = pattern_id_of(str(pattern))
+        metadata.setdefault("name", str(pattern))
+    if "dimensions" in score:
+        metadata["dimensions"] = dict(score["dimensions"])
+    return PatternScored(
+        event_id=score.get("event_id") or new_event_id(),
+        pattern_id=pattern_id,
+        quality_score=score["quality_score"],
+        confidence=score["confidence"],
+        measurement_timestamp=score.get("measured_at") or datetime.now(UTC),
+        version=score.get("version", VERSION_DEFAULT),
+        metadata=metadata,
+    )
+
+
+def _as_uuid(pattern: UUID | str) -> UUID | None:
+    """Return the id of a pattern that is given by its id, also as text; None for a name."""
+    if isinstance(pattern, UUID):
+        return pattern
+    try:
+        pattern_id = UUID(pattern)
+    except ValueError:
+        return None
+    return pattern_id if str(pattern_id) == pattern.lower() else None
+
+
+def new_event_id() -> UUID:
+    """Return a UUID of version 7 (RFC 9562, section 5.7). Ids of later milliseconds are greater."""
+    milliseconds = time.time_ns() // 1_000_000
+    return UUID(
+        int=milliseconds << 80 | 7 << 76 | secrets.randbits(12) << 64 | 2 << 62 | secrets.randbits(62)
+    )
