@@ -14,7 +14,7 @@ from aiokafka.errors import KafkaError
 
 from pattern_metrics.publisher.producer import Producer
 from pattern_metrics.publisher.records import (
-    Coordinates,
+    Acknowledged,
     EncodedRecord,
     Headers,
     Outcome,
@@ -227,7 +227,7 @@ class ScorePublisher:
         published = [
             Published(event, to.topic, to.partition, to.offset)
             for event, to in pairs
-            if isinstance(to, Coordinates)
+            if isinstance(to, Acknowledged)
         ]
         if len(published) == len(events):
             return published

@@ -33,13 +33,13 @@ from aiokafka.protocol.produce import ProduceRequest
 from aiokafka.protocol.transaction import InitProducerIdRequest
 from aiokafka.record.default_records import DefaultRecordBatch, DefaultRecordBatchBuilder
 
-from pattern_metrics.publisher.records import Coordinates, EncodedRecord, Outcome, Refused, Unacknowledged
+from pattern_metrics.publisher.records import Acknowledged, EncodedRecord, Outcome, Refused, Unacknowledged
 from pattern_metrics.schemas.settings.kafka import KafkaSettings, SettingFileError
 from pattern_metrics.schemas.settings.kafka_client import ask_side_by_side
 
 T = TypeVar("T")
 
-_CLOSE_SECONDS: Final = 1.0
+_CONNECTION_CLOSE_SECONDS: Final = 1.0
 """Longest wait for the end of a connection. By then it is closed on this side."""
 
 _REQUEST_SECONDS_MAX: Final = 10.0
@@ -51,7 +51,7 @@ _IDLE_SECONDS_MAX: Final = 180.0
 _BACKOFF_SECONDS: Final = 0.1
 
 _MISSING_SECONDS: Final = 2.0
-"""How long the brokers may deny that the topic exists: a new topic is not known to all of them at once."""
+"""The brokers may deny the topic for this long: a new topic is not known to all of them at once."""
 
 _BATCH_BYTES_MAX: Final = 128 * 1024
 
@@ -302,7 +302,7 @@ class _Lane:
     async def stop(self) -> None:
         if self._task is not None:
             self._task.cancel()
-            await asyncio.wait({self._task}, timeout=_CLOSE_SECONDS)
+            await asyncio.wait({self._task}, timeout=_CONNECTION_CLOSE_SECONDS)
 
     async def _run(self) -> None:
         try:
@@ -342,7 +342,7 @@ class _Lane:
             outcomes = [Unacknowledged(error)] * len(items)
         else:
             topic, partition = self._producer.topic, self._partition
-            outcomes = [Coordinates(topic, partition, offset + index) for index in range(len(items))]
+            outcomes = [Acknowledged(topic, partition, offset + index) for index in range(len(items))]
         for item, outcome in zip(items, outcomes, strict=True):
             item.call.settle(item.place, outcome)
 
@@ -429,7 +429,7 @@ async def _new_identity(client: AIOKafkaClient) -> tuple[int, int]:
 
 async def _close(client: AIOKafkaClient) -> None:
     with suppress(TimeoutError):
-        async with asyncio.timeout(_CLOSE_SECONDS):
+        async with asyncio.timeout(_CONNECTION_CLOSE_SECONDS):
             await client.close()
 
 

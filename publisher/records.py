@@ -24,7 +24,7 @@ class EncodedRecord:
 
 
 @dataclass(frozen=True, slots=True)
-class Coordinates:
+class Acknowledged:
     """All in-sync replicas have the record, at this place."""
 
     topic: str
@@ -46,7 +46,7 @@ class Unacknowledged:
     error: Exception
 
 
-Outcome: TypeAlias = Coordinates | Refused | Unacknowledged
+Outcome: TypeAlias = Acknowledged | Refused | Unacknowledged
 
 
 def encode(event: PatternScored, source: str, headers: Headers) -> EncodedRecord:

@@ -9,12 +9,12 @@ from uuid import UUID
 
 from pydantic import JsonValue
 
-from pattern_metrics.schemas.pattern_id import pattern_id_of
+from pattern_metrics.schemas.pattern_id import pattern_id_from
 from pattern_metrics.schemas.pattern_scored import VERSION_DEFAULT, PatternScored
 
 
 class Score(TypedDict, total=False):
-    """What an agent knows of a score: the arguments of `publish_score`."""
+    """The arguments of `publish_score`: all that an agent knows of a score."""
 
     pattern: Required[UUID | str]
     """The pattern's id, or its name, such as `module:qualified_name`; see `pattern_id_of`."""
@@ -23,7 +23,7 @@ class Score(TypedDict, total=False):
     """From 0 (worst) to 1 (best)."""
 
     confidence: Required[float]
-    """How far the scorer trusts its own score, from 0 to 1."""
+    """The trust of the scorer in its own score, from 0 to 1."""
 
     dimensions: Mapping[str, float]
     """A score from 0 to 1 by dimension; it becomes `metadata["dimensions"]`."""
@@ -35,7 +35,7 @@ class Score(TypedDict, total=False):
     """The scorer's version."""
 
     measured_at: datetime
-    """When the pattern was measured; by default now."""
+    """The time of the measurement; by default now."""
 
     event_id: UUID
     """The measurement's own id; by default a new one. To repeat it is a retry."""
@@ -48,10 +48,9 @@ def score_event(**score: Unpack[Score]) -> PatternScored:
         ValueError: a value is not valid; pydantic's ValidationError names it.
     """
     pattern, metadata = score["pattern"], dict(score.get("metadata", {}))
-    pattern_id = _as_uuid(pattern)
-    if pattern_id is None:
-        pattern_id = pattern_id_of(str(pattern))
-        metadata.setdefault("name", str(pattern))
+    pattern_id = pattern_id_from(pattern)
+    if isinstance(pattern, str) and pattern.lower() != str(pattern_id):
+        metadata.setdefault("name", pattern)
     if "dimensions" in score:
         metadata["dimensions"] = dict(score["dimensions"])
     return PatternScored(
@@ -63,17 +62,6 @@ def score_event(**score: Unpack[Score]) -> PatternScored:
         version=score.get("version", VERSION_DEFAULT),
         metadata=metadata,
     )
-
-
-def _as_uuid(pattern: UUID | str) -> UUID | None:
-    """Return the id of a pattern that is given by its id, also as text; None for a name."""
-    if isinstance(pattern, UUID):
-        return pattern
-    try:
-        pattern_id = UUID(pattern)
-    except ValueError:
-        return None
-    return pattern_id if str(pattern_id) == pattern.lower() else None
 
 
 def new_event_id() -> UUID:

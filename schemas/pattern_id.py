@@ -1,10 +1,13 @@
 """The identity of a pattern that has a name."""
 
+import re
 import unicodedata
 from typing import Final
 from uuid import UUID, uuid5
 
 _PATTERN_NAMESPACE: Final = UUID("3f0f6f0a-7a55-5b0e-8a3c-51f9d7c0a2b4")
+
+_IS_UUID: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE).fullmatch
 
 
 def pattern_id_of(name: str) -> UUID:
@@ -24,3 +27,14 @@ def pattern_id_of(name: str) -> UUID:
     if not name:
         raise ValueError("a pattern's name is not empty")
     return uuid5(_PATTERN_NAMESPACE, unicodedata.normalize("NFC", name))
+
+
+def pattern_id_from(pattern: UUID | str) -> UUID:
+    """Return the identity of a pattern that is given by its id, also as text, or by its name.
+
+    Raises:
+        ValueError: see `pattern_id_of`.
+    """
+    if isinstance(pattern, UUID):
+        return pattern
+    return UUID(pattern) if _IS_UUID(pattern) else pattern_id_of(pattern)

@@ -95,7 +95,7 @@ async def values(settings: KafkaSettings) -> list[dict[str, Any]]:
 
 
 async def are_in(settings: KafkaSettings, *published: Published) -> bool:
-    """Whether each event lies at its place."""
+    """Return whether each event lies at its place."""
     found = await values(settings)
     return all(
         (one.topic, one.partition) == (settings.kafka_topic, 0)
