@@ -132,8 +132,9 @@ _KAFKA_CONFIGURATION_HINTS: Final[dict[type[Exception], str]] = {
     "READ on it",
     kafka_errors.InconsistentGroupProtocolError: "a client with another partition assignor or "
     "protocol is in the group of KAFKA_GROUP_ID: end it, or name a group for this worker alone",
-    kafka_errors.UnknownError: "the broker had an internal error: see its log; to publish to a broker "
-    "without InitProducerId, such as the embedded one, set KAFKA_ENABLE_IDEMPOTENCE=false",
+    kafka_errors.UnknownError: "the broker had an internal error: see its log",
+    kafka_errors.IncompatibleBrokerVersion: "the broker lacks a request; to publish to a broker without "
+    "InitProducerId, such as the embedded one, set KAFKA_ENABLE_IDEMPOTENCE=false",
     kafka_errors.ClusterAuthorizationFailedError: "the broker denies this user: check its ACLs",
     kafka_errors.AuthenticationFailedError: _LOGIN_REFUSED,
     kafka_errors.SaslAuthenticationFailed: _LOGIN_REFUSED,

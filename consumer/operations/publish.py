@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final
 
-from aiokafka.errors import KafkaError
+from aiokafka.errors import IncompatibleBrokerVersion, KafkaError
 from aiokafka.partitioner import DefaultPartitioner
 
 from pattern_metrics.consumer.kafka.broker import Topic, find_topic
@@ -158,6 +158,8 @@ class _Sending:
                 refused += error.refused
                 if not error.unacknowledged:
                     return left_out, refused
+                if isinstance(error.__cause__, IncompatibleBrokerVersion):
+                    raise error.__cause__ from None  # a setting is wrong, and nothing was published
                 await self._require_news(error)
                 events = error.unacknowledged
             else:

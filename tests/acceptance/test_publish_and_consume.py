@@ -133,11 +133,11 @@ async def test_a_brokers_refusal_is_named_and_the_report_shows_the_last_line(
 
     assert published.code == 1
     assert "Traceback" not in published.stderr
-    assert str(large.event_id) in published.stderr
+    assert "line 2: refused by the broker: larger than the topic's max.message.bytes" in published.stderr
     assert published.json == {
         "published": 1,
-        "refused": 0,
+        "refused": 1,
         "unavailable": 0,
-        "last_line": 1,
-        "reached_end": False,
+        "last_line": 2,
+        "reached_end": True,
     }
