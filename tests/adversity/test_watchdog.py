@@ -23,7 +23,7 @@ from pattern_metrics.schemas.settings.timing import TIMING
 from tests.support.command import SECONDS_MAX, CommandLine, WorkerProcess, environment_of
 from tests.support.kafka import ApacheKafka, Listener, require_apache
 from tests.support.pipeline import an_event, committed_offsets, expected_table, table, worker_settings
-from tests.support.postgres import new_database
+from tests.support.postgres import TEMPLATE, new_database
 from tests.support.proxy import Proxy
 from tests.support.waiting import eventually
 
@@ -114,13 +114,12 @@ async def new_ways(
     kafka: ApacheKafka,
     ports: dict[str, int],
     postgres_server: PostgresServer,
-    template_name: str,
     tmp_path: Path,
 ) -> AsyncIterator[Ways]:
     async with AsyncExitStack() as databases, AsyncExitStack() as proxies:
 
         async def new_way(listener: str, port: int) -> Way:
-            database_url = await databases.enter_async_context(new_database(postgres_server, template_name))
+            database_url = await databases.enter_async_context(new_database(postgres_server, TEMPLATE))
             to_kafka = await proxies.enter_async_context(Proxy(kafka.port_of(listener), port))
             to_postgres = await proxies.enter_async_context(Proxy(postgres_server.port))
             directory = tmp_path / listener

@@ -29,7 +29,7 @@ from pattern_metrics.schemas.bands import BANDS, Band, band_of
 from pattern_metrics.schemas.pattern_scored import METADATA_BYTES_MAX
 from tests.support.batches import a_batch, write
 from tests.support.pipeline import BASE_TIME, an_event
-from tests.support.postgres import new_database
+from tests.support.postgres import TEMPLATE, new_database
 
 EVERYTHING: dict[str, Any] = {"min_quality": None, "band": None}
 
@@ -214,12 +214,12 @@ LARGEST = [
 
 @pytest.mark.parametrize("of", Format)
 async def test_an_export_can_be_backfilled_into_an_equal_table(
-    postgres_server: Any, template_name: str, migrated_database_url: str, of: Format
+    postgres_server: Any, migrated_database_url: str, of: Format
 ) -> None:
     await insert(migrated_database_url, *SOME, *HOSTILE, *LARGEST)
     exported = await export(migrated_database_url, of)
 
-    async with new_database(postgres_server, template_name) as other:
+    async with new_database(postgres_server, TEMPLATE) as other:
         report = await backfill(
             Store(other),
             MeasurementSource("export", 1, read_measurements(io.BytesIO(exported))),

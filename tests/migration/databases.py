@@ -131,14 +131,20 @@ async def measurements(url: str, table: str = "pattern_quality_metrics") -> list
 
 async def catalog(url: str) -> dict[str, list[dict[str, Any]]]:
     """Return the whole schema, except Alembic's own table, the lineage table and the duplicates."""
-    tables = await fetch(
-        url,
-        "SELECT oid FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind = 'r' AND relname "
-        "<> ALL ($1)",
-        [VERSION_TABLE, "alembic_version", "pattern_lineage_nodes", "pattern_quality_metrics_duplicates"],
-    )
-    oids = [row["oid"] for row in tables]
-    return {name: await fetch(url, query, oids) for name, query in _CATALOG.items()}
+    connection = await asyncpg.connect(url)
+    try:
+        tables = await connection.fetch(
+            "SELECT oid FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind = 'r' AND "
+            "relname <> ALL ($1)",
+            [VERSION_TABLE, "alembic_version", "pattern_lineage_nodes", "pattern_quality_metrics_duplicates"],
+        )
+        oids = [row["oid"] for row in tables]
+        return {
+            name: [dict(row) for row in await connection.fetch(query, oids)]
+            for name, query in _CATALOG.items()
+        }
+    finally:
+        await connection.close()
 
 
 async def stamp(url: str) -> list[str]:

@@ -1,6 +1,5 @@
 """The functions of revision 020: who may call them, where they are, and that no search path affects them."""
 
-from collections.abc import Iterator
 from uuid import uuid4
 
 import asyncpg
@@ -14,7 +13,7 @@ from pattern_metrics.consumer.records.accounting import Accounting
 from tests.migration.databases import apply_by_hand, catalog, execute, fetch
 from tests.support.batches import a_batch, write
 from tests.support.pipeline import an_event
-from tests.support.postgres import NO_DURABILITY, new_database
+from tests.support.postgres import new_database
 
 # Each operator returns the opposite of PostgreSQL's own, and each function of ours has a double.
 HOSTILE = """
@@ -70,17 +69,10 @@ async def test_a_function_of_the_temporary_schema_shadows_none(any_migrated_data
         await connection.close()
 
 
-@pytest.fixture
-def other_server() -> Iterator[PostgresServer]:
-    """A separate server, because roles belong to the whole server."""
-    with PostgresServer(settings=NO_DURABILITY) as server:
-        yield server
-
-
 async def test_both_roles_call_the_functions_where_no_function_is_everybodys(
-    other_server: PostgresServer,
+    fresh_postgres_server: PostgresServer,
 ) -> None:
-    async with new_database(other_server) as url:
+    async with new_database(fresh_postgres_server) as url:
         await execute(url, "ALTER DEFAULT PRIVILEGES REVOKE EXECUTE ON FUNCTIONS FROM PUBLIC")
         await migrate_up(url)
         await execute(

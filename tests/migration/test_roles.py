@@ -1,7 +1,7 @@
 """Readers only select. Workers write and do not alter."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 from uuid import uuid4
 
@@ -18,7 +18,7 @@ from pattern_metrics.consumer.operations.migration import (
 from pattern_metrics.migrations.revisions import VERSION_TABLE
 from tests.migration.databases import MIGRATIONS, execute, fetch, psql
 from tests.support.command import CommandLine
-from tests.support.postgres import NO_DURABILITY, new_database, wheel_program
+from tests.support.postgres import new_database, wheel_program
 
 TABLES = (
     "pattern_quality_metrics",
@@ -73,23 +73,16 @@ async def test_a_reader_may_select_and_a_worker_write_and_neither_alter(
 
 
 @pytest.fixture
-def fresh_server() -> Iterator[PostgresServer]:
-    """A server on which the roles do not exist yet."""
-    with PostgresServer(settings=NO_DURABILITY) as server:
-        yield server
-
-
-@pytest.fixture
-async def owner_url(fresh_server: PostgresServer) -> AsyncIterator[str]:
+async def owner_url(fresh_postgres_server: PostgresServer) -> AsyncIterator[str]:
     """A database in the schema of its owner, who may not create roles."""
-    async with new_database(fresh_server) as url:
+    async with new_database(fresh_postgres_server) as url:
         owner = f"owner_{uuid4().hex}"
         await execute(url, f"CREATE ROLE {owner} LOGIN; CREATE SCHEMA metrics AUTHORIZATION {owner}")
         yield url.replace("postgres@", f"{owner}@") + "?options=-csearch_path%3Dmetrics"
 
 
 async def test_a_login_without_createrole_gets_the_tables_and_a_warning(
-    fresh_server: PostgresServer, owner_url: str
+    fresh_postgres_server: PostgresServer, owner_url: str
 ) -> None:
     with capture_logs() as logs:
         await migrate_up(owner_url)
@@ -107,7 +100,8 @@ async def test_a_login_without_createrole_gets_the_tables_and_a_warning(
 
     # The superuser does as the notice says.
     await execute(
-        fresh_server.dsn(), "CREATE ROLE pattern_metrics_reader NOLOGIN; CREATE ROLE pattern_metrics_worker"
+        fresh_postgres_server.dsn(),
+        "CREATE ROLE pattern_metrics_reader NOLOGIN; CREATE ROLE pattern_metrics_worker",
     )
     assert await migrate_up(owner_url) == ()
 
@@ -116,10 +110,10 @@ async def test_a_login_without_createrole_gets_the_tables_and_a_warning(
 
 
 async def test_two_databases_of_a_server_may_be_migrated_at_the_same_moment(
-    fresh_server: PostgresServer, tmp_path: Path
+    fresh_postgres_server: PostgresServer, tmp_path: Path
 ) -> None:
     """The roles belong to both databases: each migration finds them missing, and one creates them second."""
-    async with new_database(fresh_server) as first, new_database(fresh_server) as second:
+    async with new_database(fresh_postgres_server) as first, new_database(fresh_postgres_server) as second:
         command = CommandLine(tmp_path)
         done = await asyncio.gather(
             *(command.run("migrate", "up", database_url=url) for url in (first, second))
@@ -191,14 +185,14 @@ async def test_a_login_that_owns_nothing_may_migrate_a_database_that_lacks_nothi
 
 @pytest.mark.parametrize("options", [[], ["--no-privileges"]], ids=["with rights", "without rights"])
 async def test_a_dump_restored_on_another_server_gets_roles_and_rights(
-    fresh_server: PostgresServer, migrated_database_url: str, tmp_path: Path, options: list[str]
+    fresh_postgres_server: PostgresServer, migrated_database_url: str, tmp_path: Path, options: list[str]
 ) -> None:
     dump = tmp_path / "dump.sql"
     command = CommandLine(tmp_path)
     program = wheel_program("pg_dump")
     (await command.run_program(program, *options, "--file", dump, migrated_database_url)).succeeded()
 
-    async with new_database(fresh_server) as restored:
+    async with new_database(fresh_postgres_server) as restored:
         await psql(restored, dump)  # without the roles its GRANTs fail, and psql continues
         with capture_logs() as logs:
             applied = await migrate_up(restored)

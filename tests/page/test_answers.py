@@ -29,7 +29,7 @@ from pattern_metrics.consumer.telemetry.metrics import Lag, Metrics
 from pattern_metrics.schemas.settings.timing import TIMING, Timing
 from tests.page.conftest import fill
 from tests.support.pipeline import an_event
-from tests.support.postgres import Templates, new_database
+from tests.support.postgres import TEMPLATE, new_database
 from tests.support.scraping import Answer, Scraper
 from tests.support.waiting import eventually
 
@@ -87,7 +87,7 @@ async def database(migrated_database_url: str) -> AsyncIterator[Database]:
 
 
 @pytest.fixture(scope="module")
-def million_url(postgres_server: PostgresServer, migrated_template: Templates) -> Iterator[str]:
+def million_url(postgres_server: PostgresServer) -> Iterator[str]:
     """Filled once; no test changes it."""
 
     async def fill_it(url: str) -> None:
@@ -97,7 +97,7 @@ def million_url(postgres_server: PostgresServer, migrated_template: Templates) -
         await connection.close()
 
     with asyncio.Runner() as runner:
-        database = new_database(postgres_server, migrated_template(postgres_server))
+        database = new_database(postgres_server, TEMPLATE)
         url = runner.run(database.__aenter__())
         runner.run(fill_it(url))
         yield url

@@ -19,7 +19,7 @@ from tests.support.certificates import Authority, Certificate
 from tests.support.command import SECONDS_MAX, CommandLine
 from tests.support.kafka import ApacheKafka, Listener, create_topic, missing, require_apache
 from tests.support.pipeline import an_event, expected_table, table, worker_settings
-from tests.support.postgres import NO_DURABILITY, Templates, system_binaries
+from tests.support.postgres import started, system_binaries
 from tests.support.waiting import eventually
 
 USER = "worker"
@@ -270,20 +270,14 @@ class SecuredPostgres:
 
 
 @pytest.fixture(scope="session")
-def secured_postgres(authorities: Authorities) -> Iterator[SecuredPostgres]:
+def secured_postgres(pytestconfig: pytest.Config, authorities: Authorities) -> Iterator[SecuredPostgres]:
     """The system's PostgreSQL, because the wheel's is built without TLS."""
-    binaries = system_binaries()
-    if binaries is None:
+    if system_binaries() is None:
         missing("PostgreSQL with TLS needs the system's")
-    with PostgresServer(binaries, NO_DURABILITY) as server:
+    with started(pytestconfig, is_of_system=True) as server:
         postgres = SecuredPostgres(server, authorities)
         asyncio.run(postgres.begin())
         yield postgres
-
-
-@pytest.fixture
-def secured_template(secured_postgres: SecuredPostgres, migrated_template: Templates) -> str:
-    return migrated_template(secured_postgres.server)
 
 
 # Checks that all tests share

@@ -17,7 +17,7 @@ from tests.security.conftest import PASSWORD, USER, Credentials, SecuredKafka, S
 from tests.support.command import SECONDS_MAX, CommandLine, WorkerProcess, environment_of
 from tests.support.kafka import create_topic
 from tests.support.pipeline import an_event, expected_table, table, worker_settings
-from tests.support.postgres import new_database
+from tests.support.postgres import TEMPLATE, new_database
 from tests.support.proxy import Proxy
 from tests.support.waiting import eventually
 
@@ -50,7 +50,6 @@ class Scene:
 async def test_half_open_tls_connections_are_replaced_in_a_minute_and_delay_no_stop(
     secured_kafka: SecuredKafka,
     secured_postgres: SecuredPostgres,
-    secured_template: str,
     credentials: Credentials,
     tmp_path: Path,
 ) -> None:
@@ -61,7 +60,7 @@ async def test_half_open_tls_connections_are_replaced_in_a_minute_and_delay_no_s
 
     @asynccontextmanager
     async def scene(name: str, to_postgres: Proxy) -> AsyncIterator[Scene]:
-        async with new_database(secured_postgres.server, secured_template) as database_url:
+        async with new_database(secured_postgres.server, TEMPLATE) as database_url:
             topic = await create_topic(servers, partitions=1)
             settings = worker_settings(servers, topic, database_url, kafka_enable_idempotence=True)
             database = database_url.rpartition("/")[2]

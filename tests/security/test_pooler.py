@@ -14,7 +14,7 @@ from tests.support.command import CommandLine, environment_of
 from tests.support.kafka import create_topic
 from tests.support.pipeline import an_event, expected_table, table, worker_settings
 from tests.support.pooler import PgBouncer
-from tests.support.postgres import new_database
+from tests.support.postgres import TEMPLATE, new_database
 
 
 @pytest.fixture(scope="module")
@@ -43,11 +43,10 @@ class Scene:
 async def scene(
     pooler: PgBouncer,
     postgres_server: PostgresServer,
-    template_name: str,
     embedded_broker: EmbeddedBroker,
     tmp_path: Path,
 ) -> AsyncIterator[Scene]:
-    async with new_database(postgres_server, template_name) as database_url:
+    async with new_database(postgres_server, TEMPLATE) as database_url:
         servers = embedded_broker.bootstrap_servers
         settings = worker_settings(servers, await create_topic(servers), database_url)
         yield Scene(pooler, settings, tmp_path)

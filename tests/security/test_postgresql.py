@@ -22,7 +22,7 @@ from tests.security.conftest import (
 from tests.support.command import CommandLine, environment_of
 from tests.support.kafka import Broker, create_topic
 from tests.support.pipeline import expected_table, table, worker_settings
-from tests.support.postgres import new_database
+from tests.support.postgres import TEMPLATE, new_database
 
 LINES_MAX = 15
 LOGINS_MAX = 30
@@ -64,12 +64,11 @@ class Scene:
 @pytest.fixture
 async def scene(
     secured_postgres: SecuredPostgres,
-    secured_template: str,
     authorities: Authorities,
     embedded_broker: Broker,
     tmp_path: Path,
 ) -> AsyncIterator[Scene]:
-    async with new_database(secured_postgres.server, secured_template) as database_url:
+    async with new_database(secured_postgres.server, TEMPLATE) as database_url:
         servers = embedded_broker.bootstrap_servers
         settings = worker_settings(servers, await create_topic(servers), database_url)
         scene = Scene(secured_postgres, authorities, settings, tmp_path)

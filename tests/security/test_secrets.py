@@ -27,7 +27,7 @@ from tests.support.collector import collecting
 from tests.support.command import PROGRAM, SECONDS_MAX, CommandLine, environment_of
 from tests.support.kafka import create_topic
 from tests.support.pipeline import an_event, worker_settings
-from tests.support.postgres import new_database
+from tests.support.postgres import TEMPLATE, new_database
 from tests.support.scraping import Scraper
 from tests.support.waiting import eventually
 
@@ -183,14 +183,13 @@ WAITED_OUT = [wrong_passwords, unknown_authority, nobody_there, failing_token_pr
 async def site(
     secured_kafka: SecuredKafka,
     secured_postgres: SecuredPostgres,
-    secured_template: str,
     credentials: Credentials,
     authorities: Authorities,
 ) -> AsyncIterator[Site]:
     await secured_kafka.be_right()
     await secured_postgres.change()
     servers = secured_kafka.server.bootstrap_servers
-    async with new_database(secured_postgres.server, secured_template) as database_url:
+    async with new_database(secured_postgres.server, TEMPLATE) as database_url:
         settings = worker_settings(
             servers, await create_topic(servers), database_url, kafka_enable_idempotence=True
         )

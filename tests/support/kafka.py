@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final, NoReturn, Self
+from typing import Final, NamedTuple, NoReturn, Self
 
 import pytest
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
@@ -29,6 +29,11 @@ from tests.support.waiting import eventually
 
 NODES: Final = (1, 2, 3)
 """The nodes of a cluster."""
+
+_CHECKPOINT: Final = Path("__cluster_metadata-0", "00000000000000000000-0000000000.checkpoint")
+"""The formatted metadata, with the features of the version; the ids are in `meta.properties`."""
+
+_COMPILE_QUICKLY: Final = ["-XX:TieredStopAtLevel=1"]
 
 _POM = Path(__file__).with_name("kafka_pom.xml")
 _CACHE = Path(__file__).parents[2] / ".cache" / "kafka-4.4.0"
@@ -78,14 +83,20 @@ class ApacheKafka(EmbeddedServer):
         is_brief: bool = True,
     ) -> None:
         super().__init__()
+        self._number = 1
         self.listeners = dict(listeners or {})
         self._ports: dict[str, int] = {}
         self._settings = dict(settings or {})
         self._scram_users = dict(scram_users or {})
         self._libraries = _libraries()
         self._controller_port = 0
-        self._cluster_id = _new_cluster_id()
-        self._java_options = ["-Xmx512m", *(_brief_options() if is_brief else [])]
+        self._cluster_id = _new_id()
+        self._java_options = ["-Xmx512m"]
+        self._checkpoint: Path | None = None
+        if is_brief:
+            recorded = _recorded()
+            self._java_options += [*_COMPILE_QUICKLY, f"-XX:SharedArchiveFile={recorded.classes}"]
+            self._checkpoint = recorded.checkpoint
 
     @property
     def bootstrap_servers(self) -> str:
@@ -95,9 +106,14 @@ class ApacheKafka(EmbeddedServer):
         self._controller_port = self._choose_controller_port()
         self._ports = {name: free_port() for name in self.listeners}
         self._write_properties()
+        if self._checkpoint is None or self._scram_users:
+            self._format()
+        else:
+            self._format_as_before(self._checkpoint)
+
+    def _format(self) -> None:
         # With an equals sign, because the id may begin with a dash.
         options = [f"--cluster-id={self._cluster_id}", f"--config={self._properties_file}"]
-        options += self._format_options()
         options += [
             f"--add-scram={mechanism}=[name={name},password={password}]"
             for name, password in self._scram_users.items()
@@ -105,11 +121,16 @@ class ApacheKafka(EmbeddedServer):
         ]
         self._run(self._java("kafka.tools.StorageTool", "format", *options))
 
+    def _format_as_before(self, checkpoint: Path) -> None:
+        """Do what the tool does, without a JVM of its own."""
+        copy = self._data / _CHECKPOINT
+        copy.parent.mkdir(parents=True)
+        shutil.copy(checkpoint, copy)
+        ids = {"cluster.id": self._cluster_id, "directory.id": _new_id(), "node.id": str(self._number)}
+        _write(self._data / "meta.properties", {"version": "1", **ids})
+
     def _choose_controller_port(self) -> int:
         return free_port()
-
-    def _format_options(self) -> list[str]:
-        return ["--standalone"]
 
     def port_of(self, listener: str) -> int:
         """Return the listener's own port."""
@@ -124,11 +145,14 @@ class ApacheKafka(EmbeddedServer):
         return [*self._java("kafka.Kafka"), self._properties_file]
 
     def _write_properties(self) -> None:
-        properties = "".join(f"{name}={value}\n" for name, value in self._properties().items())
-        self._properties_file.write_text(properties)
+        _write(self._properties_file, self._properties())
 
     def _is_ready(self) -> bool:
         return kafka_answers(self.port, self._cluster_id)
+
+    @property
+    def _data(self) -> Path:
+        return self.directory / "data"
 
     @property
     def _properties_file(self) -> Path:
@@ -156,13 +180,13 @@ class ApacheKafka(EmbeddedServer):
         protocols |= {"PLAINTEXT": "PLAINTEXT", "CONTROLLER": "PLAINTEXT"}
         return {
             "process.roles": "broker,controller",
-            "node.id": "1",
-            "controller.quorum.bootstrap.servers": controller,
+            "node.id": str(self._number),
+            "controller.quorum.voters": f"{self._number}@{controller}",
             "controller.listener.names": "CONTROLLER",
             "listeners": ",".join([plain, *secured, f"CONTROLLER://{controller}"]),
             "advertised.listeners": ",".join([plain, *advertised]),
             "listener.security.protocol.map": ",".join(":".join(pair) for pair in protocols.items()),
-            "log.dirs": str(self.directory / "data"),
+            "log.dirs": str(self._data),
             "auto.create.topics.enable": "false",
             "group.initial.rebalance.delay.ms": "0",
             # After a crash the broker is fenced until its old session has expired (9 s by default).
@@ -197,13 +221,9 @@ class _Node(ApacheKafka):
     def _choose_controller_port(self) -> int:
         return self._controller_ports[self._number]
 
-    def _format_options(self) -> list[str]:
-        return []  # the settings name the voters
-
     def _properties(self) -> dict[str, str]:
         voters = ",".join(f"{number}@{HOST}:{port}" for number, port in self._controller_ports.items())
-        properties = super()._properties() | {
-            "node.id": str(self._number),
+        return super()._properties() | {
             "controller.quorum.voters": voters,
             "default.replication.factor": "3",
             "min.insync.replicas": "2",
@@ -212,8 +232,6 @@ class _Node(ApacheKafka):
             "transaction.state.log.replication.factor": "3",
             "transaction.state.log.min.isr": "2",
         }
-        del properties["controller.quorum.bootstrap.servers"]
-        return properties
 
 
 class KafkaCluster:
@@ -225,7 +243,7 @@ class KafkaCluster:
 
     def __init__(self) -> None:
         controller_ports = {number: free_port() for number in NODES}
-        cluster_id = _new_cluster_id()
+        cluster_id = _new_id()
         self.nodes = {number: _Node(number, controller_ports, cluster_id) for number in NODES}
 
     @property
@@ -247,8 +265,12 @@ class KafkaCluster:
             node.__exit__()
 
 
-def _new_cluster_id() -> str:
+def _new_id() -> str:
     return base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+
+
+def _write(file: Path, properties: Mapping[str, str]) -> None:
+    file.write_text("".join(f"{name}={value}\n" for name, value in properties.items()))
 
 
 def _libraries() -> Path:
@@ -265,20 +287,28 @@ def _libraries() -> Path:
     return libraries
 
 
-def _brief_options() -> list[str]:
-    """Compile quickly, and reuse a class archive: a broker starts in half the time."""
+class _Recorded(NamedTuple):
+    """What a first server leaves for later ones, so that these start in half the time."""
+
+    classes: Path
+    checkpoint: Path
+
+
+def _recorded() -> _Recorded:
     java = Path(shutil.which("java") or "java").resolve()
-    compile_quickly = "-XX:TieredStopAtLevel=1"
-    classes = _CACHE / f"classes-{java.stat().st_mtime_ns}.jsa"  # for this exact Java
+    recorded = _Recorded(
+        classes=_CACHE / f"classes-{java.stat().st_mtime_ns}.jsa",  # for this exact Java
+        checkpoint=_CACHE / _CHECKPOINT.name,
+    )
     with _locked("classes.lock"):
-        if not classes.exists():
+        if not all(file.exists() for file in recorded):
             unfinished = _CACHE / "unfinished.jsa"
-            recorded = ApacheKafka(is_brief=False)
-            recorded._java_options += [compile_quickly, f"-XX:ArchiveClassesAtExit={unfinished}"]
-            with recorded:
-                pass
-            unfinished.rename(classes)
-    return [compile_quickly, f"-XX:SharedArchiveFile={classes}"]
+            server = ApacheKafka(is_brief=False)
+            server._java_options += [*_COMPILE_QUICKLY, f"-XX:ArchiveClassesAtExit={unfinished}"]
+            with server:
+                shutil.copy(server._data / _CHECKPOINT, recorded.checkpoint)
+            unfinished.rename(recorded.classes)
+    return recorded
 
 
 @contextmanager
