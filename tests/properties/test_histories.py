@@ -7,6 +7,7 @@ another waits for its commit.
 """
 
 import asyncio
+import functools
 import os
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -248,10 +249,13 @@ class ModelConsumer:
 class Member:
     """A worker: its pipeline, and the batches that are in flight between two steps."""
 
-    def __init__(self, world: World, worker: int, store: Store, config: WorkerSettings) -> None:
+    def __init__(self, world: World, worker: int, database: "Database") -> None:
         self._world = world
         self._worker = worker
-        self._equipment = Equipment(config, [store], Stop(1), Health(), Breaker(10**6), Metrics())
+        stores = [database.stores[worker]]
+        self._equipment = Equipment(
+            database.config, stores, Stop(1), Health(), Breaker(10**6), database.metrics
+        )
         self.start()
 
     def start(self) -> None:
@@ -313,12 +317,17 @@ class Member:
 
 @dataclass(frozen=True)
 class Database:
-    """A function that runs a coroutine, a connection for checks, and a store per worker."""
+    """A function that runs a coroutine, a connection for checks, and a store per worker.
+
+    Attributes:
+        metrics: of all workers of all histories. They decide nothing, and take long to make.
+    """
 
     run: Callable[[Coroutine[Any, Any, Any]], Any]
     connection: Connection
     stores: Sequence[Store]
     config: WorkerSettings
+    metrics: Metrics
 
 
 class History(RuleBasedStateMachine):
@@ -333,13 +342,13 @@ class History(RuleBasedStateMachine):
         self.world = World({partition: Log() for partition in PARTITIONS}, dict.fromkeys(PARTITIONS, 0))
         self.gone: list[TopicRecord] = []
         self.other_cluster = {partition: Log() for partition in PARTITIONS}, uuid4()
-        self.members = [
-            Member(self.world, worker, store, database.config) for worker, store in enumerate(database.stores)
-        ]
+        self.members = [Member(self.world, worker, database) for worker in WORKERS]
         for store in database.stores:
             store.updates_first = False  # so that a history does not depend on the one before
         self.went_back = False
         self.before: dict[UUID, tuple[Any, UUID]] = {}
+        self.known = set[int]()
+        """The partitions that have a row of progress, as of the last look."""
         self.run(database.connection.execute(f"{FORGET}; {BACK_UP}"))
 
     # Steps: mostly work, and now and then a misfortune
@@ -377,10 +386,9 @@ class History(RuleBasedStateMachine):
         member = self.members[worker]
         for step in turn.split():
             may_start = step == "poll" and member.polled is None
-            known = self.started() if may_start else set[int]()
             self.run(getattr(member, step)())
-            started = self.started() if may_start else set[int]()
-            for number in started - known:  # a gap in earlier records cannot be noticed
+            known, self.known = self.known, self.started() if may_start else self.known
+            for number in self.known - known:  # a gap in earlier records cannot be noticed
                 log = self.world.logs[TopicPartition(TOPIC, number)]
                 log.unknown_below = max(log.unknown_below, log.beginning)
 
@@ -464,6 +472,7 @@ class History(RuleBasedStateMachine):
         if not self.went_back:
             assert all(seen.rows[pattern] >= order for pattern, order in self.before.items())
         self.before, self.went_back = seen.rows, False
+        self.known = set(seen.progress)
         assert len(seen.letters) == len(set(seen.letters))
         for partition, log in self.world.logs.items():
             progress = seen.progress.get(partition[1], Progress(0))
@@ -485,12 +494,13 @@ class History(RuleBasedStateMachine):
         seen = self.look()
         logs = [*self.world.logs.values(), *self.other_cluster[0].values()]
         records = [*self.gone, *(record for log in logs for record in log.records)]
-        events = [record for record in records if record.value]
-        published = {(one.pattern_id, one.order) for one in map(_event, events) if one is not None}
+        events = [_event(record.value) for record in records if record.value]
+        published = {(one.pattern_id, one.order) for one in events if one is not None}
         assert set(seen.rows.items()) <= published
         super().teardown()
 
     def read_to_the_end(self) -> None:
+        self.known = self.started()
         records = sum(len(log.records) for log in self.world.logs.values())
         for _ in range(records + 2):  # a turn for each record, and one for a position that is out of range
             self.take_a_turn(0, "poll write commit")
@@ -501,8 +511,9 @@ class History(RuleBasedStateMachine):
             self._assert_written(log, log.end, seen)
 
 
-def _event(record: TopicRecord) -> Event | None:
-    batch = decode_batch([record], accepted_until=ACCEPTED_UNTIL)
+@functools.lru_cache(10_000)  # the invariants ask again after each step
+def _event(value: bytes | None) -> Event | None:
+    batch = decode_batch([TopicRecord(value)], accepted_until=ACCEPTED_UNTIL)
     return batch.accepted[0].event if batch.accepted else None
 
 
@@ -517,7 +528,7 @@ def _in_a_gap(record: TopicRecord, log: Log, seen: Seen) -> bool:
 
 
 def _is_written(record: TopicRecord, seen: Seen) -> bool:
-    event = _event(record)
+    event = _event(record.value)
     if event is None:
         return (record.partition, record.offset) in seen.letters
     return event.pattern_id in seen.rows and seen.rows[event.pattern_id] >= event.order
@@ -544,7 +555,8 @@ def test_no_history_of_faults_loses_or_falsifies_anything(
                 batch_max_records=3,
                 max_clock_skew_seconds=0,
             )
-            History.database = Database(runner.run, connection, stores, config)
+            run = runner.get_loop().run_until_complete  # `Runner.run` sets the handler of Ctrl-C each time
+            History.database = Database(run, connection, stores, config, Metrics())
             run_state_machine_as_test(
                 History,
                 settings=settings(max_examples=HISTORIES // PARTS, stateful_step_count=steps),

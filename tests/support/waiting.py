@@ -22,12 +22,14 @@ async def eventually(
 ) -> Any:
     """Call `condition`, sync or async, until it returns something true, and return that.
 
-    An exception counts as "not yet".
+    An exception counts as "not yet". The pause between two calls begins with `poll_seconds`, and grows to a
+    twentieth of the time so far, at most a quarter of a second: many conditions query a server.
 
     Raises:
         AssertionError: nothing true within the deadline. The message shows the last result or exception.
     """
-    deadline = time.monotonic() + deadline_seconds
+    began_at = time.monotonic()
+    deadline = began_at + deadline_seconds
     last: object = None
     failure: Exception | None = None
     while True:
@@ -43,7 +45,7 @@ async def eventually(
             return last
         if time.monotonic() > deadline:
             raise AssertionError(f"not within {deadline_seconds} s; last: {last!r}") from failure
-        await asyncio.sleep(poll_seconds)
+        await asyncio.sleep(max(poll_seconds, min((time.monotonic() - began_at) / 20, 0.25)))
 
 
 async def hold(seconds: float) -> None:
