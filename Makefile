@@ -40,6 +40,7 @@ format: install ## Format the code and fix what ruff can fix
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+test: export PYTHONDONTWRITEBYTECODE = # each process would rewrite the assertions of all tests again
 test: install ## Every test on both brokers, and `check` beside them (PYTEST_ARGS="-k name" for some)
 	@checked=$$(mktemp); trap 'kill $$! 2>/dev/null || true; rm -f "$$checked"' EXIT; \
 	$(MAKE) --no-print-directory check >"$$checked" 2>&1 & \

@@ -1,6 +1,7 @@
 import pytest
 
 pytest_plugins = [
+    "tests.support.garbage",
     "tests.support.hypothesis_profiles",
     "tests.support.memory",
     "tests.support.order",

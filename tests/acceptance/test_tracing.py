@@ -104,16 +104,16 @@ async def test_each_batch_is_a_trace_that_links_to_those_who_published_its_recor
 
 
 async def test_the_spans_say_what_the_conventions_want(
-    command: CommandLine, settings: WorkerSettings
+    real_command: CommandLine, real_settings: WorkerSettings
 ) -> None:
-    await send(settings, [an_event().to_json()])
+    await send(real_settings, [an_event().to_json()])
     with collecting() as collector:
-        (await command.run("consume", "--until-caught-up", **collector.environment)).succeeded()
+        (await real_command.run("consume", "--until-caught-up", **collector.environment)).succeeded()
 
     messaging = {
         "messaging.system": "kafka",
-        "messaging.destination.name": settings.kafka_topic,
-        "messaging.consumer.group.name": settings.kafka_group_id,
+        "messaging.destination.name": real_settings.kafka_topic,
+        "messaging.consumer.group.name": real_settings.kafka_group_id,
     }
     attributes = {
         "process": messaging | {"messaging.operation.name": "process", "messaging.operation.type": "process"},
@@ -166,12 +166,12 @@ async def test_a_batch_links_to_the_agents_own_span_and_has_one_for_each_writer(
 
 @pytest.mark.parametrize("mood", ["refuses", "hangs", "is away"])
 async def test_a_collector_that_takes_nothing_changes_nothing_but_one_line_of_the_log(
-    command: CommandLine, settings: WorkerSettings, mood: Mood
+    real_command: CommandLine, real_settings: WorkerSettings, mood: Mood
 ) -> None:
     events = [an_event(pattern) for pattern in range(40)]
-    await send(settings, [event.to_json() for event in events])
+    await send(real_settings, [event.to_json() for event in events])
     with collecting(mood) as collector:
-        async with command.worker(
+        async with real_command.worker(
             batch_max_records=1,
             log_level="DEBUG",
             otel_exporter_otlp_timeout=3600 if mood == "hangs" else 1,
@@ -184,7 +184,7 @@ async def test_a_collector_that_takes_nothing_changes_nothing_but_one_line_of_th
             code = await worker.terminate(SDK_SECONDS_MAX - 5)
 
     assert code == 0
-    assert await table(settings) == expected_table(events)
+    assert await table(real_settings) == expected_table(events)
     assert complaint["level"] == "warning"
     others = [
         line for line in worker.events() if str(line["logger"]).startswith(("opentelemetry", "urllib3"))
@@ -194,26 +194,26 @@ async def test_a_collector_that_takes_nothing_changes_nothing_but_one_line_of_th
 
 
 async def test_spans_go_on_once_the_collector_takes_them(
-    command: CommandLine, settings: WorkerSettings
+    real_command: CommandLine, real_settings: WorkerSettings
 ) -> None:
     with collecting("refuses") as collector:
-        async with command.worker(otel_exporter_otlp_timeout=1, **collector.environment) as worker:
-            await send(settings, [an_event(1).to_json()])
+        async with real_command.worker(otel_exporter_otlp_timeout=1, **collector.environment) as worker:
+            await send(real_settings, [an_event(1).to_json()])
             await worker.wait_for_event("spans_not_exported")
             collector.mood = "takes"
-            await send(settings, [an_event(2).to_json()])
+            await send(real_settings, [an_event(2).to_json()])
             await eventually(lambda: named(collector.spans, "commit"), deadline_seconds=SECONDS_MAX)
 
 
 async def test_of_a_failure_the_class_is_exported_and_not_what_it_says(
-    command: CommandLine, settings: WorkerSettings
+    real_command: CommandLine, real_settings: WorkerSettings
 ) -> None:
-    await execute(settings, REFUSE)
-    await send(settings, [an_event().to_json()])
+    await execute(real_settings, REFUSE)
+    await send(real_settings, [an_event().to_json()])
     with collecting() as collector:
-        async with command.worker(shutdown_grace_seconds=1, **collector.environment) as worker:
+        async with real_command.worker(shutdown_grace_seconds=1, **collector.environment) as worker:
             await eventually(lambda: named(collector.spans, "write"), deadline_seconds=SECONDS_MAX)
-            await send(settings, [an_event().to_json()])
+            await send(real_settings, [an_event().to_json()])
             await eventually(lambda: len(named(collector.spans, "poll")) == 2, deadline_seconds=SECONDS_MAX)
             assert await worker.terminate() == 0
 
@@ -235,12 +235,12 @@ OFF = [{}, {"OTEL_SDK_DISABLED": "true"}, {"OTEL_TRACES_EXPORTER": "none"}]
 
 @pytest.mark.parametrize("switch", [*OFF, {"OTEL_SDK_DISABLED": "false"}], ids=str)
 async def test_without_tracing_opentelemetry_is_not_imported(
-    command: CommandLine, settings: WorkerSettings, switch: dict[str, str]
+    real_command: CommandLine, real_settings: WorkerSettings, switch: dict[str, str]
 ) -> None:
-    await send(settings, [an_event().to_json()])
+    await send(real_settings, [an_event().to_json()])
     with collecting() as collector:
         environment = (collector.environment if switch else {}) | switch
-        run = (await command.run_program(sys.executable, "-c", CONSUME, **environment)).succeeded()
+        run = (await real_command.run_program(sys.executable, "-c", CONSUME, **environment)).succeeded()
 
     assert run.stdout.split()[-1] == str(switch not in OFF).encode()
     assert bool(collector.spans) == (switch not in OFF)
@@ -248,10 +248,12 @@ async def test_without_tracing_opentelemetry_is_not_imported(
 
 @pytest.mark.parametrize("arguments", [["consume"], ["consume", "--check"]], ids=str)
 async def test_without_the_extra_it_is_reported_what_to_install(
-    command: CommandLine, arguments: list[str]
+    database_command: CommandLine, arguments: list[str]
 ) -> None:
     code = WITHOUT_THE_EXTRA
-    run = await command.run_program(sys.executable, "-c", code, *arguments, **Collector().environment)
+    run = await database_command.run_program(
+        sys.executable, "-c", code, *arguments, **Collector().environment
+    )
 
     assert (run.code, run.stdout) == (2, b"")
     assert run.stderr == (
@@ -269,9 +271,9 @@ async def test_without_the_extra_it_is_reported_what_to_install(
     ],
 )
 async def test_an_unsupported_variable_is_reported_in_one_line(
-    command: CommandLine, variable: str, value: str
+    database_command: CommandLine, variable: str, value: str
 ) -> None:
-    run = await command.run("consume", **{**Collector().environment, variable: value})
+    run = await database_command.run("consume", **{**Collector().environment, variable: value})
 
     assert (run.code, run.stdout) == (2, b"")
     assert run.stderr.startswith("error: OTEL_")

@@ -31,7 +31,7 @@ READ_AT_RUN = {"TERM", "COLUMNS", "LINES", ENV_FILE} | {
     for name in settings.model_fields
     for prefix in ("", PREFIX)
 }
-"""The variables of a run's environment that no import reads."""
+"""The variables of a run's environment that no import reads, beside those of OpenTelemetry."""
 
 _COLOURS = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
@@ -79,7 +79,7 @@ class CommandLine:
         directory: the working directory.
         environment: the variables of each run.
         program: the program that `worker` runs.
-        is_warm: whether the program may be forked from a process that has imported it: see `warm`.
+        is_warm: whether `pattern-metrics` may be forked from a process that has imported it: see `warm`.
     """
 
     directory: Path
@@ -126,7 +126,9 @@ class CommandLine:
         """
         base = {"PATH": f"{PROGRAM.parent}:{os.defpath}", "HOME": str(self.directory), "LC_ALL": "C.UTF-8"}
         own = dict(self.environment) | {name.upper(): _text(value) for name, value in settings.items()}
-        is_warm = self.is_warm and command[0] == PROGRAM and own.keys() <= READ_AT_RUN
+        is_read_at_run = all(name in READ_AT_RUN or name.startswith("OTEL_") for name in own)
+        is_warm = self.is_warm and command[0] in {PROGRAM, self.program[0]} and is_read_at_run
+        is_warm = is_warm and Path(command[0]).name == PROGRAM.name
         create = warm.create_process if is_warm else asyncio.create_subprocess_exec
         return await create(*command, cwd=self.directory, env=base | own, **options)
 

@@ -288,7 +288,7 @@ def _libraries() -> Path:
 
 
 class _Recorded(NamedTuple):
-    """What a first server leaves for later ones, so that these start in half the time."""
+    """Files of a first server, with which later servers start in half the time."""
 
     classes: Path
     checkpoint: Path

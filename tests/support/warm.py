@@ -8,7 +8,6 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 from asyncio.subprocess import DEVNULL, PIPE
 from collections.abc import Mapping
 from contextlib import ExitStack, suppress
@@ -76,7 +75,7 @@ def _orders(program: str) -> socket.socket:
     """Start the server, which ends when this socket is closed."""
     ours, its = socket.socketpair()
     environment = {"PATH": os.defpath, "LC_ALL": "C.UTF-8"}  # as in every run
-    command: list[str | Path] = [sys.executable, _SERVER, program]
+    command: list[str | Path] = [Path(program).with_name("python"), _SERVER, program]
     server = subprocess.Popen(
         command, stdin=its.fileno(), stdout=subprocess.DEVNULL, env=environment, cwd="/"
     )

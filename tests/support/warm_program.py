@@ -4,7 +4,7 @@ A run begins in `pattern_metrics.__main__.main`, like the installed program, and
 """
 
 import gc
-import importlib
+import importlib.util
 import json
 import os
 import pkgutil
@@ -20,7 +20,7 @@ ROOMS = ("pattern_metrics.consumer", "pattern_metrics.publisher")
 """The packages that contain everything that commands import."""
 
 NEVER_BEFORE = {"pattern_metrics.consumer.telemetry.spans"}
-"""A module that a command imports only on request."""
+"""A module that a command imports only on request. With OpenTelemetry, whose imports read the environment."""
 
 
 @dataclass(frozen=True)
@@ -72,13 +72,16 @@ def _opened(before: Any, mode: str) -> Any:
     return stream
 
 
-def import_all() -> None:
-    """Import everything that any command needs."""
-    for room in map(importlib.import_module, ROOMS):
-        for module in pkgutil.walk_packages(room.__path__, f"{room.__name__}."):
-            if module.name not in NEVER_BEFORE:
-                importlib.import_module(module.name)
-    importlib.import_module("uvloop")
+def import_beforehand() -> None:
+    """Import everything that any command needs. Without all extras, import what every command imports."""
+    if importlib.util.find_spec("pytest") is None:
+        importlib.import_module("pattern_metrics.consumer.cli.app")
+    else:
+        for room in map(importlib.import_module, ROOMS):
+            for module in pkgutil.walk_packages(room.__path__, f"{room.__name__}."):
+                if module.name not in NEVER_BEFORE:
+                    importlib.import_module(module.name)
+        importlib.import_module("uvloop")
     gc.freeze()  # searching all of it at the end of each run would take longer than the run
 
 
@@ -118,7 +121,7 @@ def main() -> None:
     """Serve on the socket that is standard input."""
     orders = socket.socket(fileno=os.dup(0))
     sys.path[0] = os.path.dirname(sys.argv[1])  # noqa: PTH120 - as for a program
-    import_all()
+    import_beforehand()
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # Ctrl-C is for the tests
     run = wait_for_run(orders)
     if run is None:
