@@ -320,7 +320,7 @@ class Database:
     """A function that runs a coroutine, a connection for checks, and a store per worker.
 
     Attributes:
-        metrics: of all workers of all histories. They decide nothing, and take long to make.
+        metrics: the metrics of all workers in all histories. They decide nothing, and take long to make.
     """
 
     run: Callable[[Coroutine[Any, Any, Any]], Any]

@@ -101,10 +101,10 @@ def started(
     """Start a server for a block.
 
     Args:
-        config: of the run.
+        config: the configuration of the run.
         is_empty: whether it lacks the template and our roles.
         is_of_system: whether it is the system's PostgreSQL, which must exist, and not the wheel's.
-        settings: of the server.
+        settings: the settings of the server.
     """
     with shared(config, _system_originals if is_of_system else _wheel_originals) as originals:
         source = Path(originals) / ("empty" if is_empty else "data")
