@@ -38,7 +38,7 @@ async def test_csv_comes_through_a_pipe_as_well_by_its_header(
 @pytest.mark.parametrize(
     ("bad", "reason"),
     [
-        (row(2, version="\xe9t\xe9").encode("cp1252"), "unstorable_text"),
+        (row(2, version="\xe9t\xe9").encode("cp1252"), "invalid_utf8"),
         (row(2, metadata='"{""a"": ""' + "x" * 200_000 + '""}"').encode(), "too_large"),
         (row(2, metadata='"{""a"": ""\\ud800""}"').encode(), "unstorable_text"),
         (row(2).encode() + b",,surplus", "missing_field"),

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from math import isfinite
 from typing import Final
+from uuid import UUID
 
 from pattern_metrics.consumer.operations.files.json_text import is_well_formed
 from pattern_metrics.consumer.operations.files.source import InvalidSourceError
@@ -22,6 +23,10 @@ _TEXT_COLUMNS: Final = ("version",)
 _JSON_COLUMNS: Final = (*_NUMBER_COLUMNS, "metadata")
 
 _ABSENT: Final = frozenset({"", r"\N"})
+_ABSENT_IF_NOT_TEXT: Final = _ABSENT | {"NA", "<NA>", "NaN", "nan", "None", "NULL"}
+"""The marks that R, pandas and others write. A text may well be one of these words."""
+
+_ID_BYTES: Final = 16
 
 _NUMBER: Final = re.compile(r"[+-]?(\d+([.,]\d*)?|[.,]\d+)([eE][+-]?\d+)?", flags=re.ASCII)
 
@@ -65,10 +70,31 @@ def columns_of(header: Sequence[str]) -> list[str]:
 def texts_of(columns: Sequence[str], row: Sequence[str]) -> dict[str, str]:
     """Return the texts of a CSV row by column, without missing values."""
     return {
-        name: unescape(cell)
-        for name, cell in zip(columns, row, strict=False)
-        if (cell if name in _TEXT_COLUMNS else cell.strip()) not in _ABSENT
+        name: unescape(cell) for name, cell in zip(columns, row, strict=False) if not _is_absent(name, cell)
     }
+
+
+def _is_absent(column: str, cell: str) -> bool:
+    if column in _TEXT_COLUMNS or column not in KNOWN_COLUMNS:
+        return cell in _ABSENT
+    return cell.strip() in _ABSENT_IF_NOT_TEXT
+
+
+def text_of(column: str, value: object) -> str:
+    """Return the text of a value that a column with types has."""
+    match value:
+        case str():
+            return value
+        case bytes() if column in _ID_COLUMNS and len(value) == _ID_BYTES:
+            return str(UUID(bytes=value))
+        case bytes():
+            return value.decode(errors="surrogateescape")
+        case datetime():
+            return value.isoformat()
+        case dict() | list():
+            return json.dumps(value, default=str)
+        case _:
+            return str(value)
 
 
 def measurement_of(texts: Mapping[str, str]) -> bytes:
@@ -89,7 +115,8 @@ def _as_json(column: str, text: str) -> str:
     elif column in _ID_COLUMNS:
         text = text.strip()
     is_json = column in _JSON_COLUMNS and is_well_formed(text.encode(errors="surrogateescape"))
-    return text if is_json else json.dumps(text)
+    # A byte that is not UTF-8 stays as it is, so that the row is refused for it.
+    return text if is_json else json.dumps(text, ensure_ascii=False)
 
 
 def number_of(text: str) -> str:

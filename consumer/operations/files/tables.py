@@ -6,8 +6,7 @@ import tempfile
 from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from datetime import datetime
-from typing import IO, Any, Final
+from typing import IO, TYPE_CHECKING, Any, Final
 
 from typing_extensions import override
 
@@ -15,6 +14,7 @@ from pattern_metrics.consumer.operations.files.cells import (
     KNOWN_COLUMNS,
     columns_of,
     measurement_of,
+    text_of,
     texts_of,
 )
 from pattern_metrics.consumer.operations.files.json_text import require_short
@@ -24,6 +24,9 @@ from pattern_metrics.consumer.operations.files.source import (
     InvalidSourceError,
     Line,
 )
+
+if TYPE_CHECKING:
+    from pyarrow import Array
 
 csv.field_size_limit(2**31 - 1)  # Python has one limit per process; `require_short` limits the lines
 
@@ -145,7 +148,7 @@ def parquet_rows(source: ByteSource, file: IO[bytes] | None) -> Iterator[list[Li
             table = ParquetFile(whole, buffer_size=_PARQUET_BUFFER_BYTES)
             columns, number = columns_of(table.schema_arrow.names), 1
             for batch in table.iter_batches(_PARQUET_ROWS):
-                rows = zip(*(column.to_pylist() for column in batch.columns), strict=True)
+                rows = zip(*map(_values_of, batch.columns), strict=True)
                 yield [(at, _values_as_json(columns, row)) for at, row in enumerate(rows, start=number)]
                 number += batch.num_rows
         except (pyarrow.ArrowException, OSError, ValueError, OverflowError) as error:
@@ -166,19 +169,21 @@ def _seekable(source: ByteSource, file: IO[bytes] | None) -> Iterator[IO[bytes]]
         yield spool
 
 
+def _values_of(column: "Array") -> list[Any]:
+    """Return the values of a column, and the text of each time that Python cannot hold."""
+    values = list[Any]()
+    try:
+        values += column.to_pylist()
+    except (ValueError, OverflowError):
+        for value in column:
+            try:
+                values.append(value.as_py())
+            except (ValueError, OverflowError):
+                values.append(f"{value.value} as {value.type}")
+    return values
+
+
 def _values_as_json(columns: Sequence[str], row: Sequence[Any]) -> bytes:
     return measurement_of(
-        {name: _cell(value) for name, value in zip(columns, row, strict=True) if value is not None}
+        {name: text_of(name, value) for name, value in zip(columns, row, strict=True) if value is not None}
     )
-
-
-def _cell(value: object) -> str:
-    match value:
-        case str():
-            return value
-        case datetime():
-            return value.isoformat()
-        case dict() | list():
-            return json.dumps(value, default=str)
-        case _:
-            return str(value)

@@ -6,8 +6,10 @@ import json
 import lzma
 import zipfile
 from collections.abc import Callable
+from datetime import UTC, datetime
 from uuid import UUID
 
+import pyarrow.parquet
 import pytest
 
 from pattern_metrics.consumer.operations.files.recognition import read_measurements
@@ -43,11 +45,48 @@ def fates(content: str | bytes) -> list[PatternScored | RejectReason]:
         f"{HEADER}\r{ROW}\r{ROW}\r".replace(",", "\t"),
         f"{HEADER}\n{ROW}\\N\n{ROW}\n",
         f"{HEADER}\n{ROW}\n{ROW}".replace(",", ", "),
+        f"{HEADER},event_id\n{ROW}NA,NA\n{ROW} NaN,<NA>\n",
     ],
-    ids=["pandas", "R", "Excel", "blank lines", "Excel in Europe", "tabs", "null mark", "spaces"],
+    ids=["pandas", "R", "Excel", "blank lines", "Excel in Europe", "tabs", "null mark", "spaces", "NA"],
 )
 def test_a_table_is_read_as_programs_write_it(content: str) -> None:
     assert [event.pattern_id for event in events_of(io.BytesIO(content.encode()))] == [UUID(PATTERN)] * 2
+
+
+PARQUET = {
+    "a UUID as 16 bytes": ("pattern_id", pyarrow.array([UUID(PATTERN).bytes] * 2, pyarrow.binary(16))),
+    "a text as bytes": ("pattern_id", pyarrow.array([PATTERN.encode()] * 2, pyarrow.binary())),
+    "a narrow number": ("quality_score", pyarrow.array([0.5] * 2, pyarrow.float32())),
+    "a structure": ("metadata", pyarrow.array([{"name": "f", "at": datetime(2025, 1, 1, tzinfo=UTC)}, None])),
+}
+
+
+def a_parquet(**columns: object) -> bytes:
+    """Return a file of two rows, of which some columns are as given."""
+    usual = {"pattern_id": PATTERN, "quality_score": 0.5, "confidence": 1.0}
+    time = datetime(2025, 1, 1, tzinfo=UTC)
+    rows = {name: [one] * 2 for name, one in {**usual, "measurement_timestamp": time}.items()}
+    output = io.BytesIO()
+    pyarrow.parquet.write_table(pyarrow.table({**rows, **columns}), output)
+    return output.getvalue()
+
+
+@pytest.mark.parametrize("form", PARQUET)
+def test_a_parquet_file_is_read_as_programs_write_it(form: str) -> None:
+    name, column = PARQUET[form]
+    events = events_of(io.BytesIO(a_parquet(**{name: column})))
+
+    assert [(event.pattern_id, event.quality_score) for event in events] == [(UUID(PATTERN), 0.5)] * 2
+
+
+@pytest.mark.parametrize("microseconds", [1_736_500_000_000_000_000, -62_135_596_800_000_001])
+def test_a_time_that_python_cannot_hold_costs_its_row_alone(microseconds: int) -> None:
+    times = pyarrow.array([microseconds, 0], pyarrow.timestamp("us", tz="UTC"))
+
+    refused, event = fates(a_parquet(measurement_timestamp=times))
+
+    assert refused is RejectReason.INVALID_FIELD
+    assert isinstance(event, PatternScored)
 
 
 @pytest.mark.parametrize(
