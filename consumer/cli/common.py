@@ -20,6 +20,7 @@ from typer.core import TyperGroup
 from typing_extensions import override
 
 from pattern_metrics.consumer.cli.output import OutputError, fail, printable, tell, writing
+from pattern_metrics.consumer.dead_letters.selection import Coordinates, parse_coordinates
 from pattern_metrics.schemas import extras
 
 if TYPE_CHECKING:
@@ -95,6 +96,18 @@ class Commands(TyperGroup):
         shown = [(name, command) for name, command in self.commands.items() if not command.hidden]
         with formatter.section("Commands"):
             formatter.write_dl([(name, command.get_short_help_str(sys.maxsize)) for name, command in shown])
+
+
+def coordinates(text: str) -> Coordinates:
+    """Read TOPIC/PARTITION/OFFSET.
+
+    Raises:
+        typer.BadParameter: the text has another form.
+    """
+    try:
+        return parse_coordinates(text)
+    except ValueError as error:
+        raise typer.BadParameter(f"{text!r} {error}") from None
 
 
 def parse_time(text: str) -> datetime:

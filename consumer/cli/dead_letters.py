@@ -16,6 +16,7 @@ from pattern_metrics.consumer.cli.common import (
     Commands,
     DatabaseUrlOption,
     JsonOption,
+    coordinates,
     load_database_url,
     load_settings,
     parse_time,
@@ -31,7 +32,6 @@ from pattern_metrics.consumer.dead_letters.selection import (
     REDRIVEN,
     Coordinates,
     Selection,
-    parse_coordinates,
 )
 from pattern_metrics.schemas.dead_letter import RejectReason
 
@@ -56,18 +56,11 @@ dead_letters_app = typer.Typer(
 # Arguments
 
 
-def _coordinates(text: str) -> Coordinates:
-    try:
-        return parse_coordinates(text)
-    except ValueError as error:
-        raise typer.BadParameter(f"{text!r} {error}") from None
-
-
 _COORDINATES: Final = "TOPIC/PARTITION/OFFSET"
 
 CoordinatesArgument = Annotated[
     list[Coordinates] | None,
-    typer.Argument(parser=_coordinates, metavar=_COORDINATES, help="The letters with these coordinates."),
+    typer.Argument(parser=coordinates, metavar=_COORDINATES, help="The letters with these coordinates."),
 ]
 ReasonOption = Annotated[
     RejectReason | None,
@@ -194,7 +187,7 @@ def _table(rows: list[dict[str, Any]], *, with_status: bool) -> "Table":
 def show(
     coordinates: Annotated[
         Coordinates,
-        typer.Argument(parser=_coordinates, metavar=_COORDINATES, help="The coordinates of the letter."),
+        typer.Argument(parser=coordinates, metavar=_COORDINATES, help="The coordinates of the letter."),
     ],
     database_url: DatabaseUrlOption = None,
     as_json: JsonLinesOption = False,

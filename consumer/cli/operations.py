@@ -18,6 +18,7 @@ from pattern_metrics.consumer.cli.common import (
     TIME_FORMS,
     DatabaseUrlOption,
     JsonOption,
+    coordinates,
     input_size,
     load_settings,
     parse_time,
@@ -29,6 +30,7 @@ from pattern_metrics.consumer.cli.common import (
 )
 from pattern_metrics.consumer.cli.output import fail, tell
 from pattern_metrics.consumer.cli.progress import progress_bar
+from pattern_metrics.consumer.dead_letters.selection import Coordinates
 
 if TYPE_CHECKING:
     from rich.console import Group
@@ -36,6 +38,7 @@ if TYPE_CHECKING:
 
     from pattern_metrics.consumer.operations.skip import Target
     from pattern_metrics.consumer.operations.status import PartitionStatus, Status
+    from pattern_metrics.consumer.operations.trace import Trace
 
 operations_app = typer.Typer()
 
@@ -113,6 +116,76 @@ def replay(
 
 def _sentence(accounting: object, *, dry_run: bool) -> str:
     return f"would be: {accounting}; nothing was written" if dry_run else str(accounting)
+
+
+@operations_app.command()
+def trace(
+    event_id: Annotated[UUID, typer.Argument(metavar="EVENT_ID", help="The event's id.")],
+    pattern: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ID|NAME",
+            help="The event's pattern. Its rows are found quickly, and its partition is read first.",
+        ),
+    ] = None,
+    at: Annotated[
+        Coordinates | None,
+        typer.Option(
+            parser=coordinates,
+            metavar="TOPIC/PARTITION/OFFSET",
+            help="The place of its record, as the publisher returned it.",
+        ),
+    ] = None,
+    database_url: DatabaseUrlOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Say what became of an event: where it is between the agent and the table.
+
+    The command only reads. It looks at the current rows, the history and the dead letters, and then at the
+    topic: at the record's place, in the partition of the pattern, in all partitions. It reads the topic from
+    ten minutes before the time that an event id of version 7 holds, and otherwise from the beginning.
+
+    The state is one of: in_topic (not yet read by the group), current, superseded (another event is the row,
+    and no history was kept), in_history, dead_letter, not_found.
+
+    Exit code 1: the event was not found. The answer names what was searched.
+    """
+    from pattern_metrics.consumer.operations.trace import trace as trace_event
+    from pattern_metrics.consumer.settings import WorkerSettings
+    from pattern_metrics.schemas.pattern_id import pattern_id_from
+
+    settings = load_settings(WorkerSettings, database_url)
+    start_logging()
+    tell_target(settings.database_url.get_secret_value(), settings)
+    pattern_id = None if pattern is None else pattern_id_from(pattern)
+    with progress_bar("searching") as bar:
+        found = run(
+            trace_event(settings, event_id, pattern_id=pattern_id, at=at, advance=bar.reach),
+            KAFKA,
+        )
+    typer.echo(json.dumps(found.as_dict()) if as_json else _trace_text(found))
+    if not found.is_found:
+        raise typer.Exit(1)
+
+
+def _trace_text(found: "Trace") -> str:
+    from pattern_metrics.consumer.dead_letters.text import safe_text
+
+    place = None if found.topic is None else f"{found.topic}/{found.partition}/{found.offset}"
+    named = {
+        "pattern": found.pattern_id,
+        "measured": found.measurement_timestamp,
+        "record": place,
+        "published": found.published_at,
+        "noted": found.noted_at,
+        "superseded by": found.superseded_by,
+        "measured at": found.superseding_timestamp,
+        "reason": found.reason,
+        "detail": found.detail,
+        "searched": "; ".join(found.searched) or None,
+    }
+    lines = [f"  {name:<13}  {safe_text(str(value))}" for name, value in named.items() if value is not None]
+    return "\n".join([f"{found.event_id}: {found.state}", *lines])
 
 
 @operations_app.command()

@@ -25,6 +25,7 @@ from pattern_metrics.consumer.http.probes import MetricsReport, Readiness
 from pattern_metrics.consumer.postgres.later_clock import hint_of
 from pattern_metrics.consumer.settings import DatabaseSettings
 from pattern_metrics.schemas.bands import BANDS, Band
+from pattern_metrics.schemas.pattern_id import pattern_id_from
 from pattern_metrics.schemas.settings.timing import CLOCK, TIMING, Clock, Timing
 
 Answer: TypeAlias = Callable[[Request], Awaitable[Response]]
@@ -129,6 +130,7 @@ class Page:
             "/api/extremes": self._extremes,
             "/api/patterns": self._patterns,
             "/api/patterns/{pattern_id}": self._pattern,
+            "/api/trace": self._trace,
             "/api/progress": self._progress,
             "/api/gaps": self._gaps,
             "/api/dead-letters": self._letters,
@@ -215,6 +217,12 @@ class Page:
         if found is None:
             return _json({"error": "absent"}, 404)
         return _json({**found, "history_enabled": self._history_enabled})
+
+    async def _trace(self, request: Request) -> Response:
+        asked = request.query_params
+        pattern = asked.get("pattern", "").strip()
+        pattern_id = pattern_id_from(pattern) if pattern else None
+        return _json(await self._reader.trace(UUID(asked.get("event", "").strip()), pattern_id))
 
     @property
     def _history_enabled(self) -> bool | None:

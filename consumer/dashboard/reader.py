@@ -19,6 +19,7 @@ from pattern_metrics.consumer.dashboard.database import Database
 from pattern_metrics.consumer.dashboard.sql import statement
 from pattern_metrics.consumer.dead_letters.letters import letter_of
 from pattern_metrics.consumer.dead_letters.text import advice, letter_fields
+from pattern_metrics.consumer.operations.trace import trace_in_database
 from pattern_metrics.schemas.pattern_scored import DIMENSIONS
 from pattern_metrics.schemas.shown_metadata import dimensions_of, name_of, parsed
 
@@ -199,6 +200,10 @@ class Reader:
         scan = await self._scan(statement("select_most_changed"), limit)
         [[has_history]] = await self._database.fetch(statement("select_history_exists"))
         return {"percent_read": scan.percent, "rows": _patterns(scan.rows), "has_history": has_history}
+
+    async def trace(self, event_id: UUID, pattern_id: UUID | None) -> Shown:
+        """Return what the database knows of an event."""
+        return (await trace_in_database(self._database.fetch, event_id, pattern_id)).as_dict()
 
     async def pattern(self, pattern_id: UUID) -> Shown | None:
         """Return one pattern: its row as it is stored, and its measurements; None if there is none."""

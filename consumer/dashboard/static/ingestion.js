@@ -4,6 +4,8 @@ import { ask } from "./api.js";
 import { el, replace } from "./dom.js";
 import { count, duration, rate } from "./format.js";
 import { empty, panel, recordPlace, time } from "./parts.js";
+import { traceForm, tracePart } from "./trace.js";
+import { here } from "./place.js";
 
 const unknown = (tip = "The end of the log is Kafka’s: only the worker that reads this partition knows it.") =>
   el("span", { class: "soft", "data-tip": tip, tabindex: "0" }, "not known here");
@@ -83,10 +85,15 @@ export function ingestionView(content) {
   const about = el("div", {});
   const groups = el("div", {});
   const gaps = el("div", {});
-  content.replaceChildren(el("h1", { class: "unseen" }, "Ingestion"), about, groups, panel("Gaps", gaps));
+  const traced = el("div", { role: "status" });
+  const form = traceForm();
+  content.replaceChildren(el("h1", { class: "unseen" }, "Ingestion"), about, groups, panel("Gaps", gaps), panel("What became of an event", form.form, traced));
   return {
+    place: form.place,
     async refresh() {
-      const [{ worker, partitions }, lost] = await Promise.all([ask("progress"), ask("gaps")]);
+      const { event, pattern } = here().parameters;
+      const [{ worker, partitions }, lost, found] = await Promise.all([ask("progress"), ask("gaps"), event ? ask("trace", { event, pattern }) : null]);
+      replace(traced, tracePart(found));
       const byGroup = new Map();
       for (const one of partitions) {
         const key = JSON.stringify([one.consumer_group, one.topic]);

@@ -1,0 +1,53 @@
+// What became of an event, as far as the database knows it.
+
+import { el } from "./dom.js";
+import { recordPlace, time } from "./parts.js";
+import { go, link, linkHere } from "./place.js";
+
+const EXPLAINED = {
+  current: "It is the current row of its pattern.",
+  in_history: "The history has it. Another event is the current row of its pattern.",
+  dead_letter: "Its record was refused.",
+  not_found: "The database does not have it. It may be in the topic, or a later event superseded it while no history was kept: pattern-metrics trace searches the topic too.",
+};
+
+const patternOf = (id) => el("a", { href: linkHere({ pattern: id }) }, id);
+
+export function traceForm() {
+  const event = el("input", { type: "search", placeholder: "The event_id", maxlength: 36, minlength: 32, required: "", autocomplete: "off", spellcheck: "false", "data-key": "event" });
+  const form = el(
+    "form",
+    {
+      class: "filters",
+      submit: (submitted) => {
+        submitted.preventDefault();
+        go(link("ingestion", { event: event.value.trim() }));
+      },
+    },
+    el("label", { class: "grow" }, el("span", {}, "Event"), event),
+    el("button", { class: "step" }, "Trace"),
+  );
+  return {
+    form,
+    place(parameters) {
+      if (document.activeElement !== event) event.value = parameters.event ?? "";
+    },
+  };
+}
+
+export function tracePart(found) {
+  if (found === null) return "";
+  const fields = [
+    ["Pattern", found.pattern_id && patternOf(found.pattern_id)],
+    ["Measured", found.measurement_timestamp && time(found.measurement_timestamp)],
+    ["Record", found.topic && recordPlace(found.topic, found.partition, found.offset)],
+    [found.state === "dead_letter" ? "Refused" : "Written", found.noted_at && time(found.noted_at)],
+    ["Superseded by", found.superseded_by],
+    ["Reason", found.reason?.replaceAll("_", " ")],
+    ["Detail", found.detail],
+  ];
+  return [
+    el("p", {}, el("strong", {}, found.state.replaceAll("_", " ")), ` ${EXPLAINED[found.state]}`),
+    el("dl", { class: "fields" }, ...fields.filter(([, value]) => value).flatMap(([name, value]) => [el("dt", {}, name), el("dd", {}, value)])),
+  ];
+}

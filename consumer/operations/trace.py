@@ -1,0 +1,272 @@
+"""`trace`: says what became of an event. It only reads."""
+
+import re
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+from typing import Any, Final, TypeAlias
+from uuid import UUID
+
+import asyncpg
+from aiokafka import TopicPartition
+
+from pattern_metrics.consumer.kafka.broker import require_topic, topic_id
+from pattern_metrics.consumer.kafka.topic import Advance, Slice, home_partition, read_topic
+from pattern_metrics.consumer.operations.sql import statement
+from pattern_metrics.consumer.postgres.connection import Connection, connected
+from pattern_metrics.consumer.postgres.store import StoreTransaction
+from pattern_metrics.consumer.records.decoding import decode
+from pattern_metrics.consumer.records.record import Accepted, Event, Record, Rejected
+from pattern_metrics.consumer.settings import WorkerSettings
+
+Fetch: TypeAlias = Callable[..., Awaitable[Sequence[Any]]]
+"""Runs a statement with its arguments."""
+
+Place: TypeAlias = tuple[str, int, int]
+"""Topic, partition and offset of a record."""
+
+CLOCKS_DIFFER: Final = timedelta(minutes=10)
+"""The record of an event may be this much older than the time in its `event_id`, by another clock."""
+
+_UUID_VERSION_WITH_TIME: Final = 7
+
+
+class State(StrEnum):
+    """The places where an event can be, from the agent to the table."""
+
+    IN_TOPIC = "in_topic"
+    CURRENT = "current"
+    SUPERSEDED = "superseded"
+    IN_HISTORY = "in_history"
+    DEAD_LETTER = "dead_letter"
+    NOT_FOUND = "not_found"
+
+
+@dataclass(frozen=True, slots=True)
+class Trace:
+    """The place of an event between the agent and the table. A field that is not known is None.
+
+    Attributes:
+        state: its place.
+        event_id: its id.
+        pattern_id: its pattern.
+        measurement_timestamp: the time of the measurement.
+        noted_at: the time at which its row was last written, or its record was refused.
+        published_at: the time at which the record was written to the topic, by its timestamp.
+        topic: the topic of its record.
+        partition: the record's partition.
+        offset: the record's offset.
+        superseded_by: the event that the current row holds in its place.
+        superseding_timestamp: the time of that measurement.
+        reason: the reason for which the record was refused.
+        detail: the exact fault.
+        searched: the places that were searched.
+
+    A time that Python cannot hold is PostgreSQL's text.
+    """
+
+    state: State
+    event_id: UUID
+    pattern_id: UUID | None = None
+    measurement_timestamp: datetime | str | None = None
+    noted_at: datetime | str | None = None
+    published_at: datetime | None = None
+    topic: str | None = None
+    partition: int | None = None
+    offset: int | None = None
+    superseded_by: UUID | None = None
+    superseding_timestamp: datetime | str | None = None
+    reason: str | None = None
+    detail: str | None = None
+    searched: tuple[str, ...] = ()
+
+    @property
+    def is_found(self) -> bool:
+        """True if any place has the event."""
+        return self.state is not State.NOT_FOUND
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the fields as JSON has them."""
+        return {name: _as_json(getattr(self, name)) for name in self.__slots__}
+
+
+def _as_json(value: object) -> object:
+    if isinstance(value, datetime):
+        return value.isoformat()
+    return list(value) if isinstance(value, tuple) else str(value) if isinstance(value, UUID) else value
+
+
+async def trace_in_database(fetch: Fetch, event_id: UUID, pattern_id: UUID | None) -> Trace:
+    """Look for an event in the current rows, in the history and in the dead letters.
+
+    Args:
+        fetch: runs a statement.
+        event_id: the event.
+        pattern_id: its pattern, if it is known. Then the rows are found by an index.
+
+    Raises:
+        asyncpg.PostgresError: a statement failed.
+    """
+    rows = await fetch(statement("select_trace"), event_id, pattern_id)
+    places = tuple(State)
+    found = min(rows, key=lambda row: places.index(State(row["state"])), default=None)
+    if found is None:
+        return Trace(
+            State.NOT_FOUND,
+            event_id,
+            pattern_id,
+            searched=("the current rows, the history, the dead letters",),
+        )
+    return Trace(event_id=event_id, **{**found, "state": State(found["state"])})
+
+
+async def trace(
+    settings: WorkerSettings,
+    event_id: UUID,
+    *,
+    pattern_id: UUID | None = None,
+    at: Place | None = None,
+    advance: Advance,
+) -> Trace:
+    """Look for an event in the database, and then in the topic.
+
+    The topic is read first where the record most likely is: at its place, then in the partition of its
+    pattern, then in all partitions; the latter two from the time on that an `event_id` of version 7 holds.
+
+    Args:
+        settings: the database, the topic and the group.
+        event_id: the event.
+        pattern_id: its pattern, if it is known.
+        at: the place of its record, if it is known.
+        advance: called with the progress in the topic.
+
+    Raises:
+        asyncpg.PostgresError: a statement failed.
+        KafkaError: the topic cannot be read.
+        OSError: PostgreSQL or Kafka cannot be reached.
+    """
+    async with connected(settings.database_url.get_secret_value()) as connection:
+        found = await trace_in_database(connection.fetch, event_id, pattern_id)
+        if found.is_found:
+            if at is not None and found.topic is None:
+                topic, partition, offset = at
+                found = replace(found, topic=topic, partition=partition, offset=offset)
+            return found
+        record, searched = await _find_record(settings, event_id, pattern_id, at, advance)
+        if record is None:
+            return replace(found, searched=found.searched + searched)
+        is_read = await _is_read(connection, settings, record)
+        fate = decode(record, accepted_until=datetime.max.replace(tzinfo=UTC), envelope=settings.envelope)
+        if isinstance(fate, Accepted):
+            # The pattern that was given may be wrong, and a worker may have written the row meanwhile.
+            found = await trace_in_database(connection.fetch, event_id, fate.event.pattern_id)
+        found = replace(
+            found,
+            topic=record.topic,
+            partition=record.partition,
+            offset=record.offset,
+            published_at=datetime.fromtimestamp(record.timestamp / 1000, UTC),
+            searched=(),
+        )
+        if found.is_found:
+            return found
+        if isinstance(fate, Rejected):
+            state = State.DEAD_LETTER if is_read else State.IN_TOPIC
+            return replace(found, state=state, reason=fate.reason, detail=fate.detail)
+        rows = await connection.fetch(statement("select_row_order"), fate.event.pattern_id)
+        return _beside_the_row(found, fate.event, rows[0] if rows else None, is_read=is_read)
+
+
+async def _is_read(connection: Connection, settings: WorkerSettings, record: Record) -> bool:
+    """Return whether the group has accounted for a record."""
+    one = settings.model_copy(update={"kafka_topic": record.topic})
+    reading = StoreTransaction(connection, keeps_history=False)
+    progress = await reading.progress(settings.kafka_group_id, record.topic, await topic_id(one))
+    partition = TopicPartition(record.topic, record.partition)
+    return partition in progress and record.offset < progress[partition].next_offset
+
+
+def _beside_the_row(found: Trace, event: Event, row: asyncpg.Record | None, *, is_read: bool) -> Trace:
+    """Return the trace of a valid event in the topic that the table does not hold."""
+    found = replace(
+        found,
+        state=State.IN_TOPIC,
+        pattern_id=event.pattern_id,
+        measurement_timestamp=event.measurement_timestamp,
+    )
+    if not is_read:
+        return found
+    if row is None:
+        return replace(found, detail="it was read, and the table has no row of its pattern: replay it")
+    return replace(
+        found,
+        state=State.SUPERSEDED,
+        noted_at=row["updated_at"],
+        superseded_by=row["event_id"],
+        superseding_timestamp=row["measurement_timestamp"],
+    )
+
+
+async def _find_record(
+    settings: WorkerSettings,
+    event_id: UUID,
+    pattern_id: UUID | None,
+    at: Place | None,
+    advance: Advance,
+) -> tuple[Record | None, tuple[str, ...]]:
+    """Return the record of an event; None if no place has it. Return the places that were searched."""
+    searched = list[str]()
+    since = _earliest(event_id)
+    if at is not None:
+        topic, partition, offset = at
+        one = settings.model_copy(update={"kafka_topic": topic})
+        which = Slice(partition=partition, from_offset=offset)
+        if record := await _search(one, event_id, which, offset, advance):
+            return record, ()
+        searched.append(f"the record {topic}/{partition}/{offset}")
+    for one in settings.each_topic():
+        slices = [Slice(since=since)]
+        if pattern_id is not None:
+            home = home_partition(str(pattern_id).encode(), await require_topic(one))
+            slices.insert(0, Slice(partition=home, since=since))
+        for which in slices:
+            if record := await _search(one, event_id, which, None, advance):
+                return record, ()
+        searched.append(f"topic {one.kafka_topic} from {since.isoformat() if since else 'its beginning'} on")
+    return None, tuple(searched)
+
+
+async def _search(
+    settings: WorkerSettings,
+    event_id: UUID,
+    which: Slice,
+    last_offset: int | None,
+    advance: Advance,
+) -> Record | None:
+    wanted = str(event_id).encode()
+    async with aclosing(read_topic(settings, which, advance=advance)) as batches:
+        async for records in batches:
+            for record in records:
+                if _names(record, wanted):
+                    return record
+                if last_offset is not None and record.offset >= last_offset:
+                    return None
+    return None
+
+
+def _names(record: Record, wanted: bytes) -> bool:
+    """Return whether a record is that of an event: by its header, or by the text of its value."""
+    if any(name == "ce_id" and value == wanted for name, value in record.headers):
+        return True
+    value = (record.value or b"").lower()
+    return wanted in value and re.search(rb'event_id["\\:\s]+' + wanted, value) is not None
+
+
+def _earliest(event_id: UUID) -> datetime | None:
+    """Return the earliest time at which the record of an event was written, if its id holds a time."""
+    if event_id.version != _UUID_VERSION_WITH_TIME:
+        return None
+    made_at = datetime.fromtimestamp((event_id.int >> 80) / 1000, UTC)
+    return made_at - CLOCKS_DIFFER
