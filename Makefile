@@ -6,6 +6,8 @@ PYTHON ?= python3
 BIN := .venv/bin
 PYTEST_ARGS ?=
 SECONDS ?= 600
+KILLS ?= 1000
+torture-outbox: SECONDS = 3600
 SEED ?=
 QUICK ?=
 SCENARIOS ?=
@@ -13,7 +15,7 @@ SYSTEMS ?=
 RESUME ?=
 UPGRADE ?=
 
-.PHONY: help install demo check format test torture bench lock schemas reference alerts dist check-deploy screenshots
+.PHONY: help install demo check format test torture torture-outbox bench lock schemas reference alerts dist check-deploy screenshots
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "make %-12s %s\n", $$1, $$2 }'
@@ -50,6 +52,9 @@ test: install ## Every test on both brokers, and `check` beside them (PYTEST_ARG
 
 torture: install ## Faults drawn from a seed, several at a time: does the table stay the fold? (SECONDS=… SEED=…)
 	$(BIN)/python -m tests.adversity --seconds $(SECONDS) $(if $(SEED),--seed $(SEED))
+
+torture-outbox: install ## The outbox under kills and races for an hour (SECONDS=3600 KILLS=1000)
+	OUTBOX_KILLS=$(KILLS) OUTBOX_RACE_SECONDS=$(SECONDS) $(BIN)/pytest --timeout=0 tests/outbox/test_processes.py
 
 bench: install ## Measure the worker and its peers side by side (QUICK=1, SCENARIOS=hot,distinct SYSTEMS=…, RESUME=1)
 	$(BIN)/python -m benchmarks $(if $(QUICK),--quick) $(if $(SCENARIOS),--scenarios $(SCENARIOS)) \

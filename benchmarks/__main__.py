@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
+from benchmarks import publishing
 from benchmarks.chart import chart
 from benchmarks.progress import show
 from benchmarks.report import report
@@ -29,7 +30,10 @@ def main() -> int:
     options = parse(sys.argv[1:])
     configure_logging(LogSettings(log_level="WARNING"))  # for the migrations
     try:
-        return asyncio.run(_run(options))
+        if chosen := [name for name in publishing.SCENARIOS if name in options.scenarios]:
+            publishing.measure(chosen, _directory(options), is_quick=options.quick)
+            options.scenarios = [name for name in options.scenarios if name not in chosen]
+        return asyncio.run(_run(options)) if options.scenarios else 0
     except OSError as error:
         if error.filename is None:
             raise
@@ -42,7 +46,7 @@ def main() -> int:
 
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
     """Parse the command line. A wrong argument ends the process with exit code 2."""
-    names = [scenario.name for scenario in scenarios(FULL)]
+    names = [*(scenario.name for scenario in scenarios(FULL)), *publishing.SCENARIOS]
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="a small topic, each run once: does it work?")
     parser.add_argument("--scenarios", type=_among(names), default=names, help=f"some of {','.join(names)}")
@@ -83,13 +87,12 @@ async def _run(options: argparse.Namespace) -> int:
         events=options.events or size.events,
         repetitions=options.repetitions or size.repetitions,
     )
-    directory = options.output or (_QUICK_RESULTS if options.quick else _RESULTS)
+    directory = _directory(options)
     chosen = [scenario for scenario in scenarios(size) if scenario.name in options.scenarios]
     coming = list(turns(chosen, options.systems, size.repetitions))
     if not coming:
         show("nothing to run: none of these systems has a part in these scenarios in this size")
         return 2
-    directory.mkdir(parents=True, exist_ok=True)
     results = Results(directory / "results.json")
     if not options.resume:
         results.forget(options.scenarios, options.systems)
@@ -106,6 +109,12 @@ async def _run(options: argparse.Namespace) -> int:
     for failure in runner.failures:
         show(f"failed: {failure}")
     return 1 if runner.failures else 0
+
+
+def _directory(options: argparse.Namespace) -> Path:
+    directory: Path = options.output or (_QUICK_RESULTS if options.quick else _RESULTS)
+    directory.mkdir(parents=True, exist_ok=True)
+    return directory
 
 
 def _write(directory: Path, size: Size, results: Results, failures: Sequence[str]) -> None:

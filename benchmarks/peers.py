@@ -12,6 +12,7 @@ from typing import Final
 from benchmarks.progress import show
 
 QUIX_VERSION: Final = "3.28.1"
+CONFLUENT_VERSION: Final = "2.16.1"
 CONNECT_VERSION: Final = "4.3.1"
 DEBEZIUM_VERSION: Final = "3.5.0.Final"
 
@@ -40,6 +41,11 @@ def quix_python() -> Path:
     return _installed(f"quix-{QUIX_VERSION}", _install_quix) / "bin" / "python"
 
 
+def confluent_python() -> Path:
+    """Return the interpreter that has confluent-kafka."""
+    return _installed(f"confluent-{CONFLUENT_VERSION}", _install_confluent) / "bin" / "python"
+
+
 def connect_libraries() -> Path:
     """Return the directory of Kafka Connect's jars."""
     return _installed(f"connect-{CONNECT_VERSION}", _install_connect)
@@ -66,6 +72,11 @@ def _installed(name: str, install: Callable[[Path], None]) -> Path:
 def _install_quix(directory: Path) -> None:
     venv.create(directory, with_pip=True)
     _run(directory / "bin" / "pip", "install", "--quiet", f"quixstreams[postgresql]=={QUIX_VERSION}")
+
+
+def _install_confluent(directory: Path) -> None:
+    venv.create(directory, with_pip=True)
+    _run(directory / "bin" / "pip", "install", "--quiet", f"confluent-kafka=={CONFLUENT_VERSION}")
 
 
 def _install_connect(directory: Path) -> None:

@@ -59,11 +59,13 @@ for directory in base keda dashboard monitoring; do
     kubeconform -strict -summary -schema-location "$scratch/schemas/{{.ResourceKind}}{{.KindSuffix}}.json" -
 done
 
-echo "systemd: the unit"
+echo "systemd: the units"
 if command -v systemd-analyze >/dev/null; then
   # The program is not installed here where the unit expects it.
   sed 's|^ExecStart=.*|ExecStart=/bin/true|' deploy/systemd/pattern-metrics.service >"$scratch/pattern-metrics.service"
   output=$(systemd-analyze verify "$scratch/pattern-metrics.service" 2>&1) && [ -z "$output" ] || { echo "$output" && false; }
+  sed 's|^ExecStart=.*|ExecStart=/bin/true|' deploy/systemd/pattern-metrics-outbox.service >"$scratch/pattern-metrics-outbox.service"
+  output=$(systemd-analyze verify "$scratch/pattern-metrics-outbox.service" 2>&1) && [ -z "$output" ] || { echo "$output" && false; }
   systemd-analyze security --offline=true --threshold=15 "$scratch/pattern-metrics.service" | tail -1
 else
   echo "skipped: no systemd-analyze"

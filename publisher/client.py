@@ -2,16 +2,20 @@
 
 import asyncio
 import concurrent.futures
+import os
 import threading
 from collections.abc import Coroutine, Iterator, Sequence
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from types import TracebackType
-from typing import Any, Final, Self, TypeVar, Unpack
+from typing import Any, Final, Literal, Self, TypeAlias, TypeVar, Unpack
 
 from aiokafka.errors import KafkaError
 
+from pattern_metrics.publisher.outbox.outbox import Outbox
+from pattern_metrics.publisher.outbox.place import OutboxError
+from pattern_metrics.publisher.outbox.row import SOURCE_DEFAULT
 from pattern_metrics.publisher.producer import Producer
 from pattern_metrics.publisher.records import (
     Acknowledged,
@@ -27,8 +31,11 @@ from pattern_metrics.publisher.tracing import publishing
 from pattern_metrics.schemas.pattern_scored import PatternScored, require_past
 from pattern_metrics.schemas.settings.clock import ClockSettings
 from pattern_metrics.schemas.settings.kafka import KafkaSettings
+from pattern_metrics.schemas.settings.outbox import OutboxSettings
 
 T = TypeVar("T")
+
+OutboxPath: TypeAlias = str | os.PathLike[str] | Literal[False]
 
 DELIVERY_SECONDS: Final = 30.0
 """Default of the longest wait, in seconds, for the acknowledgement of one event."""
@@ -45,17 +52,19 @@ _ERRORS_SHOWN: Final = 3
 
 _ALIVE_SECONDS: Final = 1.0
 
+_CLOSED: Final = "a publisher publishes inside its `with` block"
+
 _FORKED: Final = "this process was forked from one with an open publisher: open a publisher in the child"
 
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """An event, and its place in the topic."""
+    """An event, and its place in the topic, which is None while the event waits in the outbox."""
 
     event: PatternScored
     topic: str
-    partition: int
-    offset: int
+    partition: int | None = None
+    offset: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +122,9 @@ class ScorePublisher:
         settings: the broker and the topic; by default, the environment's.
         source: the CloudEvents `source`, a URI reference that names the agent.
         delivery_seconds: the longest wait for the acknowledgement of one event, and for a broker on entry.
+        outbox: the file of the outbox; by default OUTBOX_PATH, and False for none. With an outbox, each call
+            returns once its events are synced to this file, without any broker. They are delivered in the
+            background while the publisher is open, and later by any other publisher or `outbox flush`.
 
     Raises:
         ValueError: KAFKA_TOPIC names several topics.
@@ -125,8 +137,9 @@ class ScorePublisher:
         self,
         settings: KafkaSettings | None = None,
         *,
-        source: str = "/pattern-metrics",
+        source: str = SOURCE_DEFAULT,
         delivery_seconds: float = DELIVERY_SECONDS,
+        outbox: OutboxPath | None = None,
     ) -> None:
         self._settings = settings or KafkaSettings()
         self._delivery_seconds = delivery_seconds
@@ -134,12 +147,22 @@ class ScorePublisher:
             raise ValueError("KAFKA_TOPIC names several topics; to publish, name one")
         self._clock = ClockSettings()
         self._source = source
+        path = OutboxSettings().outbox_path if outbox is None else outbox
+        self._outbox = Outbox(path, self._settings, source, delivery_seconds) if path else None
+        self._is_open = False
         self._producer: Producer | None = None
         self._calls = 0
         self._is_idle = asyncio.Event()
         self._is_idle.set()
 
     async def __aenter__(self) -> Self:
+        if self._outbox is not None:
+            try:
+                await self._outbox.open()
+            except OutboxError as error:
+                raise PublishError((), error) from error
+            self._is_open = True
+            return self
         producer = Producer(self._settings, self._delivery_seconds)
         try:
             await producer.open()
@@ -151,6 +174,9 @@ class ScorePublisher:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if self._outbox is not None:
+            self._is_open = False
+            await self._outbox.close()
         producer, self._producer = self._producer, None
         if producer is not None and not producer.is_forked:
             with suppress(TimeoutError):
@@ -194,14 +220,15 @@ class ScorePublisher:
                 consumer would accept it. No event was sent.
             RuntimeError: see `publish`.
         """
+        if self._outbox is not None:
+            with self._storing(events) as headers:
+                return self._stored(events, *await self._outbox.put(events, headers))
         producer = self._producer
         if producer is None:
-            raise RuntimeError("a ScorePublisher publishes inside its `async with` block")
+            raise RuntimeError(_CLOSED)
         if producer.is_forked:
             raise RuntimeError(_FORKED)
-        accepted_until = self._clock.accepted_until(datetime.now(UTC))
-        for event in events:
-            require_past(event, accepted_until=accepted_until)
+        self._require_past(events)
         self._calls += 1
         self._is_idle.clear()
         try:
@@ -211,6 +238,33 @@ class ScorePublisher:
             self._calls -= 1
             if self._calls == 0:
                 self._is_idle.set()
+
+    def _require_past(self, events: Sequence[PatternScored]) -> None:
+        accepted_until = self._clock.accepted_until(datetime.now(UTC))
+        for event in events:
+            require_past(event, accepted_until=accepted_until)
+
+    def _storing(self, events: Sequence[PatternScored]) -> AbstractContextManager[Headers]:
+        """Check events before they are stored, and open the span around it."""
+        if not self._is_open:
+            raise RuntimeError(_CLOSED)
+        self._require_past(events)
+        return publishing(self._settings.kafka_topic, len(events))
+
+    def _stored(
+        self, events: Sequence[PatternScored], count: int, error: OutboxError | None
+    ) -> list[Published]:
+        published = [Published(event, self._settings.kafka_topic) for event in events[:count]]
+        if error is not None:
+            raise PublishError(events[count:], error, published=published) from error
+        return published
+
+    def store(self, events: Sequence[PatternScored]) -> list[Published] | None:
+        """Store events without an event loop. Return None if there is no outbox."""
+        if self._outbox is None:
+            return None
+        with self._storing(events) as headers:
+            return self._stored(events, *self._outbox.put_blocking(events, headers))
 
     async def _publish(
         self, producer: Producer, events: Sequence[PatternScored], headers: Headers
@@ -263,10 +317,13 @@ class BlockingScorePublisher:
         self,
         settings: KafkaSettings | None = None,
         *,
-        source: str = "/pattern-metrics",
+        source: str = SOURCE_DEFAULT,
         delivery_seconds: float = DELIVERY_SECONDS,
+        outbox: OutboxPath | None = None,
     ) -> None:
-        self._publisher = ScorePublisher(settings, source=source, delivery_seconds=delivery_seconds)
+        self._publisher = ScorePublisher(
+            settings, source=source, delivery_seconds=delivery_seconds, outbox=outbox
+        )
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread = threading.Thread()
 
@@ -294,15 +351,17 @@ class BlockingScorePublisher:
 
     def publish(self, event: PatternScored) -> Published:
         """Publish one event and wait until it is acknowledged; as `ScorePublisher.publish`."""
-        return self._run(self._publisher.publish(event))
+        (published,) = self.publish_many((event,))
+        return published
 
     def publish_score(self, **score: Unpack[Score]) -> Published:
         """Publish one score and wait until it is acknowledged; as `ScorePublisher.publish_score`."""
-        return self._run(self._publisher.publish_score(**score))
+        return self.publish(score_event(**score))
 
     def publish_many(self, events: Sequence[PatternScored]) -> list[Published]:
         """Publish events and wait until all are acknowledged; as `ScorePublisher.publish_many`."""
-        return self._run(self._publisher.publish_many(events))
+        stored = self._publisher.store(events)  # also in a forked child
+        return stored if stored is not None else self._run(self._publisher.publish_many(events))
 
     def _run(self, work: Coroutine[Any, Any, T]) -> T:
         if self._loop is None:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from pattern_metrics.schemas.pattern_scored import EVENT_TYPE, PatternScored
+from pattern_metrics.schemas.pattern_scored import EVENT_TYPE, Ordered, PatternScored
 
 Headers: TypeAlias = list[tuple[str, bytes]]
 
@@ -61,7 +61,7 @@ def encode(event: PatternScored, source: str, headers: Headers) -> EncodedRecord
     return EncodedRecord(key, event.to_json(), [*cloud_event_headers(event, source), *headers])
 
 
-def cloud_event_headers(event: PatternScored, source: str) -> Headers:
+def cloud_event_headers(event: Ordered, source: str) -> Headers:
     """Return the event's attributes as headers: CloudEvents 1.0, Kafka protocol binding, binary mode."""
     return [
         ("content-type", b"application/json"),

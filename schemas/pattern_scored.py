@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from math import isinf, isnan
 from typing import Annotated, Any, Final, Self
-from uuid import UUID, uuid5
+from uuid import UUID
 
 import msgspec
 from pydantic import (
@@ -25,6 +25,7 @@ from pydantic import (
 from pydantic_core import ErrorDetails, PydanticCustomError, from_json, to_json
 
 from pattern_metrics.schemas.dead_letter import InvalidEventError, RejectReason
+from pattern_metrics.schemas.measurement_id import derived_id
 
 EVENT_TYPE: Final = "pattern.scored.v1"
 """The CloudEvents `type` of the event; also the stem of the default topic's name."""
@@ -53,8 +54,6 @@ JSON_DEPTH_MAX: Final = 200
 
 It is the JSON parser's own limit, which does not count an innermost empty list or object.
 """
-
-_EVENT_NAMESPACE: Final = UUID("8f1d3c9e-5a0b-5f43-9c57-2f6f1f0e6a11")
 
 # RFC 3339, section 5.6: the offset is not optional, and a number is not a time.
 _RFC3339: Final = re.compile(
@@ -380,8 +379,7 @@ def parse_measurement(value: bytes, *, accepted_until: datetime) -> PatternScore
 
 
 def _derived_id(measurement: Measurement) -> UUID:
-    content = json.dumps(measurement.model_dump(mode="json"), sort_keys=True)
-    return uuid5(_EVENT_NAMESPACE, content)
+    return derived_id(measurement.model_dump(mode="json"))
 
 
 _TOO_DEEP_TO_READ: Final = "recursion limit exceeded"

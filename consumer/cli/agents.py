@@ -24,10 +24,14 @@ from pattern_metrics.consumer.cli.common import (
     tell_misunderstanding,
     tell_target,
 )
-from pattern_metrics.consumer.cli.output import fail, tell
+from pattern_metrics.consumer.cli.outbox import open_outbox
+from pattern_metrics.consumer.cli.output import fail, printable, tell
 from pattern_metrics.consumer.cli.progress import progress_bar
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from pattern_metrics.consumer.operations.publish import Opening
     from pattern_metrics.publisher.scoring.sources import Found
 
 agents_app = typer.Typer()
@@ -141,6 +145,14 @@ def publish(
         bool,
         typer.Option("--dry-run", help="Count what would be published and refused. No broker is asked."),
     ] = False,
+    outbox: Annotated[
+        bool,
+        typer.Option(
+            "--outbox",
+            help="Store the events in the outbox (OUTBOX_PATH), from which `outbox flush` or another "
+            "publisher delivers them. No broker is asked.",
+        ),
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Publish the events of a file to the topic.
@@ -154,24 +166,21 @@ def publish(
     formats, and nothing was published.
     """
     from pattern_metrics.consumer.operations.files.source import BrokenSourceError
-    from pattern_metrics.consumer.operations.publish import PublishReport, publish_file
+    from pattern_metrics.consumer.operations.publish import PublishReport, publish_file, publishing_nothing
     from pattern_metrics.publisher.client import PublishError
     from pattern_metrics.schemas.settings.clock import ClockSettings
-    from pattern_metrics.schemas.settings.kafka import KafkaSettings
 
-    settings = load_settings(KafkaSettings)
     accepted_until = load_settings(ClockSettings).accepted_until(datetime.now(UTC))
-    if len(settings.kafka_topics) > 1:
-        fail("error: KAFKA_TOPIC: names several topics; to publish, name one", 2)
+    opening, tell_place = _open_outbox() if outbox else _open_topic()
     start_logging()
-    report, total = PublishReport(), input_size(file)
+    report, total = PublishReport("stored" if outbox else "published"), input_size(file)
     try:
         measurements = read_file(file)
-        tell_target(kafka=settings)
-        with progress_bar("publishing", total=total, in_bytes=True) as bar:
+        tell_place()
+        with progress_bar("storing" if outbox else "publishing", total=total, in_bytes=True) as bar:
             run(
                 publish_file(
-                    None if dry_run else settings,
+                    publishing_nothing() if dry_run else opening,
                     measurements,
                     accepted_until=accepted_until,
                     report=report,
@@ -188,11 +197,31 @@ def publish(
         tell("interrupted; publish the file again: it is a retry")
     if report.unavailable:
         tell("publish the file again once these partitions are available: it is a retry")
-    tell_misunderstanding(report.refusals.shared_by_all(report.read), report.read, "Nothing was published")
-    sentence = f"would be: {report}; nothing was published" if dry_run else str(report)
+    done = report.done
+    tell_misunderstanding(report.refusals.shared_by_all(report.read), report.read, f"Nothing was {done}")
+    sentence = f"would be: {report}; nothing was {done}" if dry_run else str(report)
     typer.echo(json.dumps(report.as_dict()) if as_json else sentence)
     if not report.is_complete:
         raise typer.Exit(1)
+
+
+def _open_topic() -> "tuple[Opening, Callable[[], None]]":
+    """Return what opens the topic to publish to, and what reports it."""
+    from pattern_metrics.consumer.operations.publish import publishing_to
+    from pattern_metrics.schemas.settings.kafka import KafkaSettings
+
+    settings = load_settings(KafkaSettings)
+    if len(settings.kafka_topics) > 1:
+        fail("error: KAFKA_TOPIC: names several topics; to publish, name one", 2)
+    return publishing_to(settings, tell), lambda: tell_target(kafka=settings)
+
+
+def _open_outbox() -> "tuple[Opening, Callable[[], None]]":
+    """Return what opens the outbox to store in, and what reports it."""
+    from pattern_metrics.consumer.operations.publish import storing_in
+
+    file, block_seconds = open_outbox()
+    return storing_in(file, block_seconds), lambda: tell(printable(f"outbox {file.path}"))
 
 
 @agents_app.command()

@@ -12,6 +12,7 @@ from pattern_metrics.consumer.cli.consume import consume_app
 from pattern_metrics.consumer.cli.dead_letters import dead_letters_app
 from pattern_metrics.consumer.cli.migrate import migrate_app
 from pattern_metrics.consumer.cli.operations import operations_app
+from pattern_metrics.consumer.cli.outbox import outbox_app
 from pattern_metrics.consumer.cli.output import end_output, fail, open_closed_streams, tell
 from pattern_metrics.consumer.cli.readers import readers_app
 from pattern_metrics.consumer.cli.settings import settings_app
@@ -34,6 +35,7 @@ app = typer.Typer(
 )
 app.add_typer(consume_app)
 app.add_typer(agents_app)
+app.add_typer(outbox_app, name="outbox")
 app.add_typer(settings_app)
 app.add_typer(migrate_app, name="migrate")
 app.add_typer(operations_app)

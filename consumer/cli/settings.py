@@ -88,12 +88,13 @@ def show_settings(options: Mapping[str, Any]) -> tuple[list[Shown], list[str]]:
     )
     from pattern_metrics.schemas.settings.clock import ClockSettings
     from pattern_metrics.schemas.settings.kafka import KafkaSettings
+    from pattern_metrics.schemas.settings.outbox import OutboxSettings
     from pattern_metrics.schemas.settings.variables import find_variables
 
     # Load each class separately: an error of one class would hide the errors of the settings of another.
-    classes = (KafkaSettings, EnvelopeSettings, DatabaseSettings, ClockSettings, WorkerSettings, HttpSettings)
+    classes = (KafkaSettings, OutboxSettings, EnvelopeSettings, DatabaseSettings, ClockSettings)
     fields, wrong, errors = dict[str, FieldInfo](), dict[str, str](), list[str]()
-    for settings_class in (*classes, LogSettings):
+    for settings_class in (*classes, WorkerSettings, HttpSettings, LogSettings):
         fields |= settings_class.model_fields
         wrong |= _validate(settings_class, options)
         errors += [message] if (message := wrong.pop("", None)) and message not in errors else []

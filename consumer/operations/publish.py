@@ -1,10 +1,10 @@
 """`publish FILE|-`: publishes a file to the topic, and names every refused line."""
 
-from collections.abc import Callable, Sequence
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Final
+from typing import Final, TypeAlias
 
 from aiokafka.errors import IncompatibleBrokerVersion, KafkaError
 from aiokafka.partitioner import DefaultPartitioner
@@ -13,6 +13,10 @@ from pattern_metrics.consumer.kafka.broker import Topic, find_topic
 from pattern_metrics.consumer.operations.files.recognition import Measurements
 from pattern_metrics.consumer.operations.files.refusals import Refusals
 from pattern_metrics.publisher.client import PublishError, RefusedEvent, ScorePublisher
+from pattern_metrics.publisher.outbox.events import rows_of
+from pattern_metrics.publisher.outbox.file import OutboxFile
+from pattern_metrics.publisher.outbox.row import SOURCE_DEFAULT, headers_text
+from pattern_metrics.publisher.outbox.writer import OutboxWriter
 from pattern_metrics.schemas.dead_letter import InvalidEventError
 from pattern_metrics.schemas.json_lines import read_events
 from pattern_metrics.schemas.pattern_scored import PatternScored
@@ -22,12 +26,18 @@ from pattern_metrics.schemas.settings.timing import CLOCK
 _AGAIN_SECONDS: Final = 10.0
 """The time after which the leaders of unavailable partitions are asked again."""
 
+Publish: TypeAlias = Callable[[Sequence[PatternScored]], Awaitable[tuple[int, list[RefusedEvent]]]]
+"""Publishes events until they are safe. Returns the number of events left out, and the refused events."""
+
+Opening: TypeAlias = AbstractAsyncContextManager[Publish]
+
 
 @dataclass(slots=True)
 class PublishReport:
     """The outcome of the lines so far, correct also after an interruption.
 
     Attributes:
+        done: the word for what happened to the events: published, or stored in the outbox.
         published: events that were acknowledged.
         unavailable: valid events that were not sent, because their partition was unavailable.
         last_line: the last line that is done.
@@ -35,6 +45,7 @@ class PublishReport:
         refusals: the faults of the lines that hold no valid event or that the broker refused.
     """
 
+    done: str = "published"
     published: int = 0
     unavailable: int = 0
     last_line: int = 0
@@ -59,7 +70,7 @@ class PublishReport:
     def as_dict(self) -> dict[str, int | bool]:
         """Return the numbers as JSON has them."""
         return {
-            "published": self.published,
+            self.done: self.published,
             "refused": self.refused,
             "unavailable": self.unavailable,
             "last_line": self.last_line,
@@ -71,11 +82,60 @@ class PublishReport:
         left_out = (
             f", left out {self.unavailable:,} events of unavailable partitions" if self.unavailable else ""
         )
-        return f"published {self.published:,} events, refused {self.refused:,} lines{left_out}{end}"
+        return f"{self.done} {self.published:,} events, refused {self.refused:,} lines{left_out}{end}"
+
+
+@asynccontextmanager
+async def publishing_nothing() -> AsyncIterator[Publish]:
+    """Yield a function that does nothing, to count what would be published."""
+
+    async def publish(_events: Sequence[PatternScored]) -> tuple[int, list[RefusedEvent]]:
+        return 0, []
+
+    yield publish
+
+
+@asynccontextmanager
+async def storing_in(file: OutboxFile, block_seconds: float) -> AsyncIterator[Publish]:
+    """Yield a function that stores events in the outbox, synced.
+
+    Args:
+        file: the outbox.
+        block_seconds: how long an event waits for space.
+    """
+    headers = headers_text(SOURCE_DEFAULT)
+    writer = OutboxWriter(file, block_seconds=block_seconds)
+
+    async def publish(events: Sequence[PatternScored]) -> tuple[int, list[RefusedEvent]]:
+        stored, error = await writer.put_soon(rows_of(events, headers))
+        if error is not None:
+            raise PublishError(events[stored:], error)
+        return 0, []
+
+    try:
+        yield publish
+    finally:
+        writer.close()
+
+
+@asynccontextmanager
+async def publishing_to(settings: KafkaSettings, tell: Callable[[str], None]) -> AsyncIterator[Publish]:
+    """Yield a function that publishes events to the topic, and waits until they are acknowledged.
+
+    Args:
+        settings: the broker and the topic.
+        tell: called with the names of the unavailable partitions each time that these change.
+
+    Raises:
+        KafkaError: no broker can be reached, the login was refused, or the topic does not exist.
+    """
+    topic = await find_topic(settings)
+    async with ScorePublisher(settings, outbox=False) as publisher:
+        yield _Sending(settings, publisher, topic, tell).publish
 
 
 async def publish_file(
-    settings: KafkaSettings | None,
+    opening: Opening,
     measurements: Measurements,
     *,
     accepted_until: datetime,
@@ -88,12 +148,11 @@ async def publish_file(
     The events of an unavailable partition are left out, so that they delay no others.
 
     Args:
-        settings: the broker and the topic; None to publish nothing, and report what would be published.
+        opening: opens what publishes the events of each part.
         measurements: the content of the file.
         accepted_until: the latest acceptable measurement time.
         report: is updated after each part.
-        tell: called with a message for each line that holds no valid event or that the broker refused, and
-            with the names of the unavailable partitions each time that these change.
+        tell: called with a message for each line that holds no valid event or that the broker refused.
         advance: called with the number of bytes that are done since the last call.
 
     Raises:
@@ -101,12 +160,7 @@ async def publish_file(
         BrokenSourceError: the file cannot be read any further. Everything before that place is published.
         KafkaError: no broker can be reached, the login was refused, or the topic does not exist.
     """
-    async with AsyncExitStack() as stack:
-        sending = None
-        if settings is not None:
-            topic = await find_topic(settings)
-            publisher = await stack.enter_async_context(ScorePublisher(settings))
-            sending = _Sending(settings, publisher, topic, tell)
+    async with opening as publish:
         for part in measurements.parts:
             events, numbers = list[PatternScored](), dict[int, int]()
             for number, event in read_events(part.lines, accepted_until=accepted_until):
@@ -116,7 +170,7 @@ async def publish_file(
                 else:
                     events.append(event)
                     numbers[id(event)] = number
-            left_out, refused = (0, []) if sending is None else await sending.publish(events)
+            left_out, refused = await publish(events)
             for one in refused:
                 report.refusals.add(one.reason, one.reason)
                 tell(f"{measurements.unit} {numbers[id(one.event)]}: refused by the broker: {one.reason}")

@@ -9,21 +9,21 @@ A setting such as KAFKA_TOPIC is the first of these that is set and not empty:
 
 Names are accepted in any case; of two spellings, the one in upper case wins. No other file is read: a `.env`
 in the working directory most often belongs to another application.
+
+It imports next to nothing, because health checks and shell hooks wait for it.
 """
 
 import os
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 from functools import cache
 from io import StringIO
-from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 PREFIX: Final = "PATTERN_METRICS_"
 ENV_FILE: Final = "PATTERN_METRICS_ENV_FILE"
 
-_UNREAD: Final = Path(".env")
+_UNREAD: Final = ".env"
 _NAME: Final = re.compile(r"\b[A-Z][A-Z0-9]*(?:_[A-Z0-9]+)+\b")
 
 
@@ -31,8 +31,7 @@ class EnvFileError(ValueError):
     """The file of PATTERN_METRICS_ENV_FILE cannot be used; the message is one line without its content."""
 
 
-@dataclass(frozen=True, slots=True)
-class Variable:
+class Variable(NamedTuple):
     """A variable that is set.
 
     Attributes:
@@ -42,8 +41,11 @@ class Variable:
     """
 
     name: str
-    text: str = field(repr=False)
+    text: str
     file: str | None = None
+
+    def __repr__(self) -> str:
+        return f"Variable({self})"
 
     def __str__(self) -> str:
         return f"{self.name} in {self.file}" if self.file else self.name
@@ -80,8 +82,8 @@ def hint_at_unread_file(setting: str) -> str:
     try:
         is_overlooked = (
             not find_variables([setting])
-            and _UNREAD.is_file()
-            and _first([_by_name(_read(str(_UNREAD)), None)], setting.upper())
+            and os.path.isfile(_UNREAD)  # noqa: PTH113
+            and _first([_by_name(_read(_UNREAD), None)], setting.upper())
         )
     except (EnvFileError, OSError):
         return ""
@@ -103,6 +105,8 @@ def _by_name(texts: Mapping[str, str | None], file: str | None) -> dict[str, Var
 
 def _read(path: str) -> Mapping[str, str | None]:
     """Read a file of NAME=VALUE lines."""
+    from pathlib import Path
+
     from dotenv import dotenv_values
     from dotenv.parser import parse_stream
 

@@ -15,7 +15,9 @@ from tests.support.command import PROGRAM, CommandLine, Finished, environment_of
 from tests.support.kafka import Broker
 from tests.support.pipeline import an_event, catch_up, expected_table, table, worker_settings
 
-LIGHT = {"score", "publish", "schema", "settings", "topic create"}
+LIGHT = {"score", "publish", "schema", "settings", "topic create"} | {
+    f"outbox {name}" for name in ("status", "flush", "export", "compact", "discard")
+}
 
 ARGUMENTS = {
     "backfill": ["-"],

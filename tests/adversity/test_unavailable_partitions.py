@@ -14,7 +14,7 @@ from aiokafka.partitioner import DefaultPartitioner
 from pattern_metrics.consumer.demo.embedded import free_port
 from pattern_metrics.consumer.kafka.broker import _metadata_of
 from pattern_metrics.consumer.operations.files.recognition import Measurements, Part
-from pattern_metrics.consumer.operations.publish import PublishReport, publish_file
+from pattern_metrics.consumer.operations.publish import PublishReport, publish_file, publishing_to
 from pattern_metrics.consumer.settings import WorkerSettings
 from pattern_metrics.schemas.pattern_scored import PatternScored
 from tests.support.command import SECONDS_MAX, CommandLine, environment_of
@@ -124,7 +124,7 @@ async def publish_while(scene: Scene, ill: int, kill: Callable[[], None]) -> Non
 
     report, told = PublishReport(), list[str]()
     await publish_file(
-        scene.settings,
+        publishing_to(scene.settings, told.append),
         Measurements("line", parts()),
         accepted_until=events[0].measurement_timestamp,
         report=report,

@@ -14,10 +14,12 @@ from pattern_metrics.consumer.settings import (
 )
 from pattern_metrics.schemas.settings.clock import ClockSettings
 from pattern_metrics.schemas.settings.kafka import KafkaSettings
+from pattern_metrics.schemas.settings.outbox import OutboxSettings
 from tests.reference.text import page, paragraphs, wrapped
 
 _GROUPS: Final[dict[str, type[BaseSettings]]] = {
     "Kafka": KafkaSettings,
+    "The outbox": OutboxSettings,
     "The event": EnvelopeSettings,
     "Clocks": ClockSettings,
     "PostgreSQL": DatabaseSettings,
@@ -77,7 +79,7 @@ def _values(setting: dict[str, Any]) -> str:
     if "enum" in value:
         *most, last = (f"`{word}`" for word in value["enum"])
         return f"{', '.join(most)} or {last}"
-    if value.get("format") == "file-path":
+    if value.get("format") in {"file-path", "path"}:
         return "the path of a file"
     text = _TYPES[value["type"]]
     if "minimum" in value:

@@ -1,0 +1,127 @@
+"""The outbox of a publisher: it stores events, and delivers them in the background while it is open."""
+
+import asyncio
+import os
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+from pattern_metrics.publisher.outbox.events import rows_of
+from pattern_metrics.publisher.outbox.file import BATCH_ROWS, OutboxFile, warn
+from pattern_metrics.publisher.outbox.flusher import Flushed, OutboxFlusher
+from pattern_metrics.publisher.outbox.place import OutboxError
+from pattern_metrics.publisher.outbox.row import headers_text
+from pattern_metrics.publisher.outbox.writer import OutboxWriter
+from pattern_metrics.schemas.pattern_scored import PatternScored
+from pattern_metrics.schemas.settings.kafka import KafkaSettings
+from pattern_metrics.schemas.settings.outbox import OutboxSettings
+
+_LAST_FLUSH_SECONDS: Final = 5.0
+"""The longest wait for the delivery of the last events when a publisher is closed. They stay in the file."""
+
+
+class Outbox:
+    """Stores events for any number of threads and tasks, and delivers them in a task of its own.
+
+    Args:
+        path: the file; None for OUTBOX_PATH.
+        settings: the brokers and the topic.
+        source: the CloudEvents `source`.
+        seconds: the longest wait for the acknowledgement of an event, for space, and for the file.
+    """
+
+    def __init__(
+        self, path: str | os.PathLike[str], settings: KafkaSettings, source: str, seconds: float
+    ) -> None:
+        bounds = OutboxSettings()
+        self._file = OutboxFile(
+            path,
+            max_bytes=bounds.outbox_max_bytes,
+            is_coalescing=bounds.outbox_when_full == "coalesce",
+            lock_seconds=seconds,
+        )
+        block_seconds = seconds if bounds.outbox_when_full == "block" else 0.0
+        self._writer = OutboxWriter(self._file, block_seconds=block_seconds, wait_seconds=seconds)
+        self._flusher = OutboxFlusher(self._file, settings, seconds, _log)
+        self._source = source
+        self._headers = headers_text(source)
+        self._task: asyncio.Task[None] | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._pid = 0
+
+    async def open(self) -> None:
+        """Begin to deliver in the background.
+
+        Raises:
+            OutboxError: the file cannot be used.
+        """
+        await asyncio.to_thread(self._file.open)
+        self._pid, self._loop = os.getpid(), asyncio.get_running_loop()
+        self._task = asyncio.create_task(self._flusher.run())
+
+    async def put(
+        self, events: Sequence[PatternScored], headers: Sequence[tuple[str, bytes]]
+    ) -> tuple[int, OutboxError | None]:
+        """Store events, and return when they are synced.
+
+        Returns:
+            The number of its first events that are stored, and the error of the others, if there are any.
+        """
+        text, stored = self._text(headers), 0
+        for part in _parts(events):
+            count, error = await self._writer.put_soon(rows_of(part, text))
+            stored += count
+            if error is not None:
+                return stored, error
+        self._notify()
+        return stored, None
+
+    def put_blocking(
+        self, events: Sequence[PatternScored], headers: Sequence[tuple[str, bytes]]
+    ) -> tuple[int, OutboxError | None]:
+        """Store events, as `put` does, from any thread without an event loop, also in a forked child."""
+        text, stored = self._text(headers), 0
+        for part in _parts(events):
+            count, error = self._writer.put(rows_of(part, text))
+            stored += count
+            if error is not None:
+                return stored, error
+        self._notify()
+        return stored, None
+
+    async def close(self) -> None:
+        """Deliver the last events if the broker is there, and close the file. Others stay in it."""
+        task, self._task = self._task, None
+        if task is not None and self._pid == os.getpid():
+            await self._flusher.settle(_LAST_FLUSH_SECONDS)
+            task.cancel()
+            await asyncio.wait({task})
+            await self._flusher.close()
+        await asyncio.to_thread(self._writer.close)
+
+    def _text(self, headers: Sequence[tuple[str, bytes]]) -> str:
+        return headers_text(self._source, headers) if headers else self._headers
+
+    def _notify(self) -> None:
+        """Wake the flusher, which belongs to the process that opened the publisher."""
+        if self._loop is not None and self._pid == os.getpid():
+            try:
+                is_here = asyncio.get_running_loop() is self._loop
+            except RuntimeError:
+                is_here = False
+            if is_here:
+                self._flusher.notify()
+            elif not self._loop.is_closed():
+                self._loop.call_soon_threadsafe(self._flusher.notify)
+
+
+def _parts(events: Sequence[PatternScored]) -> Iterable[Sequence[PatternScored]]:
+    if len(events) <= BATCH_ROWS:
+        return (events,)
+    return (events[begin : begin + BATCH_ROWS] for begin in range(0, len(events), BATCH_ROWS))
+
+
+def _log(flushed: Flushed, error: Exception | None) -> None:
+    if error is not None:
+        warn(f"events stay in the outbox: {str(error) or type(error).__name__}")
+    elif flushed.refused:
+        warn(f"{flushed.refused} events were refused for good, and are kept in the outbox")

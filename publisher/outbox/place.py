@@ -1,0 +1,146 @@
+"""The place of an outbox: its directory, its owner, its file system and its lock."""
+
+import ctypes
+import errno
+import fcntl
+import os
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final
+
+_NETWORK: Final = {
+    0x6969: "NFS",
+    0x517B: "SMB",
+    0xFF534D42: "CIFS",
+    0xFE534D42: "SMB",
+    0x5346414F: "AFS",
+    0x73757245: "Coda",
+    0x01021997: "9P",
+    0x00C36400: "Ceph",
+    0x65735546: "FUSE",
+    0x47504653: "GPFS",
+    0x0BD00BD0: "Lustre",
+    0x01161970: "GFS2",
+    0x7461636F: "OCFS2",
+    0x786F4256: "vboxsf",
+}
+"""File systems that other machines may write to, by `f_type` of statfs(2)."""
+
+_STATFS_BYTES: Final = 256
+"""More than `struct statfs` has on any architecture. Its first member is `f_type`."""
+
+_FIRST_WAIT_SECONDS: Final = 0.0002
+_LONGEST_WAIT_SECONDS: Final = 0.005
+
+
+class OutboxError(Exception):
+    """The outbox cannot do what was asked. The message is one line that names the file."""
+
+
+class OutboxFullError(OutboxError):
+    """An event does not fit into the outbox within OUTBOX_MAX_BYTES."""
+
+
+def file_system_type(directory: str) -> int:
+    """Return `f_type` of the file system that holds a directory; 0 if the system has no statfs(2).
+
+    Raises:
+        OSError: there is no such directory.
+    """
+    if sys.platform != "linux":
+        return 0
+    buffer = ctypes.create_string_buffer(_STATFS_BYTES)
+    if ctypes.CDLL(None, use_errno=True).statfs(os.fsencode(directory), buffer) != 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number), directory)
+    return ctypes.c_long.from_buffer(buffer).value & 0xFFFFFFFF
+
+
+def prepare(path: str) -> None:
+    """Create the directory of an outbox if it is missing, readable by its owner alone.
+
+    Raises:
+        OutboxError: the directory is on a network file system.
+        OSError: it cannot be created.
+    """
+    if os.path.exists(path):  # noqa: PTH110 - pathlib is slow to import
+        _require_owner(path)
+    directory = os.path.dirname(path)  # noqa: PTH120
+    if not os.path.isdir(directory):  # noqa: PTH112
+        os.makedirs(directory, mode=0o700, exist_ok=True)  # noqa: PTH103
+        sync_directory(os.path.dirname(directory))  # noqa: PTH120
+    network = _NETWORK.get(file_system_type(directory))
+    if network:
+        raise OutboxError(
+            f"outbox {path}: is on a network file system ({network}), which loses events: set OUTBOX_PATH to "
+            "a path on a local disk"
+        )
+
+
+def _require_owner(path: str) -> None:
+    """Check that the file belongs to this user, so that its log and its lock do as well.
+
+    Raises:
+        OutboxError: it belongs to another user.
+    """
+    owner = os.stat(path).st_uid  # noqa: PTH116
+    if owner != os.geteuid():
+        raise OutboxError(
+            f"outbox {path}: belongs to the user with the id {owner}, and this process runs as "
+            f"{os.geteuid()}: give each user an outbox"
+        )
+
+
+def sync_directory(directory: str) -> None:
+    """Sync a directory, so that the names in it survive a loss of power."""
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def locked(path: str, *, seconds: float) -> Iterator[None]:
+    """Hold the lock of this name during the block. The kernel frees the lock of a process that was killed.
+
+    Raises:
+        BlockingIOError: another process held it for this time.
+        OSError: the file of the lock cannot be opened.
+    """
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    _HELD.add(descriptor)
+    try:
+        _lock(descriptor, path, time.monotonic() + seconds)
+        yield
+    finally:
+        _HELD.discard(descriptor)
+        os.close(descriptor)
+
+
+def _lock(descriptor: int, path: str, deadline: float) -> None:
+    wait = _FIRST_WAIT_SECONDS
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() >= deadline:
+                raise BlockingIOError(errno.EAGAIN, f"{path} is locked by another process") from None
+        else:
+            return
+        time.sleep(wait)
+        wait = min(wait * 2, _LONGEST_WAIT_SECONDS)
+
+
+_HELD: Final = set[int]()
+
+
+def _after_fork_in_child() -> None:
+    """Close the parent's locks, which would be held for as long as this child lives."""
+    while _HELD:
+        os.close(_HELD.pop())
+
+
+os.register_at_fork(after_in_child=_after_fork_in_child)
