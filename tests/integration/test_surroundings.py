@@ -1,5 +1,6 @@
 """Settings and objects that others add to the database change nothing of the stored data, or are refused."""
 
+from collections.abc import Iterable
 from typing import Any
 from urllib.parse import quote, urlencode
 
@@ -55,6 +56,8 @@ CHOICES = """
         ('temp_buffers', '800kB'), ('statement_timeout', '9s'), ('lock_timeout', '9s')
 """
 
+TOGETHER = 8
+
 FAIL_ALOUD = {
     *("default_transaction_read_only", "transaction_read_only"),
     *("transaction_isolation", "transaction_deferrable"),
@@ -87,27 +90,49 @@ async def stored_by(url: str, database: Any) -> list[asyncpg.Record]:
     return rows
 
 
+def in_groups(choices: Iterable[tuple[str, str]], size: int) -> list[dict[str, str]]:
+    """Return values by name, each choice in one group, and no name twice in a group."""
+    groups = list[dict[str, str]]()
+    for name, text in choices:
+        for group in groups:
+            if len(group) < size and name not in group:
+                break
+        else:
+            groups.append(group := {})
+        group[name] = text
+    return groups
+
+
 @pytest.mark.parametrize("form", ["parameter", "options"])
 async def test_no_setting_in_the_url_changes_what_is_stored(
     any_migrated_database_url: str, database: Any, form: str
 ) -> None:
-    """Each setting that a session may choose, with each value: stored alike, refused, or an error."""
+    """Each setting that a session may choose, with each value: stored alike, refused, or an error.
+
+    As a parameter each value is alone. In the options, several are together, and alone if they fail.
+    """
     await database.execute(TRIGGER)
     expected = await stored_by(any_migrated_database_url, database)
     assert len(expected) == 5
     stored = 0
     errors = dict[str, Exception]()
-    for name, text in await database.fetch(CHOICES):
-        escaped = text.replace(" ", "\\ ")
-        pairs = {name: text} if form == "parameter" else {"options": f"-c {name}={escaped}"}
+    is_parameter = form == "parameter"
+    waiting = in_groups(await database.fetch(CHOICES), 1 if is_parameter else TOGETHER)
+    while waiting:
+        group = waiting.pop()
+        options = ["-c {}={}".format(name, text.replace(" ", "\\ ")) for name, text in group.items()]
+        pairs = group if is_parameter else {"options": " ".join(options)}
         url = f"{any_migrated_database_url}?{urlencode(pairs, quote_via=quote)}"
         try:
             found = await stored_by(url, database)
         except (InvalidDatabaseUrlError, asyncpg.PostgresError, OSError) as error:
-            errors[name] = error
+            if len(group) > 1:
+                waiting += [{name: text} for name, text in group.items()]
+            else:
+                errors |= dict.fromkeys(group, error)
         else:
-            assert found == expected, (name, text)
-            stored += 1
+            assert found == expected, group
+            stored += len(group)
 
     assert stored > 100
     refused = {
