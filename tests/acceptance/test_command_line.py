@@ -3,7 +3,6 @@
 import re
 import sys
 from collections.abc import Iterator
-from dataclasses import replace
 from importlib.metadata import version
 from itertools import pairwise
 from pathlib import Path
@@ -34,20 +33,15 @@ def command(tmp_path: Path) -> CommandLine:
 
 
 @pytest.mark.parametrize("path", list(paths(typer.main.get_command(app))), ids=" ".join)
-async def test_each_command_has_a_help(command: CommandLine, path: tuple[str, ...]) -> None:
-    shown = (await replace(command, is_warm=False).run(*path, "--help")).succeeded()
-
-    assert " ".join(["pattern-metrics", *path]) in shown.stdout.decode()
-    assert shown.stderr == ""
-
-
-@pytest.mark.parametrize("path", list(paths(typer.main.get_command(app))), ids=" ".join)
-async def test_help_wraps_once_and_shows_no_type_of_a_flag(
+async def test_each_command_has_a_help_that_wraps_once_and_shows_no_type_of_a_flag(
     command: CommandLine, path: tuple[str, ...]
 ) -> None:
     """A line is filled until the next word does not fit. Only a paragraph ends earlier."""
-    narrow = (await command.run(*path, "--help", columns=80)).succeeded().stdout.decode()
+    shown = (await command.run(*path, "--help", columns=80)).succeeded()
+    narrow = shown.stdout.decode()
 
+    assert " ".join(["pattern-metrics", *path]) in narrow
+    assert shown.stderr == ""
     assert not re.findall(r"<bool>|^  [A-Z/|-]+ <.*", narrow, re.MULTILINE)
     prose = narrow.split("\nArguments:")[0].split("\nOptions:")[0].splitlines()
     for line, following in pairwise(prose):

@@ -3,6 +3,7 @@
 import asyncio
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -190,7 +191,10 @@ async def test_kafkas_errors_are_reported_as_by_the_full_installation(
 ) -> None:
     programs = (light / "pattern-metrics", PROGRAM)
     event = an_event().to_json()
-    runs = [real_command.run_program(one, *arguments, stdin=event, **wrong) for one in programs]
+    runs = [
+        replace(real_command, program=(one,)).run_program(one, *arguments, stdin=event, **wrong)
+        for one in programs
+    ]
     actual, expected = await asyncio.gather(*runs)
 
     # asyncio and uvloop word this differently.
