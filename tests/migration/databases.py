@@ -7,7 +7,7 @@ from typing import Any
 import asyncpg
 
 import pattern_metrics.migrations
-from pattern_metrics.migrations.revisions import REVISIONS, VERSION_TABLE
+from pattern_metrics.migrations.revisions import VERSION_TABLE
 from tests.support.postgres import wheel_program
 
 MIGRATIONS = Path(pattern_metrics.migrations.__file__).parent
@@ -80,7 +80,9 @@ _CATALOG = {
     """,
 }
 
-NO_SCHEMA: dict[str, list[dict[str, Any]]] = {name: [] for name in _CATALOG}
+Catalog = dict[str, list[dict[str, Any]]]
+
+NO_SCHEMA: Catalog = {name: [] for name in _CATALOG}
 """The catalog of an empty database."""
 
 
@@ -129,7 +131,7 @@ async def measurements(url: str, table: str = "pattern_quality_metrics") -> list
     )
 
 
-async def catalog(url: str) -> dict[str, list[dict[str, Any]]]:
+async def catalog(url: str) -> Catalog:
     """Return the whole schema, except Alembic's own table, the lineage table and the duplicates."""
     connection = await asyncpg.connect(url)
     try:
@@ -169,9 +171,3 @@ async def apply_by_hand(url: str, revision: str) -> str:
     status, output = await psql(url, sql_file(revision), "-v", "ON_ERROR_STOP=1")
     assert status == 0, output
     return output
-
-
-async def apply_by_hand_up_to(url: str, revision: str) -> None:
-    """Apply the files from the first revision to this one."""
-    for step in [step for step in REVISIONS if step <= revision]:
-        await apply_by_hand(url, step)

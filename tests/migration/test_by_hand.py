@@ -14,6 +14,7 @@ from pattern_metrics.migrations.revisions import REVISIONS, VERSION_TABLE
 from pattern_metrics.migrations.sql_files import read_sql
 from tests.migration.databases import (
     TWO_MEASUREMENTS,
+    Catalog,
     apply_by_hand,
     catalog,
     execute,
@@ -36,7 +37,7 @@ def script(tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("populated", [False, True], ids=["empty", "populated"])
 async def test_each_file_can_be_applied_by_hand_and_a_second_time_changes_nothing(
-    any_database_url: str, any_migrated_database_url: str, populated: bool
+    any_database_url: str, newest_catalog: Catalog, populated: bool
 ) -> None:
     if populated:
         await make_elsewhere(any_database_url, "012")
@@ -51,10 +52,10 @@ async def test_each_file_can_be_applied_by_hand_and_a_second_time_changes_nothin
         await apply_by_hand(any_database_url, revision)
         assert populated or await catalog(any_database_url) == once
 
-    assert await catalog(any_database_url) == await catalog(any_migrated_database_url)
+    assert await catalog(any_database_url) == newest_catalog
     assert await measurements(any_database_url) == before
     assert await migrate_up(any_database_url) == REVISIONS
-    assert await catalog(any_database_url) == await catalog(any_migrated_database_url)
+    assert await catalog(any_database_url) == newest_catalog
 
 
 async def test_the_ways_back_can_be_applied_by_hand_twice(any_database_url: str) -> None:
@@ -71,7 +72,7 @@ async def test_the_ways_back_can_be_applied_by_hand_twice(any_database_url: str)
 
 @pytest.mark.parametrize("start", ["empty", *REVISIONS[:-1]])
 async def test_the_script_brings_an_unstamped_database_to_the_newest_revision(
-    any_database_url: str, any_migrated_database_url: str, script: Path, start: str
+    any_database_url: str, newest_catalog: Catalog, script: Path, start: str
 ) -> None:
     before = []
     if start != "empty":
@@ -82,14 +83,14 @@ async def test_the_script_brings_an_unstamped_database_to_the_newest_revision(
     status, output = await psql(any_database_url, script)
 
     assert status == 0, output
-    assert await catalog(any_database_url) == await catalog(any_migrated_database_url)
+    assert await catalog(any_database_url) == newest_catalog
     assert await measurements(any_database_url) == before
     assert (await migration_status(any_database_url)).up_to_date
 
 
 @pytest.mark.parametrize("start", REVISIONS)
 async def test_the_script_brings_a_stamped_database_to_the_newest_revision(
-    any_database_url: str, any_migrated_database_url: str, script: Path, start: str
+    any_database_url: str, newest_catalog: Catalog, script: Path, start: str
 ) -> None:
     await migrate_up(any_database_url, start)
     await execute(any_database_url, TWO_MEASUREMENTS)
@@ -98,7 +99,7 @@ async def test_the_script_brings_a_stamped_database_to_the_newest_revision(
     status, output = await psql(any_database_url, script)
 
     assert status == 0, output
-    assert await catalog(any_database_url) == await catalog(any_migrated_database_url)
+    assert await catalog(any_database_url) == newest_catalog
     assert await measurements(any_database_url) == before
     assert await stamp(any_database_url) == [HEAD_REVISION]
 

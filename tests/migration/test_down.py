@@ -16,7 +16,8 @@ from pattern_metrics.migrations.revisions import REVISIONS
 from tests.migration.databases import (
     NO_SCHEMA,
     TWO_MEASUREMENTS,
-    apply_by_hand_up_to,
+    Catalog,
+    apply_by_hand,
     catalog,
     execute,
     fetch,
@@ -41,18 +42,20 @@ async def test_the_measurements_survive_down_and_up_again(any_database_url: str)
     assert (await catalog(any_database_url), await measurements(any_database_url)) == before
 
 
-@pytest.mark.parametrize("revision", REVISIONS[:-1])
 async def test_each_revision_is_undone_to_what_the_files_before_it_make(
-    any_database_url: str, revision: str
+    any_migrated_database_url: str, any_database_url: str, newest_catalog: Catalog
 ) -> None:
-    await migrate_up(any_database_url)
-    await migrate_down(any_database_url, revision)
-    down = await catalog(any_database_url)
+    down = dict[str, Catalog]()
+    for revision in reversed(REVISIONS[:-1]):
+        await migrate_down(any_migrated_database_url, revision)
+        down[revision] = await catalog(any_migrated_database_url)
+        await migrate_up(any_migrated_database_url)
+        assert await catalog(any_migrated_database_url) == newest_catalog
     await migrate_up(any_database_url)
     await migrate_down(any_database_url, "base")
-    await apply_by_hand_up_to(any_database_url, revision)
-
-    assert down == await catalog(any_database_url)
+    for revision in REVISIONS[:-1]:
+        await apply_by_hand(any_database_url, revision)
+        assert down[revision] == await catalog(any_database_url), revision
 
 
 async def test_down_to_the_base_leaves_nothing(any_database_url: str) -> None:

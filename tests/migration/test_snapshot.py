@@ -1,15 +1,15 @@
-from tests.migration.databases import MIGRATIONS, catalog, execute
+from tests.migration.databases import MIGRATIONS, Catalog, catalog, execute
 from tests.reference.pages import FOLDER, TABLES
 from tests.reference.tables import DESCRIPTIONS, tables_page
 
 
 async def test_the_snapshot_of_the_schema_equals_what_the_revisions_make(
-    any_database_url: str, any_migrated_database_url: str
+    any_database_url: str, newest_catalog: Catalog
 ) -> None:
     await execute(any_database_url, (MIGRATIONS / "schema.sql").read_text(encoding="utf-8"))
 
     snapshot = await catalog(any_database_url)
-    assert snapshot == await catalog(any_migrated_database_url)
+    assert snapshot == newest_catalog
     assert all(snapshot.values())
 
 

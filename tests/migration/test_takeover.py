@@ -20,6 +20,7 @@ from pattern_metrics.migrations.revisions import REVISIONS, VERSION_TABLE
 from tests.migration.databases import (
     MADE_ELSEWHERE,
     TWO_MEASUREMENTS,
+    Catalog,
     apply_by_hand,
     catalog,
     execute,
@@ -123,7 +124,7 @@ def a_table_of_other_software(draw: random.Random) -> list[str]:
 
 @pytest.mark.parametrize("seed", range(8))
 async def test_a_table_that_lacks_columns_defaults_or_its_key_gets_them(
-    any_database_url: str, any_migrated_database_url: str, seed: int
+    any_database_url: str, newest_catalog: Catalog, seed: int
 ) -> None:
     columns = a_table_of_other_software(random.Random(seed))
     if seed == 0:  # the table as the former software is known to have it
@@ -146,7 +147,7 @@ async def test_a_table_that_lacks_columns_defaults_or_its_key_gets_them(
 
     after = await fetch(any_database_url, "SELECT * FROM pattern_quality_metrics ORDER BY pattern_id")
     assert [{name: row[name] for name in before[0]} for row in after] == before
-    made_here = {row["attname"]: row for row in (await catalog(any_migrated_database_url))["columns"]}
+    made_here = {row["attname"]: row for row in newest_catalog["columns"]}
     taken_over = {row["attname"]: row for row in (await catalog(any_database_url))["columns"]}
     for name in OPTIONAL:
         assert (taken_over[name]["type"], taken_over[name]["value"]) == (
