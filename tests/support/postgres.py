@@ -12,6 +12,7 @@ from uuid import uuid4
 
 import asyncpg
 import pytest
+from structlog.testing import capture_logs
 
 from pattern_metrics.consumer.demo.embedded import PostgresServer
 from tests.support.shared import shared
@@ -70,7 +71,8 @@ class _Copy(PostgresServer):
 def _originals(binaries: Path | None) -> Iterator[str]:
     """Yield a directory with `data`, which has the template, and `empty`, which has not even our roles."""
     with _Original(binaries, NO_DURABILITY) as server:
-        asyncio.run(_create_template(server))
+        with capture_logs():  # nobody captures the output of the process that keeps shared things
+            asyncio.run(_create_template(server))
         server.stop()
         yield str(server.directory)
 
