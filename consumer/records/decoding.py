@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Final
 
 from pattern_metrics.consumer.records.fast_decoding import FastEvent, decode_fast
-from pattern_metrics.consumer.records.record import CONTENT_TYPE, Accepted, Fate, Record, Rejected
+from pattern_metrics.consumer.records.record import CONTENT_TYPE, Accepted, Fate, Mode, Record, Rejected
 from pattern_metrics.consumer.records.text import storable_text
 from pattern_metrics.consumer.records.unwrapping import (
     ABOVE_MAGIC,
@@ -37,10 +37,11 @@ def decode_all(
     """
     fates = list[Fate]()
     while len(fates) < len(records):
-        some = _of_one_mode(records[len(fates) : len(fates) + _TOGETHER_MAX])
-        events = _decode_common(some, accepted_until, envelope)
+        some = records[len(fates) : len(fates) + _TOGETHER_MAX]
+        values = _values_of_one_mode(some)
+        events = _decode_common(values, some[0].mode, accepted_until, envelope) if values else []
         fates += map(Accepted, some, events)
-        if not some or len(events) < len(some):
+        if not values or len(events) < len(values):
             uncommon = records[len(fates)]
             fates.append(decode(uncommon, accepted_until=accepted_until, envelope=envelope))
     return fates
@@ -111,27 +112,22 @@ def _notes(record: Record, error: InvalidEventError) -> list[str]:
     return notes
 
 
-def _of_one_mode(records: Sequence[Record]) -> Sequence[Record]:
-    """Return the first records that one call decodes: of one mode, with values, and not too many bytes."""
-    mode, size = records[0].mode, 0
-    if mode == "foreign":
-        return []
-    for place, record in enumerate(records):
+def _values_of_one_mode(records: Sequence[Record]) -> list[bytes]:
+    """Return the values that one call decodes: the first ones, of one mode, with not too many bytes."""
+    mode, values, size = records[0].mode, list[bytes](), 0
+    for record in records if mode != "foreign" else ():
         value = record.value
         if value is None or record.mode != mode or (size and size + len(value) > _TOGETHER_BYTES_MAX):
-            return records[:place]
+            break
         size += len(value)
-    return records
+        values.append(value)
+    return values
 
 
 def _decode_common(
-    records: Sequence[Record], accepted_until: datetime, envelope: Sequence[str]
+    values: list[bytes], mode: Mode, accepted_until: datetime, envelope: Sequence[str]
 ) -> list[FastEvent]:
-    """Decode the first records that hold an event as agents publish it; all are to be read in one way."""
-    values = [record.value or b"" for record in records]
-    if not values:
-        return []
-    mode = records[0].mode
+    """Decode the first values that hold an event as agents publish it; all are to be read in one way."""
     if mode == "line":
         envelope = ()
     elif values[0] < ABOVE_MAGIC:

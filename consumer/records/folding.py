@@ -2,7 +2,8 @@
 
 from collections.abc import Callable, Hashable, Iterable
 from datetime import datetime
-from typing import TypeVar
+from operator import attrgetter
+from typing import Final, TypeVar
 from uuid import UUID
 
 from pattern_metrics.consumer.records.record import Accepted, Event
@@ -10,14 +11,13 @@ from pattern_metrics.consumer.records.record import Accepted, Event
 KeyT = TypeVar("KeyT", bound=Hashable)
 
 
-def by_pattern(event: Event) -> UUID:
-    """Return the key of the table: one current row per pattern."""
-    return event.pattern_id
+by_pattern: Final[Callable[[Event], UUID]] = attrgetter("pattern_id")
+"""The key of the table: one current row per pattern."""
 
-
-def by_measurement(event: Event) -> tuple[UUID, datetime]:
-    """Return the key of the history: one row per pattern and time of measurement."""
-    return event.pattern_id, event.measurement_timestamp
+by_measurement: Final[Callable[[Event], tuple[UUID, datetime]]] = attrgetter(
+    "pattern_id", "measurement_timestamp"
+)
+"""The key of the history: one row per pattern and time of measurement."""
 
 
 def fold(accepted: Iterable[Accepted], key: Callable[[Event], KeyT]) -> dict[KeyT, Accepted]:

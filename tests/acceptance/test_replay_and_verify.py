@@ -121,6 +121,34 @@ async def test_a_row_that_was_changed_by_hand_under_its_own_time_is_different(
     assert await table(real_settings) == expected_table(events)
 
 
+async def test_a_number_that_an_earlier_release_rounded_stays_until_its_row_is_deleted(
+    command: CommandLine, settings: WorkerSettings
+) -> None:
+    """The upgrade guide says so: the row is different, a replay changes nothing, a deleted row comes back."""
+    sent = an_event(1, metadata={}).to_json().replace(b"{}", b'{"precise":0.1234567890123456789}')
+    await send(settings, [sent, an_event(2).to_json()])
+    (await command.run("consume", "--until-caught-up")).succeeded()
+    precise = "SELECT metadata ->> 'precise' FROM pattern_quality_metrics WHERE metadata ? 'precise'"
+    as_sent = await fetch(settings, precise)
+    await execute(
+        settings,
+        "UPDATE pattern_quality_metrics SET metadata = jsonb_build_object('precise', "
+        "(metadata ->> 'precise')::float8) WHERE metadata ? 'precise'",
+    )
+    rounded = await fetch(settings, precise)
+
+    verified = await command.run("verify", "--against-topic", "--json")
+    replayed = await command.run("replay", "--json")
+    unchanged = await fetch(settings, precise)
+    await execute(settings, "DELETE FROM pattern_quality_metrics WHERE metadata ? 'precise'")
+    (await command.run("replay")).succeeded()
+
+    assert as_sent != rounded == unchanged
+    assert verified.json["differences"] == {"different": 1}
+    assert replayed.succeeded().json == numbers(2, 0, 2, 0)
+    assert await fetch(settings, precise) == as_sent
+
+
 async def test_a_slice_is_replayed_and_touches_no_groups_offsets(
     command: CommandLine, settings: WorkerSettings
 ) -> None:
