@@ -188,9 +188,13 @@ async def test_a_row_holds_every_digit(any_database_url: str) -> None:
 # Fast, in whatever language
 
 COMMON_EVENTS = events.filter(
-    lambda one: len(one.metadata_json) < 1000 and one.measurement_timestamp.year > 1
+    lambda one: (
+        len(one.metadata_json) < 1000
+        and one.measurement_timestamp.year > 1
+        and b"\\u0000" not in one.to_json()
+    )
 )
-"""Without integers of thousands of digits, and not near the zero time."""
+"""Without integers of thousands of digits, not near the zero time, and without what looks like U+0000."""
 
 
 @pytest.mark.parametrize("spell", SPELLINGS.values(), ids=SPELLINGS.keys())
