@@ -28,6 +28,7 @@ from pattern_metrics.consumer.cli.common import (
     tell_misunderstanding,
     tell_target,
 )
+from pattern_metrics.consumer.cli.outbox import outbox_file
 from pattern_metrics.consumer.cli.output import fail, tell
 from pattern_metrics.consumer.cli.progress import progress_bar
 from pattern_metrics.consumer.dead_letters.selection import Coordinates
@@ -141,31 +142,46 @@ def trace(
 ) -> None:
     """Say what became of an event: where it is between the agent and the table.
 
-    The command only reads. It looks at the current rows, the history and the dead letters, and then at the
+    The command only reads. It looks at the outbox of OUTBOX_PATH, if that is set, and needs no server for an
+    event that is there. Then it looks at the current rows, the history and the dead letters, and then at the
     topic: at the record's place, in the partition of the pattern, in all partitions. It reads the topic from
     ten minutes before the time that an event id of version 7 holds, and otherwise from the beginning.
 
-    The state is one of: in_topic (not yet read by the group), current, superseded (another event is the row,
-    and no history was kept), in_history, dead_letter, not_found.
+    The state is one of: outbox (waits for delivery), refused (Kafka refused it for good, and the outbox keeps
+    it), in_topic (not yet read by the group), current, superseded (another event is the row, and no history
+    was kept), in_history, dead_letter, not_found.
 
     Exit code 1: the event was not found. The answer names what was searched.
     """
     from pattern_metrics.consumer.operations.trace import trace as trace_event
     from pattern_metrics.consumer.settings import WorkerSettings
     from pattern_metrics.schemas.pattern_id import pattern_id_from
+    from pattern_metrics.schemas.settings.outbox import OutboxSettings
 
-    settings = load_settings(WorkerSettings, database_url)
-    start_logging()
-    tell_target(settings.database_url.get_secret_value(), settings)
-    pattern_id = None if pattern is None else pattern_id_from(pattern)
-    with progress_bar("searching") as bar:
-        found = run(
-            trace_event(settings, event_id, pattern_id=pattern_id, at=at, advance=bar.reach),
-            KAFKA,
-        )
+    outbox = load_settings(OutboxSettings).outbox_path
+    found = _in_outbox(event_id) if outbox is not None else None
+    if found is None:
+        settings = load_settings(WorkerSettings, database_url)
+        start_logging()
+        tell_target(settings.database_url.get_secret_value(), settings)
+        pattern_id = None if pattern is None else pattern_id_from(pattern)
+        with progress_bar("searching") as bar:
+            found = run(
+                trace_event(settings, event_id, pattern_id=pattern_id, at=at, advance=bar.reach),
+                KAFKA,
+            )
+        if outbox is not None:
+            found = found.after(f"the outbox {outbox}")
     typer.echo(json.dumps(found.as_dict()) if as_json else _trace_text(found))
     if not found.is_found:
         raise typer.Exit(1)
+
+
+def _in_outbox(event_id: UUID) -> "Trace | None":
+    from pattern_metrics.consumer.operations.trace import trace_in_outbox
+
+    with outbox_file() as file:
+        return trace_in_outbox(file, event_id)
 
 
 def _trace_text(found: "Trace") -> str:

@@ -62,7 +62,7 @@ def open_outbox() -> "tuple[OutboxFile, float]":
 
 
 @contextmanager
-def _outbox() -> Iterator["OutboxFile"]:
+def outbox_file() -> Iterator["OutboxFile"]:
     """Yield the outbox. A file that cannot be used ends the command with one line."""
     from pattern_metrics.publisher.outbox.place import OutboxError
 
@@ -79,7 +79,7 @@ def _outbox() -> Iterator["OutboxFile"]:
 @outbox_app.command()
 def status(as_json: JsonOption = False) -> None:
     """Show how many events wait, since when, and why others were refused. No broker is asked."""
-    with _outbox() as file:
+    with outbox_file() as file:
         found = file.status()
         if as_json:
             typer.echo(json.dumps(found._asdict()))
@@ -117,7 +117,7 @@ def flush(
     if len(settings.kafka_topics) > 1:
         fail("error: KAFKA_TOPIC: names several topics; to publish, name one", 2)
     total = Flushed()
-    with _outbox() as file:
+    with outbox_file() as file:
         tell_target(kafka=settings)
 
         def report(flushed: Flushed, error: Exception | None) -> None:
@@ -195,7 +195,7 @@ def export(
 
     The line of a refused event has its reason as the field outbox_reason, which readers ignore.
     """
-    with _outbox() as outbox, writing_output(file) as write:
+    with outbox_file() as outbox, writing_output(file) as write:
         for row in outbox.each(refused=True if refused else None):
             if row.reason is None:
                 write(row.value + b"\n")
@@ -208,7 +208,7 @@ def export(
 @outbox_app.command()
 def compact(as_json: JsonOption = False) -> None:
     """Return the free space in the outbox's file to the file system. No event is deleted."""
-    with _outbox() as file:
+    with outbox_file() as file:
         size = file.compact()
         typer.echo(json.dumps({"file_bytes": size}) if as_json else f"the file has {size:,} bytes")
 
@@ -229,7 +229,7 @@ def discard(
     """
     if bool(event_ids) == everything:
         fail("error: which events? Give EVENT_ID, or --all", 2)
-    with _outbox() as file:
+    with outbox_file() as file:
         count = file.discard([event_id.bytes for event_id in event_ids] if event_ids else None)
         typer.echo(json.dumps({"discarded": count}) if as_json else f"discarded {count:,} events")
         if event_ids and count < len(set(event_ids)):

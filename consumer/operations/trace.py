@@ -20,6 +20,8 @@ from pattern_metrics.consumer.postgres.store import StoreTransaction
 from pattern_metrics.consumer.records.decoding import decode
 from pattern_metrics.consumer.records.record import Accepted, Event, Record, Rejected
 from pattern_metrics.consumer.settings import WorkerSettings
+from pattern_metrics.publisher.outbox.file import OutboxFile
+from pattern_metrics.publisher.outbox.row import UNIX_EPOCH
 
 Fetch: TypeAlias = Callable[..., Awaitable[Sequence[Any]]]
 """Runs a statement with its arguments."""
@@ -36,6 +38,8 @@ _UUID_VERSION_WITH_TIME: Final = 7
 class State(StrEnum):
     """The places where an event can be, from the agent to the table."""
 
+    OUTBOX = "outbox"
+    REFUSED = "refused"
     IN_TOPIC = "in_topic"
     CURRENT = "current"
     SUPERSEDED = "superseded"
@@ -53,7 +57,7 @@ class Trace:
         event_id: its id.
         pattern_id: its pattern.
         measurement_timestamp: the time of the measurement.
-        noted_at: the time at which its row was last written, or its record was refused.
+        noted_at: the time at which its row was last written, its record was refused, or the outbox stored it.
         published_at: the time at which the record was written to the topic, by its timestamp.
         topic: the topic of its record.
         partition: the record's partition.
@@ -87,6 +91,10 @@ class Trace:
         """True if any place has the event."""
         return self.state is not State.NOT_FOUND
 
+    def after(self, place: str) -> "Trace":
+        """Name a place that was searched before, if the event was not found."""
+        return self if self.is_found else replace(self, searched=(place, *self.searched))
+
     def as_dict(self) -> dict[str, Any]:
         """Return the fields as JSON has them."""
         return {name: _as_json(getattr(self, name)) for name in self.__slots__}
@@ -96,6 +104,25 @@ def _as_json(value: object) -> object:
     if isinstance(value, datetime):
         return value.isoformat()
     return list(value) if isinstance(value, tuple) else str(value) if isinstance(value, UUID) else value
+
+
+def trace_in_outbox(outbox: OutboxFile, event_id: UUID) -> Trace | None:
+    """Look for an event that waits in the outbox, or that Kafka refused for good. None if neither is so.
+
+    Raises:
+        OutboxError: the file cannot be used.
+    """
+    row = outbox.find(event_id.bytes)
+    if row is None:
+        return None
+    return Trace(
+        State.OUTBOX if row.reason is None else State.REFUSED,
+        event_id,
+        UUID(bytes=row.pattern_id),
+        measurement_timestamp=UNIX_EPOCH + timedelta(microseconds=row.measured),
+        noted_at=UNIX_EPOCH + timedelta(seconds=row.stored),
+        reason=row.reason,
+    )
 
 
 async def trace_in_database(fetch: Fetch, event_id: UUID, pattern_id: UUID | None) -> Trace:

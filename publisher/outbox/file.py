@@ -189,6 +189,12 @@ class OutboxFile:
 
         return self._run(read)
 
+    def find(self, event_id: bytes) -> OutboxRow | None:
+        """Return the event with this id, whether it waits or is kept apart; None if it is not there."""
+        query = "WHERE event_id = ? LIMIT 1"
+        rows = self._run(lambda connection: _rows(connection, query, event_id)) if self._is_there() else []
+        return rows[0] if rows else None
+
     def settle(self, delivered: Iterable[OutboxRow], refused: Iterable[tuple[OutboxRow, str]]) -> None:
         """Delete the events that were delivered, and keep refused ones apart with their reason."""
 

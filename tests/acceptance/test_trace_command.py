@@ -3,13 +3,16 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from pattern_metrics import Published, ScorePublisher, pattern_id_of
 from pattern_metrics.consumer.settings import WorkerSettings
+from pattern_metrics.publisher.outbox.file import OutboxFile
 from pattern_metrics.publisher.score import new_event_id, score_event
 from tests.support.command import CommandLine
 from tests.support.pipeline import an_event, catch_up, producing, send
@@ -112,3 +115,24 @@ async def test_an_event_that_is_nowhere_exits_1_and_names_what_was_searched(
     assert found["searched"][0] == "the current rows, the history, the dead letters"
     assert f" from {datetime.now(UTC).date().isoformat()[:4]}" in found["searched"][1]
     assert (text.code, "from its beginning on" in text.stdout.decode()) == (1, True)
+
+
+async def test_an_event_in_the_outbox_is_found_without_any_server(tmp_path: Path) -> None:
+    """Whether it waits, or Kafka refused it."""
+    waiting, refused = an_event(1), an_event(2)
+    path = tmp_path / "outbox.db"
+    command = CommandLine(tmp_path, {"OUTBOX_PATH": str(path)})
+    lines = waiting.to_json() + b"\n" + refused.to_json()
+    (await command.run("publish", "-", "--outbox", stdin=lines)).succeeded()
+    with closing(OutboxFile(path)) as file:
+        row = file.find(refused.event_id.bytes)
+        assert row is not None
+        file.settle([], [(row, "too large")])
+
+    waits, is_refused = await trace(command, waiting.event_id), await trace(command, refused.event_id)
+
+    for found, event in ((waits, waiting), (is_refused, refused)):
+        assert found["pattern_id"] == str(event.pattern_id)
+        assert found["measurement_timestamp"] == event.measurement_timestamp.isoformat()
+    assert (waits["state"], waits["reason"]) == ("outbox", None)
+    assert (is_refused["state"], is_refused["reason"]) == ("refused", "too large")
