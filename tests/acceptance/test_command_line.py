@@ -7,6 +7,7 @@ from importlib.metadata import version
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import pytest
 import typer
@@ -90,12 +91,14 @@ async def test_a_shell_can_complete_the_commands(command: CommandLine, shell: st
     assert "redrive" in completed.stdout.decode()
 
 
-AGENTS = {("demo",), ("score",), ("publish",), ("schema",), ("topic", "create"), ("migrate", "sql")}
+OUTBOX = {("outbox", name) for name in ("status", "flush", "export", "compact", "discard")}
+
+AGENTS = OUTBOX | {("demo",), ("score",), ("publish",), ("schema",), ("topic", "create"), ("migrate", "sql")}
 """Commands that use no database of the user."""
 
 WITHOUT_REPORT = {
     *(("demo",), ("dashboard",), ("score",), ("schema",)),
-    *(("migrate", "sql"), ("export",), ("dead-letters", "export")),
+    *(("migrate", "sql"), ("export",), ("dead-letters", "export"), ("outbox", "export")),
 }
 """Commands that print no result, or whose output is data for a program already."""
 
@@ -136,6 +139,7 @@ async def test_the_option_goes_before_the_variable_of_the_database(
         ("dead-letters", "prune"): ["--older-than", "1d"],
         ("history", "prune"): ["--older-than", "1d"],
         ("skip",): ["--to", "latest", "--because", "x"],
+        ("trace",): [str(UUID(int=1))],
     }.get(path, [])
     refused = await command.run(
         *path, *needed, "--database-url", "mysql://there", database_url="postgresql://x@127.0.0.1:1/x"

@@ -29,6 +29,7 @@ ARGUMENTS = {
     "history prune": ["--older-than", "90d"],
     "migrate down": ["base"],
     "skip": ["--to", "latest", "--because", "broken"],
+    "trace": ["00000000-0000-0000-0000-000000000001"],
 }
 """Arguments that a command requires."""
 
