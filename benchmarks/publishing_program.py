@@ -115,11 +115,12 @@ async def main(system: str, work: str, bootstrap: str, topic: str, count: int, o
     events = _events(count, is_ours=is_ours)
 
     async def run(publish: Publish) -> None:
-        await publish(events[:1])
         if work == "endless":
             await _publish_for_ever(publish, events)
         else:
-            await _measure(publish, events, work)
+            ready = list(events)
+            await publish(ready[:1])
+            await _measure(publish, ready, work)
 
     if is_ours:
         await ours(bootstrap, topic, work, outbox, run)
@@ -129,19 +130,20 @@ async def main(system: str, work: str, bootstrap: str, topic: str, count: int, o
         await confluent(bootstrap, topic, run, waits=work != "endless")
 
 
-def _events(count: int, *, is_ours: bool) -> list[Any]:
-    events: list[Any] = list(contents(count))
+def _events(count: int, *, is_ours: bool) -> Iterator[Any]:
     if not is_ours:
-        return events
+        yield from contents(count)
+        return
     from datetime import UTC, datetime
 
     from pattern_metrics.schemas.pattern_scored import parse_event
 
     now = datetime.now(UTC)
-    return [parse_event(json.dumps(event).encode(), accepted_until=now) for event in events]
+    for event in contents(count):
+        yield parse_event(json.dumps(event).encode(), accepted_until=now)
 
 
-async def _publish_for_ever(publish: Publish, events: list[Any]) -> None:
+async def _publish_for_ever(publish: Publish, events: Iterator[Any]) -> None:
     for event in events:
         await publish([event])
         event_id = event["event_id"] if isinstance(event, dict) else event.event_id

@@ -1,6 +1,8 @@
 """A worker whose clock is wrong: PostgreSQL's clock counts if it is the later one."""
 
+import re
 import shutil
+import subprocess
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -87,12 +89,19 @@ async def test_no_command_of_a_slow_machine_refuses_what_is_measured_now(
     assert b"PostgreSQL's clock: synchronise both by NTP" in b" ".join(screen.stdout.split())
 
 
+def slow_clock(faketime: str) -> dict[str, str]:
+    """Return the variables of a slow clock. The program `faketime` is a parent that its program outlives."""
+    shown = subprocess.run([faketime, "-f", f"{SLOW}s", "env"], capture_output=True, check=True, text=True)
+    lines = re.findall(r"^(?:LD_PRELOAD|FAKETIME)=.*", shown.stdout, re.MULTILINE)
+    return dict(line.split("=", 1) for line in lines)
+
+
 @pytest.mark.parametrize("processes", [(), ("--processes", "2")])
 async def test_the_page_of_a_slow_machine_says_so(
     clock_settings: WorkerSettings, tmp_path: Path, faketime: str, processes: tuple[str, ...]
 ) -> None:
-    slow = (faketime, "-f", f"{SLOW}s", PROGRAM)
-    command, scraper = CommandLine(tmp_path, environment_of(clock_settings), slow), Scraper(free_port())
+    command = CommandLine(tmp_path, environment_of(clock_settings) | slow_clock(faketime))
+    scraper = Scraper(free_port())
 
     async def is_shown() -> bool:
         answer = await scraper.ask("/api/progress")
