@@ -118,7 +118,7 @@ async def test_an_event_that_is_nowhere_exits_1_and_names_what_was_searched(
 
 
 async def test_an_event_in_the_outbox_is_found_without_any_server(tmp_path: Path) -> None:
-    """Whether it waits, or Kafka refused it."""
+    """The command finds it whether it waits, or Kafka refused it."""
     waiting, refused = an_event(1), an_event(2)
     path = tmp_path / "outbox.db"
     command = CommandLine(tmp_path, {"OUTBOX_PATH": str(path)})
