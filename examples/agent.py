@@ -14,8 +14,10 @@ async def report(publisher: ScorePublisher, name: str, score: float) -> None:
             confidence=0.9,
             dimensions={"documentation": 0.8},
         )
-    except PublishError as error:  # not acknowledged within 30 s, or refused: `error` says which
-        await publisher.publish_many(error.unacknowledged)
+    except PublishError as error:
+        if error.refused:  # it is too large, for example: no retry helps
+            raise
+        await publisher.publish_many(error.unacknowledged)  # after 30 s without an acknowledgement
 
 
 async def main() -> None:
