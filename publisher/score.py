@@ -11,6 +11,7 @@ from pydantic import JsonValue
 
 from pattern_metrics.schemas.pattern_id import pattern_id_from
 from pattern_metrics.schemas.pattern_scored import VERSION_DEFAULT, PatternScored
+from pattern_metrics.schemas.uuid7 import uuid7
 
 
 class Score(TypedDict, total=False):
@@ -66,7 +67,4 @@ def score_event(**score: Unpack[Score]) -> PatternScored:
 
 def new_event_id() -> UUID:
     """Return a UUID of version 7 (RFC 9562, section 5.7). Ids of later milliseconds are greater."""
-    milliseconds = time.time_ns() // 1_000_000
-    return UUID(
-        int=milliseconds << 80 | 7 << 76 | secrets.randbits(12) << 64 | 2 << 62 | secrets.randbits(62)
-    )
+    return UUID(int=uuid7(time.time_ns() // 1_000_000, secrets.randbits(12), secrets.randbits(62)))

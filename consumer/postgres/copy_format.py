@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from pattern_metrics.consumer.records.record import Event
+from pattern_metrics.schemas.uuid7 import uuid7
 
 COLUMNS: Final = (
     "pattern_id",
@@ -53,7 +54,7 @@ def first_id(unix_milliseconds: int, randomness: int) -> int:
         randomness: 73 bits.
     """
     high, low = divmod(randomness, 1 << 61)
-    return unix_milliseconds << 80 | 7 << 76 | high << 64 | 2 << 62 | low
+    return uuid7(unix_milliseconds, high, low)
 
 
 def staged(events: Iterable[Event], first_place: int) -> AsyncIterator[bytes]:
