@@ -21,7 +21,7 @@ from pattern_metrics.consumer.records.decoding import decode
 from pattern_metrics.consumer.records.record import Accepted, Event, Record, Rejected
 from pattern_metrics.consumer.settings import WorkerSettings
 from pattern_metrics.publisher.outbox.file import OutboxFile
-from pattern_metrics.publisher.outbox.row import UNIX_EPOCH
+from pattern_metrics.schemas.uuid7 import time_of
 
 Fetch: TypeAlias = Callable[..., Awaitable[Sequence[Any]]]
 """Runs a statement with its arguments."""
@@ -32,7 +32,8 @@ Place: TypeAlias = tuple[str, int, int]
 CLOCKS_DIFFER: Final = timedelta(minutes=10)
 """The record of an event may be this much older than the time in its `event_id`, by another clock."""
 
-_UUID_VERSION_WITH_TIME: Final = 7
+_NAMING: Final = r'event_id["\\:\s]+'
+"""A regular expression, of Python and of PostgreSQL, for what stands before an event's id in its JSON."""
 
 
 class State(StrEnum):
@@ -119,8 +120,8 @@ def trace_in_outbox(outbox: OutboxFile, event_id: UUID) -> Trace | None:
         State.OUTBOX if row.reason is None else State.REFUSED,
         event_id,
         UUID(bytes=row.pattern_id),
-        measurement_timestamp=UNIX_EPOCH + timedelta(microseconds=row.measured),
-        noted_at=UNIX_EPOCH + timedelta(seconds=row.stored),
+        measurement_timestamp=row.measured_at,
+        noted_at=datetime.fromtimestamp(row.stored, UTC),
         reason=row.reason,
     )
 
@@ -136,7 +137,7 @@ async def trace_in_database(fetch: Fetch, event_id: UUID, pattern_id: UUID | Non
     Raises:
         asyncpg.PostgresError: a statement failed.
     """
-    rows = await fetch(statement("select_trace"), event_id, pattern_id)
+    rows = await fetch(statement("select_trace"), event_id, pattern_id, f"{_NAMING}{event_id}")
     places = tuple(State)
     found = min(rows, key=lambda row: places.index(State(row["state"])), default=None)
     if found is None:
@@ -272,28 +273,26 @@ async def _search(
     last_offset: int | None,
     advance: Advance,
 ) -> Record | None:
-    wanted = str(event_id).encode()
     async with aclosing(read_topic(settings, which, advance=advance)) as batches:
         async for records in batches:
             for record in records:
-                if _names(record, wanted):
+                if _names(record, str(event_id)):
                     return record
                 if last_offset is not None and record.offset >= last_offset:
                     return None
     return None
 
 
-def _names(record: Record, wanted: bytes) -> bool:
+def _names(record: Record, event_id: str) -> bool:
     """Return whether a record is that of an event: by its header, or by the text of its value."""
+    wanted = event_id.encode()
     if any(name == "ce_id" and value == wanted for name, value in record.headers):
         return True
     value = (record.value or b"").lower()
-    return wanted in value and re.search(rb'event_id["\\:\s]+' + wanted, value) is not None
+    return wanted in value and re.search(f"{_NAMING}{event_id}".encode(), value) is not None
 
 
 def _earliest(event_id: UUID) -> datetime | None:
     """Return the earliest time at which the record of an event was written, if its id holds a time."""
-    if event_id.version != _UUID_VERSION_WITH_TIME:
-        return None
-    made_at = datetime.fromtimestamp((event_id.int >> 80) / 1000, UTC)
-    return made_at - CLOCKS_DIFFER
+    made_at = time_of(event_id)
+    return None if made_at is None else made_at - CLOCKS_DIFFER

@@ -4,12 +4,11 @@ import asyncio
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
 from typing import Final
 from uuid import UUID
 
 from pattern_metrics.publisher.outbox.file import OutboxFile
-from pattern_metrics.publisher.outbox.row import SOURCE, UNIX_EPOCH, OutboxRow
+from pattern_metrics.publisher.outbox.row import SOURCE, OutboxRow
 from pattern_metrics.publisher.producer import Producer
 from pattern_metrics.publisher.records import EncodedRecord, Refused, Unacknowledged, cloud_event_headers
 from pattern_metrics.schemas.pattern_scored import Ordered
@@ -44,7 +43,7 @@ class _Stored(Ordered):
     def __init__(self, row: OutboxRow) -> None:
         self.event_id = UUID(bytes=row.event_id)
         self.pattern_id = UUID(bytes=row.pattern_id)
-        self.measurement_timestamp = UNIX_EPOCH + timedelta(microseconds=row.measured)
+        self.measurement_timestamp = row.measured_at
 
 
 def record_of(row: OutboxRow) -> EncodedRecord:

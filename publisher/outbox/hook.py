@@ -11,12 +11,18 @@ import select
 import sys
 import time
 from contextlib import suppress
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any, Final
 
 from pattern_metrics.publisher.outbox.file import MAX_BYTES, OutboxFile
 from pattern_metrics.publisher.outbox.place import OutboxError
-from pattern_metrics.publisher.outbox.row import SOURCE_DEFAULT, UNIX_EPOCH, OutboxRow, headers_text, new_row
+from pattern_metrics.publisher.outbox.row import (
+    SOURCE_DEFAULT,
+    OutboxRow,
+    headers_text,
+    microseconds,
+    new_row,
+)
 from pattern_metrics.schemas.settings.variables import ENV_FILE, PREFIX, find_variables
 
 INPUT_BYTES_MAX: Final = 256 * 1024
@@ -181,8 +187,7 @@ def _row(line: str, accepted_until: int, now: int) -> OutboxRow:
     ):
         raise _NotPlainError
     pattern_id, measured = _uuid(event, "pattern_id"), _time(event)
-    microseconds = (measured - UNIX_EPOCH) // timedelta(microseconds=1)
-    if microseconds > accepted_until:
+    if microseconds(measured) > accepted_until:
         raise _NotPlainError
     value = line.strip()
     if "event_id" in event:
@@ -202,7 +207,7 @@ def _row(line: str, accepted_until: int, now: int) -> OutboxRow:
             }
         )
         event_id, value = named.bytes, f'{value[:-1]},"event_id":"{named}"}}'
-    return new_row(event_id, pattern_id, microseconds, now, _SOURCE, value.encode())
+    return new_row(event_id, pattern_id, microseconds(measured), now, _SOURCE, value.encode())
 
 
 def _object(line: str) -> dict[str, Any]:

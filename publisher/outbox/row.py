@@ -2,11 +2,12 @@
 
 import json
 from collections.abc import Iterable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Final, NamedTuple
 from zlib import crc32
 
-UNIX_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_UNIX_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND: Final = timedelta(microseconds=1)
 
 SOURCE: Final = "ce_source"
 """The name of the agent among the headers."""
@@ -43,6 +44,11 @@ class OutboxRow(NamedTuple):
     reason: str | None = None
 
     @property
+    def measured_at(self) -> datetime:
+        """The measurement's time."""
+        return _UNIX_EPOCH + self.measured * _MICROSECOND
+
+    @property
     def size(self) -> int:
         """The bytes that count for OUTBOX_MAX_BYTES."""
         return len(self.value) + len(self.headers) + _ROW_BYTES
@@ -54,6 +60,11 @@ class OutboxRow(NamedTuple):
             return self.checksum == checksum(*self[:6])
         except (AttributeError, TypeError):
             return False
+
+
+def microseconds(time: datetime) -> int:
+    """Return a time as a row has it, in microseconds since 1970."""
+    return (time - _UNIX_EPOCH) // _MICROSECOND
 
 
 def checksum(

@@ -1,4 +1,5 @@
--- The places of the database where an event is: current row, history, dead letters. $2 is its pattern, or null.
+-- The places of the database where an event is: current row, history, dead letters. $2 is its pattern, or
+-- null; $3 is a regular expression that finds its id in JSON.
 SELECT
     'current' AS state, pattern_id, measurement_timestamp, updated_at AS noted_at,
     NULL::uuid AS superseded_by, NULL::timestamptz AS superseding_timestamp,
@@ -21,4 +22,4 @@ SELECT
 FROM dead_letters
 WHERE
     headers @> jsonb_build_array(jsonb_build_object('key', 'ce_id', 'value', $1::text))
-    OR encode(value, 'escape') ~* ('event_id["\\:\s]+' || $1::text)
+    OR encode(value, 'escape') ~* $3
