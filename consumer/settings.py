@@ -9,7 +9,7 @@ from pydantic import Field, SecretStr, ValidationError, field_validator
 
 from pattern_metrics.schemas.settings.base import Settings
 from pattern_metrics.schemas.settings.clock import ClockSettings
-from pattern_metrics.schemas.settings.database_url import parse_database_url
+from pattern_metrics.schemas.settings.database_url import effective_database_url
 from pattern_metrics.schemas.settings.kafka import KafkaSettings
 from pattern_metrics.schemas.settings.variables import (
     ENV_FILE,
@@ -73,10 +73,7 @@ class DatabaseSettings(Settings):
     def _require_usable(cls, value: object) -> object:
         """Check the URL before pydantic does, whose message for bytes that are not UTF-8 has no remedy."""
         text = value.get_secret_value() if isinstance(value, SecretStr) else value
-        if (
-            isinstance(text, str)
-            and not parse_database_url(text).with_service(os.environ.get("PGSERVICE")).names_user
-        ):
+        if isinstance(text, str) and not effective_database_url(text).names_user:
             _require_default_user()
         return value
 

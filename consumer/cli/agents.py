@@ -18,6 +18,7 @@ from pattern_metrics.consumer.cli.common import (
     JsonOption,
     input_size,
     load_settings,
+    load_topic_to_publish,
     read_file,
     run,
     start_logging,
@@ -208,11 +209,8 @@ def publish(
 def _open_topic() -> "tuple[Opening, Callable[[], None]]":
     """Return what opens the topic to publish to, and what reports it."""
     from pattern_metrics.consumer.operations.publish import publishing_to
-    from pattern_metrics.schemas.settings.kafka import KafkaSettings
 
-    settings = load_settings(KafkaSettings)
-    if len(settings.kafka_topics) > 1:
-        fail("error: KAFKA_TOPIC: names several topics; to publish, name one", 2)
+    settings = load_topic_to_publish()
     return publishing_to(settings, tell), lambda: tell_target(kafka=settings)
 
 

@@ -198,6 +198,16 @@ def load_database_url(option: str | None) -> str:
     return settings.database_url.get_secret_value()
 
 
+def load_topic_to_publish() -> "KafkaSettings":
+    """Return the settings of the topic to publish to. Several topics end the command with exit code 2."""
+    from pattern_metrics.schemas.settings.kafka import KafkaSettings
+
+    settings = load_settings(KafkaSettings)
+    if len(settings.kafka_topics) > 1:
+        fail("error: KAFKA_TOPIC: names several topics; to publish, name one", 2)
+    return settings
+
+
 def tell_target(database_url: str | None = None, kafka: "KafkaSettings | None" = None) -> None:
     """Print the database and the topic of a command before it begins, without any login.
 

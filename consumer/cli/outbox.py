@@ -17,6 +17,7 @@ from pattern_metrics.consumer.cli.common import (
     JsonOption,
     attempt,
     load_settings,
+    load_topic_to_publish,
     start_logging,
     tell_target,
     writing_output,
@@ -111,11 +112,8 @@ def flush(
     Exit code 0: nothing is left. Exit code 1: an event stays in the outbox, also a refused one.
     """
     from pattern_metrics.publisher.outbox.flusher import Flushed, OutboxFlusher
-    from pattern_metrics.schemas.settings.kafka import KafkaSettings
 
-    settings = load_settings(KafkaSettings)
-    if len(settings.kafka_topics) > 1:
-        fail("error: KAFKA_TOPIC: names several topics; to publish, name one", 2)
+    settings = load_topic_to_publish()
     total = Flushed()
     with outbox_file() as file:
         tell_target(kafka=settings)

@@ -7,9 +7,9 @@ from datetime import datetime
 from typing import Final, TypeAlias
 
 from aiokafka.errors import IncompatibleBrokerVersion, KafkaError
-from aiokafka.partitioner import DefaultPartitioner
 
 from pattern_metrics.consumer.kafka.broker import Topic, find_topic
+from pattern_metrics.consumer.kafka.topic import home_partition
 from pattern_metrics.consumer.operations.files.recognition import Measurements
 from pattern_metrics.consumer.operations.files.refusals import Refusals
 from pattern_metrics.publisher.client import PublishError, RefusedEvent, ScorePublisher
@@ -239,5 +239,5 @@ class _Sending:
     def _is_available(self, event: PatternScored) -> bool:
         if not self._topic.unavailable:
             return True
-        key, every = str(event.pattern_id).encode(), list(range(self._topic.partitions))
-        return DefaultPartitioner()(key, every, every) not in self._topic.unavailable
+        home = home_partition(str(event.pattern_id).encode(), self._topic.partitions)
+        return home not in self._topic.unavailable

@@ -1,7 +1,6 @@
 """Connects to PostgreSQL, for all callers: the worker, `consume --check`, every command and the page."""
 
 import configparser
-import os
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from datetime import datetime
@@ -17,7 +16,7 @@ from pattern_metrics.consumer.faults.driver import (
 )
 from pattern_metrics.consumer.postgres.sql import statement
 from pattern_metrics.consumer.postgres.tls import read_files
-from pattern_metrics.schemas.settings.database_url import DatabaseUrl, parse_database_url
+from pattern_metrics.schemas.settings.database_url import DatabaseUrl, effective_database_url
 
 CONNECT_SECONDS_MAX: Final = 10
 STATEMENT_SECONDS_MAX: Final = 45
@@ -107,7 +106,7 @@ async def connect_to_any(
         asyncpg.PostgresError: PostgreSQL refused the login or a setting.
         OSError: PostgreSQL cannot be reached, or did not answer in time.
     """
-    url = parse_database_url(database_url).with_service(os.environ.get("PGSERVICE"))  # the driver ignores it
+    url = effective_database_url(database_url)
     context = read_files(url)
     try:
         connection: Connection = await asyncpg.connect(

@@ -332,7 +332,7 @@ def _common_metadata(raw: list[bytes]) -> list[bytes]:
     if max(map(len, raw)) > METADATA_BYTES_MAX:
         _require_each(raw, lambda one: len(one) <= METADATA_BYTES_MAX)
     if alike.count(_OPENING) > METADATA_DEPTH_MAX:
-        _require_each(raw, lambda one: _brackets(one) <= METADATA_DEPTH_MAX or _depth_is_fine(one))
+        _require_each(raw, _depth_is_fine)
     if _MANY_DIGITS in alike or _LARGE_EXPONENT.search(alike):
         _require_each(raw, _numbers_are_fine)
     return raw
@@ -346,6 +346,8 @@ def _require_each(raw: Sequence[bytes], is_fine: Callable[[bytes], bool]) -> Non
 
 def _depth_is_fine(raw: bytes) -> bool:
     """Return whether well-formed JSON is nested no deeper than METADATA_DEPTH_MAX."""
+    if _brackets(raw) <= METADATA_DEPTH_MAX:
+        return True
     if _BACKSLASH in raw:
         raw = _ESCAPED_CHARACTER.sub(b"", raw)
     # Two quotes side by side end a string and begin another, or enclose nothing that counts.

@@ -5,6 +5,7 @@ contains an @; then a resolver and a log see a part of the password. This parser
 be read in two ways. Error messages repeat none of the text.
 """
 
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -140,6 +141,15 @@ class DatabaseUrl:
         cut = self.user.encode()[:_NAME_BYTES_MAX].decode(errors="ignore")
         names = "|".join(map(re.escape, (self.user, cut)))
         return re.sub(rf"(?<!\w)({names})(?!\w)", "***", text)
+
+
+def effective_database_url(text: str) -> DatabaseUrl:
+    """Parse DATABASE_URL with the service of PGSERVICE, which libpq adds and the driver ignores.
+
+    Raises:
+        InvalidDatabaseUrlError: see `parse_database_url`.
+    """
+    return parse_database_url(text).with_service(os.environ.get("PGSERVICE"))
 
 
 def parse_database_url(text: str) -> DatabaseUrl:
