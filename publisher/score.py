@@ -9,8 +9,9 @@ from uuid import UUID
 
 from pydantic import JsonValue
 
+from pattern_metrics.schemas.event_limits import VERSION_DEFAULT
 from pattern_metrics.schemas.pattern_id import pattern_id_from
-from pattern_metrics.schemas.pattern_scored import VERSION_DEFAULT, PatternScored
+from pattern_metrics.schemas.pattern_scored import PatternScored
 from pattern_metrics.schemas.uuid7 import uuid7
 
 

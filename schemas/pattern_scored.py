@@ -25,6 +25,7 @@ from pydantic import (
 from pydantic_core import ErrorDetails, PydanticCustomError, from_json, to_json
 
 from pattern_metrics.schemas.dead_letter import InvalidEventError, RejectReason
+from pattern_metrics.schemas.event_limits import VERSION_CHARACTERS_MAX, VERSION_DEFAULT
 from pattern_metrics.schemas.measurement_id import derived_id
 
 EVENT_TYPE: Final = "pattern.scored.v1"
@@ -42,12 +43,8 @@ METADATA_DEPTH_MAX: Final = 100
 DECIMALS_MAX: Final = 16383
 """Most digits after the decimal point of a number that PostgreSQL's `numeric`, and so `jsonb`, can hold."""
 
-VERSION_CHARACTERS_MAX: Final = 64
-
 DIMENSIONS: Final = ("completeness", "documentation", "compliance", "metadata_richness", "complexity")
 """The scorer's own dimensions, each a column of the view `pattern_quality_current`."""
-
-VERSION_DEFAULT: Final = "1.0.0"
 
 JSON_DEPTH_MAX: Final = 200
 """Deepest nesting of a whole value, ignored fields included.

@@ -28,12 +28,11 @@ import msgspec
 from asyncpg.pgproto.pgproto import UUID
 
 from pattern_metrics.consumer.records.unwrapping import SPECVERSION
+from pattern_metrics.schemas.event_limits import VERSION_CHARACTERS_MAX, VERSION_DEFAULT
 from pattern_metrics.schemas.pattern_scored import (
     EVENT_TYPE,
     METADATA_BYTES_MAX,
     METADATA_DEPTH_MAX,
-    VERSION_CHARACTERS_MAX,
-    VERSION_DEFAULT,
     Ordered,
 )
 

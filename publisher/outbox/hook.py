@@ -23,6 +23,7 @@ from pattern_metrics.publisher.outbox.row import (
     microseconds,
     new_row,
 )
+from pattern_metrics.schemas.event_limits import CLOCK_SKEW_SECONDS, VERSION_CHARACTERS_MAX, VERSION_DEFAULT
 from pattern_metrics.schemas.settings.variables import ENV_FILE, PREFIX, find_variables
 
 INPUT_BYTES_MAX: Final = 256 * 1024
@@ -34,7 +35,6 @@ _QUIET_SECONDS: Final = 0.25
 
 _DEPTH_MAX: Final = 40
 _DIGITS_MAX: Final = 15
-_VERSION_CHARACTERS_MAX: Final = 64
 
 _UUID_TEXT: Final = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 _PLAIN_TIME: Final = re.compile(
@@ -103,7 +103,7 @@ def _settings() -> tuple[OutboxFile, int]:
     found = {name: variable.text for name, variable in find_variables(_SETTINGS).items()}
     max_bytes, skew = (
         found.get("outbox_max_bytes", str(MAX_BYTES)),
-        found.get("max_clock_skew_seconds", "300"),
+        found.get("max_clock_skew_seconds", str(CLOCK_SKEW_SECONDS)),
     )
     is_plain = re.fullmatch(r"[1-9]\d{6,14}", max_bytes, re.ASCII) and re.fullmatch(
         r"\d{1,7}", skew, re.ASCII
@@ -179,10 +179,10 @@ def _row(line: str, accepted_until: int, now: int) -> OutboxRow:
     """Return the row of an event, by rules that are stricter than the model's."""
     event = _object(line)
     scores = [_score(event, field) for field in ("quality_score", "confidence")]
-    version, metadata = event.get("version", "1.0.0"), event.get("metadata", {})
+    version, metadata = event.get("version", VERSION_DEFAULT), event.get("metadata", {})
     if (
         not isinstance(version, str)
-        or len(version) > _VERSION_CHARACTERS_MAX
+        or len(version) > VERSION_CHARACTERS_MAX
         or not isinstance(metadata, dict)
     ):
         raise _NotPlainError

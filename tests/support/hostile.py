@@ -5,10 +5,10 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from pattern_metrics.schemas.dead_letter import RejectReason
+from pattern_metrics.schemas.event_limits import VERSION_CHARACTERS_MAX
 from pattern_metrics.schemas.pattern_scored import (
     METADATA_BYTES_MAX,
     METADATA_DEPTH_MAX,
-    VERSION_CHARACTERS_MAX,
 )
 from tests.support.events import (
     DIGITS_MAX,

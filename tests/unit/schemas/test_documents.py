@@ -11,11 +11,11 @@ import yaml
 import pattern_metrics.schemas
 from pattern_metrics.publisher.scoring.scorer import WEIGHTS
 from pattern_metrics.schemas.dead_letter import InvalidEventError
+from pattern_metrics.schemas.event_limits import VERSION_CHARACTERS_MAX
 from pattern_metrics.schemas.generate import ASYNCAPI_FILE, JSON_SCHEMA_FILE, documents
 from pattern_metrics.schemas.pattern_scored import (
     DIMENSIONS,
     METADATA_BYTES_MAX,
-    VERSION_CHARACTERS_MAX,
     parse_event,
 )
 from pattern_metrics.schemas.settings.kafka import KafkaSettings

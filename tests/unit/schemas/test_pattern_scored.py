@@ -12,10 +12,10 @@ import pytest
 from pydantic import ValidationError
 
 from pattern_metrics.schemas.dead_letter import InvalidEventError, RejectReason
+from pattern_metrics.schemas.event_limits import VERSION_CHARACTERS_MAX
 from pattern_metrics.schemas.pattern_scored import (
     METADATA_BYTES_MAX,
     METADATA_DEPTH_MAX,
-    VERSION_CHARACTERS_MAX,
     PatternScored,
     parse_event,
 )
