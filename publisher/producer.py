@@ -72,6 +72,12 @@ class RefusedBatchError(Exception):
     """The broker refused a batch because of a record in it, or because of its size."""
 
 
+def home_partition(key: bytes, count: int) -> int:
+    """Return the partition of a key in a topic of `count` partitions, as Kafka's own clients choose it."""
+    partition: int = DefaultPartitioner()(key, range(count), range(count))
+    return partition
+
+
 class _LostSequenceError(Exception):
     """The broker does not know this producer id, or expects another sequence number."""
 
@@ -143,8 +149,7 @@ class Producer:
             async with asyncio.timeout(self._seconds):
                 numbers = await self.persist(self._partitions, trouble.append, lambda: True)
                 trouble.clear()
-                choose = DefaultPartitioner()
-                lanes = [self._lane(choose(record.key, numbers, numbers)) for record in records]
+                lanes = [self._lane(home_partition(record.key, len(numbers))) for record in records]
                 for index, (lane, record) in enumerate(zip(lanes, records, strict=True)):
                     lane.put(_Item(call, index, record))
                 await (call.done if records else asyncio.sleep(0))

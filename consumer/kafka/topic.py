@@ -8,7 +8,6 @@ from typing import Final
 import structlog
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import OffsetOutOfRangeError
-from aiokafka.partitioner import DefaultPartitioner
 
 from pattern_metrics.consumer.faults.health import Health
 from pattern_metrics.consumer.kafka.broker import find_topic
@@ -122,12 +121,6 @@ async def read_bounds(settings: WorkerSettings) -> Bounds:
     finally:
         await end_within(READER_STOP_SECONDS_MAX, consumer.stop())
         await end_within(READER_STOP_SECONDS_MAX, uncommitted.stop())
-
-
-def home_partition(key: bytes, count: int) -> int:
-    """Return the partition of a key, as this publisher and Kafka's own clients choose it."""
-    partition: int = DefaultPartitioner()(key, list(range(count)), [])
-    return partition
 
 
 async def read_topic(

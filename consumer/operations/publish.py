@@ -9,7 +9,6 @@ from typing import Final, TypeAlias
 from aiokafka.errors import IncompatibleBrokerVersion, KafkaError
 
 from pattern_metrics.consumer.kafka.broker import Topic, find_topic
-from pattern_metrics.consumer.kafka.topic import home_partition
 from pattern_metrics.consumer.operations.files.recognition import Measurements
 from pattern_metrics.consumer.operations.files.refusals import Refusals
 from pattern_metrics.publisher.client import PublishError, RefusedEvent, ScorePublisher
@@ -17,6 +16,7 @@ from pattern_metrics.publisher.outbox.events import rows_of
 from pattern_metrics.publisher.outbox.file import OutboxFile
 from pattern_metrics.publisher.outbox.row import SOURCE_DEFAULT, headers_text
 from pattern_metrics.publisher.outbox.writer import OutboxWriter
+from pattern_metrics.publisher.producer import home_partition
 from pattern_metrics.schemas.dead_letter import InvalidEventError
 from pattern_metrics.schemas.json_lines import read_events
 from pattern_metrics.schemas.pattern_scored import PatternScored

@@ -13,7 +13,7 @@ import asyncpg
 from aiokafka import TopicPartition
 
 from pattern_metrics.consumer.kafka.broker import require_topic, topic_id
-from pattern_metrics.consumer.kafka.topic import Advance, Slice, home_partition, read_topic
+from pattern_metrics.consumer.kafka.topic import Advance, Slice, read_topic
 from pattern_metrics.consumer.operations.sql import statement
 from pattern_metrics.consumer.postgres.connection import Connection, connected
 from pattern_metrics.consumer.postgres.store import StoreTransaction
@@ -21,6 +21,7 @@ from pattern_metrics.consumer.records.decoding import decode
 from pattern_metrics.consumer.records.record import Accepted, Event, Record, Rejected
 from pattern_metrics.consumer.settings import WorkerSettings
 from pattern_metrics.publisher.outbox.file import OutboxFile
+from pattern_metrics.publisher.producer import home_partition
 from pattern_metrics.schemas.uuid7 import time_of
 
 Fetch: TypeAlias = Callable[..., Awaitable[Sequence[Any]]]
