@@ -13,6 +13,7 @@ import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
+from functools import lru_cache
 from typing import Any, Final, NamedTuple, TypeVar
 from weakref import WeakSet
 
@@ -34,6 +35,7 @@ from aiokafka.protocol.transaction import InitProducerIdRequest
 from aiokafka.record.default_records import DefaultRecordBatch, DefaultRecordBatchBuilder
 
 from pattern_metrics.publisher.records import Acknowledged, EncodedRecord, Outcome, Refused, Unacknowledged
+from pattern_metrics.schemas.backoff import backoff_seconds
 from pattern_metrics.schemas.settings.kafka import KafkaSettings, SettingFileError
 from pattern_metrics.schemas.settings.kafka_client import ask_side_by_side
 
@@ -48,12 +50,16 @@ _REQUEST_SECONDS_MAX: Final = 10.0
 _IDLE_SECONDS_MAX: Final = 180.0
 """An idle connection is closed after this time. Common firewalls forget one after four minutes."""
 
-_BACKOFF_SECONDS: Final = 0.1
+_BACKOFF_FIRST_SECONDS: Final = 0.1
+_BACKOFF_LONGEST_SECONDS: Final = 1.0
 
 _MISSING_SECONDS: Final = 2.0
 """The brokers may deny the topic for this long: a new topic is not known to all of them at once."""
 
 _BATCH_BYTES_MAX: Final = 128 * 1024
+
+_KEYS_MAX: Final = 10_000
+"""Keys whose partition is remembered: about 2 MB. aiokafka computes one in Python."""
 
 _NO_PRODUCER: Final = (-1, -1)
 
@@ -72,6 +78,7 @@ class RefusedBatchError(Exception):
     """The broker refused a batch because of a record in it, or because of its size."""
 
 
+@lru_cache(_KEYS_MAX)
 def home_partition(key: bytes, count: int) -> int:
     """Return the partition of a key in a topic of `count` partitions, as Kafka's own clients choose it."""
     partition: int = DefaultPartitioner()(key, range(count), range(count))
@@ -124,8 +131,11 @@ class Producer:
         self.is_forked = False
         self.is_idempotent = settings.kafka_enable_idempotence
 
-    async def open(self) -> None:
-        """Connect to a broker. An outage is waited out, up to the longest time for a call.
+    async def open(self, *, waits_for_a_broker: bool = True) -> None:
+        """Connect to a broker.
+
+        Args:
+            waits_for_a_broker: whether to try again and again, up to the longest time for a call.
 
         Raises:
             KafkaError: no broker can be reached, or it refuses the login.
@@ -135,7 +145,7 @@ class Producer:
         trouble = list[Exception]()
         try:
             async with asyncio.timeout(self._seconds):
-                await self.persist(self._connect, trouble.append, lambda: True)
+                await self.persist(self._connect, trouble.append, lambda: waits_for_a_broker)
         except TimeoutError:
             raise (trouble or [self._late()])[-1] from None
 
@@ -188,16 +198,16 @@ class Producer:
         Raises:
             Exception: the failure that does not pass; or the last one, once nobody waits.
         """
-        client, failed_at, missing_since = self._client, 0.0, 0.0
+        client, failures, failed_at, missing_since = self._client, 0, 0.0, 0.0
         while True:
             try:
-                if failed_at:
+                if failures:
                     await self._refresh(client, failed_at)
                 client = self._client
                 return await step(client)
             except Exception as error:
                 note(error)
-                failed_at = time.monotonic()
+                failures, failed_at = failures + 1, time.monotonic()
                 if isinstance(error, UnknownTopicOrPartitionError):
                     missing_since = missing_since or failed_at
                     may_pass = failed_at - missing_since < _MISSING_SECONDS
@@ -205,7 +215,9 @@ class Producer:
                     may_pass = _passes(error)
                 if not (may_pass and is_wanted()):
                     raise
-            await asyncio.sleep(_BACKOFF_SECONDS)
+            await asyncio.sleep(
+                backoff_seconds(failures, first=_BACKOFF_FIRST_SECONDS, longest=_BACKOFF_LONGEST_SECONDS)
+            )
 
     async def _refresh(self, client: AIOKafkaClient, asked_at: float) -> None:
         """Ask for metadata. If no known broker answers, replace the client."""

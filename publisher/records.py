@@ -1,26 +1,34 @@
 """The records of events, and the outcome of each after an attempt to publish it. It needs no Kafka client."""
 
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Final, NamedTuple, TypeAlias
 
 from pattern_metrics.schemas.pattern_scored import EVENT_TYPE, Ordered, PatternScored
 
 Headers: TypeAlias = list[tuple[str, bytes]]
 
 
-@dataclass(frozen=True, slots=True)
-class EncodedRecord:
-    """A record as Kafka stores it."""
+_HEADERS_OF_ALL: Final[Headers] = [
+    ("content-type", b"application/json"),
+    ("ce_type", EVENT_TYPE.encode()),  # these two first: a reader needs no other header
+    ("ce_specversion", b"1.0"),
+]
+
+
+class EncodedRecord(NamedTuple):
+    """A record as Kafka stores it.
+
+    Attributes:
+        key: its key.
+        value: its value.
+        headers: its headers.
+        size: its bytes without compression, at most.
+    """
 
     key: bytes
     value: bytes
     headers: Headers
-
-    @property
-    def size(self) -> int:
-        """Its bytes without compression, at most."""
-        headers = sum(len(name) + len(value) + 4 for name, value in self.headers)
-        return len(self.key) + len(self.value) + headers + 40
+    size: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,16 +65,21 @@ def encode(event: PatternScored, source: str, headers: Headers) -> EncodedRecord
         source: the CloudEvents `source`, a URI reference that names the agent.
         headers: further headers.
     """
+    return record_of(event, event.to_json(), source, headers)
+
+
+def record_of(event: Ordered, value: bytes, source: str, headers: Headers) -> EncodedRecord:
+    """Return the record of an event whose value is encoded already."""
     key = str(event.pattern_id).encode()
-    return EncodedRecord(key, event.to_json(), [*cloud_event_headers(event, source), *headers])
+    headers = [*cloud_event_headers(event, source), *headers]
+    size = len(key) + len(value) + 40 + sum([len(name) + len(text) + 4 for name, text in headers])
+    return EncodedRecord(key, value, headers, size)
 
 
 def cloud_event_headers(event: Ordered, source: str) -> Headers:
     """Return the event's attributes as headers: CloudEvents 1.0, Kafka protocol binding, binary mode."""
     return [
-        ("content-type", b"application/json"),
-        ("ce_type", EVENT_TYPE.encode()),  # these two first: a reader needs no other header
-        ("ce_specversion", b"1.0"),
+        *_HEADERS_OF_ALL,
         ("ce_id", str(event.event_id).encode()),
         ("ce_source", source.encode()),
         ("ce_time", event.measurement_timestamp.isoformat().encode()),

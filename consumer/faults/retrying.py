@@ -1,6 +1,5 @@
 """Retries an operation with back-off and jitter, for as long as an outage lasts."""
 
-import random
 from collections.abc import Awaitable, Callable
 from typing import Final, TypeVar
 
@@ -20,17 +19,6 @@ TRANSIENT: Final = frozenset({Fault.TRANSIENT})
 
 RECOVERABLE: Final = frozenset({Fault.TRANSIENT, Fault.CONFIGURATION})
 """Faults that a worker waits out. It continues by itself once the configuration is fixed."""
-
-
-def backoff_seconds(failures: int, seconds_max: float) -> float:
-    """Return how long to wait after so many failures in a row: twice as long each time, with jitter.
-
-    Args:
-        failures: at least 1.
-        seconds_max: the longest wait.
-    """
-    doubled: int = 2**failures
-    return min(seconds_max, doubled) * random.uniform(0.5, 1)  # noqa: S311 - jitter
 
 
 async def persevere(

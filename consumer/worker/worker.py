@@ -10,7 +10,7 @@ from aiokafka.errors import KafkaError
 
 from pattern_metrics.consumer.faults.diagnosis import DuplicateInstanceError, Fault, diagnose, said_by
 from pattern_metrics.consumer.faults.health import Health
-from pattern_metrics.consumer.faults.retrying import RECOVERABLE, backoff_seconds, persevere
+from pattern_metrics.consumer.faults.retrying import RECOVERABLE, persevere
 from pattern_metrics.consumer.kafka.broker import require_rights, require_topic
 from pattern_metrics.consumer.kafka.membership import require_own_name
 from pattern_metrics.consumer.kafka.watch import StalledError
@@ -22,6 +22,7 @@ from pattern_metrics.consumer.stopping import GraceExpiredError, Stop, cancel, h
 from pattern_metrics.consumer.telemetry.metrics import Metrics
 from pattern_metrics.consumer.worker.equipment import Equipment
 from pattern_metrics.consumer.worker.session import Session
+from pattern_metrics.schemas.backoff import backoff_seconds
 from pattern_metrics.schemas.settings.timing import TIMING, Timing
 
 logger = structlog.get_logger()
@@ -102,7 +103,7 @@ class Worker:
                     failures = rebuilds = 0
                 failures += 1
                 rebuilds += self._judge(error, rebuilds)
-                seconds = backoff_seconds(failures, self._timing.backoff)
+                seconds = backoff_seconds(failures, longest=self._timing.backoff)
                 await self._stop.interrupt(asyncio.sleep(seconds))
             else:
                 return

@@ -10,7 +10,8 @@ from uuid import UUID
 from pattern_metrics.publisher.outbox.file import OutboxFile
 from pattern_metrics.publisher.outbox.row import SOURCE, OutboxRow
 from pattern_metrics.publisher.producer import Producer
-from pattern_metrics.publisher.records import EncodedRecord, Refused, Unacknowledged, cloud_event_headers
+from pattern_metrics.publisher.records import EncodedRecord, Refused, Unacknowledged, record_of
+from pattern_metrics.schemas.backoff import backoff_seconds
 from pattern_metrics.schemas.pattern_scored import Ordered
 from pattern_metrics.schemas.settings.kafka import KafkaSettings
 
@@ -20,8 +21,8 @@ _LOOK_SECONDS: Final = 0.5
 _CONNECT_SECONDS: Final = 1.0
 """The longest wait, at the end of a publisher, for a broker that is not reached yet."""
 
-_RETRY_AFTER_SECONDS: Final = (1.0, 30.0)
-"""The first and the longest wait after a failure."""
+_RETRY_SECONDS_MAX: Final = 30.0
+"""The longest wait after a failure."""
 
 
 @dataclass(slots=True)
@@ -46,12 +47,13 @@ class _Stored(Ordered):
         self.measurement_timestamp = row.measured_at
 
 
-def record_of(row: OutboxRow) -> EncodedRecord:
+def record_of_row(row: OutboxRow) -> EncodedRecord:
     """Return the record of a row, as a publisher without an outbox sends it."""
-    event, headers = _Stored(row), json.loads(row.headers)
-    attributes = cloud_event_headers(event, headers.pop(SOURCE))
-    others = [(name, value.encode()) for name, value in headers.items()]
-    return EncodedRecord(str(event.pattern_id).encode(), row.value, [*attributes, *others])
+    headers = json.loads(row.headers)
+    source = headers.pop(SOURCE)
+    return record_of(
+        _Stored(row), row.value, source, [(name, text.encode()) for name, text in headers.items()]
+    )
 
 
 class OutboxFlusher:
@@ -80,22 +82,30 @@ class OutboxFlusher:
         self._is_stopping = asyncio.Event()
         self._is_settled = asyncio.Event()
 
-    async def flush(self, flushed: Flushed, advance: Callable[[int], None] = lambda _: None) -> None:
+    async def flush(
+        self,
+        flushed: Flushed,
+        advance: Callable[[int], None] = lambda _: None,
+        *,
+        waits_for_a_broker: bool = True,
+    ) -> None:
         """Deliver the events that wait, the newest first, until there are none.
 
         Args:
             flushed: is updated.
             advance: called with the number of events that are done since the last call.
+            waits_for_a_broker: whether to connect again and again, for as long as one event may take.
 
         Raises:
             OutboxError: the file cannot be used.
             Exception: an event cannot be delivered now, by an outage or by the configuration. It stays.
         """
-        while not self._is_stopping.is_set() and (rows := await asyncio.to_thread(self._file.newest)):
+        while not self._is_stopping.is_set() and (await asyncio.to_thread(self._file.status)).events:
             if self._producer is None or self._producer.is_forked:
                 producer = Producer(self._settings, self._seconds)
-                await producer.open()
+                await producer.open(waits_for_a_broker=waits_for_a_broker)
                 self._producer = producer
+            rows = await asyncio.to_thread(self._file.newest)
             error = await self._deliver(self._producer, rows, flushed)
             if error is not None:
                 raise error
@@ -104,7 +114,7 @@ class OutboxFlusher:
     async def _deliver(
         self, producer: Producer, rows: Sequence[OutboxRow], flushed: Flushed
     ) -> Exception | None:
-        outcomes = list(zip(rows, await producer.deliver([record_of(row) for row in rows]), strict=True))
+        outcomes = list(zip(rows, await producer.deliver([record_of_row(row) for row in rows]), strict=True))
         refused = [(row, outcome.reason) for row, outcome in outcomes if isinstance(outcome, Refused)]
         delivered = [row for row, outcome in outcomes if not isinstance(outcome, Refused | Unacknowledged)]
         await asyncio.to_thread(self._file.settle, delivered, refused)
@@ -114,20 +124,20 @@ class OutboxFlusher:
 
     async def run(self) -> None:
         """Deliver events as they come, until `stop`; after a failure, try again later."""
-        first, longest = _RETRY_AFTER_SECONDS
-        backoff = first
+        failures = 0
         while not self._is_stopping.is_set():
             self._wake.clear()
             error = await self._round()
             if error is None:
-                backoff = first
+                failures = 0
                 if not self._wake.is_set():
                     self._is_settled.set()
                     await _wait(self._wake, _LOOK_SECONDS)
             else:
+                failures += 1
                 self._is_settled.set()
-                await _wait(self._is_stopping, backoff)
-                backoff = min(2 * backoff, longest)
+                await self.close()  # the next round connects once, and then waits again
+                await _wait(self._is_stopping, backoff_seconds(failures, longest=_RETRY_SECONDS_MAX))
 
     async def _round(self) -> Exception | None:
         """Deliver what there is, unless another process does. Return the failure."""
@@ -135,7 +145,7 @@ class OutboxFlusher:
         try:
             if (await asyncio.to_thread(self._file.status)).events:
                 with self._file.flushing(seconds=0):
-                    await self.flush(flushed)
+                    await self.flush(flushed, waits_for_a_broker=False)
         except BlockingIOError:
             return None
         except Exception as error:  # noqa: BLE001 - nothing ends it but its owner
@@ -153,6 +163,11 @@ class OutboxFlusher:
         """Look for events at once, because one was stored."""
         self._is_settled.clear()
         self._wake.set()
+
+    @property
+    def is_notified(self) -> bool:
+        """True if it will look for events without being notified again."""
+        return self._wake.is_set()
 
     async def settle(self, seconds: float) -> None:
         """Wait until nothing is left, another process delivers, or delivering fails; at most this time."""

@@ -17,7 +17,7 @@ from pattern_metrics import BlockingScorePublisher, PatternScored, Published, Pu
 from pattern_metrics.consumer.settings import WorkerSettings
 from pattern_metrics.publisher.outbox.events import rows_of
 from pattern_metrics.publisher.outbox.file import OutboxFile
-from pattern_metrics.publisher.outbox.flusher import Flushed, OutboxFlusher, record_of
+from pattern_metrics.publisher.outbox.flusher import Flushed, OutboxFlusher, record_of_row
 from pattern_metrics.publisher.outbox.row import headers_text
 from pattern_metrics.publisher.records import encode
 from pattern_metrics.schemas.dead_letter import InvalidEventError
@@ -27,7 +27,7 @@ from tests.support.command import CommandLine, environment_of
 from tests.support.kafka import Broker, create_topic
 from tests.support.pipeline import SettingsFactory, an_event, catch_up, expected_table, table, worker_settings
 from tests.support.topics import configure
-from tests.support.waiting import eventually
+from tests.support.waiting import eventually, hold
 
 AWAY = KafkaSettings(kafka_bootstrap_servers="127.0.0.1:1")
 HEADERS = headers_text("/agents/7")
@@ -123,7 +123,7 @@ async def test_a_stored_event_has_the_record_of_a_published_one() -> None:
     trace = [("traceparent", b"00-1-1-01")]
     [row] = rows_of([event], headers_text("/agents/7", trace))
 
-    assert record_of(row) == encode(event, "/agents/7", trace)
+    assert record_of_row(row) == encode(event, "/agents/7", trace)
 
 
 async def test_an_event_of_the_future_is_refused_before_it_is_stored(path: Path) -> None:
@@ -148,6 +148,16 @@ async def test_the_error_of_a_full_outbox_names_the_event(
     assert failure.value.unacknowledged == tuple(events[17:])
     assert [one.event for one in failure.value.published] == events[:17]
     assert len(kept(path)) == 17
+
+
+async def test_a_broker_that_is_away_fills_no_log(path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """aiokafka logs each attempt to connect, and made ten a second."""
+    async with ScorePublisher(AWAY, outbox=path) as publisher:
+        await publisher.publish(an_event(1))
+        await hold(4)
+
+    lines = [record for record in caplog.records if record.name.startswith("aiokafka")]
+    assert 1 <= len(lines) <= 8
 
 
 async def test_an_outbox_that_cannot_be_used_is_an_error_on_entry() -> None:

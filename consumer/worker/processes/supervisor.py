@@ -14,7 +14,6 @@ from typing import Final
 
 import structlog
 
-from pattern_metrics.consumer.faults.retrying import backoff_seconds
 from pattern_metrics.consumer.records.accounting import Accounting
 from pattern_metrics.consumer.records.offsets import Partition
 from pattern_metrics.consumer.settings import WorkerSettings
@@ -24,6 +23,7 @@ from pattern_metrics.consumer.telemetry.metrics import Lag, Metrics
 from pattern_metrics.consumer.worker.processes.fork_server import ForkServer, Life
 from pattern_metrics.consumer.worker.processes.member import STOP, STOP_AT_ONCE, Report
 from pattern_metrics.consumer.worker.processes.metrics_union import counts_of, unite
+from pattern_metrics.schemas.backoff import backoff_seconds
 from pattern_metrics.schemas.settings.timing import TIMING
 
 logger = structlog.get_logger()
@@ -80,7 +80,7 @@ class Restarts:
             self._ends.popleft()
         if len(self._ends) > ENDS_MAX:
             return None
-        return backoff_seconds(len(self._ends), RESTART_SECONDS_MAX)
+        return backoff_seconds(len(self._ends), longest=RESTART_SECONDS_MAX)
 
 
 class _Process:
