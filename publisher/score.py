@@ -68,4 +68,5 @@ def score_event(**score: Unpack[Score]) -> PatternScored:
 
 def new_event_id() -> UUID:
     """Return a UUID of version 7 (RFC 9562, section 5.7). Ids of later milliseconds are greater."""
-    return UUID(int=uuid7(time.time_ns() // 1_000_000, secrets.randbits(12), secrets.randbits(62)))
+    bits = secrets.randbits(12 + 62)
+    return UUID(int=uuid7(time.time_ns() // 1_000_000, bits >> 62, bits & (1 << 62) - 1))

@@ -5,19 +5,23 @@ OpenTelemetry is not a dependency: a program that has not imported it has no cur
 
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Final
+
+_UNTRACED: Final = nullcontext(list[tuple[str, bytes]]())
 
 
-@contextmanager
-def publishing(topic: str, events: int) -> Iterator[list[tuple[str, bytes]]]:
+def publishing(topic: str, events: int) -> AbstractContextManager[list[tuple[str, bytes]]]:
     """Open a producer span for this many events, and yield the headers that carry its context.
 
     Without a current span it opens none and yields no headers. A failure is recorded by its class alone,
     because its text may hold secrets.
     """
-    if "opentelemetry.trace" not in sys.modules:
-        yield []
-        return
+    return _traced(topic, events) if "opentelemetry.trace" in sys.modules else _UNTRACED
+
+
+@contextmanager
+def _traced(topic: str, events: int) -> Iterator[list[tuple[str, bytes]]]:
     from opentelemetry import trace
     from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 

@@ -107,7 +107,7 @@ async def storing_in(file: OutboxFile, block_seconds: float) -> AsyncIterator[Pu
     writer = OutboxWriter(file, block_seconds=block_seconds)
 
     async def publish(events: Sequence[PatternScored]) -> tuple[int, list[RefusedEvent]]:
-        stored, error = await writer.put_soon(rows_of(events, headers))
+        stored, error = await writer.put_soon([rows_of(events, headers)])
         if error is not None:
             raise PublishError(events[stored:], error)
         return 0, []

@@ -3,14 +3,16 @@
 import asyncio
 import os
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from itertools import repeat
 from typing import Final
 
 from pattern_metrics.publisher.outbox.events import rows_of
 from pattern_metrics.publisher.outbox.file import BATCH_ROWS, OutboxFile, warn
 from pattern_metrics.publisher.outbox.flusher import Flushed, OutboxFlusher
-from pattern_metrics.publisher.outbox.place import OutboxError
-from pattern_metrics.publisher.outbox.row import headers_text
-from pattern_metrics.publisher.outbox.writer import OutboxWriter
+from pattern_metrics.publisher.outbox.row import OutboxRow, headers_text
+from pattern_metrics.publisher.outbox.writer import OutboxWriter, Stored
+from pattern_metrics.publisher.records import Headers
 from pattern_metrics.schemas.pattern_scored import PatternScored
 from pattern_metrics.schemas.settings.kafka import KafkaSettings
 from pattern_metrics.schemas.settings.outbox import OutboxSettings
@@ -58,35 +60,20 @@ class Outbox:
         self._pid, self._loop = os.getpid(), asyncio.get_running_loop()
         self._task = asyncio.create_task(self._flusher.run())
 
-    async def put(
-        self, events: Sequence[PatternScored], headers: Sequence[tuple[str, bytes]]
-    ) -> tuple[int, OutboxError | None]:
-        """Store events, and return when they are synced.
+    async def put(self, events: Sequence[PatternScored], headers: Headers) -> Stored:
+        """Store events, and return when they are synced."""
+        stored = await self._writer.put_soon(self._rows(events, headers))
+        if not self._flusher.is_notified:
+            self._flusher.notify()
+        return stored
 
-        Returns:
-            The number of its first events that are stored, and the error of the others, if there are any.
-        """
-        text, stored = self._text(headers), 0
-        for part in _parts(events):
-            count, error = await self._writer.put_soon(rows_of(part, text))
-            stored += count
-            if error is not None:
-                return stored, error
-        self._notify()
-        return stored, None
-
-    def put_blocking(
-        self, events: Sequence[PatternScored], headers: Sequence[tuple[str, bytes]]
-    ) -> tuple[int, OutboxError | None]:
+    def put_blocking(self, events: Sequence[PatternScored], headers: Headers) -> Stored:
         """Store events, as `put` does, from any thread without an event loop, also in a forked child."""
-        text, stored = self._text(headers), 0
-        for part in _parts(events):
-            count, error = self._writer.put(rows_of(part, text))
-            stored += count
-            if error is not None:
-                return stored, error
-        self._notify()
-        return stored, None
+        stored = self._writer.put(self._rows(events, headers))
+        if not self._flusher.is_notified and self._loop is not None and self._pid == os.getpid():
+            with suppress(RuntimeError):  # the loop was closed meanwhile
+                self._loop.call_soon_threadsafe(self._flusher.notify)
+        return stored
 
     async def close(self) -> None:
         """Deliver the last events if the broker is there, and close the file. Others stay in it."""
@@ -98,20 +85,10 @@ class Outbox:
             await self._flusher.close()
         await asyncio.to_thread(self._writer.close)
 
-    def _text(self, headers: Sequence[tuple[str, bytes]]) -> str:
-        return headers_text(self._source, headers) if headers else self._headers
-
-    def _notify(self) -> None:
-        """Wake the flusher, which belongs to the process that opened the publisher."""
-        if self._loop is not None and self._pid == os.getpid():
-            try:
-                is_here = asyncio.get_running_loop() is self._loop
-            except RuntimeError:
-                is_here = False
-            if is_here:
-                self._flusher.notify()
-            elif not self._loop.is_closed():
-                self._loop.call_soon_threadsafe(self._flusher.notify)
+    def _rows(self, events: Sequence[PatternScored], headers: Headers) -> Iterable[Sequence[OutboxRow]]:
+        """Return the rows of events, in parts that are made and stored one after the other."""
+        text = headers_text(self._source, headers) if headers else self._headers
+        return map(rows_of, _parts(events), repeat(text))
 
 
 def _parts(events: Sequence[PatternScored]) -> Iterable[Sequence[PatternScored]]:

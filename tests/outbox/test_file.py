@@ -119,8 +119,8 @@ def test_at_the_bound_exactly_the_events_that_fit_are_stored(path: Path) -> None
 def test_refuse_names_the_bound_at_once(path: Path) -> None:
     writer = OutboxWriter(OutboxFile(path, max_bytes=a_row(1).size))
 
-    assert writer.put([a_row(1)]) == (1, None)
-    stored, error = writer.put([a_row(2)])
+    assert writer.put([[a_row(1)]]) == (1, None)
+    stored, error = writer.put([[a_row(2)]])
 
     assert stored == 0
     assert isinstance(error, OutboxFullError)
@@ -131,10 +131,10 @@ def test_refuse_names_the_bound_at_once(path: Path) -> None:
 def test_block_waits_until_there_is_space(path: Path) -> None:
     file = OutboxFile(path, max_bytes=a_row(1).size)
     writer = OutboxWriter(file, block_seconds=60)
-    assert writer.put([a_row(1)]) == (1, None)
+    assert writer.put([[a_row(1)]]) == (1, None)
 
     answers = list[object]()
-    waiting = threading.Thread(target=lambda: answers.append(writer.put([a_row(2)])))
+    waiting = threading.Thread(target=lambda: answers.append(writer.put([[a_row(2)]])))
     waiting.start()
     waiting.join(0.2)
     assert waiting.is_alive()
@@ -150,7 +150,7 @@ def test_block_ends_with_an_error_after_its_time(path: Path) -> None:
     writer = OutboxWriter(OutboxFile(path, max_bytes=a_row(1).size), block_seconds=0.1)
     began = time.monotonic()
 
-    stored, error = writer.put([a_row(1), a_row(2)])
+    stored, error = writer.put([[a_row(1), a_row(2)]])
 
     assert stored == 1
     assert isinstance(error, OutboxFullError)
