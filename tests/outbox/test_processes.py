@@ -1,5 +1,7 @@
 """Several processes on one file: killed, forked, and without the lock that keeps SQLite sound."""
 
+import asyncio
+import json
 import os
 import random
 import signal
@@ -12,17 +14,23 @@ from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import pytest
+from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from pattern_metrics.publisher.outbox import file as module
 from pattern_metrics.publisher.outbox.file import OutboxFile
+from pattern_metrics.publisher.outbox.flusher import Flushed, OutboxFlusher
 from pattern_metrics.publisher.outbox.place import OutboxError, locked
 from pattern_metrics.publisher.outbox.writer import OutboxWriter
-from tests.outbox.rows import a_row, ids, in_child, kept, require_sound, succeeded
+from pattern_metrics.schemas.settings.kafka import KafkaSettings
+from tests.outbox.rows import a_row, in_child, kept, require_sound, succeeded
+from tests.support.kafka import Broker, create_topic
 
 KILLS = int(os.environ.get("OUTBOX_KILLS", "24"))
 RACE_SECONDS = float(os.environ.get("OUTBOX_RACE_SECONDS", "2"))
+PARTITIONS = 2
 
 _NUMBER = struct.Struct("=Q")
 
@@ -64,7 +72,7 @@ def agent(path: Path, first: int, acknowledged: int) -> None:
             a_row(first + n, pattern=choose.randrange(50), measured=first + n)
             for n in range(choose.randint(1, 4))
         ]
-        stored, error = writer.put(rows)
+        stored, error = writer.put([rows])
         assert error is None, error
         os.write(acknowledged, b"".join(_NUMBER.pack(first + n) for n in range(stored)))
         first += len(rows)
@@ -75,35 +83,66 @@ def kill(pid: int) -> None:
     os.waitpid(pid, 0)
 
 
-@pytest.mark.parametrize("is_flushing", [False, True], ids=["agents", "agents and flushers"])
-def test_no_acknowledged_event_is_lost_when_processes_are_killed(path: Path, is_flushing: bool) -> None:
-    """Two agents at a time. Flushers deliver into a pipe, and are killed before they delete, too."""
-    choose = random.Random(7)
-    with acknowledgements() as (acknowledge, acknowledged), acknowledgements() as (deliver, delivered):
+def kill_in_rounds(path: Path, acknowledge: int, *others: Callable[[], object], seconds: float) -> None:
+    """Run two agents at a time, and other processes beside them, and kill all at a moment that is drawn."""
+    choose, ended = random.Random(7), threading.Event()
+    for round_ in range(KILLS // 2):
+        numbers = [(2 * round_ + which + 1) * 10_000_000 for which in range(2)]
+        agents = [partial(agent, path, number, acknowledge) for number in numbers]
+        pids = [*map(in_child, agents), *map(in_child, others)]
+        ended.wait(choose.uniform(0.01, seconds))
+        for pid in choose.sample(pids, len(pids)):
+            kill(pid)
 
-        def flusher() -> None:
-            file = OutboxFile(path)
-            while True:
-                rows = file.newest()[: choose.randint(1, 200)]
-                os.write(deliver, b"".join(_NUMBER.pack(number) for number in ids(rows)))
-                file.settle(rows, [])
 
-        for round_ in range(KILLS // 2):
-            numbers = [(2 * round_ + which + 1) * 10_000_000 for which in range(2)]
-            pids = [in_child(partial(agent, path, number, acknowledge)) for number in numbers]
-            if is_flushing:
-                pids.append(in_child(flusher))
-            ended = threading.Event()
-            ended.wait(choose.uniform(0.01, 0.1))  # the moment of the kill is drawn
-            for pid in choose.sample(pids, len(pids)):
-                kill(pid)
+def test_no_acknowledged_event_is_lost_when_agents_are_killed(path: Path) -> None:
+    with acknowledgements() as (acknowledge, acknowledged):
+        kill_in_rounds(path, acknowledge, seconds=0.1)
+
         left = kept(path)
         require_sound(path)
-
         assert len(acknowledged()) > KILLS
-        assert acknowledged() <= {*left} | delivered()
+        assert acknowledged() <= {*left}
     assert len(left) == len({*left})
-    assert bool(delivered()) == is_flushing
+
+
+async def test_every_acknowledged_event_arrives_although_flushers_are_killed(
+    apache_kafka: Broker, path: Path
+) -> None:
+    """They are killed while they connect, deliver, and delete what was delivered."""
+    topic = await create_topic(apache_kafka.bootstrap_servers, PARTITIONS)
+    settings = KafkaSettings(kafka_bootstrap_servers=apache_kafka.bootstrap_servers, kafka_topic=topic)
+
+    def deliver() -> None:
+        asyncio.run(OutboxFlusher(OutboxFile(path), settings, 60).run())
+
+    with acknowledgements() as (acknowledge, acknowledged):
+        await asyncio.to_thread(kill_in_rounds, path, acknowledge, deliver, seconds=1.0)
+
+        delivered, left = {*await event_numbers(settings)}, {*kept(path)}
+        require_sound(path)
+        assert len(acknowledged()) > KILLS
+        assert acknowledged() <= left | delivered
+    assert delivered
+    flusher = OutboxFlusher(OutboxFile(path), settings, 60)
+    await flusher.flush(Flushed())
+    await flusher.close()
+    assert kept(path) == []
+    assert left | delivered == {*await event_numbers(settings)}
+
+
+async def event_numbers(settings: KafkaSettings) -> list[int]:
+    """Return the numbers of the events in the topic."""
+    async with AIOKafkaConsumer(bootstrap_servers=settings.kafka_bootstrap_servers) as consumer:
+        partitions = [TopicPartition(settings.kafka_topic, number) for number in range(PARTITIONS)]
+        consumer.assign(partitions)
+        await consumer.seek_to_beginning(*partitions)
+        ends = await consumer.end_offsets(partitions)
+        found = list[int]()
+        while any([await consumer.position(each) < ends[each] for each in partitions]):
+            for records in (await consumer.getmany(timeout_ms=1000)).values():
+                found += [UUID(json.loads(record.value)["event_id"]).int for record in records]
+        return found
 
 
 def race(path: Path, seconds: float) -> tuple[set[int], list[bool]]:
@@ -193,7 +232,7 @@ def test_a_child_that_was_forked_in_the_middle_of_a_publish_stores_its_own(path:
 
     def publish() -> None:
         while not is_over.is_set():
-            assert writer.put([a_row(len(stored))]) == (1, None)
+            assert writer.put([[a_row(len(stored))]]) == (1, None)
             stored.append(len(stored))
 
     threads = [threading.Thread(target=publish)]
@@ -204,7 +243,7 @@ def test_a_child_that_was_forked_in_the_middle_of_a_publish_stores_its_own(path:
         for number in range(10):
 
             def work(number: int = number) -> None:
-                assert writer.put([a_row(1_000_000 + number)]) == (1, None)
+                assert writer.put([[a_row(1_000_000 + number)]]) == (1, None)
                 writer.close()
 
             children.append(in_child(work))
