@@ -25,7 +25,7 @@ from pattern_metrics.consumer.cli.common import (
     tell_misunderstanding,
     tell_target,
 )
-from pattern_metrics.consumer.cli.outbox import open_outbox
+from pattern_metrics.consumer.cli.outbox import require_outbox
 from pattern_metrics.consumer.cli.output import fail, printable, tell
 from pattern_metrics.consumer.cli.progress import progress_bar
 
@@ -218,7 +218,7 @@ def _open_outbox() -> "tuple[Opening, Callable[[], None]]":
     """Return what opens the outbox to store in, and what reports it."""
     from pattern_metrics.consumer.operations.publish import storing_in
 
-    file, block_seconds = open_outbox()
+    file, block_seconds = require_outbox()
     return storing_in(file, block_seconds), lambda: tell(printable(f"outbox {file.path}"))
 
 

@@ -28,7 +28,7 @@ from pattern_metrics.consumer.cli.common import (
     tell_misunderstanding,
     tell_target,
 )
-from pattern_metrics.consumer.cli.outbox import outbox_file
+from pattern_metrics.consumer.cli.outbox import find_outbox, outbox_file
 from pattern_metrics.consumer.cli.output import fail, tell
 from pattern_metrics.consumer.cli.progress import progress_bar
 from pattern_metrics.consumer.dead_letters.selection import Coordinates
@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from pattern_metrics.consumer.operations.skip import Target
     from pattern_metrics.consumer.operations.status import PartitionStatus, Status
     from pattern_metrics.consumer.operations.trace import Trace
+    from pattern_metrics.publisher.outbox.file import OutboxFile
 
 operations_app = typer.Typer()
 
@@ -156,10 +157,9 @@ def trace(
     from pattern_metrics.consumer.operations.trace import trace as trace_event
     from pattern_metrics.consumer.settings import WorkerSettings
     from pattern_metrics.schemas.pattern_id import pattern_id_from
-    from pattern_metrics.schemas.settings.outbox import OutboxSettings
 
-    outbox = load_settings(OutboxSettings).outbox_path
-    found = _in_outbox(event_id) if outbox is not None else None
+    outbox, _ = find_outbox()
+    found = _in_outbox(outbox, event_id) if outbox is not None else None
     if found is None:
         settings = load_settings(WorkerSettings, database_url)
         start_logging()
@@ -171,17 +171,17 @@ def trace(
                 KAFKA,
             )
         if outbox is not None:
-            found = found.after(f"the outbox {outbox}")
+            found = found.after(f"the outbox {outbox.path}")
     typer.echo(json.dumps(found.as_dict()) if as_json else _trace_text(found))
     if not found.is_found:
         raise typer.Exit(1)
 
 
-def _in_outbox(event_id: UUID) -> "Trace | None":
+def _in_outbox(outbox: "OutboxFile", event_id: UUID) -> "Trace | None":
     from pattern_metrics.consumer.operations.trace import trace_in_outbox
 
-    with outbox_file() as file:
-        return trace_in_outbox(file, event_id)
+    with outbox_file(outbox):
+        return trace_in_outbox(outbox, event_id)
 
 
 def _trace_text(found: "Trace") -> str:

@@ -42,18 +42,14 @@ outbox_app = typer.Typer(
 )
 
 
-def open_outbox() -> "tuple[OutboxFile, float]":
-    """Return the outbox of OUTBOX_PATH, and how long an event waits for space, in seconds.
-
-    Without this setting, the command ends with exit code 2.
-    """
+def find_outbox() -> "tuple[OutboxFile | None, float]":
+    """Return the outbox of OUTBOX_PATH, if it is set, and how long an event waits for space, in seconds."""
     from pattern_metrics.publisher.outbox.file import OutboxFile
     from pattern_metrics.schemas.settings.outbox import OutboxSettings
-    from pattern_metrics.schemas.settings.variables import hint_at_unread_file
 
     settings = load_settings(OutboxSettings)
     if settings.outbox_path is None:
-        fail(f"error: OUTBOX_PATH: is required{hint_at_unread_file('outbox_path')}", 2)
+        return None, 0.0
     file = OutboxFile(
         settings.outbox_path,
         max_bytes=settings.outbox_max_bytes,
@@ -62,12 +58,22 @@ def open_outbox() -> "tuple[OutboxFile, float]":
     return file, FLUSH_SECONDS if settings.outbox_when_full == "block" else 0.0
 
 
+def require_outbox() -> "tuple[OutboxFile, float]":
+    """Return what `find_outbox` returns. Without OUTBOX_PATH, the command ends with exit code 2."""
+    from pattern_metrics.schemas.settings.variables import hint_at_unread_file
+
+    file, block_seconds = find_outbox()
+    if file is None:
+        fail(f"error: OUTBOX_PATH: is required{hint_at_unread_file('outbox_path')}", 2)
+    return file, block_seconds
+
+
 @contextmanager
-def outbox_file() -> Iterator["OutboxFile"]:
-    """Yield the outbox. A file that cannot be used ends the command with one line."""
+def outbox_file(file: "OutboxFile | None" = None) -> Iterator["OutboxFile"]:
+    """Yield the outbox, by default of OUTBOX_PATH. A file that cannot be used ends the command."""
     from pattern_metrics.publisher.outbox.place import OutboxError
 
-    file, _ = open_outbox()
+    file = file or require_outbox()[0]
     start_logging()
     try:
         yield file

@@ -15,7 +15,7 @@ from pattern_metrics.consumer.settings import WorkerSettings
 from pattern_metrics.publisher.outbox.file import OutboxFile
 from pattern_metrics.publisher.score import new_event_id, score_event
 from tests.support.command import CommandLine
-from tests.support.pipeline import an_event, catch_up, producing, send
+from tests.support.pipeline import an_event, catch_up, execute, producing, send
 
 NAME = "shop.cart:total"
 
@@ -88,11 +88,13 @@ async def test_a_refused_event_is_found_as_a_dead_letter_whatever_named_it(
     async with producing(real_settings) as producer:
         headers = [("ce_id", in_header.encode())]
         await producer.send_and_wait(real_settings.kafka_topic, b"no JSON", partition=0, headers=headers)
+    not_read = await trace(real_command, in_value)
     await catch_up(real_settings)
 
     by_value, by_header = await asyncio.gather(trace(real_command, in_value), trace(real_command, in_header))
     not_found = await trace(real_command, mentioned, code=1)
 
+    assert (not_read["state"], not_read["reason"], not_read["offset"]) == ("in_topic", "out_of_range", 0)
     assert (by_value["state"], by_value["reason"], by_value["offset"]) == ("dead_letter", "out_of_range", 0)
     assert (by_header["state"], by_header["reason"], by_header["offset"]) == (
         "dead_letter",
@@ -103,18 +105,33 @@ async def test_a_refused_event_is_found_as_a_dead_letter_whatever_named_it(
 
 
 async def test_an_event_that_is_nowhere_exits_1_and_names_what_was_searched(
-    agent: ScorePublisher, real_command: CommandLine
+    agent: ScorePublisher, real_command: CommandLine, tmp_path: Path
 ) -> None:
     await score(agent)
     absent = score_event(pattern=NAME, quality_score=0.5, confidence=1.0)
 
     found = await trace(real_command, absent.event_id, "--pattern", NAME, code=1)
-    text = await real_command.run("trace", str(an_event(1).event_id))
+    outbox = tmp_path / "outbox.db"
+    text = await real_command.run("trace", str(an_event(1).event_id), outbox_path=outbox)
 
     assert found["state"] == "not_found"
     assert found["searched"][0] == "the current rows, the history, the dead letters"
     assert f" from {datetime.now(UTC).date().isoformat()[:4]}" in found["searched"][1]
     assert (text.code, "from its beginning on" in text.stdout.decode()) == (1, True)
+    assert f"the outbox {outbox}" in text.stdout.decode()
+
+
+async def test_a_row_that_was_deleted_after_its_event_was_read_is_named(
+    agent: ScorePublisher, real_command: CommandLine, real_settings: WorkerSettings
+) -> None:
+    published = await score(agent)
+    await catch_up(real_settings)
+    await execute(real_settings, "DELETE FROM pattern_quality_metrics")
+
+    found = await trace(real_command, published.event.event_id)
+
+    assert (found["state"], found["offset"]) == ("in_topic", published.offset)
+    assert "replay it" in found["detail"]
 
 
 async def test_an_event_in_the_outbox_is_found_without_any_server(tmp_path: Path) -> None:
