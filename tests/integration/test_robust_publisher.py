@@ -260,6 +260,27 @@ async def test_a_connection_that_a_firewall_forgot_costs_time_and_no_event(
     assert await are_in(settings, first, *others)
 
 
+async def test_an_event_is_not_taken_for_one_that_arrived_without_an_answer(
+    kafka: ApacheKafka, settings: KafkaSettings
+) -> None:
+    """The broker would acknowledge it as a repetition, and drop it, if both had one sequence number."""
+    async with (
+        proxied(kafka, settings) as (proxy, far),
+        ScorePublisher(far, delivery_seconds=FAR_SECONDS) as agent,
+    ):
+        await agent.publish(an_event(1))
+        proxy.mute()
+        with pytest.raises(PublishError) as failure:
+            await agent.publish(arrived := an_event(2))
+        proxy.restore()
+        await agent.publish(an_event(3))
+
+    assert failure.value.unacknowledged == (arrived,)
+    assert [one["pattern_id"] for one in await values(settings)] == [
+        str(an_event(number).pattern_id) for number in (1, 2, 3)
+    ]
+
+
 async def test_a_broker_that_comes_back_in_time_is_no_error_on_entry(
     kafka: ApacheKafka, settings: KafkaSettings
 ) -> None:

@@ -209,6 +209,25 @@ async def test_a_stream_is_stored_while_it_comes(tmp_path: Path) -> None:
     assert len(stored(path)) == 2
 
 
+async def test_a_command_that_fails_keeps_nobody_waiting_who_still_writes_to_it(tmp_path: Path) -> None:
+    """The process that copies the stream must hold no output of the command open."""
+    environment = {"PATH": os.defpath, "OUTBOX_PATH": "/proc/outbox.db", "HOME": str(tmp_path)}
+    command: list[str | Path] = [PROGRAM, "publish", "-", "--outbox"]
+    process = await asyncio.create_subprocess_exec(
+        *command, stdin=PIPE, stdout=PIPE, stderr=PIPE, env=environment
+    )
+    assert process.stdin is not None
+    assert process.stdout is not None
+    assert process.stderr is not None
+    process.stdin.write(LINE + b"\n")
+    async with asyncio.timeout(60):
+        output, errors = await process.stdout.read(), await process.stderr.read()
+    process.stdin.close()
+
+    assert await process.wait() == 1, output
+    assert b"outbox /proc/outbox.db" in errors
+
+
 def test_the_hook_imports_no_model_and_no_kafka_client(tmp_path: Path) -> None:
     program = (
         "import os, sys\nsys.argv[1:] = ['publish', '-', '--outbox']\n"

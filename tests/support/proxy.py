@@ -43,6 +43,7 @@ class Proxy:
         self._tasks = set[asyncio.Task[None]]()
         self._is_cut = False
         self._is_frozen = False
+        self._is_mute = False
         self._delay_seconds = 0.0
         self._censor: Censor | None = None
 
@@ -81,6 +82,10 @@ class Proxy:
         for link in list(self._links):
             self._forget(link)
 
+    def mute(self) -> None:
+        """Drop what servers answer, and forward what clients send."""
+        self._is_mute = True
+
     def censor(self, censor: Censor) -> None:
         """Pass what clients send through `censor`, which may change it, or forget its connection."""
         self._censor = censor
@@ -92,7 +97,7 @@ class Proxy:
 
     def restore(self) -> None:
         """Forward again at full speed, including what frozen connections were sent meanwhile."""
-        self._is_cut = self._is_frozen = False
+        self._is_cut = self._is_frozen = self._is_mute = False
         self._delay_seconds = 0.0
         self._censor = None
         for link in self._links:
@@ -116,7 +121,7 @@ class Proxy:
             link.writers.append(far_writer)
             pumps = [
                 asyncio.ensure_future(self._pump(link, reader, far_writer, self._read_by_censor)),
-                asyncio.ensure_future(self._pump(link, far_reader, writer)),
+                asyncio.ensure_future(self._pump(link, far_reader, writer, self._read_answer)),
             ]
             try:
                 await asyncio.wait(pumps, return_when=asyncio.FIRST_COMPLETED)
@@ -134,12 +139,15 @@ class Proxy:
     def _read_by_censor(self, chunk: bytes) -> bytes | None:
         return chunk if self._censor is None else self._censor(chunk)
 
+    def _read_answer(self, chunk: bytes) -> bytes:
+        return b"" if self._is_mute else chunk
+
     async def _pump(
         self,
         link: "_Link",
         reader: asyncio.StreamReader,
         writer: asyncio.StreamWriter,
-        censor: Censor = bytes,
+        censor: Censor,
     ) -> None:
         """Forward one direction to its end. The end of either side ends the other."""
         try:
