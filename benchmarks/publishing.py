@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import platform
 import resource
 import subprocess
 import sys
@@ -10,6 +11,8 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from datetime import UTC, datetime
+from importlib.metadata import version
 from pathlib import Path
 from statistics import median
 from typing import Any, Final
@@ -17,8 +20,10 @@ from typing import Any, Final
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from benchmarks.events import Shape, generate
-from benchmarks.peers import confluent_python
+from benchmarks.peers import CONFLUENT_VERSION, confluent_python
 from benchmarks.progress import show
+from benchmarks.report import machine_text
+from benchmarks.setting import machine
 from pattern_metrics.publisher.outbox.file import OutboxFile
 from pattern_metrics.publisher.outbox.flusher import Flushed, OutboxFlusher
 from pattern_metrics.schemas.settings.kafka import KafkaSettings
@@ -38,10 +43,11 @@ _KILL_SECONDS: Final = 1.0
 
 def measure(scenarios: Sequence[str], directory: Path, *, is_quick: bool) -> None:
     """Measure these scenarios, and write `publishing.md`."""
+    load = os.getloadavg()[0]
     events, repetitions, kills = (5_000, 1, 2) if is_quick else (100_000, 3, 10)
     with tempfile.TemporaryDirectory(dir=directory) as scratch, ApacheKafka() as kafka:
         bench = _Bench(kafka.bootstrap_servers, Path(scratch), events, repetitions)
-        parts = ["# Publishing\n", f"{bench.syncs():,.0f} fdatasync/s of 4 KiB on the disk of the outbox.\n"]
+        parts = ["# Publishing\n", bench.conditions(load)]
         if "publish" in scenarios:
             parts += [
                 f"## Publish: {events:,} events, each acknowledged by Kafka, or synced to the outbox\n",
@@ -63,7 +69,18 @@ class _Bench:
         self._events = events
         self._repetitions = repetitions
 
-    def syncs(self) -> float:
+    def conditions(self, load: float) -> str:
+        """Return date, machine, versions and load, and what its disk can do."""
+        return (
+            f"Measured on {datetime.now(UTC).date()}: {machine_text(machine())}; client and broker share "
+            f"them. Load average of the minute before: {load:.1f}. The disk of the outbox: "
+            f"{self._syncs():,.0f} fdatasync/s of 4 KiB. Python {platform.python_version()}, Apache Kafka "
+            f"4.4.0, aiokafka {version('aiokafka')}, confluent-kafka {CONFLUENT_VERSION}. A figure is the "
+            f"median of {self._repetitions} runs. How it is measured: "
+            "[docs/how-to/benchmark.md](../../docs/how-to/benchmark.md#publishers).\n"
+        )
+
+    def _syncs(self) -> float:
         """Return how often a second the disk of the outbox can sync a page."""
         with (self._scratch / "syncs").open("wb") as file:
             file.write(bytes(4096 * 256))

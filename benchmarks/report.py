@@ -115,16 +115,23 @@ def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 
 def _setting(setting: Mapping[str, Any], size: Size) -> str:
-    machine, configuration = setting["machine"], setting["configuration"]
+    configuration = setting["configuration"]
     return (
-        f"Measured on {setting['measured']}: {machine['cores']} cores of {machine['processor']}, "
-        f"{machine['memory_gigabytes']} GB, {machine['system']}; client, broker and database share them. "
-        f"{_named(setting['versions'])}.\n\n"
+        f"Measured on {setting['measured']}: {machine_text(setting['machine'])}; client, broker and database "
+        f"share them. {_named(setting['versions'])}.\n\n"
         f"{configuration['events']:,} events a topic (the naive client: at most {size.sample:,}), "
         f"{configuration['compression']}. PostgreSQL: {_named(configuration['postgresql'])}. Kafka: "
         f"{_named(configuration['kafka'])}. Debezium but for `debezium-defaults`: "
         f"{_named(configuration['debezium'])}. How it is measured: "
         "[docs/how-to/benchmark.md](../../docs/how-to/benchmark.md).\n"
+    )
+
+
+def machine_text(machine: Mapping[str, Any]) -> str:
+    """Return a machine in words."""
+    return (
+        f"{machine['cores']} cores of {machine['processor']}, {machine['memory_gigabytes']} GB, "
+        f"{machine['system']}"
     )
 
 

@@ -32,12 +32,7 @@ async def describe(services: Services, size: Size) -> dict[str, Any]:
     async with connected(services.postgres.dsn()) as connection:
         return {
             "measured": datetime.now(UTC).date().isoformat(),
-            "machine": {
-                "processor": _processor(),
-                "cores": len(os.sched_getaffinity(0)),
-                "memory_gigabytes": round(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 1e9),
-                "system": f"{platform.system()} {'.'.join(platform.release().split('.')[:2])}",
-            },
+            "machine": machine(),
             "versions": {
                 "pattern-metrics": version("pattern-metrics"),
                 "Python": platform.python_version(),
@@ -56,6 +51,16 @@ async def describe(services: Services, size: Size) -> dict[str, Any]:
                 "debezium": dict(TUNED),
             },
         }
+
+
+def machine() -> dict[str, Any]:
+    """Return the processor, the number of its cores, the memory and the system."""
+    return {
+        "processor": _processor(),
+        "cores": len(os.sched_getaffinity(0)),
+        "memory_gigabytes": round(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 1e9),
+        "system": f"{platform.system()} {'.'.join(platform.release().split('.')[:2])}",
+    }
 
 
 async def _shown(connection: asyncpg.Connection) -> dict[str, str]:
