@@ -3,6 +3,7 @@
 import getpass
 import os
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Annotated, Any, Final, Literal, TypeVar
 
 from pydantic import Field, SecretStr, ValidationError, field_validator
@@ -11,6 +12,7 @@ from pattern_metrics.schemas.settings.base import Settings
 from pattern_metrics.schemas.settings.clock import ClockSettings
 from pattern_metrics.schemas.settings.database_url import effective_database_url
 from pattern_metrics.schemas.settings.kafka import KafkaSettings
+from pattern_metrics.schemas.settings.outbox import OutboxSettings
 from pattern_metrics.schemas.settings.variables import (
     ENV_FILE,
     EnvFileError,
@@ -109,11 +111,11 @@ class HttpSettings(Settings):
     http_host: Annotated[str, Field(min_length=1)] = Field(
         default="127.0.0.1",
         description="The address at which consume and dashboard serve the page, /livez, /readyz and "
-        "/metrics. 0.0.0.0 is every address of the machine. On a loopback address, only requests to "
-        "localhost or a loopback address are answered; others get status 421.",
+        "/metrics, and at which gateway takes events. 0.0.0.0 is every address of the machine. On a loopback "
+        "address, only requests to localhost or a loopback address are answered; others get status 421.",
     )
     http_port: Annotated[int, Field(ge=0, le=65535)] = Field(
-        default=8080, description="The TCP port of the page, /livez, /readyz and /metrics. 0 turns HTTP off."
+        default=8080, description="The TCP port of HTTP_HOST. 0 turns HTTP off, which only consume allows."
     )
 
 
@@ -155,6 +157,18 @@ class WorkerSettings(KafkaSettings, EnvelopeSettings, DatabaseSettings, ClockSet
         description="How long a worker that is stopped may take to write and commit its last batch, in "
         "seconds. It then takes up to 5 s more to leave the group. Give the supervisor a longer time-out "
         "than both.",
+    )
+
+
+class GatewaySettings(KafkaSettings, ClockSettings, HttpSettings, OutboxSettings):
+    """The settings of `gateway`."""
+
+    gateway_tokens_file: Path | None = Field(
+        default=None,
+        description="The file of the tokens with which agents publish through the gateway: one NAME SHA256 "
+        "a line, where SHA256 is the hexadecimal digest of the token. The name becomes the CloudEvents "
+        "source of the agent's events. The file is read again when it changes. Without it, the gateway "
+        "needs no token, and serves a loopback address only.",
     )
 
 

@@ -54,7 +54,7 @@ operator=$(module "github.com/prometheus-operator/prometheus-operator@$PROMETHEU
 python deploy/kubernetes/schemas.py "$KUBERNETES" "$scratch/schemas" \
   "$keda/config/crd/bases/keda.sh_scaledobjects.yaml" \
   "$operator"/example/prometheus-operator-crd/monitoring.coreos.com_{podmonitors,prometheusrules}.yaml
-for directory in base keda dashboard monitoring; do
+for directory in base keda dashboard gateway monitoring; do
   kustomize build "deploy/kubernetes/$directory" |
     kubeconform -strict -summary -schema-location "$scratch/schemas/{{.ResourceKind}}{{.KindSuffix}}.json" -
 done
@@ -62,11 +62,13 @@ done
 echo "systemd: the units"
 if command -v systemd-analyze >/dev/null; then
   # The program is not installed here where the unit expects it.
-  sed 's|^ExecStart=.*|ExecStart=/bin/true|' deploy/systemd/pattern-metrics.service >"$scratch/pattern-metrics.service"
-  output=$(systemd-analyze verify "$scratch/pattern-metrics.service" 2>&1) && [ -z "$output" ] || { echo "$output" && false; }
-  sed 's|^ExecStart=.*|ExecStart=/bin/true|' deploy/systemd/pattern-metrics-outbox.service >"$scratch/pattern-metrics-outbox.service"
-  output=$(systemd-analyze verify "$scratch/pattern-metrics-outbox.service" 2>&1) && [ -z "$output" ] || { echo "$output" && false; }
-  systemd-analyze security --offline=true --threshold=15 "$scratch/pattern-metrics.service" | tail -1
+  for unit in pattern-metrics pattern-metrics-gateway pattern-metrics-outbox; do
+    sed 's|^ExecStart=.*|ExecStart=/bin/true|' "deploy/systemd/$unit.service" >"$scratch/$unit.service"
+    output=$(systemd-analyze verify "$scratch/$unit.service" 2>&1) && [ -z "$output" ] || { echo "$output" && false; }
+  done
+  for unit in pattern-metrics pattern-metrics-gateway; do
+    systemd-analyze security --offline=true --threshold=15 "$scratch/$unit.service" | tail -1
+  done
 else
   echo "skipped: no systemd-analyze"
 fi

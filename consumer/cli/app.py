@@ -10,6 +10,7 @@ from pattern_metrics.consumer.cli.agents import agents_app
 from pattern_metrics.consumer.cli.common import ENV_FILE_OPTION, Commands, log, run, use_env_file
 from pattern_metrics.consumer.cli.consume import consume_app
 from pattern_metrics.consumer.cli.dead_letters import dead_letters_app
+from pattern_metrics.consumer.cli.gateway import gateway_app
 from pattern_metrics.consumer.cli.migrate import migrate_app
 from pattern_metrics.consumer.cli.operations import operations_app
 from pattern_metrics.consumer.cli.outbox import outbox_app
@@ -35,6 +36,7 @@ app = typer.Typer(
 )
 app.add_typer(consume_app)
 app.add_typer(agents_app)
+app.add_typer(gateway_app)
 app.add_typer(outbox_app, name="outbox")
 app.add_typer(settings_app)
 app.add_typer(migrate_app, name="migrate")

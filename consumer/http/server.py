@@ -76,7 +76,7 @@ async def serving_routes(
     host, *_ = listener.getsockname()
     server = _Server(
         uvicorn.Config(
-            _by_names_of_loopback(router) if _is_loopback(host) else router,
+            only_by_names_of_loopback(router) if is_loopback(host) else router,
             http=partial(_Connection, timing.connection),  # type: ignore[arg-type]  # it is only called
             ws="none",
             lifespan="off",
@@ -109,14 +109,15 @@ def _serve(server: uvicorn.Server, listener: socket.socket) -> None:
         logger.exception("http_failed")
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
+    """Return whether a host is a name or an address of this machine that no other machine reaches."""
     try:
         return host == "localhost" or ip_address(host).is_loopback
     except ValueError:
         return False
 
 
-def _by_names_of_loopback(served: ASGIApp) -> ASGIApp:
+def only_by_names_of_loopback(served: ASGIApp) -> ASGIApp:
     """Reject requests whose Host header is not a loopback name (protection against DNS rebinding)."""
 
     async def answer(scope: Scope, receive: Receive, send: Send) -> None:
@@ -124,7 +125,7 @@ def _by_names_of_loopback(served: ASGIApp) -> ASGIApp:
             asked = urlsplit(f"//{Headers(scope=scope).get('host', '')}").hostname or ""
         except ValueError:
             asked = ""
-        await (served if _is_loopback(asked) else Response(status_code=421))(scope, receive, send)
+        await (served if is_loopback(asked) else Response(status_code=421))(scope, receive, send)
 
     return answer
 

@@ -17,6 +17,14 @@ COMPONENTS: Final = ("kafka", "commit", "postgresql", "breaker", "assignment", "
 """The components that can keep the worker from being ready."""
 
 
+GATEWAY_STATUSES: Final = (200, 202, 400, 401, 403, 408, 413, 415, 422, 429, 500, 503)
+"""The statuses of the answers to a request to publish."""
+
+
+REFUSED_BY_KAFKA: Final = "refused_by_kafka"
+"""The reason of an event that only the broker refuses."""
+
+
 _WAITED_OUT: Final = ("transient", "configuration", "unknown")
 
 
@@ -209,6 +217,64 @@ BUILD_INFO = Metric(
 )
 
 
+GATEWAY_REQUESTS = Metric(
+    "pattern_metrics_gateway_requests_total",
+    "counter",
+    "Requests to publish, by the status of the answer. Requests of a client that went away are not counted.",
+    {"status": tuple(map(str, GATEWAY_STATUSES))},
+)
+
+
+GATEWAY_EVENTS = Metric(
+    "pattern_metrics_gateway_events_total",
+    "counter",
+    "Events that were sent to the gateway, by outcome. accepted: all in-sync replicas have it. stored: it is "
+    "in the outbox. refused: it is invalid, or Kafka refuses it for good. unacknowledged: the client was "
+    "asked to send it again.",
+    {"outcome": ("accepted", "stored", "refused", "unacknowledged")},
+)
+
+
+GATEWAY_REFUSALS = Metric(
+    "pattern_metrics_gateway_refusals_total",
+    "counter",
+    "Events that the gateway refused, by reason. refused_by_kafka: a limit of the topic.",
+    {"reason": (*RejectReason, REFUSED_BY_KAFKA)},
+)
+
+
+GATEWAY_SECONDS = Metric(
+    "pattern_metrics_gateway_request_seconds",
+    "histogram",
+    "Seconds from the head of a request to publish until its answer.",
+    buckets=_SECONDS,
+)
+
+
+GATEWAY_IN_FLIGHT = Metric(
+    "pattern_metrics_gateway_requests_in_flight", "gauge", "Requests to publish that are in flight."
+)
+
+
+GATEWAY_READY = Metric(
+    "pattern_metrics_gateway_ready", "gauge", "1 if /readyz of the gateway answers 200, else 0."
+)
+
+
+OUTBOX_EVENTS = Metric(
+    "pattern_metrics_outbox_events",
+    "gauge",
+    "Events that wait in the outbox. 0 without an outbox, NaN if its file cannot be read.",
+)
+
+
+OUTBOX_OLDEST = Metric(
+    "pattern_metrics_outbox_oldest_seconds",
+    "gauge",
+    "Seconds that the oldest event has been waiting in the outbox. 0 if none waits.",
+)
+
+
 TABLE: Final = (
     RECORDS,
     DEAD_LETTERS,
@@ -233,4 +299,16 @@ TABLE: Final = (
     NOT_READY,
     BUILD_INFO,
 )
-"""All metrics."""
+"""The metrics of a worker."""
+
+GATEWAY_TABLE: Final = (
+    GATEWAY_REQUESTS,
+    GATEWAY_EVENTS,
+    GATEWAY_REFUSALS,
+    GATEWAY_SECONDS,
+    GATEWAY_IN_FLIGHT,
+    GATEWAY_READY,
+    OUTBOX_EVENTS,
+    OUTBOX_OLDEST,
+)
+"""The metrics of a gateway."""

@@ -7,7 +7,7 @@ per record.
 import math
 import threading
 from collections import Counter as CountOf
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import product
 
@@ -57,27 +57,22 @@ class Lag:
     seconds: float
 
 
-class Metrics:
-    """The metrics of one worker. Written by its loop, rendered by any thread."""
+class MetricSet:
+    """The metrics of a table, with a value of 0 for each combination of closed label values.
 
-    def __init__(self, clock: Clock = CLOCK) -> None:
-        self._clock = clock
+    Args:
+        table: the metrics.
+    """
+
+    def __init__(self, table: Iterable[Metric]) -> None:
         # Created-metrics would add names that are not in the table.
         prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]
         self._registry = CollectorRegistry()
         self._counters: dict[str, Counter] = {}
         self._gauges: dict[str, Gauge] = {}
         self._histograms: dict[str, Histogram] = {}
-        for metric in TABLE:
+        for metric in table:
             self._register(metric)
-        self._gauges[LAST_COMMIT.name].set(self._clock.wall())
-        self._gauges[CLOCK_DIFFERENCE.name].set(math.nan)
-        self._gauges[BUILD_INFO.name].labels(*next(_closed_values(BUILD_INFO))).set(1)
-        self._lags_lock = threading.Lock()  # rendering must not restore the gauges of a revoked partition
-        self._lags: dict[Partition, int] = {}
-        self._waiting_since: dict[Partition, float] = {}
-        self._behind_since: dict[Partition, float] = {}  # used while no timestamp is known
-        self._oldest_dead_letter_at = math.nan
 
     def _register(self, metric: Metric) -> None:
         labels = tuple(metric.labels)
@@ -97,6 +92,22 @@ class Metrics:
                 )
         for values in _closed_values(metric):
             made.labels(*values)
+
+
+class Metrics(MetricSet):
+    """The metrics of one worker. Written by its loop, rendered by any thread."""
+
+    def __init__(self, clock: Clock = CLOCK) -> None:
+        super().__init__(TABLE)
+        self._clock = clock
+        self._gauges[BUILD_INFO.name].labels(*next(_closed_values(BUILD_INFO))).set(1)
+        self._gauges[LAST_COMMIT.name].set(self._clock.wall())
+        self._gauges[CLOCK_DIFFERENCE.name].set(math.nan)
+        self._lags_lock = threading.Lock()  # rendering must not restore the gauges of a revoked partition
+        self._lags: dict[Partition, int] = {}
+        self._waiting_since: dict[Partition, float] = {}
+        self._behind_since: dict[Partition, float] = {}  # used while no timestamp is known
+        self._oldest_dead_letter_at = math.nan
 
     # Called by the worker
 

@@ -93,11 +93,19 @@ async def test_a_shell_can_complete_the_commands(command: CommandLine, shell: st
 
 OUTBOX = {("outbox", name) for name in ("status", "flush", "export", "compact", "discard")}
 
-AGENTS = OUTBOX | {("demo",), ("score",), ("publish",), ("schema",), ("topic", "create"), ("migrate", "sql")}
+AGENTS = OUTBOX | {
+    ("demo",),
+    ("gateway",),
+    ("score",),
+    ("publish",),
+    ("schema",),
+    ("topic", "create"),
+    ("migrate", "sql"),
+}
 """Commands that use no database of the user."""
 
 WITHOUT_REPORT = {
-    *(("demo",), ("dashboard",), ("score",), ("schema",)),
+    *(("demo",), ("dashboard",), ("gateway",), ("score",), ("schema",)),
     *(("migrate", "sql"), ("export",), ("dead-letters", "export"), ("outbox", "export")),
 }
 """Commands that print no result, or whose output is data for a program already."""

@@ -11,6 +11,7 @@ import os
 import secrets
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -26,10 +27,12 @@ from hypothesis import strategies as st
 
 from pattern_metrics import PatternScored, Published, PublishError, ScorePublisher
 from pattern_metrics.consumer.demo.embedded import free_port
+from pattern_metrics.consumer.gateway import delivery
 from pattern_metrics.schemas.settings.kafka import KafkaSettings
 from tests.support.command import CommandLine
+from tests.support.gateway import gateway_settings, running_gateway
 from tests.support.kafka import ApacheKafka, Broker, Listener, administering, create_topic, require_apache
-from tests.support.pipeline import an_event, catch_up, running, worker_settings
+from tests.support.pipeline import an_event, catch_up, expected_table, running, table, worker_settings
 from tests.support.proxy import Proxy
 from tests.support.topics import configure
 from tests.support.waiting import eventually, hold
@@ -438,3 +441,41 @@ async def test_a_forked_child_gets_an_error_at_once_and_harms_no_parent(
     ], finished.stderr
     assert finished.returncode == 0
     assert finished.stderr == ""
+
+
+async def test_a_batch_by_http_that_the_broker_leaves_is_repeated_and_nothing_is_lost_or_twice(
+    kafka: ApacheKafka, settings: KafkaSettings, migrated_database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(delivery, "ACKNOWLEDGED_SECONDS", FAR_SECONDS / 3)
+    events = [an_event(number, metadata={"noise": secrets.token_hex(300)}) for number in range(1_000)]
+    body = b"[%b]" % b",".join(event.to_json() for event in events)
+    forwarded = 0
+    async with (
+        proxied(kafka, settings) as (proxy, far),
+        running_gateway(gateway_settings(far)) as agent,
+    ):
+
+        def leave_in_the_middle(chunk: bytes) -> bytes:
+            nonlocal forwarded
+            forwarded += len(chunk)
+            if forwarded > len(body) // 2:
+                proxy.cut()
+            return chunk
+
+        await agent.wait_until_ready()
+        proxy.censor(leave_in_the_middle)
+        first = await agent.post(body)
+        meanwhile = await agent.post(events[0].to_json())
+        proxy.restore()
+        await agent.wait_until_ready()
+        again = await agent.post(body)
+
+    statuses = Counter(result["status"] for result in first.json["results"])
+    assert first.status == meanwhile.status == 503
+    assert first.headers["retry-after"]
+    assert set(statuses) == {"accepted", "unacknowledged"}, "the broker left in the middle"
+    assert (again.status, again.json["accepted"]) == (200, len(events))
+    worker = worker_settings(settings.kafka_bootstrap_servers, settings.kafka_topic, migrated_database_url)
+    accounting = await catch_up(worker)
+    assert accounting.applied == len(events)
+    assert await table(worker) == expected_table(events)

@@ -10,7 +10,7 @@ import yaml
 
 from pattern_metrics.consumer.cli.app import app
 from pattern_metrics.consumer.postgres.connection import CONNECT_SECONDS_MAX
-from pattern_metrics.consumer.settings import LogSettings, WorkerSettings
+from pattern_metrics.consumer.settings import GatewaySettings, LogSettings, WorkerSettings
 from pattern_metrics.consumer.telemetry.spans import SPAN_FLUSH_SECONDS_MAX
 from pattern_metrics.schemas.settings.kafka import KafkaSettings
 from pattern_metrics.schemas.settings.timing import TIMING
@@ -29,7 +29,7 @@ ONE_SHOT = {
     for name, dependency in service.get("depends_on", {}).items()
     if dependency["condition"] == "service_completed_successfully"
 }
-FIELDS = WorkerSettings.model_fields | LogSettings.model_fields
+FIELDS = WorkerSettings.model_fields | LogSettings.model_fields | GatewaySettings.model_fields
 
 PASSWORD = re.compile(r"\$\{POSTGRES_PASSWORD:\?[^}]+\}")
 
@@ -57,7 +57,8 @@ def parse(words: list[str]) -> None:
 
 def test_it_has_the_services_that_the_worker_needs() -> None:
     assert set(SERVICES) == {*OURS, "kafka", "postgres", "prometheus", "grafana"}
-    assert set(OURS) == {"topic", "migrate", "worker", "dashboard"}
+    assert set(OURS) == {"topic", "migrate", "worker", "dashboard", "gateway"}
+    assert [name for name, service in SERVICES.items() if "profiles" in service] == ["gateway"]
     assert sorted(ONE_SHOT) == ["migrate", "topic"]
 
 
@@ -69,6 +70,7 @@ def test_each_variable_of_ours_is_a_setting_and_its_value_is_valid(name: str) ->
 
     assert set(environment) <= {field.upper() for field in FIELDS}
     WorkerSettings.model_validate({"database_url": "postgresql://", **fields})
+    GatewaySettings.model_validate(fields)
     LogSettings.model_validate(fields)
 
 
@@ -156,6 +158,7 @@ def test_the_services_use_the_created_database_and_the_page_only_reads_it() -> N
         "migrate": url,
         "worker": url,
         "dashboard": f"{url}?role=pattern_metrics_reader",
+        "gateway": None,
     }
 
 
@@ -179,8 +182,11 @@ def test_the_one_secret_comes_from_outside_and_is_required() -> None:
         ("migrate", "DATABASE_URL"),
         ("worker", "DATABASE_URL"),
         ("dashboard", "DATABASE_URL"),
+        ("gateway", "GATEWAY_TOKENS_FILE"),
     }
-    assert all(len(PASSWORD.findall(value)) == 1 for _, _, value in secrets)
+    assert all(len(PASSWORD.findall(value)) == 1 for _, name, value in secrets if not name.endswith("_FILE"))
+    tokens = SERVICES["gateway"]["environment"]["GATEWAY_TOKENS_FILE"]
+    assert [volume.rsplit(":", 2)[1:] for volume in SERVICES["gateway"]["volumes"]] == [[tokens, "ro"]]
     assert not re.search(r"://\w+:(?!\$\{)[^/\s]+@", COMPOSE)
     assert not [line for line in DOCKERFILE if re.match(r"(ARG|ENV)\b", line) and "PATH=" not in line]
 

@@ -13,14 +13,16 @@ import pytest
 import yaml
 
 from pattern_metrics.consumer.cli.agents import topic_create
+from pattern_metrics.consumer.gateway.delivery import OUTBOX_STOP_SECONDS
+from pattern_metrics.consumer.gateway.server import DRAIN_SECONDS
 from pattern_metrics.consumer.postgres.connection import CONNECT_SECONDS_MAX
-from pattern_metrics.consumer.settings import LogSettings, WorkerSettings
+from pattern_metrics.consumer.settings import GatewaySettings, LogSettings, WorkerSettings
 from pattern_metrics.schemas.settings.timing import TIMING
 from tests.quality.test_compose import parse
 
 ROOT = Path(__file__).parents[2]
 KUBERNETES = ROOT / "deploy/kubernetes"
-BASE, DASHBOARD = KUBERNETES / "base", KUBERNETES / "dashboard"
+BASE, DASHBOARD, GATEWAY = (KUBERNETES / name for name in ("base", "dashboard", "gateway"))
 FIELDS = WorkerSettings.model_fields | LogSettings.model_fields
 
 Manifest = dict[str, Any]
@@ -35,7 +37,10 @@ KUSTOMIZATION = read(BASE / "kustomization.yaml")
 WORKER = read(BASE / "worker.yaml")
 PODS = {
     path.stem: read(path)["spec"]["template"]["spec"]
-    for path in (BASE / "worker.yaml", BASE / "migration.yaml", DASHBOARD / "dashboard.yaml")
+    for path in (
+        *(BASE / "worker.yaml", BASE / "migration.yaml"),
+        *(DASHBOARD / "dashboard.yaml", GATEWAY / "gateway.yaml"),
+    )
 }
 DOCKERFILE = (ROOT / "Dockerfile").read_text(encoding="utf-8")
 UNIT = (ROOT / "deploy/systemd/pattern-metrics.service").read_text(encoding="utf-8")
@@ -43,6 +48,7 @@ CHECK = (ROOT / "deploy/check.sh").read_text(encoding="utf-8")
 MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
 [SETTINGS] = KUSTOMIZATION["configMapGenerator"]
 LITERALS = dict(literal.split("=", 1) for literal in SETTINGS["literals"])
+GATEWAY_STOP_SECONDS = DRAIN_SECONDS + OUTBOX_STOP_SECONDS
 STOP_SECONDS = int(LITERALS["SHUTDOWN_GRACE_SECONDS"]) + TIMING.leave + CONNECT_SECONDS_MAX
 
 
@@ -69,9 +75,9 @@ def test_each_variable_of_the_map_is_a_setting_and_its_value_is_valid() -> None:
 def test_a_secret_comes_by_reference_alone(name: str) -> None:
     [container] = PODS[name]["containers"]
 
-    assert {variable["name"]: list(variable["valueFrom"]) for variable in container["env"]} == {
-        "DATABASE_URL": ["secretKeyRef"]
-    }
+    assert {variable["name"]: list(variable["valueFrom"]) for variable in container.get("env", ())} == (
+        {} if name == "gateway" else {"DATABASE_URL": ["secretKeyRef"]}
+    )
     assert not [variable for variable in LITERALS if re.search(r"PASSWORD|DATABASE_URL", variable)]
 
 
@@ -142,6 +148,25 @@ def test_the_page_is_found_by_its_service_and_reached_by_no_other_pod() -> None:
     assert probes == {"/livez"}
 
 
+def test_the_gateway_has_its_tokens_its_probes_and_no_way_to_the_database() -> None:
+    [container] = PODS["gateway"]["containers"]
+    [settings] = read(GATEWAY / "kustomization.yaml")["configMapGenerator"]
+    literals = dict(literal.split("=", 1) for literal in settings["literals"])
+    policy = read(GATEWAY / "network_policy.yaml")["spec"]
+    [mount] = container["volumeMounts"]
+    [volume] = PODS["gateway"]["volumes"]
+    probes = [container[f"{name}Probe"]["httpGet"]["path"] for name in ("startup", "liveness", "readiness")]
+
+    GatewaySettings.model_validate({name.lower(): value for name, value in literals.items()})
+    LogSettings.model_validate({name.lower(): value for name, value in literals.items()})
+    assert literals["GATEWAY_TOKENS_FILE"].startswith(f"{mount['mountPath']}/")
+    assert set(volume) == {"name", "secret"}
+    assert str(container["ports"][0]["containerPort"]) == literals["HTTP_PORT"]
+    assert probes == ["/livez", "/livez", "/readyz"]
+    assert [port["port"] for port in policy["egress"][1]["ports"]] == [9092, 9093]
+    assert all("from" in rule for rule in policy["ingress"])
+
+
 def test_the_prometheus_operator_scrapes_the_workers_where_they_serve() -> None:
     monitor = read(KUBERNETES / "monitoring/pod_monitor.yaml")["spec"]
     [worker] = PODS["worker"]["containers"]
@@ -164,7 +189,7 @@ def test_the_number_of_workers_follows_the_lag_up_to_the_partitions() -> None:
 def test_the_image_is_of_this_release() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 
-    for directory in (BASE, DASHBOARD):
+    for directory in (BASE, DASHBOARD, GATEWAY):
         images = read(directory / "kustomization.yaml")["images"]
         assert images == [{"name": "pattern-metrics", "newTag": project["version"]}]
 
@@ -175,6 +200,8 @@ def test_a_stop_has_its_time_everywhere() -> None:
     assert PODS["worker"]["terminationGracePeriodSeconds"] > STOP_SECONDS
     assert int(unit["TimeoutStopSec"]) > STOP_SECONDS
     parse(unit["ExecStart"].split()[1:])
+    gateway = PODS["gateway"]["terminationGracePeriodSeconds"]
+    assert gateway > GATEWAY_STOP_SECONDS
 
 
 def test_ci_calls_make_alone_with_actions_of_a_pinned_version() -> None:

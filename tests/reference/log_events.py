@@ -88,6 +88,12 @@ MEANINGS: Final = {
     "overtaken_by_retention": """
         `replay` or `verify` was overtaken by retention: the records that it wanted to read are gone. It goes
         on at `offset`, the partition's new beginning.""",
+    "outbox_not_flushed": """
+        The gateway could not deliver the events of its outbox, for this reason. They stay, and it tries again
+        by itself.""",
+    "outbox_refused": """
+        Kafka refused this number of events of the gateway's outbox for good. `pattern-metrics outbox status`
+        shows the reasons, `outbox export --refused` the events.""",
     "partitions_assigned": "The group assigned these partitions to this worker.",
     "partitions_available": "Partitions that were unavailable have a leader again, and are read.",
     "partitions_unavailable": """
@@ -127,6 +133,10 @@ MEANINGS: Final = {
     "supervisor_started": "With `--processes`: the supervisor starts this number of processes.",
     "supervisor_stopped": """
         With `--processes`: all processes have ended. The numbers are those of all processes.""",
+    "tokens_not_read": """
+        The file of the tokens has changed and cannot be used, for the reason in `hint`. The tokens before the
+        change count until it can.""",
+    "tokens_read": "The file of the tokens has changed and was read again.",
     "transaction_open": """
         A producer's transaction has been open in this partition for two observations (15 s), and holds
         back `held_back` offsets from `offset` on. The [runbook](../how-to/runbook.md#open-transaction) says

@@ -3,11 +3,12 @@
 from collections.abc import Iterator
 from typing import Final
 
-from pattern_metrics.consumer.telemetry.metric_table import TABLE, Metric
+from pattern_metrics.consumer.telemetry.metric_table import GATEWAY_TABLE, TABLE, Metric
 from tests.reference.text import page, paragraphs, wrapped
 
 _INTRODUCTION: Final = """
-`consume` serves these metrics at `/metrics`, in the text format of Prometheus. The names and labels are a
+`consume` serves these metrics at `/metrics`, in the text format of Prometheus; `gateway` serves the ones
+whose names begin with `pattern_metrics_gateway` or `pattern_metrics_outbox`. The names and labels are a
 public contract. A label with listed values has all of them from the start.
 """
 
@@ -15,7 +16,7 @@ public contract. A label with listed values has all of them from the start.
 def metrics_page() -> str:
     """Return each metric with its type, its labels, its buckets and its meaning."""
     blocks = [*paragraphs(_INTRODUCTION)]
-    for metric in TABLE:
+    for metric in (*TABLE, *GATEWAY_TABLE):
         blocks += [f"## `{metric.name}`", wrapped(_kind(metric)), *paragraphs(metric.help)]
     return page("Metrics", "consumer/telemetry/metric_table.py", blocks)
 

@@ -8,6 +8,7 @@ from pydantic_settings import BaseSettings
 from pattern_metrics.consumer.settings import (
     DatabaseSettings,
     EnvelopeSettings,
+    GatewaySettings,
     HttpSettings,
     LogSettings,
     WorkerSettings,
@@ -25,6 +26,7 @@ _GROUPS: Final[dict[str, type[BaseSettings]]] = {
     "PostgreSQL": DatabaseSettings,
     "The worker": WorkerSettings,
     "HTTP": HttpSettings,
+    "The gateway": GatewaySettings,
     "The log": LogSettings,
 }
 

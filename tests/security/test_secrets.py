@@ -61,6 +61,7 @@ COMMANDS: dict[str, tuple[list[str], bytes]] = {
     "skip": (["--to", "latest", "--because", "x"], b""),
     "trace": ([str(UUID(int=1))], b""),
     "outbox flush": ([], b""),
+    "gateway": ([], b""),
 }
 
 WITHOUT_SUCCESS = {"dead-letters show", "trace"}
@@ -226,7 +227,7 @@ async def run(command: CommandLine, arguments: list[str], stdin: bytes) -> tuple
         )
     ending = asyncio.ensure_future(process.wait())
     await eventually(
-        lambda: ending.done() or re.search("not_ready|the page is at", printed.read_text()),
+        lambda: ending.done() or re.search("not_ready|the (page|gateway) is at", printed.read_text()),
         deadline_seconds=SECONDS_MAX,
     )
     if not ending.done():

@@ -15,8 +15,7 @@ from typing import Any
 
 from pydantic import SecretStr
 
-from pattern_metrics.consumer.settings import LogSettings, WorkerSettings
-from pattern_metrics.schemas.settings.outbox import OutboxSettings
+from pattern_metrics.consumer.settings import GatewaySettings, LogSettings, WorkerSettings
 from pattern_metrics.schemas.settings.variables import ENV_FILE, PREFIX
 from tests.support import warm
 from tests.support.waiting import eventually
@@ -28,7 +27,7 @@ SECONDS_MAX = 240.0
 
 READ_AT_RUN = {"TERM", "COLUMNS", "LINES", ENV_FILE} | {
     prefix + name.upper()
-    for settings in (LogSettings, OutboxSettings, WorkerSettings)
+    for settings in (LogSettings, GatewaySettings, WorkerSettings)
     for name in settings.model_fields
     for prefix in ("", PREFIX)
 }

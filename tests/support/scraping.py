@@ -38,6 +38,14 @@ class Answer:
         }
 
 
+def parsed(answer: bytes) -> Answer:
+    """Parse a response whose body ends with the connection."""
+    head, _, body = answer.partition(b"\r\n\r\n")
+    status, *lines = head.decode().split("\r\n")
+    headers = dict(line.split(": ", 1) for line in lines)
+    return Answer(int(status.split()[1]), {name.lower(): text for name, text in headers.items()}, body)
+
+
 @dataclass(frozen=True)
 class Scraper:
     """Sends requests to a port of this machine."""
@@ -54,11 +62,7 @@ class Scraper:
                 return b""
 
     async def ask(self, path: str, method: str = "GET", host: str = "localhost") -> Answer:
-        answer = await self.send(f"{method} {path} HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())
-        head, _, body = answer.partition(b"\r\n\r\n")
-        status, *lines = head.decode().split("\r\n")
-        headers = dict(line.split(": ", 1) for line in lines)
-        return Answer(int(status.split()[1]), {name.lower(): text for name, text in headers.items()}, body)
+        return parsed(await self.send(f"{method} {path} HTTP/1.1\r\nHost: {host}\r\n\r\n".encode()))
 
     async def samples(self) -> Samples:
         return (await self.ask("/metrics")).samples

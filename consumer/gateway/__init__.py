@@ -1,0 +1,1 @@
+"""The gateway: agents without a Kafka client publish events over HTTP."""

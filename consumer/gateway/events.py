@@ -1,0 +1,77 @@
+"""Decides about each event as the worker would, by the worker's own decoder. Pure."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+
+from pattern_metrics.consumer.records.decoding import decode_all, event_of
+from pattern_metrics.consumer.records.fast_decoding import FastEvent
+from pattern_metrics.consumer.records.record import FILE_TOPIC_PREFIX, Accepted, StoredRecord
+from pattern_metrics.schemas.dead_letter import InvalidEventError, RejectReason
+from pattern_metrics.schemas.pattern_scored import Ordered, PatternScored
+
+EVENT_BYTES_MAX: Final = 96 * 1024
+"""Largest event, as it is sent."""
+
+_UNNAMED: Final = f"{FILE_TOPIC_PREFIX}gateway"
+"""A topic of lines, where `event_id` is optional: without it, the id is derived from the content."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outgoing:
+    """An event to publish.
+
+    Attributes:
+        event: the event's ids and time.
+        value: the record's value, from which the worker decodes the same event.
+    """
+
+    event: Ordered
+    value: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class RefusedItem:
+    """A part of a body that is no valid event, with the reason that the worker would give."""
+
+    reason: RejectReason
+    detail: str
+
+
+_TOO_LARGE: Final = RefusedItem(
+    RejectReason.TOO_LARGE, f"an event has at most {EVENT_BYTES_MAX} bytes as it is sent"
+)
+
+
+def decide(
+    items: Sequence[bytes], headers: Sequence[tuple[str, bytes]], *, accepted_until: datetime
+) -> list[Outgoing | RefusedItem]:
+    """Return the event in each item, or why there is none.
+
+    Args:
+        items: the JSON of each event.
+        headers: the headers of the record that each item would be in a topic.
+        accepted_until: the latest acceptable measurement time.
+    """
+    decided: list[Outgoing | RefusedItem | None] = [None] * len(items)
+    lines = list[StoredRecord]()
+    for index, item in enumerate(items):
+        if len(item) > EVENT_BYTES_MAX:
+            decided[index] = _TOO_LARGE
+            continue
+        try:
+            value = event_of(StoredRecord("", 0, index, -1, item, headers=headers), ())
+        except InvalidEventError as error:
+            decided[index] = RefusedItem(error.reason, error.detail)
+        else:
+            lines.append(StoredRecord(_UNNAMED, 0, index, -1, value))
+    for fate in decode_all(lines, accepted_until=accepted_until):
+        if not isinstance(fate, Accepted):
+            decided[fate.record.offset] = RefusedItem(fate.reason, fate.detail)
+        elif isinstance(fate.event, FastEvent):  # the worker decodes the same bytes, in the same way
+            decided[fate.record.offset] = Outgoing(fate.event, fate.record.value or b"")
+        else:
+            assert isinstance(fate.event, PatternScored)  # noqa: S101 - the decoder has no third class
+            decided[fate.record.offset] = Outgoing(fate.event, fate.event.to_json())
+    return [one for one in decided if one is not None]
