@@ -22,7 +22,7 @@ from pattern_metrics.publisher.outbox.place import OutboxError
 from pattern_metrics.publisher.outbox.row import headers_text, microseconds, new_row
 from pattern_metrics.publisher.outbox.writer import OutboxWriter
 from pattern_metrics.publisher.producer import Producer
-from pattern_metrics.publisher.records import EncodedRecord, Outcome, Unacknowledged, cloud_event_headers
+from pattern_metrics.publisher.records import Outcome, Unacknowledged, record_of
 from pattern_metrics.schemas.settings.token_provider import TokenProviderError
 
 logger = structlog.get_logger()
@@ -112,12 +112,7 @@ class Delivery:
             return []
         outcomes = list[Delivered]()
         if not (conditions := self._conditions):
-            records = [
-                EncodedRecord(
-                    str(one.event.pattern_id).encode(), one.value, cloud_event_headers(one.event, source)
-                )
-                for one in events
-            ]
+            records = [record_of(one.event, one.value, source, []) for one in events]
             outcomes += await self._producer.deliver(records)
             if any(isinstance(outcome, Unacknowledged) for outcome in outcomes):
                 self._doubt.set()
