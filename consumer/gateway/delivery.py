@@ -190,7 +190,7 @@ class _Outbox:
             )
             for place in places
         ]
-        count, error = await self._writer.put_soon(rows)
+        count, error = await self._writer.put_soon([rows])
         self._flusher.notify()
         results = list(outcomes)
         for number, place in enumerate(places):
