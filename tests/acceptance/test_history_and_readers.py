@@ -72,9 +72,10 @@ async def test_a_worker_runs_as_a_member_of_its_role_and_a_reader_exports_as_one
 
     (await command.run("consume", "--check", database_url=as_worker)).succeeded()
     checked = await command.run("consume", "--check", database_url=as_reader)
+    in_role = f"{url}?role=pattern_metrics_worker"  # as in docker-compose.yml
     consumed = (
         await command.run(
-            "consume", "--until-caught-up", "--json", database_url=as_worker, history_enabled=True
+            "consume", "--until-caught-up", "--json", database_url=in_role, history_enabled=True
         )
     ).succeeded()
     (await command.run("verify", "--against-topic", database_url=as_worker)).succeeded()

@@ -149,14 +149,14 @@ def test_kafka_advertises_an_address_for_the_services_and_one_for_the_machine() 
     assert SERVICES["kafka"]["healthcheck"]["test"][-1] in services
 
 
-def test_the_services_use_the_created_database_and_the_page_only_reads_it() -> None:
+def test_the_services_use_the_created_database_with_no_more_rights_than_they_need() -> None:
     made = SERVICES["postgres"]["environment"]
     url = f"postgresql://{made['POSTGRES_USER']}:{made['POSTGRES_PASSWORD']}@postgres:5432/{made['POSTGRES_DB']}"
 
     assert {name: service["environment"].get("DATABASE_URL") for name, service in OURS.items()} == {
         "topic": None,
         "migrate": url,
-        "worker": url,
+        "worker": f"{url}?role=pattern_metrics_worker",
         "dashboard": f"{url}?role=pattern_metrics_reader",
         "gateway": None,
     }
