@@ -12,7 +12,7 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from pattern_metrics import pattern_id_of
+from pattern_metrics import __version__, pattern_id_of
 from pattern_metrics.consumer.demo.embedded import free_port
 from pattern_metrics.consumer.settings import WorkerSettings
 from tests.support.command import SECONDS_MAX, CommandLine, Finished, environment_of
@@ -23,7 +23,7 @@ from tests.support.scraping import Scraper
 from tests.support.waiting import eventually
 
 PACKAGES = ("consumer", "migrations", "publisher", "schemas")
-
+MAN_PAGE = f"pattern_metrics-{__version__}.data/data/share/man/man1/pattern-metrics.1"
 
 AGENT = """
 import asyncio
@@ -86,7 +86,10 @@ def files_of_the_packages() -> dict[str, str]:
     own = [path for path in (ROOT / "pattern_metrics").iterdir() if path.is_file()]
     linked = [path for package in PACKAGES for path in (ROOT / package).rglob("*") if path.is_file()]
     names = [path.relative_to(ROOT).as_posix() for path in own + linked if "__pycache__" not in path.parts]
-    return {name: f"pattern_metrics/{name.removeprefix('pattern_metrics/')}" for name in names}
+    return {
+        name: MAN_PAGE if name.endswith(".1") else f"pattern_metrics/{name.removeprefix('pattern_metrics/')}"
+        for name in names
+    }
 
 
 def contents(wheel: Path) -> dict[str, bytes]:
@@ -114,7 +117,8 @@ def test_sdist_and_wheel_hold_each_file_of_the_packages(built: Built) -> None:
     assert {path.rpartition(".")[2] for path in expected} >= {"py", "sql", "json", "yaml", "typed"}
     assert {name for name in in_wheel if ".dist-info/" not in name} == set(expected.values())
     assert set(expected) - in_sdist == set()
-    assert {name.partition("/")[0] for name in in_wheel if ".dist-info/" not in name} == {"pattern_metrics"}
+    imported = {name for name in in_wheel if ".dist-info/" not in name} - {MAN_PAGE}
+    assert {name.partition("/")[0] for name in imported} == {"pattern_metrics"}
     assert {"LICENSE", "README.md", "CHANGELOG.md", "requirements.lock", "docker-compose.yml"} <= in_sdist
 
 

@@ -6,6 +6,7 @@ from typing import Final
 
 from tests.reference.commands import commands_page
 from tests.reference.log_events import log_events_page
+from tests.reference.man import man_page
 from tests.reference.metrics import metrics_page
 from tests.reference.reject_reasons import reject_reasons_page
 from tests.reference.settings import settings_page
@@ -21,4 +22,5 @@ PAGES: Final[Mapping[str, Callable[[], str]]] = {
     "metrics.md": metrics_page,
     "reject-reasons.md": reject_reasons_page,
     "settings.md": settings_page,
+    "../../pattern_metrics/pattern-metrics.1": man_page,  # in each folder that a wheel is built from
 }
