@@ -14,6 +14,8 @@ COPY schemas schemas
 COPY publisher publisher
 COPY migrations migrations
 COPY consumer consumer
+# The lock pins every version, and this step has built the wheel of the project itself.
+# hadolint ignore=DL3013
 RUN pip wheel --no-cache-dir --no-index --find-links /wheels --no-deps --wheel-dir /wheels . \
     && python -m venv --without-pip /opt/pattern-metrics \
     && pip --python /opt/pattern-metrics install --no-cache-dir --no-index --find-links /wheels 'pattern-metrics[worker]'

@@ -15,7 +15,7 @@ SYSTEMS ?=
 RESUME ?=
 UPGRADE ?=
 
-.PHONY: help install demo check format test torture torture-outbox bench lock schemas reference alerts dist check-deploy screenshots
+.PHONY: help install demo check format test torture torture-outbox bench lock schemas reference alerts dist check-deploy screenshots version
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "make %-12s %s\n", $$1, $$2 }'
@@ -73,11 +73,16 @@ schemas: install ## Generate the JSON Schema and the AsyncAPI document from the 
 reference: install ## Write docs/reference/ from the code
 	$(BIN)/python -m tests.reference
 
-alerts: install ## Write the Prometheus operator's copy of the alerts
-	$(BIN)/python deploy/kubernetes/prometheus_rule.py >deploy/kubernetes/monitoring/prometheus_rule.yaml
+alerts: install ## Write the copies of the alerts for the Prometheus operator and for Helm
+	$(BIN)/python deploy/alerts.py
 
 screenshots: install ## Take docs/images/ of the page with the demo's data (needs chromium)
 	$(BIN)/python -m tests.page.screenshots
+
+version: ## Set the version of the next release at each place that has one (VERSION=0.2.0)
+	sed -i 's/^version = ".*"/version = "$(VERSION)"/' pyproject.toml
+	sed -i -E 's/^(version|appVersion): .*/\1: $(VERSION)/' deploy/helm/pattern-metrics/Chart.yaml
+	sed -i -E 's/(newTag: |-migration-)[0-9.]+$$/\1$(VERSION)/' deploy/kubernetes/release/kustomization.yaml
 
 dist: install ## Build sdist and wheel into dist
 	$(BIN)/python -m build --no-isolation --outdir dist

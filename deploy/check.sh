@@ -22,6 +22,7 @@ module() { # PATH@VERSION: the directory of its sources
 }
 tool promtool github.com/prometheus/prometheus/cmd/promtool@v0.316.0
 tool kustomize sigs.k8s.io/kustomize/kustomize/v5@v5.8.1
+tool helm helm.sh/helm/v4/cmd/helm@v4.3.1
 tool kubeconform github.com/yannh/kubeconform/cmd/kubeconform@v0.7.0
 tool actionlint github.com/rhysd/actionlint/cmd/actionlint@v1.7.12
 tool cmd github.com/compose-spec/compose-go/v2/cmd@v2.16.2 # the library of `docker compose config`
@@ -47,17 +48,40 @@ print(json.dumps({"groups": [{"name": "dashboard", "rules": rules}]}))
 PYTHON
 promtool check rules "$scratch/dashboard.yml"
 
-echo "Kubernetes: what kustomize makes, against the schemas of Kubernetes $KUBERNETES, KEDA $KEDA,"
+echo "Kubernetes: what kustomize and Helm make, against the schemas of Kubernetes $KUBERNETES, KEDA $KEDA,"
 echo "and the Prometheus operator $PROMETHEUS_OPERATOR"
 keda=$(module "github.com/kedacore/keda/v2@$KEDA")
 operator=$(module "github.com/prometheus-operator/prometheus-operator@$PROMETHEUS_OPERATOR")
 python deploy/kubernetes/schemas.py "$KUBERNETES" "$scratch/schemas" \
   "$keda/config/crd/bases/keda.sh_scaledobjects.yaml" \
   "$operator"/example/prometheus-operator-crd/monitoring.coreos.com_{podmonitors,prometheusrules}.yaml
-for directory in base keda dashboard gateway monitoring; do
-  kustomize build "deploy/kubernetes/$directory" |
-    kubeconform -strict -summary -schema-location "$scratch/schemas/{{.ResourceKind}}{{.KindSuffix}}.json" -
+conform() { # FILE…
+  kubeconform -strict -summary -schema-location "$scratch/schemas/{{.ResourceKind}}{{.KindSuffix}}.json" "$@"
+}
+for directory in base keda dashboard gateway monitoring example; do
+  kustomize build "deploy/kubernetes/$directory" >"$scratch/$directory.yaml"
+  conform "$scratch/$directory.yaml"
 done
+
+chart=deploy/helm/pattern-metrics
+export HELM_CACHE_HOME=$scratch/helm HELM_CONFIG_HOME=$scratch/helm HELM_DATA_HOME=$scratch/helm
+helm lint --strict --quiet "$chart"
+same() { # "KUSTOMIZATION…" OPTION…: both tools make the same objects
+  for directory in $1; do
+    cat "$scratch/$directory.yaml"
+    echo ---
+  done >"$scratch/kustomize"
+  helm template pattern-metrics "$chart" --kube-version "$KUBERNETES" "${@:2}" >"$scratch/helm.yaml"
+  conform "$scratch/helm.yaml"
+  python deploy/helm/compare.py "$scratch/kustomize" "$scratch/helm.yaml"
+}
+same base
+same "keda dashboard" --set keda.enabled=true,dashboard.enabled=true
+same example --values deploy/helm/example-values.yaml
+# A second installation in one namespace shares no name and no selector with the first one.
+helm template other "$chart" --set dashboard.enabled=true,keda.enabled=true,monitoring.enabled=true >"$scratch/other.yaml"
+conform "$scratch/other.yaml"
+[ -z "$(grep -E '^  name: ' "$scratch/other.yaml" | grep -v '^  name: other-pattern-metrics')" ]
 
 echo "systemd: the units"
 if command -v systemd-analyze >/dev/null; then

@@ -2,8 +2,8 @@
 
 import json
 import re
+import runpy
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,7 @@ RULES: list[Document] = yaml.safe_load((PROMETHEUS / "rules.yml").read_text(enco
 CASES: list[Document] = yaml.safe_load((PROMETHEUS / "rules.test.yml").read_text(encoding="utf-8"))["tests"]
 ALERTS = {rule["alert"]: rule for rule in RULES}
 
-OF_THE_SCRAPE = {"job", "instance"}
+OF_THE_SCRAPE = {"job", "instance", "namespace"}
 
 EXPOSED: dict[str, tuple[Metric, set[str]]] = {
     f"{metric.name}{suffix}": (metric, {*metric.labels, *more, *OF_THE_SCRAPE})
@@ -132,13 +132,28 @@ def test_an_alert_leads_to_what_to_do_about_it(name: str) -> None:
     assert len(section.split()) > 30
 
 
-def test_the_prometheus_operator_has_the_same_alerts() -> None:
-    program = ROOT / "deploy/kubernetes/prometheus_rule.py"
-    written = subprocess.run([sys.executable, program], check=True, capture_output=True).stdout
-    copy = ROOT / "deploy/kubernetes/monitoring/prometheus_rule.yaml"
+def test_the_prometheus_operator_and_helm_have_the_same_alerts() -> None:
+    rules = (PROMETHEUS / "rules.yml").read_text(encoding="utf-8")
+    written: dict[str, str] = runpy.run_path(str(ROOT / "deploy/alerts.py"))["copies"](rules)
+    [operators, additions, helms] = [yaml.safe_load(text) for text in written.values()]
 
-    assert copy.read_bytes() == written, "make alerts"
-    assert yaml.safe_load(written)["spec"]["groups"][0]["rules"] == RULES
+    for name, text in written.items():
+        assert (ROOT / "deploy" / name).read_text(encoding="utf-8") == text, "make alerts"
+    assert operators["spec"]["groups"][0]["rules"] == helms["groups"][0]["rules"] == RULES
+    assert [addition["value"] for addition in additions] == [f"#{name.lower()}" for name in ALERTS]
+
+
+def test_a_documented_command_gives_each_alert_the_address_of_the_runbook() -> None:
+    guide = (ROOT / "docs/how-to/monitor.md").read_text(encoding="utf-8")
+    [command] = re.findall(r"^(sed .*) >rules.yml$", guide, flags=re.MULTILINE)
+    shown = subprocess.run(command, shell=True, cwd=ROOT, check=True, capture_output=True, text=True).stdout
+
+    rules = yaml.safe_load(shown)["groups"][0]["rules"]
+    assert {rule["alert"]: rule["annotations"].pop("runbook_url") for rule in rules} == {
+        name: f"https://git.example.com/pattern-metrics/blob/main/docs/how-to/runbook.md#{name.lower()}"
+        for name in ALERTS
+    }
+    assert rules == RULES
 
 
 def test_each_alert_that_the_runbook_explains_exists() -> None:

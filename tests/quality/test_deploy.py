@@ -3,12 +3,16 @@
 `make check-deploy` checks the same files with the real tools.
 """
 
+import json
 import re
+import shutil
+import subprocess
 import tomllib
 from inspect import signature
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import pytest
 import yaml
 
@@ -23,6 +27,8 @@ from tests.quality.test_compose import parse
 ROOT = Path(__file__).parents[2]
 KUBERNETES = ROOT / "deploy/kubernetes"
 BASE, DASHBOARD, GATEWAY = (KUBERNETES / name for name in ("base", "dashboard", "gateway"))
+RELEASE = KUBERNETES / "release/kustomization.yaml"
+CHART = ROOT / "deploy/helm/pattern-metrics"
 FIELDS = WorkerSettings.model_fields | LogSettings.model_fields
 
 Manifest = dict[str, Any]
@@ -55,12 +61,21 @@ STOP_SECONDS = int(LITERALS["SHUTDOWN_GRACE_SECONDS"]) + TIMING.leave + CONNECT_
 @pytest.mark.parametrize("name", sorted(path.parent.name for path in KUBERNETES.glob("*/kustomization.yaml")))
 def test_every_manifest_is_one_of_what_is_applied_and_checked(name: str) -> None:
     directory = KUBERNETES / name
+    kustomization = read(directory / "kustomization.yaml")
     files = {path.name for path in directory.glob("*.yaml")} - {"kustomization.yaml"}
+    named = {
+        *kustomization.get("resources", ()),
+        *(patch["path"] for patch in kustomization.get("patches", ()) if "path" in patch),
+    }
     checked = re.search(r"^for directory in (.*); do$", CHECK, flags=re.MULTILINE)
 
-    assert files == set(read(directory / "kustomization.yaml")["resources"]) - {"../base"}
+    assert files == {file for file in named if not file.startswith("../")}
     assert checked
-    assert name in checked[1].split()
+    if kustomization["kind"] == "Component":
+        users = (read(path).get("components", ()) for path in KUBERNETES.glob("*/kustomization.yaml"))
+        assert f"../{name}" in {component for components in users for component in components}
+    else:
+        assert name in checked[1].split()
 
 
 def test_each_variable_of_the_map_is_a_setting_and_its_value_is_valid() -> None:
@@ -186,12 +201,85 @@ def test_the_number_of_workers_follows_the_lag_up_to_the_partitions() -> None:
     assert variables == {"KAFKA_BOOTSTRAP_SERVERS", "KAFKA_GROUP_ID", "KAFKA_TOPIC"} <= set(LITERALS)
 
 
-def test_the_image_is_of_this_release() -> None:
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+def versions(root: Path) -> list[str]:
+    """Return the version from each place that has one."""
+    project = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    chart = read(root / CHART.relative_to(ROOT) / "Chart.yaml")
+    release = read(root / RELEASE.relative_to(ROOT))
+    [image], [job] = release["images"], release["patches"]
+    [renaming] = yaml.safe_load(job["patch"])
+    version = renaming["value"].removeprefix(f"{job['target']['name']}-")
+    return [project["version"], chart["version"], chart["appVersion"], image["newTag"], version]
 
-    for directory in (BASE, DASHBOARD, GATEWAY):
-        images = read(directory / "kustomization.yaml")["images"]
-        assert images == [{"name": "pattern-metrics", "newTag": project["version"]}]
+
+def test_image_chart_and_job_are_of_this_release() -> None:
+    assert len(set(versions(ROOT))) == 1, "make version"
+    for path in set(KUBERNETES.glob("*/kustomization.yaml")) - {RELEASE}:
+        kustomization = read(path)
+        assert not [image for image in kustomization.get("images", ()) if "newTag" in image]
+        has_pods = any(
+            "image: pattern-metrics" in file.read_text("utf-8") for file in path.parent.glob("*.yaml")
+        )
+        assert has_pods == ("../release" in kustomization.get("components", ()))
+
+
+def test_one_command_sets_the_version_everywhere(tmp_path: Path) -> None:
+    for path in (ROOT / "Makefile", ROOT / "pyproject.toml", CHART / "Chart.yaml", RELEASE):
+        (tmp_path / path.relative_to(ROOT)).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(path, tmp_path / path.relative_to(ROOT))
+
+    subprocess.run(["make", "version", "VERSION=12.0.3"], cwd=tmp_path, check=True, capture_output=True)
+
+    assert versions(tmp_path) == ["12.0.3"] * 5
+
+
+def test_the_migration_of_a_release_needs_no_deletion_by_hand() -> None:
+    """A Job cannot be changed: each release names its own, and GitOps replaces one of the same name."""
+    job = read(BASE / "migration.yaml")
+    [renaming] = read(RELEASE)["patches"]
+
+    assert renaming["target"] == {"kind": "Job", "name": job["metadata"]["name"]}
+    assert job["metadata"]["annotations"] == {
+        "argocd.argoproj.io/hook": "Sync",
+        "argocd.argoproj.io/hook-delete-policy": "BeforeHookCreation",
+        "kustomize.toolkit.fluxcd.io/force": "enabled",
+    }
+    assert "ttlSecondsAfterFinished" not in job["spec"]
+
+
+def test_the_charts_values_are_valid_settings_and_complete_in_its_schema() -> None:
+    values, schema = (
+        read(CHART / "values.yaml"),
+        json.loads((CHART / "values.schema.json").read_text("utf-8")),
+    )
+    example = read(CHART.parent / "example-values.yaml")
+
+    jsonschema.validate(values, schema)
+    jsonschema.validate(values | {"settings": values["settings"] | example.pop("settings")}, schema)
+    jsonschema.validate(example, schema)
+    for name, part in schema["properties"].items():
+        assert name == "global" or set(part.get("properties", values[name])) == set(values[name]), name
+    assert {name: str(value) for name, value in values["settings"].items()} == LITERALS
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"workers": {"replicas": 3}},
+        {"worker": {"replica": 3}},
+        {"settings": {"DATABASE_URL": "postgresql://"}},
+        {"monitoring": {"runbookUrl": "docs/how-to/runbook.md"}},
+    ],
+)
+def test_the_chart_refuses_a_value_that_it_would_ignore_or_show(wrong: Manifest) -> None:
+    values, schema = (
+        read(CHART / "values.yaml"),
+        json.loads((CHART / "values.schema.json").read_text("utf-8")),
+    )
+    [(name, part)] = wrong.items()
+
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate(values | {name: values.get(name, {}) | part}, schema)
 
 
 def test_a_stop_has_its_time_everywhere() -> None:
@@ -204,15 +292,34 @@ def test_a_stop_has_its_time_everywhere() -> None:
     assert gateway > GATEWAY_STOP_SECONDS
 
 
-def test_ci_calls_make_alone_with_actions_of_a_pinned_version() -> None:
+@pytest.mark.parametrize("name", ["ci", "release"])
+def test_a_workflow_has_actions_of_a_pinned_version_and_may_only_read_by_default(name: str) -> None:
+    workflow = read(ROOT / f".github/workflows/{name}.yml")
+    steps = [step for job in workflow["jobs"].values() for step in job.get("steps", ())]
+
+    assert all(re.search(r"@v\d+\.\d+\.\d+$", step["uses"]) for step in steps if "uses" in step)
+    assert workflow["permissions"] == {"contents": "read"}
+
+
+def test_a_release_is_published_only_after_ci_has_passed() -> None:
+    jobs = read(ROOT / ".github/workflows/release.yml")["jobs"]
+
+    assert jobs["test"]["uses"] == "./.github/workflows/ci.yml"
+    assert {name: job.get("needs") for name, job in jobs.items()} == {
+        "test": None,
+        "build": ["test"],
+        "image": ["test"],
+        "publish": ["build", "image"],
+    }
+
+
+def test_ci_calls_make_alone() -> None:
     workflow = read(ROOT / ".github/workflows/ci.yml")
     steps = [step for job in workflow["jobs"].values() for step in job["steps"]]
     targets = [step["run"].removeprefix("make ") for step in steps if step.get("run", "").startswith("make ")]
 
     assert {"test", "check-deploy"} <= set(targets)
     assert all(re.search(rf"^{target}:", MAKEFILE, flags=re.MULTILINE) for target in targets)
-    assert all(re.search(r"@v\d+\.\d+\.\d+$", step["uses"]) for step in steps if "uses" in step)
-    assert workflow["permissions"] == {"contents": "read"}
 
 
 def test_the_image_is_built_from_each_folder_of_the_wheel_and_for_the_worker() -> None:
