@@ -30,13 +30,16 @@ BEGIN
             VALUES
                 ('pattern_metrics_reader', 'pattern_quality_metrics', 'SELECT'),
                 ('pattern_metrics_reader', 'pattern_quality_current', 'SELECT'),
+                ('pattern_metrics_reader', 'pattern_quality_retired', 'SELECT'),
                 ('pattern_metrics_reader', 'pattern_quality_history', 'SELECT'),
                 ('pattern_metrics_reader', 'pattern_quality_changes', 'SELECT'),
                 ('pattern_metrics_reader', 'ingest_progress', 'SELECT'),
                 ('pattern_metrics_reader', 'ingest_gaps', 'SELECT'),
                 ('pattern_metrics_reader', 'dead_letters', 'SELECT'),
                 ('pattern_metrics_reader', 'pattern_metrics_alembic_version', 'SELECT'),
-                ('pattern_metrics_worker', 'pattern_quality_metrics', 'SELECT, INSERT, UPDATE'),
+                -- A retirement moves the row of its pattern, and a newer measurement moves it back.
+                ('pattern_metrics_worker', 'pattern_quality_metrics', 'SELECT, INSERT, UPDATE, DELETE'),
+                ('pattern_metrics_worker', 'pattern_quality_retired', 'SELECT, INSERT, UPDATE, DELETE'),
                 ('pattern_metrics_worker', 'pattern_quality_current', 'SELECT'),
                 -- Pruning deletes only rows that are not the current row of a pattern.
                 ('pattern_metrics_worker', 'pattern_quality_history', 'SELECT, INSERT, UPDATE, DELETE'),

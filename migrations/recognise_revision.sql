@@ -52,5 +52,9 @@ SELECT CASE
         WHERE conrelid IN (to_regclass('ingest_progress'), to_regclass('ingest_gaps'))
             AND contype = 'p' AND attname = 'topic_id'
     ) < 2 THEN '021'
-    ELSE '022'
+    WHEN to_regclass('pattern_quality_retired') IS NULL OR NOT EXISTS (
+        SELECT FROM pg_attribute
+        WHERE attrelid = to_regclass('pattern_quality_history') AND attname = 'reason' AND NOT attisdropped
+    ) THEN '022'
+    ELSE '023'
 END

@@ -7,7 +7,7 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from decimal import Decimal
 from math import isinf, isnan
-from typing import Annotated, Any, Final, Self
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Final, Protocol, Self, TypeVar
 from uuid import UUID
 
 import msgspec
@@ -167,17 +167,33 @@ def _metadata(value: Any) -> Any:  # noqa: ANN401 - whatever the JSON held
     return {} if value is None else value
 
 
+Metadata = Annotated[
+    dict[str, JsonValue], AfterValidator(_require_storable_metadata), BeforeValidator(_metadata)
+]
+
+
+class _HasOrder(Protocol):
+    @property
+    def event_id(self) -> UUID: ...
+
+    @property
+    def measurement_timestamp(self) -> datetime: ...
+
+
 class Ordered:
     """The order of events and rows. It decides which of two events of a pattern is kept.
+
+    `measurement_timestamp` is the time of a measurement, and of a retirement its `retired_at`.
 
     SQL statements use the same order as the function `pattern_metrics_supersedes` (revision 020).
     """
 
     __slots__ = ()
 
-    pattern_id: UUID
-    event_id: UUID
-    measurement_timestamp: datetime
+    if TYPE_CHECKING:  # else pydantic would take them for fields
+        pattern_id: UUID
+        event_id: UUID
+        measurement_timestamp: datetime
 
     @property
     def order(self) -> tuple[datetime, UUID]:
@@ -187,7 +203,7 @@ class Ordered:
         """
         return self.measurement_timestamp, self.event_id
 
-    def supersedes(self, other: "Ordered") -> bool:
+    def supersedes(self, other: "_HasOrder") -> bool:
         """Return whether this event's order is greater. It runs once per record, so it builds no tuples."""
         measured, before = self.measurement_timestamp, other.measurement_timestamp
         return measured > before if measured != before else self.event_id > other.event_id
@@ -220,9 +236,7 @@ class Measurement(BaseModel):
         default=VERSION_DEFAULT,
         description="The scorer's version. null counts as absent.",
     )
-    metadata: Annotated[
-        dict[str, JsonValue], AfterValidator(_require_storable_metadata), BeforeValidator(_metadata)
-    ] = Field(
+    metadata: Metadata = Field(
         default={},
         description=f"Anything: at most {METADATA_BYTES_MAX} bytes of JSON as it is sent, at most "
         f"{METADATA_DEPTH_MAX} levels deep, no U+0000, no lone surrogate, no number beyond a double. It is "
@@ -233,17 +247,19 @@ class Measurement(BaseModel):
     )
 
 
-class PatternScored(Ordered, Measurement):
-    """One measurement of one pattern's quality."""
+class Event(Ordered):
+    """The parts of an event that do not depend on its kind. Each kind is a pydantic model."""
 
-    event_id: UUID = Field(
-        description="Names the measurement, as a UUID of 36 characters. A retry of one publish repeats it."
-    )
+    __slots__ = ()
 
-    @classmethod
-    def from_measurement(cls, measurement: Measurement) -> Self:
-        """Derive the event's id from the measurement's content, so that publishing it twice is a retry."""
-        return cls(event_id=_derived_id(measurement), **dict(measurement))
+    EVENT_TYPE: ClassVar[str]
+    """The CloudEvents `type` of the kind."""
+
+    TIME_FIELD: ClassVar[str]
+    """The field with the event's time."""
+
+    if TYPE_CHECKING:  # as above
+        metadata: dict[str, JsonValue]
 
     @property
     def metadata_json(self) -> bytes:
@@ -253,8 +269,24 @@ class PatternScored(Ordered, Measurement):
 
     def to_json(self) -> bytes:
         """Return the record's value: the event as one JSON object in UTF-8."""
-        others = self.__pydantic_serializer__.to_json(self, exclude=_METADATA)
+        others = self.__pydantic_serializer__.to_json(self, exclude=_METADATA)  # type: ignore[attr-defined]
         return b'%b,"metadata":%b}' % (others[:-1], self.metadata_json)
+
+
+class PatternScored(Event, Measurement):
+    """One measurement of one pattern's quality."""
+
+    EVENT_TYPE: ClassVar[str] = EVENT_TYPE
+    TIME_FIELD: ClassVar[str] = "measurement_timestamp"
+
+    event_id: UUID = Field(
+        description="Names the measurement, as a UUID of 36 characters. A retry of one publish repeats it."
+    )
+
+    @classmethod
+    def from_measurement(cls, measurement: Measurement) -> Self:
+        """Derive the event's id from the measurement's content, so that publishing it twice is a retry."""
+        return cls(event_id=id_from(measurement), **dict(measurement))
 
 
 _METADATA: Final = {"metadata"}
@@ -268,12 +300,6 @@ class _Sent(msgspec.Struct, gc=False):
 
 
 _read_sent: Final = msgspec.json.Decoder(_Sent).decode
-
-
-def _keep_metadata(event: PatternScored, value: bytes) -> PatternScored:
-    """Give an event the text of its metadata. In `event.metadata` the numbers are rounded to doubles."""
-    event.__dict__[_AS_SENT] = event.metadata, _metadata_as_sent(value, event.metadata)
-    return event
 
 
 def _metadata_as_sent(value: bytes, metadata: Mapping[str, JsonValue]) -> bytes:
@@ -299,6 +325,9 @@ def _metadata_as_sent(value: bytes, metadata: Mapping[str, JsonValue]) -> bytes:
     return text
 
 
+EventT = TypeVar("EventT", bound=Event)
+
+
 class _Unnamed(BaseModel):
     """An event without an id. `event_id` may be null, as in the export of a table."""
 
@@ -306,21 +335,32 @@ class _Unnamed(BaseModel):
 
 
 def parse_event(value: bytes, *, accepted_until: datetime) -> PatternScored:
-    """Read one event from its JSON.
+    """Read one measurement from its JSON.
+
+    Raises:
+        InvalidEventError: see `parse_as`.
+    """
+    return parse_as(PatternScored, value, accepted_until=accepted_until)
+
+
+def parse_as(kind: type[EventT], value: bytes, *, accepted_until: datetime) -> EventT:
+    """Read one event of a kind from its JSON.
 
     Args:
+        kind: the model.
         value: the event in UTF-8.
-        accepted_until: the latest acceptable measurement time; a later one would pin its row for good.
+        accepted_until: the latest acceptable time; a later one would pin its row for good.
 
     Raises:
         InvalidEventError: carries the reason and the fields at fault, and none of their values.
     """
     try:
-        event = PatternScored.model_validate_json(value)
+        event = kind.model_validate_json(value)  # type: ignore[attr-defined]
     except ValidationError as error:
         raise _refusal(value, error) from None
     require_past(event, accepted_until=accepted_until)
-    return _keep_metadata(event, value)
+    event.__dict__[_AS_SENT] = event.metadata, _metadata_as_sent(value, event.metadata)
+    return event  # type: ignore[no-any-return]
 
 
 def read_json(value: bytes) -> JsonValue:
@@ -339,44 +379,60 @@ def read_json(value: bytes) -> JsonValue:
     return content
 
 
-def require_past(event: PatternScored, *, accepted_until: datetime) -> None:
-    """Check that an event was not measured after `accepted_until`.
+def require_past(event: Event, *, accepted_until: datetime) -> None:
+    """Check that the time of an event is not after `accepted_until`.
 
     Raises:
-        InvalidEventError: it was measured later, and would never be superseded.
+        InvalidEventError: its time is later, so that nothing would supersede it.
     """
     if event.measurement_timestamp > accepted_until:
-        raise InvalidEventError(
-            RejectReason.TIMESTAMP_IN_FUTURE,
-            f"measurement_timestamp lies after {accepted_until.isoformat()}",
-            "measurement_timestamp",
-        )
+        field = event.TIME_FIELD
+        detail = f"{field} lies after {accepted_until.isoformat()}"
+        raise InvalidEventError(RejectReason.TIMESTAMP_IN_FUTURE, detail, field)
 
 
 def parse_measurement(value: bytes, *, accepted_until: datetime) -> PatternScored:
-    """Read one event from its JSON. If `event_id` is missing or null, it is derived from the content.
+    """Read one measurement from its JSON. If `event_id` is missing or null, it is derived from the content.
 
     Raises:
-        InvalidEventError: see `parse_event`.
+        InvalidEventError: see `parse_as`.
+    """
+    return parse_line_as(PatternScored, Measurement, value, accepted_until=accepted_until)
+
+
+def parse_line_as(
+    kind: type[EventT], content: type[BaseModel], value: bytes, *, accepted_until: datetime
+) -> EventT:
+    """Read one event of a kind. If `event_id` is missing or null, it is derived from the content.
+
+    Args:
+        kind: see `parse_as`.
+        content: the model of the kind's fields without `event_id`.
+        value: see `parse_as`.
+        accepted_until: see `parse_as`.
+
+    Raises:
+        InvalidEventError: see `parse_as`.
     """
     try:
-        return parse_event(value, accepted_until=accepted_until)
+        return parse_as(kind, value, accepted_until=accepted_until)
     except InvalidEventError as error:
         refusal = error
     try:
-        measurement = Measurement.model_validate_json(value)
+        unnamed = content.model_validate_json(value)
     except ValidationError as error:
         raise _refusal(value, error) from None
     try:
         _Unnamed.model_validate_json(value)
     except ValidationError:
         raise refusal from None
-    named = b'%b,"event_id":"%b"}' % (value.rstrip()[:-1], str(_derived_id(measurement)).encode())
-    return parse_event(named, accepted_until=accepted_until)
+    named = b'%b,"event_id":"%b"}' % (value.rstrip()[:-1], str(id_from(unnamed)).encode())
+    return parse_as(kind, named, accepted_until=accepted_until)
 
 
-def _derived_id(measurement: Measurement) -> UUID:
-    return derived_id(measurement.model_dump(mode="json"))
+def id_from(content: BaseModel) -> UUID:
+    """Return the `event_id` that is derived from the content of an event."""
+    return derived_id(content.model_dump(mode="json"))
 
 
 _TOO_DEEP_TO_READ: Final = "recursion limit exceeded"

@@ -17,7 +17,7 @@ from pattern_metrics.consumer.operations.measurement_files import MeasurementSou
 from pattern_metrics.consumer.postgres.store import Store
 from pattern_metrics.consumer.records.accounting import Accounting
 from pattern_metrics.consumer.records.batch import BATCH_BYTES_MAX, Batch, batch_of, decode_batch, size_of
-from pattern_metrics.consumer.records.record import Accepted, Rejected, StoredRecord
+from pattern_metrics.consumer.records.record import Accepted, StoredRecord
 from pattern_metrics.schemas.pattern_scored import Measurement, PatternScored
 
 BACKFILL_RECORDS: Final = 1000
@@ -144,7 +144,7 @@ def _decode(records: Sequence[StoredRecord], rules: BackfillRules, now: datetime
         fate
         for fates in batch.fates.values()
         for fate in fates
-        if isinstance(fate, Rejected) or fate.event.confidence >= rules.min_confidence
+        if not isinstance(fate, Accepted) or fate.event.confidence >= rules.min_confidence
     )
 
 

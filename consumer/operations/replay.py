@@ -16,7 +16,7 @@ from pattern_metrics.consumer.postgres.shadow import open_store
 from pattern_metrics.consumer.postgres.store import Store
 from pattern_metrics.consumer.records.accounting import Accounting
 from pattern_metrics.consumer.records.batch import Batch, batch_of, decode_batch
-from pattern_metrics.consumer.records.record import Accepted, Record
+from pattern_metrics.consumer.records.record import Record, Rejected
 from pattern_metrics.consumer.settings import WorkerSettings
 
 
@@ -95,5 +95,5 @@ def _of_pattern(batch: Batch, pattern_id: UUID) -> Batch:
         fate
         for fates in batch.fates.values()
         for fate in fates
-        if (fate.event.pattern_id == pattern_id if isinstance(fate, Accepted) else fate.record.key == key)
+        if (fate.record.key == key if isinstance(fate, Rejected) else fate.event.pattern_id == pattern_id)
     )

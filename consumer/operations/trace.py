@@ -18,7 +18,7 @@ from pattern_metrics.consumer.operations.sql import statement
 from pattern_metrics.consumer.postgres.connection import Connection, connected
 from pattern_metrics.consumer.postgres.store import StoreTransaction
 from pattern_metrics.consumer.records.decoding import decode
-from pattern_metrics.consumer.records.record import Accepted, Event, Record, Rejected
+from pattern_metrics.consumer.records.record import Event, Record, Rejected
 from pattern_metrics.consumer.settings import WorkerSettings
 from pattern_metrics.publisher.outbox.file import OutboxFile
 from pattern_metrics.publisher.producer import home_partition
@@ -188,7 +188,7 @@ async def trace(
             return replace(found, searched=found.searched + searched)
         is_read = await _is_read(connection, settings, record)
         fate = decode(record, accepted_until=datetime.max.replace(tzinfo=UTC), envelope=settings.envelope)
-        if isinstance(fate, Accepted):
+        if not isinstance(fate, Rejected):
             # The pattern that was given may be wrong, and a worker may have written the row meanwhile.
             found = await trace_in_database(connection.fetch, event_id, fate.event.pattern_id)
         found = replace(

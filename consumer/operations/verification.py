@@ -20,7 +20,7 @@ from pattern_metrics.consumer.postgres.store import Store
 from pattern_metrics.consumer.records.accounting import Accounting
 from pattern_metrics.consumer.records.batch import Batch, batch_of, decode_batch
 from pattern_metrics.consumer.records.offsets import Partition
-from pattern_metrics.consumer.records.record import Accepted, Rejected, StoredRecord
+from pattern_metrics.consumer.records.record import Accepted, Rejected, Retired, StoredRecord
 from pattern_metrics.consumer.settings import WorkerSettings
 from pattern_metrics.schemas.dead_letter import RejectReason
 from pattern_metrics.schemas.pattern_scored import PatternScored
@@ -287,9 +287,10 @@ async def compare_with_topic(settings: WorkerSettings, advance: Advance) -> Comp
 
 
 async def _without_dead_letters(store: ShadowStore, batch: Batch) -> Batch:
-    if not batch.accepted:
+    valid: list[Accepted | Retired] = [*batch.accepted, *batch.retired]
+    if not valid:
         return batch
-    recorded = await store.recorded_dead_letters([accepted.record for accepted in batch.accepted])
+    recorded = await store.recorded_dead_letters([each.record for each in valid])
     return batch_of(
         Rejected(fate.record, RejectReason.REFUSED_BY_DATABASE, "a dead letter already")
         if (fate.record.partition, fate.record.offset) in recorded

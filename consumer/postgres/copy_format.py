@@ -9,7 +9,8 @@ from collections.abc import AsyncIterator, Iterable
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
-from pattern_metrics.consumer.records.record import Event
+from pattern_metrics.consumer.records.record import Measured
+from pattern_metrics.schemas.pattern_retired import PatternRetired
 from pattern_metrics.schemas.uuid7 import uuid7
 
 COLUMNS: Final = (
@@ -24,6 +25,14 @@ COLUMNS: Final = (
 """Columns of an event, in the order in which they are sent."""
 
 COLUMNS_OF_STAGE: Final = ("place", *COLUMNS)
+COLUMNS_OF_RETIREMENT: Final = (
+    "place",
+    "pattern_id",
+    "event_id",
+    "measurement_timestamp",
+    "metadata",
+    "reason",
+)
 COLUMNS_OF_TABLE: Final = ("id", *COLUMNS)
 """Columns of a new row, with its surrogate key; see `first_id`."""
 
@@ -57,21 +66,41 @@ def first_id(unix_milliseconds: int, randomness: int) -> int:
     return uuid7(unix_milliseconds, high, low)
 
 
-def staged(events: Iterable[Event], first_place: int) -> AsyncIterator[bytes]:
+def staged(events: Iterable[Measured], first_place: int) -> AsyncIterator[bytes]:
     """Return the COPY data of rows for the stage, which numbers its rows."""
     count = len(COLUMNS_OF_STAGE)
     places = enumerate(events, first_place)
     return _copy_data((_UP_TO_PLACE.pack(count, 4, place), event) for place, event in places)
 
 
-def new_rows(events: Iterable[Event], first_id: int) -> AsyncIterator[bytes]:
+async def staged_retirements(retirements: Iterable[PatternRetired], first_place: int) -> AsyncIterator[bytes]:
+    """Yield the COPY data of retirements for the stage."""
+    yield _SIGNATURE
+    for place, event in enumerate(retirements, first_place):
+        reason = None if event.reason is None else event.reason.encode()
+        fields = (
+            struct.pack(">i", place),
+            event.pattern_id.bytes,
+            event.event_id.bytes,
+            struct.pack(">q", (event.retired_at - _EPOCH) // _MICROSECOND),
+            bytes([_JSONB_VERSION]) + event.metadata_json,
+            reason,
+        )
+        row = [struct.pack(">h", len(fields))]
+        for field in fields:
+            row += [struct.pack(">i", -1)] if field is None else [struct.pack(">i", len(field)), field]
+        yield b"".join(row)
+    yield _TRAILER
+
+
+def new_rows(events: Iterable[Measured], first_id: int) -> AsyncIterator[bytes]:
     """Return the COPY data of new rows for the table."""
     count = len(COLUMNS_OF_TABLE)
     keys = enumerate(events, first_id)
     return _copy_data((_UP_TO_ID.pack(count, 16, key.to_bytes(16)), event) for key, event in keys)
 
 
-async def _copy_data(rows: Iterable[tuple[bytes, Event]]) -> AsyncIterator[bytes]:
+async def _copy_data(rows: Iterable[tuple[bytes, Measured]]) -> AsyncIterator[bytes]:
     """Yield the data in chunks, so that memory does not depend on the size of the metadata."""
     chunk = bytearray(_SIGNATURE)
     for beginning, event in rows:

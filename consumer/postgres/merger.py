@@ -6,7 +6,7 @@ import time
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager, nullcontext
 from datetime import datetime
-from typing import Final
+from typing import Final, TypeAlias, TypeVar, cast
 from uuid import UUID
 
 import asyncpg
@@ -15,14 +15,16 @@ import msgspec
 from pattern_metrics.consumer.faults.diagnosis import Fault, diagnose
 from pattern_metrics.consumer.postgres.connection import STATEMENT_SECONDS_MAX, Connection
 from pattern_metrics.consumer.postgres.copy_format import (
+    COLUMNS_OF_RETIREMENT,
     COLUMNS_OF_STAGE,
     COLUMNS_OF_TABLE,
     first_id,
     new_rows,
     staged,
+    staged_retirements,
 )
 from pattern_metrics.consumer.postgres.sql import statement
-from pattern_metrics.consumer.records.record import Accepted, Record, Rejected
+from pattern_metrics.consumer.records.record import Accepted, Record, Rejected, Retired
 from pattern_metrics.consumer.records.text import storable_text
 from pattern_metrics.schemas.dead_letter import RejectReason
 from pattern_metrics.schemas.pattern_scored import Ordered
@@ -35,6 +37,12 @@ _RESET_LOCK_TIMEOUT: Final = "SET LOCAL lock_timeout TO DEFAULT"
 _SELECT_ROW_BY_ROW: Final = (
     "SELECT place, written, state, message FROM pg_temp.write_row_by_row($1)"  # see create_row_writer.sql
 )
+
+
+Candidates: TypeAlias = Sequence[Accepted | Retired]
+"""Events of one kind, which go through the stage together."""
+
+CandidateT = TypeVar("CandidateT", bound=Accepted | Retired)
 
 
 class RefusedError(Exception):
@@ -98,18 +106,35 @@ class Merger:
                     return await merge(ordered), []
             except RefusedError:
                 self.updates_first = False
-                # Another writer inserted or locked a pattern meanwhile, or a row is refused, or the table has
-                # row-level security and takes no COPY. The statement with the law decides row by row.
+                # A pattern is retired, another writer inserted or locked one meanwhile, a row is refused, or
+                # the table has row-level security and takes no COPY. The law decides, row by row if need be.
         return await self._merge(ordered, statement("upsert_patterns"))
 
-    async def merge_history(self, measurements: Iterable[Accepted]) -> tuple[int, list[Rejected]]:
-        """Keep one event per pattern and time of measurement. Returns and raises like `merge`."""
-        return await self._merge(_sorted(measurements), statement("upsert_history"))
+    async def merge_history(self, events: Iterable[Accepted | Retired]) -> tuple[int, list[Rejected]]:
+        """Keep one event, all of one kind, per pattern and time. Returns and raises like `merge`."""
+        return await self._merge(_sorted(events), statement("upsert_history"))
+
+    async def exclude_writers(self) -> None:
+        """Wait until no other transaction writes, and exclude others until the end of this one.
+
+        Call it before anything else in a transaction that retires patterns: to lock later is a deadlock.
+
+        Raises:
+            Exception: see `merge`.
+        """
+        await self._connection.execute(statement("lock_retired"))
+
+    async def retire(self, latest: Iterable[Retired]) -> tuple[int, list[Rejected]]:
+        """Move the rows of patterns, after `exclude_writers`. Returns and raises like `merge`."""
+        return await self._merge(_sorted(latest), statement("retire_patterns"))
 
     async def _merge_known(self, ordered: Sequence[Accepted]) -> int:
         """Merge by the content of the table: copy new patterns, and update rows whose event is newer.
 
         A measurement that is superseded now stays superseded, whatever is written meanwhile.
+
+        Raises:
+            RefusedError: a pattern is retired; nothing was written.
         """
         present = await self._present(ordered)
         new, newer = [], []
@@ -155,12 +180,19 @@ class Merger:
         await self._connection.execute(_RESET_LOCK_TIMEOUT)
 
     async def _present(self, ordered: Sequence[Accepted]) -> dict[UUID, _Present]:
-        """Return the present rows of the events' patterns."""
+        """Return the present rows of the events' patterns.
+
+        Raises:
+            RefusedError: one of the patterns is retired.
+        """
         patterns = [each.event.pattern_id for each in ordered]
         rows = await self._connection.fetch(statement("select_present"), patterns)
-        return {row[0]: _Present(*row) for row in rows}
+        present = {row[0]: _Present(*row) for row in rows}
+        if None in present:
+            raise RefusedError(ValueError("a pattern is retired"))
+        return present
 
-    async def _merge(self, ordered: Sequence[Accepted], law: str) -> tuple[int, list[Rejected]]:
+    async def _merge(self, ordered: Candidates, law: str) -> tuple[int, list[Rejected]]:
         """Merge by the law alone: all rows at once or, if something is refused, row by row."""
         if not ordered:
             return 0, []
@@ -174,7 +206,7 @@ class Merger:
             applied, others = await self._merge_row_by_row(ordered, law)
             return applied, refused + others
 
-    async def _merge_row_by_row(self, ordered: Sequence[Accepted], law: str) -> tuple[int, list[Rejected]]:
+    async def _merge_row_by_row(self, ordered: Candidates, law: str) -> tuple[int, list[Rejected]]:
         """Merge row by row in one statement, whose time is limited and grows only with the rows."""
         await self._connection.execute(statement("create_row_writer").replace("NULL; -- the law", f"{law};"))
         rows = await self._connection.fetch(_SELECT_ROW_BY_ROW, len(ordered))
@@ -187,7 +219,7 @@ class Merger:
                 refused.append(_refusal(ordered[row["place"] - 1].record, error))
         return sum(row["written"] for row in rows), refused
 
-    async def _stage(self, ordered: Sequence[Accepted]) -> list[Rejected]:
+    async def _stage(self, ordered: Candidates) -> list[Rejected]:
         """Stage rows. Rows that not even the stage can hold are found by bisection."""
         await self._clear_stage()
         refused, parts = list[Rejected](), [(1, ordered)]
@@ -227,9 +259,15 @@ class Merger:
             await self._connection.execute("TRUNCATE pattern_metrics_stage")
         self._is_staged = True  # stays true after a rollback to a savepoint, which restores the earlier rows
 
-    async def _copy_staged(self, ordered: Sequence[Accepted], first_place: int) -> None:
-        data = staged((each.event for each in ordered), first_place)
-        await self._copy("pattern_metrics_stage", COLUMNS_OF_STAGE, data)
+    async def _copy_staged(self, ordered: Candidates, first_place: int) -> None:
+        if isinstance(ordered[0], Retired):
+            retired = cast("Sequence[Retired]", ordered)
+            data = staged_retirements((each.event for each in retired), first_place)
+            await self._copy("pattern_metrics_stage", COLUMNS_OF_RETIREMENT, data)
+        else:
+            measured = cast("Sequence[Accepted]", ordered)
+            data = staged((each.event for each in measured), first_place)
+            await self._copy("pattern_metrics_stage", COLUMNS_OF_STAGE, data)
 
     async def _copy_new(self, new: Sequence[Accepted]) -> int:
         series = first_id(time.time_ns() // 1_000_000, secrets.randbits(73))
@@ -247,9 +285,9 @@ def _count(status: str) -> int:
     return int(status.rpartition(" ")[2])
 
 
-def _sorted(accepted: Iterable[Accepted]) -> list[Accepted]:
+def _sorted(candidates: Iterable[CandidateT]) -> list[CandidateT]:
     """Sort by pattern, so that concurrent writers never deadlock."""
-    return sorted(accepted, key=lambda each: each.event.pattern_id)
+    return sorted(candidates, key=lambda each: each.event.pattern_id)
 
 
 def _refusal(record: Record, error: Exception) -> Rejected:

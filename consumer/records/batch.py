@@ -10,7 +10,7 @@ from typing import Final
 from pattern_metrics.consumer.records.accounting import Breaker
 from pattern_metrics.consumer.records.decoding import decode_all
 from pattern_metrics.consumer.records.offsets import OffsetRange, Partition, next_offset
-from pattern_metrics.consumer.records.record import Accepted, Fate, Record, Rejected
+from pattern_metrics.consumer.records.record import Accepted, Fate, Record, Rejected, Retired
 
 WORTH_SPLITTING: Final = 1_000
 """Size of a batch in records, below which a second transaction costs more than it saves."""
@@ -54,8 +54,15 @@ class Batch:
 
     @cached_property
     def accepted(self) -> list[Accepted]:
-        """The records that hold a valid event."""
+        """The records that hold a valid measurement."""
         return [fate for fates in self.fates.values() for fate in fates if isinstance(fate, Accepted)]
+
+    @cached_property
+    def retired(self) -> list[Retired]:
+        """The records that hold a valid retirement."""
+        if len(self.accepted) == self.size:
+            return []
+        return [fate for fates in self.fates.values() for fate in fates if isinstance(fate, Retired)]
 
     @cached_property
     def rejected(self) -> list[Rejected]:
@@ -106,7 +113,7 @@ class Batch:
                 breaker.observe(valid=True)
             return self
         for done, fate in enumerate(chain.from_iterable(self.fates.values()), start=1):
-            breaker.observe(valid=isinstance(fate, Accepted))
+            breaker.observe(valid=not isinstance(fate, Rejected))
             if breaker.is_open:
                 return self._cut(done)[0]
         return self

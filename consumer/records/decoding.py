@@ -5,16 +5,27 @@ from datetime import datetime
 from typing import Final
 
 from pattern_metrics.consumer.records.fast_decoding import FastEvent, decode_fast
-from pattern_metrics.consumer.records.record import CONTENT_TYPE, Accepted, Fate, Mode, Record, Rejected
+from pattern_metrics.consumer.records.record import (
+    CONTENT_TYPE,
+    Accepted,
+    Fate,
+    Mode,
+    Record,
+    Rejected,
+    Retired,
+    declared_type,
+)
 from pattern_metrics.consumer.records.text import storable_text
 from pattern_metrics.consumer.records.unwrapping import (
     ABOVE_MAGIC,
     event_json,
     framing_without_json,
+    require_type,
     unframed,
 )
 from pattern_metrics.schemas.dead_letter import InvalidEventError, RejectReason
-from pattern_metrics.schemas.pattern_scored import EVENT_TYPE, parse_event, parse_measurement
+from pattern_metrics.schemas.pattern_retired import RETIRED_TYPE, PatternRetired, parse_either
+from pattern_metrics.schemas.pattern_scored import EVENT_TYPE
 
 _TOGETHER_MAX: Final = 32
 """This many records share the cost of a call. If one is not common, those before it are decoded twice."""
@@ -58,13 +69,16 @@ def decode(record: Record, *, accepted_until: datetime, envelope: Sequence[str] 
     """
     if record.value is None:
         return Rejected(record, RejectReason.TOMBSTONE, "the record has no value")
+    is_line = record.mode == "line"
     try:
-        if record.mode == "line":
-            return Accepted(record, parse_measurement(record.value, accepted_until=accepted_until))
-        return Accepted(record, parse_event(event_of(record, envelope), accepted_until=accepted_until))
+        value = record.value if is_line else event_of(record, envelope)
+        event = parse_either(value, accepted_until=accepted_until, is_line=is_line)
+        retires = isinstance(event, PatternRetired)
+        require_type(declared_type(record.headers), "the header ce_type", retires=retires)
     except InvalidEventError as error:
         detail = "; ".join([error.detail, *_notes(record, error)])
         return Rejected(record, error.reason, storable_text(detail))
+    return Retired(record, event) if isinstance(event, PatternRetired) else Accepted(record, event)
 
 
 def event_of(record: Record, envelope: Sequence[str]) -> bytes:
@@ -75,7 +89,8 @@ def event_of(record: Record, envelope: Sequence[str]) -> bytes:
     """
     mode = record.mode
     if mode == "foreign":
-        raise InvalidEventError(RejectReason.OTHER_TYPE, f"the header ce_type is not {EVENT_TYPE}")
+        detail = f"the header ce_type is neither {EVENT_TYPE} nor {RETIRED_TYPE}"
+        raise InvalidEventError(RejectReason.OTHER_TYPE, detail)
     value = unframed(record.value or b"")
     return event_json(value, is_structured=mode == "structured", envelope=envelope)
 
@@ -115,7 +130,7 @@ def _notes(record: Record, error: InvalidEventError) -> list[str]:
 def _values_of_one_mode(records: Sequence[Record]) -> list[bytes]:
     """Return the values that one call decodes: the first ones, of one mode, with not too many bytes."""
     mode, values, size = records[0].mode, list[bytes](), 0
-    for record in records if mode != "foreign" else ():
+    for record in records if mode in ("plain", "structured", "line") else ():
         value = record.value
         if value is None or record.mode != mode or (size and size + len(value) > _TOGETHER_BYTES_MAX):
             break

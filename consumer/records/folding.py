@@ -6,9 +6,10 @@ from operator import attrgetter
 from typing import Final, TypeVar
 from uuid import UUID
 
-from pattern_metrics.consumer.records.record import Accepted, Event
+from pattern_metrics.consumer.records.record import Accepted, Event, Retired
 
 KeyT = TypeVar("KeyT", bound=Hashable)
+CandidateT = TypeVar("CandidateT", bound=Accepted | Retired)
 
 
 by_pattern: Final[Callable[[Event], UUID]] = attrgetter("pattern_id")
@@ -17,18 +18,18 @@ by_pattern: Final[Callable[[Event], UUID]] = attrgetter("pattern_id")
 by_measurement: Final[Callable[[Event], tuple[UUID, datetime]]] = attrgetter(
     "pattern_id", "measurement_timestamp"
 )
-"""The key of the history: one row per pattern and time of measurement."""
+"""The key of the history: one row per pattern and time."""
 
 
-def fold(accepted: Iterable[Accepted], key: Callable[[Event], KeyT]) -> dict[KeyT, Accepted]:
+def fold(candidates: Iterable[CandidateT], key: Callable[[Event], KeyT]) -> dict[KeyT, CandidateT]:
     """Keep, per key, the event that supersedes all others (see `schemas.pattern_scored.Ordered`).
 
     The order is total, so the result depends neither on the order of the events nor on duplicates. The
     upserts also need one row per key: PostgreSQL refuses to update a row twice in one statement (SQLSTATE
     21000).
     """
-    latest: dict[KeyT, Accepted] = {}
-    for candidate in accepted:
+    latest: dict[KeyT, CandidateT] = {}
+    for candidate in candidates:
         event = candidate.event
         name = key(event)
         current = latest.get(name)

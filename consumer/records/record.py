@@ -10,13 +10,15 @@ from uuid import UUID
 import msgspec
 
 from pattern_metrics.schemas.dead_letter import RejectReason
+from pattern_metrics.schemas.pattern_retired import RETIRED_TYPE, PatternRetired
 from pattern_metrics.schemas.pattern_scored import EVENT_TYPE, STRUCTURED_CONTENT_TYPE
 
-Mode: TypeAlias = Literal["plain", "structured", "foreign", "line"]
+Mode: TypeAlias = Literal["plain", "structured", "retirement", "foreign", "line"]
 """The way to read a value, by the record's headers and its topic.
 
-plain: the value is the event. structured: it is a CloudEvents envelope. foreign: it is not read, because a
-header names another type of event. line: it is a line of a file.
+plain: the value is the event. structured: it is a CloudEvents envelope. retirement: a header says that the
+event is a retirement. foreign: the value is not read, because a header names another type of event. line: it
+is a line of a file.
 """
 
 FILE_TOPIC_PREFIX: Final = "file:"
@@ -66,31 +68,19 @@ class Record(Protocol):
 
 
 class Event(Protocol):
-    """The parts of a valid event that the table needs (`PatternScored` is one)."""
+    """The parts that each valid event has, a measurement or a retirement."""
 
     @property
     def pattern_id(self) -> UUID:
-        """The pattern that was scored."""
+        """The pattern that was scored or retired."""
 
     @property
     def event_id(self) -> UUID:
-        """The id of the measurement."""
-
-    @property
-    def quality_score(self) -> float:
-        """The score, from 0 to 1."""
-
-    @property
-    def confidence(self) -> float:
-        """The scorer's confidence, from 0 to 1."""
+        """The id of the event."""
 
     @property
     def measurement_timestamp(self) -> datetime:
-        """The time of the measurement, in UTC."""
-
-    @property
-    def version(self) -> str:
-        """The scorer's version."""
+        """The time of the measurement or of the retirement, in UTC."""
 
     @property
     def metadata_json(self) -> bytes:
@@ -104,11 +94,35 @@ class Event(Protocol):
         """Return whether this event's order is the greater one."""
 
 
+class Measured(Event, Protocol):
+    """The parts of a measurement that the table needs (`PatternScored` is one)."""
+
+    @property
+    def quality_score(self) -> float:
+        """The score, from 0 to 1."""
+
+    @property
+    def confidence(self) -> float:
+        """The scorer's confidence, from 0 to 1."""
+
+    @property
+    def version(self) -> str:
+        """The scorer's version."""
+
+
 class Accepted(msgspec.Struct, frozen=True, gc=False):
-    """A record that holds a valid event."""
+    """A record that holds a valid measurement."""
 
     record: Record
-    event: Event
+    event: Measured
+
+
+@dataclass(frozen=True, slots=True)
+class Retired:
+    """A record that holds a valid retirement."""
+
+    record: Record
+    event: PatternRetired
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +134,7 @@ class Rejected:
     detail: str
 
 
-Fate: TypeAlias = Accepted | Rejected
+Fate: TypeAlias = Accepted | Retired | Rejected
 """The outcome of a record, as far as it is known without the database."""
 
 
@@ -145,10 +159,16 @@ def mode_of(headers: Iterable[tuple[str, bytes | None]]) -> Mode:
     return _mode(content_type, event_type)
 
 
+def declared_type(headers: Iterable[tuple[str, bytes | None]]) -> str | None:
+    """Return the type that the header ce_type names, by the rules of `mode_of`; None if it names none."""
+    types = (value for name, value in headers if value and name.lower() == _EVENT_TYPE)
+    return next(types, b"").strip(_QUOTES_AND_SPACE).decode(errors="replace") or None
+
+
 @lru_cache(maxsize=256)  # few combinations, many records
 def _mode(content_type: bytes, event_type: bytes) -> Mode:
-    if event_type.strip(_QUOTES_AND_SPACE) not in (b"", EVENT_TYPE.encode()):
-        return "foreign"
+    if (name := event_type.strip(_QUOTES_AND_SPACE)) not in (b"", EVENT_TYPE.encode()):
+        return "retirement" if name == RETIRED_TYPE.encode() else "foreign"
     is_structured = content_type.lstrip(_QUOTES_AND_SPACE).lower().startswith(_STRUCTURED)
     return "structured" if is_structured else "plain"
 

@@ -14,6 +14,7 @@ from pydantic import JsonValue
 from pydantic_core import to_json
 
 from pattern_metrics.schemas.dead_letter import InvalidEventError, RejectReason
+from pattern_metrics.schemas.pattern_retired import RETIRED_TYPE, is_retirement
 from pattern_metrics.schemas.pattern_scored import EVENT_TYPE, STRUCTURED_CONTENT_TYPE, read_json
 
 
@@ -74,6 +75,23 @@ def _may_be_cloud_event(text: bytes) -> bool:
     return SPECVERSION.encode() in text or any(letter in text for letter in _ESCAPED_LETTERS)
 
 
+def require_type(declared: JsonValue, place: str, *, retires: bool) -> None:
+    """Check that the CloudEvents type that is declared for an event is the event's own.
+
+    Args:
+        declared: one of our types; None or an empty text if none is declared.
+        place: where it is declared, for a person.
+        retires: whether the event is a retirement.
+
+    Raises:
+        InvalidEventError: the type is the other one.
+    """
+    if declared not in (*_UNDECLARED, RETIRED_TYPE if retires else EVENT_TYPE):
+        fields = "retirement" if retires else "measurement"
+        detail = f"{place} is {declared}, and the fields are those of a {fields}"
+        raise InvalidEventError(RejectReason.OTHER_TYPE, detail, "type")
+
+
 def event_json(value: bytes, *, is_structured: bool, envelope: Sequence[str] = ()) -> bytes:
     """Return the JSON of the event in a value without framing.
 
@@ -87,16 +105,20 @@ def event_json(value: bytes, *, is_structured: bool, envelope: Sequence[str] = (
 
     Raises:
         InvalidEventError: the value, or JSON in one of its strings, cannot be read; a field of the path is
-            missing; or a CloudEvent has another type.
+            missing; or the type of a CloudEvent is not that of the event in it.
     """
     if not (is_structured or envelope or _may_be_cloud_event(value)):
         return value
     part = _Part(read_json(value), value)
     if not isinstance(part.content, dict):
         return value
-    part = _data_of(part, is_declared=is_structured)
+    declared = list[JsonValue]()
+    part = _data_of(part, declared, is_declared=is_structured)
     if envelope:
-        part = _data_of(_field_of(part, envelope), is_declared=False)
+        part = _data_of(_field_of(part, envelope), declared, is_declared=False)
+    for one in declared:
+        retires = isinstance(part.content, dict) and is_retirement(part.content)
+        require_type(one, "the envelope's type", retires=retires)
     return part.text
 
 
@@ -121,18 +143,21 @@ def _member(part: _Part, name: str, content: JsonValue) -> _Part:
         return _Part(content, to_json(content, inf_nan_mode="constants"))
 
 
-def _data_of(part: _Part, *, is_declared: bool) -> _Part:
+def _data_of(part: _Part, declared: list[JsonValue], *, is_declared: bool) -> _Part:
     """Return the data of a CloudEvent in JSON; a part that is not a CloudEvent is returned unchanged.
 
     Args:
         part: JSON.
+        declared: gets the CloudEvent's type.
         is_declared: whether a header says that the part is a CloudEvent. `specversion` says so, too.
     """
     content = part.content
     if not isinstance(content, dict) or not (is_declared or content.get(SPECVERSION) not in _UNDECLARED):
         return part
-    if content.get("type") not in (*_UNDECLARED, EVENT_TYPE):
-        raise InvalidEventError(RejectReason.OTHER_TYPE, f"the envelope's type is not {EVENT_TYPE}", "type")
+    if content.get("type") not in (*_UNDECLARED, EVENT_TYPE, RETIRED_TYPE):
+        detail = f"the envelope's type is neither {EVENT_TYPE} nor {RETIRED_TYPE}"
+        raise InvalidEventError(RejectReason.OTHER_TYPE, detail, "type")
+    declared.append(content.get("type"))
     if (encoded := content.get("data_base64")) is not None:
         return _json_in("data_base64", _Part(_decoded(encoded), b""))
     data = content.get("data")

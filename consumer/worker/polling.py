@@ -16,7 +16,7 @@ from pattern_metrics.consumer.postgres.later_clock import LaterClock
 from pattern_metrics.consumer.records.batch import room_for, size_of
 from pattern_metrics.consumer.records.decoding import decode_all
 from pattern_metrics.consumer.records.offsets import Partition
-from pattern_metrics.consumer.records.record import Accepted, Fate, Record
+from pattern_metrics.consumer.records.record import Fate, Record, Rejected
 from pattern_metrics.consumer.settings import WorkerSettings
 from pattern_metrics.consumer.worker.trickle import Trickle
 from pattern_metrics.schemas.settings.timing import Timing
@@ -80,5 +80,5 @@ def _decode(records: Sequence[Record], settings: WorkerSettings, later: LaterClo
         some = records[start : start + DECODED_AT_ONCE]
         accepted_until = settings.accepted_until(later.now())
         decoded = decode_all(some, accepted_until=accepted_until, envelope=settings.envelope)
-        release_values(fate.record for fate in decoded if isinstance(fate, Accepted))
+        release_values(fate.record for fate in decoded if not isinstance(fate, Rejected))
         yield from decoded

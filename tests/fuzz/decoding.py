@@ -30,7 +30,7 @@ from pattern_metrics.consumer.postgres.connection import Connection
 from pattern_metrics.consumer.postgres.store import Store
 from pattern_metrics.consumer.records.accounting import Accounting
 from pattern_metrics.consumer.records.batch import batch_of
-from pattern_metrics.consumer.records.record import Accepted, Rejected
+from pattern_metrics.consumer.records.record import Accepted, Rejected, Retired
 from tests.properties.test_fast_decoding import assert_the_model_agrees
 from tests.properties.test_fold_equals_sql import same_json
 from tests.support.events import ACCEPTED_UNTIL, TopicRecord, as_scored, value, value_with_raw
@@ -133,11 +133,13 @@ class Fuzzer:
 
     def __call__(self, data: bytes) -> None:
         fate = decode(record_of(data), accepted_until=ACCEPTED_UNTIL)
-        fates["accepted" if isinstance(fate, Accepted) else fate.reason] += 1
+        fates[fate.reason if isinstance(fate, Rejected) else type(fate).__name__] += 1
         if fates.total() % INPUTS_BETWEEN_REPORTS == 0:
             print({str(fate): count for fate, count in fates.items()}, file=sys.stderr)
         if isinstance(fate, Rejected):
             fate.detail.encode()
+            return
+        if isinstance(fate, Retired):
             return
         if isinstance(fate.event, FastEvent):
             fates["accepted fast"] += 1

@@ -9,7 +9,8 @@ from uuid import UUID
 from hypothesis import strategies as st
 from pydantic_core import to_json
 
-from pattern_metrics.consumer.records.record import FILE_TOPIC_PREFIX, Accepted, Event, Mode, mode_of
+from pattern_metrics.consumer.records.record import FILE_TOPIC_PREFIX, Accepted, Measured, Mode, mode_of
+from pattern_metrics.schemas.pattern_retired import PatternRetired
 from pattern_metrics.schemas.pattern_scored import METADATA_BYTES_MAX, METADATA_DEPTH_MAX, PatternScored
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -84,8 +85,9 @@ def event(**changes: Any) -> PatternScored:
     return PatternScored.model_validate_json(value(**changes))
 
 
-def as_scored(decoded: Event) -> PatternScored:
-    """Return a decoded event as the model, whichever decoder made it."""
+def as_scored(decoded: Measured | PatternRetired) -> PatternScored:
+    """Return a decoded measurement as the model, whichever decoder made it."""
+    assert not isinstance(decoded, PatternRetired)
     return PatternScored(
         event_id=decoded.event_id,
         pattern_id=decoded.pattern_id,

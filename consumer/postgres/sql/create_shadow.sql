@@ -3,6 +3,9 @@
 CREATE TEMPORARY VIEW recorded_dead_letters AS SELECT * FROM dead_letters;
 CREATE TEMPORARY TABLE dead_letters (LIKE dead_letters INCLUDING ALL);
 
+CREATE TEMPORARY VIEW recorded_retired AS SELECT * FROM pattern_quality_retired;
+CREATE TEMPORARY TABLE pattern_quality_retired (LIKE pattern_quality_retired INCLUDING ALL);
+
 -- Somebody may have added generated columns, which only PostgreSQL writes. So rows are copied without them,
 -- from one view into another.
 DO $$
@@ -19,7 +22,22 @@ BEGIN
 END
 $$;
 
--- The differences between the fold of the topic (the shadow) and the table.
+-- The state of each pattern: its row, or its retirement. The last row of a retired pattern is not compared, because it may
+-- come from elsewhere than the topic.
+CREATE TEMPORARY VIEW fold_states AS
+SELECT pattern_id, measurement_timestamp, event_id, quality_score, confidence, version, metadata, NULL AS reason
+FROM pattern_quality_metrics
+UNION ALL
+SELECT pattern_id, retired_at, event_id, NULL, NULL, NULL, retirement_metadata, reason
+FROM pattern_quality_retired;
+CREATE TEMPORARY VIEW recorded_states AS
+SELECT pattern_id, measurement_timestamp, event_id, quality_score, confidence, version, metadata, NULL AS reason
+FROM recorded_patterns
+UNION ALL
+SELECT pattern_id, retired_at, event_id, NULL, NULL, NULL, retirement_metadata, reason
+FROM recorded_retired;
+
+-- The differences between the fold of the topic (the shadow) and the tables.
 CREATE TEMPORARY VIEW differences AS
 SELECT * FROM (
     SELECT pattern_id,
@@ -34,11 +52,11 @@ SELECT * FROM (
             WHEN pattern_metrics_supersedes(
                 recorded.measurement_timestamp, recorded.event_id, fold.measurement_timestamp, fold.event_id
             ) THEN 'newer'
-            WHEN (recorded.quality_score, recorded.confidence, recorded.version, recorded.metadata)
-                IS DISTINCT FROM (fold.quality_score, fold.confidence, fold.version, fold.metadata)
+            WHEN (recorded.quality_score, recorded.confidence, recorded.version, recorded.metadata, recorded.reason)
+                IS DISTINCT FROM (fold.quality_score, fold.confidence, fold.version, fold.metadata, fold.reason)
                 THEN 'different'
         END AS finding
-    FROM pattern_quality_metrics AS fold
-    FULL JOIN recorded_patterns AS recorded USING (pattern_id)
+    FROM fold_states AS fold
+    FULL JOIN recorded_states AS recorded USING (pattern_id)
 ) AS comparison
 WHERE finding IS NOT NULL;

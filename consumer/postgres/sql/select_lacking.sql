@@ -2,7 +2,8 @@
 -- only if it is kept.
 WITH needed (relation, privileges) AS (
     VALUES
-        ('pattern_quality_metrics', 'SELECT, INSERT, UPDATE'),
+        ('pattern_quality_metrics', 'SELECT, INSERT, UPDATE, DELETE'),
+        ('pattern_quality_retired', 'SELECT, INSERT, UPDATE, DELETE'),
         ('pattern_quality_history', 'SELECT, INSERT, UPDATE'),
         ('ingest_progress', 'SELECT, INSERT, UPDATE'),
         ('ingest_gaps', 'SELECT, INSERT, UPDATE'),

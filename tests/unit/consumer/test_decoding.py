@@ -8,7 +8,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from pattern_metrics.consumer.records.decoding import decode, decode_all
-from pattern_metrics.consumer.records.record import Accepted, Rejected
+from pattern_metrics.consumer.records.record import Accepted, Fate, Rejected
 from pattern_metrics.schemas.dead_letter import RejectReason
 from pattern_metrics.schemas.pattern_scored import EVENT_TYPE, PatternScored
 from tests.support.events import (
@@ -26,7 +26,7 @@ from tests.support.hostile import HOSTILE, Hostile
 PREFIX = b"\0\0\0\x30\x39"
 
 
-def fate_of(content: bytes | None, *headers: tuple[str, bytes | None]) -> Accepted | Rejected:
+def fate_of(content: bytes | None, *headers: tuple[str, bytes | None]) -> Fate:
     return decode(TopicRecord(content, headers=headers), accepted_until=ACCEPTED_UNTIL)
 
 
