@@ -1,4 +1,4 @@
--- The whole schema as of 022, for reading. grant_rights.sql has the roles and their rights. This file is never
+-- The whole schema as of 023, for reading. grant_rights.sql has the roles and their rights. This file is never
 -- applied; a test compares it with the result of the revisions.
 
 CREATE TABLE pattern_quality_metrics (
@@ -109,13 +109,14 @@ CREATE TABLE pattern_quality_history (
     pattern_id uuid NOT NULL,
     measurement_timestamp timestamptz NOT NULL,
     event_id uuid NOT NULL,
-    quality_score double precision NOT NULL
+    quality_score double precision
         CONSTRAINT pattern_quality_history_quality_score_check CHECK (quality_score >= 0 AND quality_score <= 1),
-    confidence double precision NOT NULL
+    confidence double precision
         CONSTRAINT pattern_quality_history_confidence_check CHECK (confidence >= 0 AND confidence <= 1),
-    version text NOT NULL,
+    version text,
     metadata jsonb NOT NULL,
     created_at timestamptz NOT NULL DEFAULT now(),
+    reason text,
     CONSTRAINT pattern_quality_history_measurement_unique UNIQUE (pattern_id, measurement_timestamp)
 );
 
@@ -132,12 +133,14 @@ SELECT
     confidence,
     version,
     metadata,
-    event_id
+    event_id,
+    quality_score IS NULL AS is_retirement,
+    reason
 FROM pattern_quality_history
 WINDOW previous AS (PARTITION BY pattern_id ORDER BY measurement_timestamp);
 
 COMMENT ON TABLE pattern_quality_history IS
-    'Every measurement that was read while HISTORY_ENABLED was true. pattern_quality_metrics holds the latest measurements.';
+    'Every measurement and retirement that was read while HISTORY_ENABLED was true. A retirement has no score.';
 COMMENT ON COLUMN pattern_quality_history.pattern_id IS 'The pattern that was measured.';
 COMMENT ON COLUMN pattern_quality_history.measurement_timestamp IS 'The time of the measurement.';
 COMMENT ON COLUMN pattern_quality_history.event_id IS
@@ -147,9 +150,41 @@ COMMENT ON COLUMN pattern_quality_history.confidence IS 'The confidence of the s
 COMMENT ON COLUMN pattern_quality_history.version IS 'The version of the scorer.';
 COMMENT ON COLUMN pattern_quality_history.metadata IS 'The metadata of the event: dimensions, a name, anything.';
 COMMENT ON COLUMN pattern_quality_history.created_at IS 'The time at which the row was first written.';
+COMMENT ON COLUMN pattern_quality_history.reason IS 'Why the pattern was retired; null for a measurement.';
 
 COMMENT ON VIEW pattern_quality_changes IS
-    'Each measurement of the history, with the change since the previous measurement; null for the first measurement of a pattern.';
+    'Each event of the history, with the change since the previous measurement; null for the first measurement of a pattern, for a retirement, and after it.';
+
+CREATE TABLE pattern_quality_retired (
+    pattern_id uuid CONSTRAINT pattern_quality_retired_pkey PRIMARY KEY,
+    event_id uuid NOT NULL,
+    retired_at timestamptz NOT NULL,
+    reason text,
+    retirement_metadata jsonb NOT NULL DEFAULT '{}',
+    last_event_id uuid,
+    quality_score double precision,
+    confidence double precision,
+    measurement_timestamp timestamptz,
+    version text,
+    metadata jsonb,
+    updated_at timestamptz NOT NULL DEFAULT now()
+);
+
+COMMENT ON TABLE pattern_quality_retired IS
+    'The patterns whose greatest event is a retirement. They have no row in pattern_quality_metrics. A newer measurement moves a pattern back.';
+COMMENT ON COLUMN pattern_quality_retired.pattern_id IS 'The pattern that is retired.';
+COMMENT ON COLUMN pattern_quality_retired.event_id IS 'The event that retired the pattern.';
+COMMENT ON COLUMN pattern_quality_retired.retired_at IS 'The time of the retirement.';
+COMMENT ON COLUMN pattern_quality_retired.reason IS 'Why the pattern was retired.';
+COMMENT ON COLUMN pattern_quality_retired.retirement_metadata IS 'The metadata of the retirement.';
+COMMENT ON COLUMN pattern_quality_retired.last_event_id IS
+    'The last measurement before the retirement; null, as all columns of that measurement, where none was read.';
+COMMENT ON COLUMN pattern_quality_retired.quality_score IS 'The score of the last measurement.';
+COMMENT ON COLUMN pattern_quality_retired.confidence IS 'The confidence of the last measurement.';
+COMMENT ON COLUMN pattern_quality_retired.measurement_timestamp IS 'The time of the last measurement.';
+COMMENT ON COLUMN pattern_quality_retired.version IS 'The version of the scorer in the last measurement.';
+COMMENT ON COLUMN pattern_quality_retired.metadata IS 'The metadata of the last measurement.';
+COMMENT ON COLUMN pattern_quality_retired.updated_at IS 'The time at which a retirement was last written.';
 
 CREATE FUNCTION pattern_metrics_supersedes(
     new_time timestamptz, new_event uuid, old_time timestamptz, old_event uuid

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     )
     from pattern_metrics.schemas.dead_letter import InvalidEventError, RejectReason
     from pattern_metrics.schemas.pattern_id import pattern_id_of
+    from pattern_metrics.schemas.pattern_retired import PatternRetired
     from pattern_metrics.schemas.pattern_scored import Measurement, PatternScored
 
     __version__: str
@@ -27,6 +28,7 @@ __all__ = [
     "BlockingScorePublisher",
     "InvalidEventError",
     "Measurement",
+    "PatternRetired",
     "PatternScored",
     "PublishError",
     "Published",
@@ -42,6 +44,7 @@ _HOMES: Final = {
     "BlockingScorePublisher": "publisher.client",
     "InvalidEventError": "schemas.dead_letter",
     "Measurement": "schemas.pattern_scored",
+    "PatternRetired": "schemas.pattern_retired",
     "PatternScored": "schemas.pattern_scored",
     "PublishError": "publisher.client",
     "Published": "publisher.client",

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from types import TracebackType
 from typing import Any, Final, Literal, Self, TypeAlias, TypeVar, Unpack
+from uuid import UUID
 
 from aiokafka.errors import KafkaError
 
@@ -26,9 +27,10 @@ from pattern_metrics.publisher.records import (
     Unacknowledged,
     encode,
 )
-from pattern_metrics.publisher.score import Score, score_event
+from pattern_metrics.publisher.score import RetirementDetails, Score, retirement_event, score_event
 from pattern_metrics.publisher.tracing import publishing
-from pattern_metrics.schemas.pattern_scored import PatternScored, require_past
+from pattern_metrics.schemas.pattern_retired import PatternEvent
+from pattern_metrics.schemas.pattern_scored import require_past
 from pattern_metrics.schemas.settings.clock import ClockSettings
 from pattern_metrics.schemas.settings.kafka import KafkaSettings
 from pattern_metrics.schemas.settings.outbox import OutboxSettings
@@ -61,7 +63,7 @@ _FORKED: Final = "this process was forked from one with an open publisher: open 
 class Published:
     """An event, and its place in the topic, which is None while the event waits in the outbox."""
 
-    event: PatternScored
+    event: PatternEvent
     topic: str
     partition: int | None = None
     offset: int | None = None
@@ -71,7 +73,7 @@ class Published:
 class RefusedEvent:
     """An event that the broker will never accept, and why."""
 
-    event: PatternScored
+    event: PatternEvent
     reason: str
 
 
@@ -86,7 +88,7 @@ class PublishError(Exception):
 
     def __init__(
         self,
-        unacknowledged: Sequence[PatternScored],
+        unacknowledged: Sequence[PatternEvent],
         cause: BaseException | None = None,
         *,
         refused: Sequence[RefusedEvent] = (),
@@ -105,7 +107,7 @@ class PublishError(Exception):
         super().__init__("; ".join(parts) or f"no event can be published ({why})")
 
 
-def _named(events: Sequence[PatternScored], what: str) -> str:
+def _named(events: Sequence[PatternEvent], what: str) -> str:
     ids = ", ".join(str(event.event_id) for event in events[:_ERRORS_SHOWN])
     more = f" and {len(events) - _ERRORS_SHOWN} more" if len(events) > _ERRORS_SHOWN else ""
     return f"{len(events)} events {what}: {ids}{more}"
@@ -184,7 +186,7 @@ class ScorePublisher:
                     await self._is_idle.wait()
             await producer.close()
 
-    async def publish(self, event: PatternScored) -> Published:
+    async def publish(self, event: PatternEvent) -> Published:
         """Publish one event, wait until it is acknowledged, and return its place in the topic.
 
         Raises:
@@ -210,7 +212,22 @@ class ScorePublisher:
         """
         return await self.publish(score_event(**score))
 
-    async def publish_many(self, events: Sequence[PatternScored]) -> list[Published]:
+    async def retire(
+        self, pattern: UUID | str, *, because: str | None = None, **retirement: Unpack[RetirementDetails]
+    ) -> Published:
+        """Publish the retirement of a pattern: its row leaves the table, until a newer measurement.
+
+        Args:
+            pattern: its id, or its name; see `pattern_id_of`.
+            because: the reason, for people, of at most 200 characters.
+            **retirement: see `RetirementDetails`.
+
+        Raises:
+            Exception: see `publish_score`.
+        """
+        return await self.publish(retirement_event(pattern, because, **retirement))
+
+    async def publish_many(self, events: Sequence[PatternEvent]) -> list[Published]:
         """Publish events, many in flight at once, wait until all are acknowledged, and return their places.
 
         Raises:
@@ -239,12 +256,12 @@ class ScorePublisher:
             if self._calls == 0:
                 self._is_idle.set()
 
-    def _require_past(self, events: Sequence[PatternScored]) -> None:
+    def _require_past(self, events: Sequence[PatternEvent]) -> None:
         accepted_until = self._clock.accepted_until(datetime.now(UTC))
         for event in events:
             require_past(event, accepted_until=accepted_until)
 
-    def _storing(self, events: Sequence[PatternScored]) -> AbstractContextManager[Headers]:
+    def _storing(self, events: Sequence[PatternEvent]) -> AbstractContextManager[Headers]:
         """Check events before they are stored, and open the span around it."""
         if not self._is_open:
             raise RuntimeError(_CLOSED)
@@ -252,14 +269,14 @@ class ScorePublisher:
         return publishing(self._settings.kafka_topic, len(events))
 
     def _stored(
-        self, events: Sequence[PatternScored], count: int, error: OutboxError | None
+        self, events: Sequence[PatternEvent], count: int, error: OutboxError | None
     ) -> list[Published]:
         published = [Published(event, self._settings.kafka_topic) for event in events[:count]]
         if error is not None:
             raise PublishError(events[count:], error, published=published) from error
         return published
 
-    def store(self, events: Sequence[PatternScored]) -> list[Published] | None:
+    def store(self, events: Sequence[PatternEvent]) -> list[Published] | None:
         """Store events without an event loop. Return None if there is no outbox."""
         if self._outbox is None:
             return None
@@ -267,7 +284,7 @@ class ScorePublisher:
             return self._stored(events, *self._outbox.put_blocking(events, headers))
 
     async def _publish(
-        self, producer: Producer, events: Sequence[PatternScored], headers: Headers
+        self, producer: Producer, events: Sequence[PatternEvent], headers: Headers
     ) -> list[Published]:
         outcomes = list[Outcome]()
         failure: Exception | None = None
@@ -293,7 +310,7 @@ class ScorePublisher:
             published=published,
         ) from failure
 
-    def _parts(self, events: Sequence[PatternScored], headers: Headers) -> Iterator[list[EncodedRecord]]:
+    def _parts(self, events: Sequence[PatternEvent], headers: Headers) -> Iterator[list[EncodedRecord]]:
         """Encode events, in parts that are delivered one after the other."""
         part, size = list[EncodedRecord](), 0
         for event in events:
@@ -349,7 +366,7 @@ class BlockingScorePublisher:
         finally:
             self._end_thread()
 
-    def publish(self, event: PatternScored) -> Published:
+    def publish(self, event: PatternEvent) -> Published:
         """Publish one event and wait until it is acknowledged; as `ScorePublisher.publish`."""
         (published,) = self.publish_many((event,))
         return published
@@ -358,7 +375,13 @@ class BlockingScorePublisher:
         """Publish one score and wait until it is acknowledged; as `ScorePublisher.publish_score`."""
         return self.publish(score_event(**score))
 
-    def publish_many(self, events: Sequence[PatternScored]) -> list[Published]:
+    def retire(
+        self, pattern: UUID | str, *, because: str | None = None, **retirement: Unpack[RetirementDetails]
+    ) -> Published:
+        """Retire a pattern and wait until that is acknowledged; as `ScorePublisher.retire`."""
+        return self.publish(retirement_event(pattern, because, **retirement))
+
+    def publish_many(self, events: Sequence[PatternEvent]) -> list[Published]:
         """Publish events and wait until all are acknowledged; as `ScorePublisher.publish_many`."""
         stored = self._publisher.store(events)  # also in a forked child
         return stored if stored is not None else self._run(self._publisher.publish_many(events))

@@ -1,4 +1,4 @@
-"""The event of a score, from what an agent knows of it."""
+"""The events of a score and of a retirement, from what an agent knows of them."""
 
 import secrets
 import time
@@ -11,6 +11,7 @@ from pydantic import JsonValue
 
 from pattern_metrics.schemas.event_limits import VERSION_DEFAULT
 from pattern_metrics.schemas.pattern_id import pattern_id_from
+from pattern_metrics.schemas.pattern_retired import PatternRetired
 from pattern_metrics.schemas.pattern_scored import PatternScored
 from pattern_metrics.schemas.uuid7 import uuid7
 
@@ -43,16 +44,26 @@ class Score(TypedDict, total=False):
     """The measurement's own id; by default a new one. To repeat it is a retry."""
 
 
+class RetirementDetails(TypedDict, total=False):
+    """The arguments of `retire` that are seldom needed."""
+
+    metadata: Mapping[str, JsonValue]
+    """Anything. A pattern's name becomes `metadata["name"]`, unless one is given here."""
+
+    retired_at: datetime
+    """The time of the retirement; by default now."""
+
+    event_id: UUID
+    """The retirement's own id; by default a new one. To repeat it is a retry."""
+
+
 def score_event(**score: Unpack[Score]) -> PatternScored:
     """Return the event of a score.
 
     Raises:
         ValueError: a value is not valid; pydantic's ValidationError names it.
     """
-    pattern, metadata = score["pattern"], dict(score.get("metadata", {}))
-    pattern_id = pattern_id_from(pattern)
-    if isinstance(pattern, str) and pattern.lower() != str(pattern_id):
-        metadata.setdefault("name", pattern)
+    pattern_id, metadata = _identity(score["pattern"], score.get("metadata", {}))
     if "dimensions" in score:
         metadata["dimensions"] = dict(score["dimensions"])
     return PatternScored(
@@ -64,6 +75,32 @@ def score_event(**score: Unpack[Score]) -> PatternScored:
         version=score.get("version", VERSION_DEFAULT),
         metadata=metadata,
     )
+
+
+def retirement_event(
+    pattern: UUID | str, because: str | None, **details: Unpack[RetirementDetails]
+) -> PatternRetired:
+    """Return the event that retires a pattern.
+
+    Raises:
+        ValueError: a value is not valid; pydantic's ValidationError names it.
+    """
+    pattern_id, metadata = _identity(pattern, details.get("metadata", {}))
+    return PatternRetired(
+        event_id=details.get("event_id") or new_event_id(),
+        pattern_id=pattern_id,
+        retired_at=details.get("retired_at") or datetime.now(UTC),
+        reason=because,
+        metadata=metadata,
+    )
+
+
+def _identity(pattern: UUID | str, metadata: Mapping[str, JsonValue]) -> tuple[UUID, dict[str, JsonValue]]:
+    """Return the id of a pattern, and the metadata with its name, if it has one."""
+    pattern_id, metadata = pattern_id_from(pattern), dict(metadata)
+    if isinstance(pattern, str) and pattern.lower() != str(pattern_id):
+        metadata.setdefault("name", pattern)
+    return pattern_id, metadata
 
 
 def new_event_id() -> UUID:

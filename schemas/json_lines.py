@@ -4,12 +4,12 @@ from collections.abc import Iterable, Iterator
 from datetime import datetime
 
 from pattern_metrics.schemas.dead_letter import InvalidEventError
-from pattern_metrics.schemas.pattern_scored import PatternScored, parse_measurement
+from pattern_metrics.schemas.pattern_retired import PatternEvent, parse_either
 
 
 def read_events(
     lines: Iterable[tuple[int, bytes]], *, accepted_until: datetime
-) -> Iterator[tuple[int, PatternScored | InvalidEventError]]:
+) -> Iterator[tuple[int, PatternEvent | InvalidEventError]]:
     """Read events line by line. Blank lines are skipped.
 
     Args:
@@ -23,6 +23,6 @@ def read_events(
     for number, line in lines:
         if line.strip():
             try:
-                yield number, parse_measurement(line, accepted_until=accepted_until)
+                yield number, parse_either(line, accepted_until=accepted_until, is_line=True)
             except InvalidEventError as error:
                 yield number, error

@@ -8,15 +8,19 @@ from collections import Counter
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
+from uuid import UUID
 
 import typer
 
 from pattern_metrics.consumer.cli.common import (
     FILES_HELP,
     KAFKA,
+    POSTGRESQL,
     Commands,
+    DatabaseUrlOption,
     JsonOption,
     input_size,
+    load_database_url,
     load_settings,
     load_topic_to_publish,
     read_file,
@@ -32,6 +36,7 @@ from pattern_metrics.consumer.cli.progress import progress_bar
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from pattern_metrics.consumer.operations.files.recognition import Measurements
     from pattern_metrics.consumer.operations.publish import Opening
     from pattern_metrics.publisher.scoring.sources import Found
 
@@ -72,6 +77,22 @@ def score(
             help="Put NAME/ before each pattern's name. This changes the pattern's id.",
         ),
     ] = None,
+    retire_missing: Annotated[
+        bool,
+        typer.Option(
+            "--retire-missing",
+            help="Also write a retirement for each pattern of --project that the table (DATABASE_URL) holds "
+            "and this run did not find. Give the paths of the whole project.",
+        ),
+    ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="With --retire-missing: list what would be retired, only.")
+    ] = False,
+    yes: Annotated[
+        bool,
+        typer.Option("--yes", help="With --retire-missing: retire also more than a fifth of the patterns."),
+    ] = False,
+    database_url: DatabaseUrlOption = None,
 ) -> None:
     """Score Python code, and write one event per function and class to stdout as JSON Lines.
 
@@ -79,22 +100,57 @@ def score(
     class, so that it is the same in each run, from any directory and on any machine.
 
     Exit code 1: a file could not be parsed, or a name was defined by two files. Each of them is reported and
-    skipped, and everything else is scored.
+    skipped, and everything else is scored. Then nothing is retired, nor if more than a fifth of the patterns
+    would be.
     """
     from pattern_metrics.publisher.scoring.sources import find_sources
 
+    if retire_missing and not project:
+        fail("error: --retire-missing needs --project: it says which patterns are this project's", 2)
+    if (dry_run or yes) and not retire_missing:
+        fail("error: --dry-run and --yes belong to --retire-missing", 2)
+    url = load_database_url(database_url) if retire_missing else ""
     try:
         found = find_sources(paths, root=root, project=project)
     except FileNotFoundError as error:
         fail(f"error: {error}", 2)
     _tell_unscored(found)
-    counts = _write_scores(found)
+    patterns = set[UUID]()
+    counts = _write_scores(found, patterns, is_silent=dry_run)
     sys.stdout.flush()  # if the reader has closed the pipe, the totals are not reported
     _tell_totals(found, counts)
+    if retire_missing and project:
+        _retire_missing(url, project, patterns, dry_run=dry_run, yes=yes)
 
 
-def _write_scores(found: "Found") -> Counter[str]:
-    """Write the events, report what is left out, and return the number of results of each kind."""
+def _retire_missing(url: str, project: str, found: set[UUID], *, dry_run: bool, yes: bool) -> None:
+    """Write the retirements of the project's patterns that were not found, or list their names."""
+    from pattern_metrics.consumer.operations.retirement import find_missing
+
+    missing = run(find_missing(url, project, found), POSTGRESQL)
+    if dry_run:
+        for name in missing.names.values():
+            typer.echo(printable(name))
+    share = f"{len(missing.names):,} of the {missing.known:,} patterns of {project} in the table"
+    if missing.is_suspicious and not yes:
+        fail(f"error: {share} were not found; give the paths of the whole project, or --yes", 1)
+    if dry_run:
+        tell(f"{share} would be retired")
+        return
+    for event in missing.events(datetime.now(UTC)):
+        sys.stdout.buffer.write(event + b"\n")
+    sys.stdout.flush()
+    tell(f"retired {share}")
+
+
+def _write_scores(found: "Found", patterns: set[UUID], *, is_silent: bool) -> Counter[str]:
+    """Write the events, report what is left out, and return the number of results of each kind.
+
+    Args:
+        found: the files.
+        patterns: gets the pattern of each event.
+        is_silent: whether to write no event.
+    """
     from pattern_metrics.publisher.scoring.scorer import DuplicateDefinition, score_sources
     from pattern_metrics.publisher.scoring.sources import UnreadableFile
 
@@ -107,7 +163,9 @@ def _write_scores(found: "Found") -> Counter[str]:
                     tell(f"skipped {result}")
                 else:
                     counts["scored"] += 1
-                    sys.stdout.buffer.write(result.to_json() + b"\n")
+                    patterns.add(result.pattern_id)
+                    if not is_silent:
+                        sys.stdout.buffer.write(result.to_json() + b"\n")
             bar.advance(1)
     return counts
 
@@ -166,6 +224,35 @@ def publish(
     leader are left out and counted, and all others are published. Exit code 2: the file has none of the
     formats, and nothing was published.
     """
+    publish_measurements(
+        lambda: read_file(file),
+        file.name,
+        total=input_size(file),
+        dry_run=dry_run,
+        outbox=outbox,
+        as_json=as_json,
+    )
+
+
+def publish_measurements(
+    read: "Callable[[], Measurements]",
+    name: str,
+    *,
+    total: int | None,
+    dry_run: bool,
+    outbox: bool,
+    as_json: bool,
+) -> None:
+    """Publish events, and report the outcome as `publish` does.
+
+    Args:
+        read: returns the events; it is called once the settings are known to be right.
+        name: where they come from.
+        total: their bytes, if that is known.
+        dry_run: see `publish`.
+        outbox: see `publish`.
+        as_json: see `publish`.
+    """
     from pattern_metrics.consumer.operations.files.source import BrokenSourceError
     from pattern_metrics.consumer.operations.publish import PublishReport, publish_file, publishing_nothing
     from pattern_metrics.publisher.client import PublishError
@@ -174,9 +261,9 @@ def publish(
     accepted_until = load_settings(ClockSettings).accepted_until(datetime.now(UTC))
     opening, tell_place = _open_outbox() if outbox else _open_topic()
     start_logging()
-    report, total = PublishReport("stored" if outbox else "published"), input_size(file)
+    report = PublishReport("stored" if outbox else "published")
     try:
-        measurements = read_file(file)
+        measurements = read()
         tell_place()
         with progress_bar("storing" if outbox else "publishing", total=total, in_bytes=True) as bar:
             run(
@@ -191,7 +278,7 @@ def publish(
                 KAFKA,
             )
     except BrokenSourceError as error:
-        tell(f"error: {file.name}: {error}")
+        tell(f"error: {name}: {error}")
     except PublishError as error:
         tell(f"error: {error}; publish the file again: it is a retry")
     except KeyboardInterrupt:

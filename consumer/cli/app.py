@@ -16,6 +16,7 @@ from pattern_metrics.consumer.cli.operations import operations_app
 from pattern_metrics.consumer.cli.outbox import outbox_app
 from pattern_metrics.consumer.cli.output import end_output, fail, open_closed_streams, tell
 from pattern_metrics.consumer.cli.readers import readers_app
+from pattern_metrics.consumer.cli.retirement import retirement_app
 from pattern_metrics.consumer.cli.settings import settings_app
 from pattern_metrics.schemas import extras
 
@@ -42,6 +43,7 @@ app.add_typer(settings_app)
 app.add_typer(migrate_app, name="migrate")
 app.add_typer(operations_app)
 app.add_typer(readers_app)
+app.add_typer(retirement_app)
 app.add_typer(dead_letters_app, name="dead-letters")
 
 

@@ -474,7 +474,7 @@ def _screen(status: "Status") -> "Group":
             if one.held_back
         ),
         f"lag           {status.lag:,}",
-        f"patterns      {status.patterns:,} (last write {last_write})",
+        f"patterns      {status.patterns:,}, {status.retired:,} retired (last write {last_write})",
         f"dead letters  {sum(status.dead_letters.values()):,}" + (f": {letters}" if letters else ""),
         f"gaps          {sum(status.gaps.values()):,} ({status.gap_offsets:,} offsets)"
         + (f": {gaps}" if gaps else ""),

@@ -62,15 +62,21 @@ def export(
         typer.Option(min=0, max=1, metavar="NUMBER", help="Export patterns with at least this score."),
     ] = None,
     band: Annotated[Band | None, typer.Option(help="Export patterns of this band only.")] = None,
+    retired: Annotated[
+        bool, typer.Option("--retired", help="Export the retired patterns in place of the current rows.")
+    ] = False,
     database_url: DatabaseUrlOption = None,
 ) -> None:
     """Export the current rows with band and dimensions, ordered by pattern.
 
     The command reads one snapshot, so that workers may write meanwhile. Memory stays small for any number of
     rows. `backfill` reads each format. In CSV, a cell that a spreadsheet would run as a formula begins with
-    an apostrophe, which `backfill` removes. FILE appears when all rows are written, or not at all.
+    an apostrophe, which `backfill` removes. With --retired, a line of JSON is the event that retired the
+    pattern, with its last row. FILE appears when all rows are written, or not at all.
     """
     output_format = _format_of(file, wanted_format)
+    if retired and (min_quality is not None or band is not None):
+        fail("error: --min-quality and --band select current rows, and --retired exports others", 2)
     if output_format is Format.PARQUET:
         extras.require("parquet")
     from pattern_metrics.consumer.operations.export import export_rows
@@ -86,7 +92,14 @@ def export(
             return WRITERS[output_format](columns, write)
 
         exported = run(
-            export_rows(url, min_quality=min_quality, band=band, open_writer=open_writer, advance=bar.reach),
+            export_rows(
+                url,
+                min_quality=min_quality,
+                band=band,
+                retired=retired,
+                open_writer=open_writer,
+                advance=bar.reach,
+            ),
             POSTGRESQL,
         )
     if exported.odd_times and output_format is Format.PARQUET:

@@ -37,6 +37,7 @@ async def export_rows(
     *,
     min_quality: float | None,
     band: Band | None,
+    retired: bool = False,
     open_writer: Callable[[Sequence[Column]], AbstractContextManager[WriteRows]],
     advance: Callable[[int, int], None],
 ) -> Exported:
@@ -46,6 +47,7 @@ async def export_rows(
         database_url: as in DATABASE_URL.
         min_quality: the least score; None for all.
         band: the only band; None for all.
+        retired: export the retired patterns instead, each as the event that retired it with the last row.
         open_writer: returns, for the columns, a function that writes rows.
         advance: called with the number of rows written and the number of all rows.
 
@@ -59,12 +61,13 @@ async def export_rows(
         connection.transaction(isolation="repeatable_read", readonly=True),
     ):
         await _read_documents_compactly(connection)
-        total = await connection.fetchval(statement("select_current_count"), min_quality, band)
-        prepared = await connection.prepare(statement("select_current"))
+        name, selection = ("select_retired", ()) if retired else ("select_current", (min_quality, band))
+        total = await connection.fetchval(statement(f"{name}_count"), *selection)
+        prepared = await connection.prepare(statement(name))
         types = {each.name: each.type.name for each in prepared.get_attributes()} | {"name": "text"}
         columns = [Column(name, kind) for name, kind in types.items()]
         times = [column.name for column in columns if column.type == "timestamptz"]
-        cursor = await prepared.cursor(min_quality, band)
+        cursor = await prepared.cursor(*selection)
         with open_writer(columns) as write_rows:
             while rows := await cursor.fetch(ROWS_IN_MEMORY):
                 write_rows([_shown(row) for row in rows])
@@ -78,7 +81,8 @@ def _shown(row: asyncpg.Record) -> tuple[object, ...]:
     """Return a row with a name and with the valid dimensions alone; `metadata` has both as they were sent."""
     fields = dict(row)
     fields["name"] = name_of(parsed(row["name"]), row["pattern_id"])
-    fields["dimensions"] = orjson.dumps(dimensions_of(parsed(row["dimensions"]))).decode()
+    if "dimensions" in fields:
+        fields["dimensions"] = orjson.dumps(dimensions_of(parsed(row["dimensions"]))).decode()
     return tuple(fields.values())
 
 

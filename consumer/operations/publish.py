@@ -19,14 +19,14 @@ from pattern_metrics.publisher.outbox.writer import OutboxWriter
 from pattern_metrics.publisher.producer import home_partition
 from pattern_metrics.schemas.dead_letter import InvalidEventError
 from pattern_metrics.schemas.json_lines import read_events
-from pattern_metrics.schemas.pattern_scored import PatternScored
+from pattern_metrics.schemas.pattern_retired import PatternEvent
 from pattern_metrics.schemas.settings.kafka import KafkaSettings
 from pattern_metrics.schemas.settings.timing import CLOCK
 
 _AGAIN_SECONDS: Final = 10.0
 """The time after which the leaders of unavailable partitions are asked again."""
 
-Publish: TypeAlias = Callable[[Sequence[PatternScored]], Awaitable[tuple[int, list[RefusedEvent]]]]
+Publish: TypeAlias = Callable[[Sequence[PatternEvent]], Awaitable[tuple[int, list[RefusedEvent]]]]
 """Publishes events until they are safe. Returns the number of events left out, and the refused events."""
 
 Opening: TypeAlias = AbstractAsyncContextManager[Publish]
@@ -89,7 +89,7 @@ class PublishReport:
 async def publishing_nothing() -> AsyncIterator[Publish]:
     """Yield a function that does nothing, to count what would be published."""
 
-    async def publish(_events: Sequence[PatternScored]) -> tuple[int, list[RefusedEvent]]:
+    async def publish(_events: Sequence[PatternEvent]) -> tuple[int, list[RefusedEvent]]:
         return 0, []
 
     yield publish
@@ -106,7 +106,7 @@ async def storing_in(file: OutboxFile, block_seconds: float) -> AsyncIterator[Pu
     headers = headers_text(SOURCE_DEFAULT)
     writer = OutboxWriter(file, block_seconds=block_seconds)
 
-    async def publish(events: Sequence[PatternScored]) -> tuple[int, list[RefusedEvent]]:
+    async def publish(events: Sequence[PatternEvent]) -> tuple[int, list[RefusedEvent]]:
         stored, error = await writer.put_soon([rows_of(events, headers)])
         if error is not None:
             raise PublishError(events[stored:], error)
@@ -162,7 +162,7 @@ async def publish_file(
     """
     async with opening as publish:
         for part in measurements.parts:
-            events, numbers = list[PatternScored](), dict[int, int]()
+            events, numbers = list[PatternEvent](), dict[int, int]()
             for number, event in read_events(part.lines, accepted_until=accepted_until):
                 if isinstance(event, InvalidEventError):
                     report.refusals.add(event.reason, str(event))
@@ -194,7 +194,7 @@ class _Sending:
         self._asked_at = CLOCK.monotonic()
         self._take(topic)
 
-    async def publish(self, events: Sequence[PatternScored]) -> tuple[int, list[RefusedEvent]]:
+    async def publish(self, events: Sequence[PatternEvent]) -> tuple[int, list[RefusedEvent]]:
         """Publish events. Return the number of those that were left out, and those that the broker refused.
 
         Raises:
@@ -236,7 +236,7 @@ class _Sending:
             self._tell(topic.describe_unavailable() or "all partitions are available again")
         self._topic = topic
 
-    def _is_available(self, event: PatternScored) -> bool:
+    def _is_available(self, event: PatternEvent) -> bool:
         if not self._topic.unavailable:
             return True
         home = home_partition(str(event.pattern_id).encode(), self._topic.partitions)

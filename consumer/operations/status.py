@@ -52,6 +52,7 @@ class Status:
     Attributes:
         partitions: each partition of the topics.
         patterns: rows in the table.
+        retired: patterns that are retired.
         last_write: when a row was last written; PostgreSQL's text if Python cannot hold that time.
         dead_letters: open dead letters by reason.
         gaps: recorded gaps of the group by reason.
@@ -63,6 +64,7 @@ class Status:
 
     partitions: list[PartitionStatus]
     patterns: int
+    retired: int
     last_write: datetime | str | None
     dead_letters: dict[str, int]
     gaps: dict[str, int]
@@ -88,6 +90,7 @@ class Status:
             "held_back": sum(partition.held_back for partition in self.partitions),
             "beyond_end": sum(partition.beyond_end for partition in self.partitions),
             "patterns": self.patterns,
+            "retired": self.retired,
             "dead_letters": sum(self.dead_letters.values()),
             "dead_letters_by_reason": self.dead_letters,
             "gaps": sum(self.gaps.values()),
@@ -137,6 +140,7 @@ async def read_status(settings: WorkerSettings) -> Status:
     return Status(
         partitions=_partitions(bounds, progress),
         patterns=row["patterns"],
+        retired=row["retired"],
         last_write=row["last_write"],
         dead_letters=json.loads(row["dead_letters"]),
         gaps=json.loads(row["gaps"]),

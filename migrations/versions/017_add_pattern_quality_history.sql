@@ -2,7 +2,6 @@
 -- Apply by hand, after 016: psql -v ON_ERROR_STOP=1 -f 017_add_pattern_quality_history.sql
 -- Safe to repeat: it changes nothing if its work is done.
 \ir ../refuse_unfit.sql
-\ir ../patiently.sql
 
 CREATE TABLE IF NOT EXISTS pattern_quality_history (
     pattern_id uuid NOT NULL,
@@ -18,22 +17,26 @@ CREATE TABLE IF NOT EXISTS pattern_quality_history (
     CONSTRAINT pattern_quality_history_measurement_unique UNIQUE (pattern_id, measurement_timestamp)
 );
 
-CALL pattern_metrics_patiently($view$
-CREATE OR REPLACE VIEW pattern_quality_changes AS
-SELECT
-    pattern_id,
-    measurement_timestamp,
-    quality_score,
-    quality_score - lag(quality_score) OVER previous AS quality_change,
-    lag(quality_score) OVER previous AS previous_quality_score,
-    lag(measurement_timestamp) OVER previous AS previous_measurement_timestamp,
-    confidence,
-    version,
-    metadata,
-    event_id
-FROM pattern_quality_history
-WINDOW previous AS (PARTITION BY pattern_id ORDER BY measurement_timestamp)
-$view$);
+DO $create$
+BEGIN
+    IF to_regclass('pattern_quality_changes') IS NULL THEN -- a later revision changes it
+        CREATE VIEW pattern_quality_changes AS
+        SELECT
+            pattern_id,
+            measurement_timestamp,
+            quality_score,
+            quality_score - lag(quality_score) OVER previous AS quality_change,
+            lag(quality_score) OVER previous AS previous_quality_score,
+            lag(measurement_timestamp) OVER previous AS previous_measurement_timestamp,
+            confidence,
+            version,
+            metadata,
+            event_id
+        FROM pattern_quality_history
+        WINDOW previous AS (PARTITION BY pattern_id ORDER BY measurement_timestamp);
+    END IF;
+END
+$create$;
 
 COMMENT ON TABLE pattern_quality_history IS
     'Every measurement that was read while HISTORY_ENABLED was true. pattern_quality_metrics holds the latest measurements.';
@@ -49,5 +52,3 @@ COMMENT ON COLUMN pattern_quality_history.created_at IS 'The time at which the r
 
 COMMENT ON VIEW pattern_quality_changes IS
     'Each measurement of the history, with the change since the previous measurement; null for the first measurement of a pattern.';
-
-DROP PROCEDURE pattern_metrics_patiently(text);

@@ -1,13 +1,15 @@
 """The rows of events."""
 
+import json
 from collections.abc import Iterable, Sequence
 from time import time
 
-from pattern_metrics.publisher.outbox.row import OutboxRow, microseconds, new_row
-from pattern_metrics.schemas.pattern_scored import PatternScored
+from pattern_metrics.publisher.outbox.row import TYPE, OutboxRow, microseconds, new_row
+from pattern_metrics.schemas.pattern_retired import PatternEvent
+from pattern_metrics.schemas.pattern_scored import EVENT_TYPE
 
 
-def rows_of(events: Iterable[PatternScored], headers: str) -> Sequence[OutboxRow]:
+def rows_of(events: Iterable[PatternEvent], headers: str) -> Sequence[OutboxRow]:
     """Return the rows of events, to be stored.
 
     Args:
@@ -21,8 +23,12 @@ def rows_of(events: Iterable[PatternScored], headers: str) -> Sequence[OutboxRow
             event.pattern_id.bytes,
             microseconds(event.measurement_timestamp),
             stored,
-            headers,
+            headers if event.EVENT_TYPE == EVENT_TYPE else _with_type(headers, event.EVENT_TYPE),
             event.to_json(),
         )
         for event in events
     ]
+
+
+def _with_type(headers: str, event_type: str) -> str:
+    return json.dumps({**json.loads(headers), TYPE: event_type})

@@ -8,11 +8,11 @@ from typing import Final
 from uuid import UUID
 
 from pattern_metrics.publisher.outbox.file import OutboxFile
-from pattern_metrics.publisher.outbox.row import SOURCE, OutboxRow
+from pattern_metrics.publisher.outbox.row import SOURCE, TYPE, OutboxRow
 from pattern_metrics.publisher.producer import Producer
 from pattern_metrics.publisher.records import EncodedRecord, Refused, Unacknowledged, record_of
 from pattern_metrics.schemas.backoff import backoff_seconds
-from pattern_metrics.schemas.pattern_scored import Ordered
+from pattern_metrics.schemas.pattern_scored import EVENT_TYPE, Ordered
 from pattern_metrics.schemas.settings.kafka import KafkaSettings
 
 _LOOK_SECONDS: Final = 0.5
@@ -50,10 +50,9 @@ class _Stored(Ordered):
 def record_of_row(row: OutboxRow) -> EncodedRecord:
     """Return the record of a row, as a publisher without an outbox sends it."""
     headers = json.loads(row.headers)
-    source = headers.pop(SOURCE)
-    return record_of(
-        _Stored(row), row.value, source, [(name, text.encode()) for name, text in headers.items()]
-    )
+    source, event_type = headers.pop(SOURCE), headers.pop(TYPE, EVENT_TYPE)
+    others = [(name, text.encode()) for name, text in headers.items()]
+    return record_of(_Stored(row), row.value, source, others, event_type)
 
 
 class OutboxFlusher:

@@ -13,7 +13,7 @@ from pattern_metrics.publisher.outbox.flusher import Flushed, OutboxFlusher
 from pattern_metrics.publisher.outbox.row import OutboxRow, headers_text
 from pattern_metrics.publisher.outbox.writer import OutboxWriter, Stored
 from pattern_metrics.publisher.records import Headers
-from pattern_metrics.schemas.pattern_scored import PatternScored
+from pattern_metrics.schemas.pattern_retired import PatternEvent
 from pattern_metrics.schemas.settings.kafka import KafkaSettings
 from pattern_metrics.schemas.settings.outbox import OutboxSettings
 
@@ -60,14 +60,14 @@ class Outbox:
         self._pid, self._loop = os.getpid(), asyncio.get_running_loop()
         self._task = asyncio.create_task(self._flusher.run())
 
-    async def put(self, events: Sequence[PatternScored], headers: Headers) -> Stored:
+    async def put(self, events: Sequence[PatternEvent], headers: Headers) -> Stored:
         """Store events, and return when they are synced."""
         stored = await self._writer.put_soon(self._rows(events, headers))
         if not self._flusher.is_notified:
             self._flusher.notify()
         return stored
 
-    def put_blocking(self, events: Sequence[PatternScored], headers: Headers) -> Stored:
+    def put_blocking(self, events: Sequence[PatternEvent], headers: Headers) -> Stored:
         """Store events, as `put` does, from any thread without an event loop, also in a forked child."""
         stored = self._writer.put(self._rows(events, headers))
         if not self._flusher.is_notified and self._loop is not None and self._pid == os.getpid():
@@ -85,13 +85,13 @@ class Outbox:
             await self._flusher.close()
         await asyncio.to_thread(self._writer.close)
 
-    def _rows(self, events: Sequence[PatternScored], headers: Headers) -> Iterable[Sequence[OutboxRow]]:
+    def _rows(self, events: Sequence[PatternEvent], headers: Headers) -> Iterable[Sequence[OutboxRow]]:
         """Return the rows of events, in parts that are made and stored one after the other."""
         text = headers_text(self._source, headers) if headers else self._headers
         return map(rows_of, _parts(events), repeat(text))
 
 
-def _parts(events: Sequence[PatternScored]) -> Iterable[Sequence[PatternScored]]:
+def _parts(events: Sequence[PatternEvent]) -> Iterable[Sequence[PatternEvent]]:
     if len(events) <= BATCH_ROWS:
         return (events,)
     return (events[begin : begin + BATCH_ROWS] for begin in range(0, len(events), BATCH_ROWS))

@@ -12,6 +12,9 @@ _MICROSECOND: Final = timedelta(microseconds=1)
 SOURCE: Final = "ce_source"
 """The name of the agent among the headers."""
 
+TYPE: Final = "ce_type"
+"""The type of the event among the headers; a measurement's is left out."""
+
 SOURCE_DEFAULT: Final = "/pattern-metrics"
 
 _ROW_BYTES: Final = 96

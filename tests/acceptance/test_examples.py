@@ -8,9 +8,10 @@ from typing import Final
 import pytest
 
 import pattern_metrics
-from pattern_metrics import PatternScored, Published, PublishError, ScorePublisher
+from pattern_metrics import Published, PublishError, ScorePublisher
 from pattern_metrics.consumer.records.accounting import Accounting
 from pattern_metrics.consumer.settings import WorkerSettings
+from pattern_metrics.schemas.pattern_retired import PatternEvent
 from tests.support.pipeline import catch_up, fetch
 
 AGENT: Final = Path(__file__).parents[2] / "examples" / "agent.py"
@@ -21,9 +22,9 @@ class Forgetful(ScorePublisher):
 
     def __init__(self) -> None:
         super().__init__()
-        self.delivered = list[PatternScored]()
+        self.delivered = list[PatternEvent]()
 
-    async def publish(self, event: PatternScored) -> Published:
+    async def publish(self, event: PatternEvent) -> Published:
         published = await super().publish(event)
         self.delivered.append(event)
         if self.delivered.count(event) == 1:

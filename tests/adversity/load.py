@@ -118,16 +118,15 @@ class Load:
     async def _publish_events(self, publisher: ScorePublisher, events: list[PatternScored]) -> None:
         """Publish events. A second attempt is a retry, because the event's id is the same."""
         while events:
-            failed: tuple[PatternScored, ...] = ()
+            again = set[uuid.UUID]()
             try:
                 await publisher.publish_many(events)
             except PublishError as error:
                 self.failures += 1
-                failed = error.unacknowledged
-            again = {event.event_id for event in failed}
+                again = {event.event_id for event in error.unacknowledged}
             for event in events:
                 self._note(event, is_acknowledged=event.event_id not in again)
-            events = list(failed)
+            events = [event for event in events if event.event_id in again]
 
     def _note(self, event: PatternScored, *, is_acknowledged: bool) -> None:
         if event.measurement_timestamp > self._settings.accepted_until(datetime.now(UTC)):

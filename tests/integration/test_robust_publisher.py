@@ -28,6 +28,7 @@ from hypothesis import strategies as st
 from pattern_metrics import PatternScored, Published, PublishError, ScorePublisher
 from pattern_metrics.consumer.demo.embedded import free_port
 from pattern_metrics.consumer.gateway import delivery
+from pattern_metrics.schemas.pattern_retired import PatternEvent
 from pattern_metrics.schemas.settings.kafka import KafkaSettings
 from tests.support.command import CommandLine
 from tests.support.gateway import gateway_settings, running_gateway
@@ -149,7 +150,7 @@ async def test_whatever_is_refused_nothing_else_is_lost_or_twice(settings: Kafka
                 large(number) if is_large else an_event(number) for number, is_large in enumerate(shape)
             ]
             try:
-                published, refused = await agent.publish_many(events), list[PatternScored]()
+                published, refused = await agent.publish_many(events), list[PatternEvent]()
             except PublishError as error:
                 published, refused = list(error.published), [one.event for one in error.refused]
             assert refused == list(itertools.compress(events, shape))

@@ -249,5 +249,5 @@ async def test_down_from_022_keeps_the_topic_of_a_name_that_was_written_last(dat
     assert await fetch(database_url, progress) == [of_second, without_id]
     gaps = "SELECT first_offset, last_offset FROM ingest_gaps"
     assert await fetch(database_url, gaps) == [{"first_offset": 1, "last_offset": 4}]
-    assert await migrate_up(database_url) == ("022",)
+    assert await migrate_up(database_url) == ("022", "023")
     assert await fetch(database_url, progress) == [of_second, without_id | {"topic_id": str(NO_TOPIC_ID)}]

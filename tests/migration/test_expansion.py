@@ -16,11 +16,12 @@ from tests.support.pipeline import (
 )
 from tests.support.waiting import eventually
 
-OLDEST = "022"
+OLDEST = "023"
 """The oldest revision to which this release's worker writes."""
 
 TABLES = (
     "pattern_quality_metrics",
+    "pattern_quality_retired",
     "pattern_quality_history",
     "ingest_progress",
     "ingest_gaps",

@@ -117,7 +117,7 @@ async def test_a_database_without_the_law_is_refused_before_anything_is_written(
     store = Store(database_url)
 
     with pytest.raises(
-        UnfitDatabaseError, match=r"missing .pattern_metrics_supersedes\b.*: run .*migrate up"
+        UnfitDatabaseError, match=r"missing .*\bpattern_metrics_supersedes\b.*: run .*migrate up"
     ):
         await write(store, a_batch([an_event(1)]))
 

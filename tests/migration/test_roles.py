@@ -22,6 +22,7 @@ from tests.support.postgres import new_database, wheel_program
 
 TABLES = (
     "pattern_quality_metrics",
+    "pattern_quality_retired",
     "pattern_quality_history",
     "ingest_progress",
     "ingest_gaps",
@@ -30,7 +31,7 @@ TABLES = (
 )
 VIEWS = ("pattern_quality_current", "pattern_quality_changes")
 WRITTEN = TABLES[:-1]
-PRUNED = {"pattern_quality_history", "dead_letters"}
+DELETED = {"pattern_quality_metrics", "pattern_quality_retired", "pattern_quality_history", "dead_letters"}
 
 RIGHTS = """
     SELECT relation, privilege
@@ -46,7 +47,7 @@ async def rights(url: str, role: str) -> set[tuple[str, str]]:
 
 READS = {(relation, "SELECT") for relation in (*TABLES, *VIEWS)}
 WRITES = {(table, privilege) for table in WRITTEN for privilege in ("INSERT", "UPDATE")}
-WORKER_RIGHTS = READS | WRITES | {(table, "DELETE") for table in PRUNED}
+WORKER_RIGHTS = READS | WRITES | {(table, "DELETE") for table in DELETED}
 ROLES = ("pattern_metrics_reader", "pattern_metrics_worker")
 
 

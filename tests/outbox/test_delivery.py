@@ -74,6 +74,7 @@ async def test_what_was_published_without_a_broker_becomes_the_table(
     assert first == Published(events[0], AWAY.kafka_topic, None, None)
     assert await flush(OutboxFile(path), settings) == Flushed(delivered=201)
     assert (await catch_up(settings)).read == 201
+    assert isinstance(score.event, PatternScored)
     assert await table(settings) == expected_table([*events, score.event])
 
 

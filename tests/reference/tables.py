@@ -26,6 +26,8 @@ DESCRIPTIONS: Final = {
     "compliance": "A dimension of the score, as above.",
     "metadata_richness": "A dimension of the score, as above.",
     "complexity": "A dimension of the score, as above.",
+    "is_retirement": "Whether the event is a retirement, which has no score.",
+    "reason": "Why the pattern was retired.",
     "quality_change": "The score minus the score of the measurement before.",
     "previous_quality_score": "The score of the measurement before.",
     "previous_measurement_timestamp": "The time of the measurement before.",
@@ -34,8 +36,8 @@ DESCRIPTIONS: Final = {
     "pattern_metrics_reader": """
         For `export`, `status` and dashboards. It may select from all tables and views.""",
     "pattern_metrics_worker": """
-        For `consume`, `replay`, `backfill`, `verify`, `dead-letters` and `history prune`. It may also write,
-        but not alter a table, and not delete a current row.""",
+        For `consume`, `replay`, `backfill`, `verify`, `dead-letters`, `history prune` and `retired prune`. It
+        may also write, but not alter a table.""",
 }
 """Descriptions by name, for objects without a comment in the database."""
 

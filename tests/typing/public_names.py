@@ -11,6 +11,7 @@ from pattern_metrics import (
     BlockingScorePublisher,
     InvalidEventError,
     Measurement,
+    PatternRetired,
     PatternScored,
     Published,
     PublishError,
@@ -35,7 +36,7 @@ def refused(error: InvalidEventError) -> None:
 
 
 def lost(error: PublishError) -> None:
-    assert_type(error.unacknowledged, tuple[PatternScored, ...])
+    assert_type(error.unacknowledged, tuple[PatternScored | PatternRetired, ...])
     assert_type(error.refused, tuple[RefusedEvent, ...])
 
 

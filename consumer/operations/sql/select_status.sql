@@ -1,6 +1,7 @@
 -- The database's part of `status`, for one group and its topics.
 SELECT
     (SELECT count(*) FROM pattern_quality_metrics) AS patterns,
+    (SELECT count(*) FROM pattern_quality_retired) AS retired,
     (SELECT max(updated_at) FROM pattern_quality_metrics) AS last_write,
     (SELECT coalesce(jsonb_object_agg(reason, letters), '{}')
      FROM (SELECT reason, count(*) AS letters FROM dead_letters WHERE status = 'open' GROUP BY reason) AS counted

@@ -1,2 +1,3 @@
--- Fail before anything is written if the law of the table is missing, because not every batch needs it.
-SELECT 'pattern_metrics_supersedes(timestamptz, uuid, timestamptz, uuid)'::regprocedure
+-- Fail before anything is written if the law of the table, or the table of the retired patterns, is missing: not every
+-- batch needs them.
+SELECT 'pattern_metrics_supersedes(timestamptz, uuid, timestamptz, uuid)'::regprocedure, 'pattern_quality_retired'::regclass

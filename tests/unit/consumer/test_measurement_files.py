@@ -17,6 +17,7 @@ from pattern_metrics.consumer.operations.files.refusals import Refusals
 from pattern_metrics.consumer.operations.files.source import BrokenSourceError, InvalidSourceError
 from pattern_metrics.schemas.dead_letter import InvalidEventError, RejectReason
 from pattern_metrics.schemas.json_lines import read_events
+from pattern_metrics.schemas.pattern_retired import PatternEvent
 from pattern_metrics.schemas.pattern_scored import PatternScored
 from tests.support.events import value
 from tests.support.files import FAR, PACKERS, Pipe, events_of, lines_of
@@ -26,7 +27,7 @@ HEADER = "pattern_id,quality_score,confidence,measurement_timestamp,version,meta
 ROW = f"{PATTERN},0.5,1,2025-01-01T10:00:00Z,1,"
 
 
-def fates(content: str | bytes) -> list[PatternScored | RejectReason]:
+def fates(content: str | bytes) -> list[PatternEvent | RejectReason]:
     file = io.BytesIO(content if isinstance(content, bytes) else content.encode())
     return [
         event.reason if isinstance(event, InvalidEventError) else event

@@ -1,0 +1,2 @@
+-- The number of retired patterns.
+SELECT count(*) FROM pattern_quality_retired
