@@ -27,8 +27,8 @@ class RejectReason(StrEnum):
 
 
 _EXPLANATIONS = {
-    RejectReason.TOMBSTONE: "The record has no value. A tombstone deletes no row: deleting by key would "
-    "break the law of the table.",
+    RejectReason.TOMBSTONE: "The record has no value. A tombstone has no time, so it deletes no row: to "
+    "delete a pattern, publish its retirement (`pattern-metrics retire`).",
     RejectReason.INVALID_UTF8: "The value is not UTF-8.",
     RejectReason.INVALID_JSON: "The value is not JSON (RFC 8259).",
     RejectReason.NOT_AN_OBJECT: "The value is JSON, but not an object.",
@@ -41,7 +41,8 @@ _EXPLANATIONS = {
     RejectReason.TOO_DEEP: "The metadata is nested more than 100 levels deep, or the value more than 200.",
     RejectReason.TOO_LARGE: "The metadata is larger than 64 KiB as JSON.",
     RejectReason.OTHER_TYPE: "The CloudEvents type, in the header ce_type or in the envelope's type, is not "
-    "pattern.scored.v1. Events of another type belong in another topic.",
+    "that of the event: pattern.scored.v1 or pattern.retired.v1. Events of another type belong in another "
+    "topic.",
     RejectReason.REFUSED_BY_DATABASE: "A constraint or a trigger of your database refused the row.",
 }
 

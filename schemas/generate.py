@@ -8,6 +8,7 @@ import json
 from pathlib import Path
 from typing import Any, Final
 
+from pattern_metrics.schemas.pattern_retired import PatternEvent, PatternRetired
 from pattern_metrics.schemas.pattern_scored import EVENT_TYPE, JSON_DEPTH_MAX, PatternScored
 from pattern_metrics.schemas.settings.kafka import KafkaSettings
 
@@ -30,7 +31,9 @@ _BY_PATTERN: Final[dict[str, dict[str, Any]]] = {
     "event_id": {"pattern": _UUID, "maxLength": _UUID_CHARACTERS},
     "pattern_id": {"pattern": _UUID, "maxLength": _UUID_CHARACTERS},
     "measurement_timestamp": {"pattern": _TIME_PATTERN},
+    "retired_at": {"pattern": _TIME_PATTERN},
     "version": {"pattern": "^[^\\u0000]*$"},
+    "reason": {"pattern": "^[^\\u0000]*$"},
 }
 """Checks that the model does in code, for validators that ignore `format` as well."""
 
@@ -44,95 +47,114 @@ _JSON_SCHEMA_DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
 
 
 def json_schema() -> dict[str, Any]:
-    """Return the event as JSON Schema 2020-12."""
-    schema = PatternScored.model_json_schema()
+    """Return the events of the topic as JSON Schema 2020-12: a measurement or a retirement."""
+    return {
+        "$schema": _JSON_SCHEMA_DIALECT,
+        "$id": f"urn:pattern-metrics:{EVENT_TYPE}",
+        "title": "PatternEvent",
+        "description": f"A measurement or a retirement of a pattern. {_LIMITS}",
+        "oneOf": [_schema_of(PatternScored), _schema_of(PatternRetired)],
+    }
+
+
+def _schema_of(kind: type[PatternEvent]) -> dict[str, Any]:
+    schema = kind.model_json_schema()
     schema.pop("$defs")  # holds only `JsonValue`, which allows anything
     schema["properties"]["metadata"]["additionalProperties"] = True
     for name, field in schema["properties"].items():
         field.pop("title")
+        for option in field.pop("anyOf", []):
+            if option["type"] != "null":
+                field.update(option)
         field.update(_BY_PATTERN.get(name, {}))
         if name not in schema["required"]:
             field["type"] = [field["type"], "null"]  # null counts as absent
-    schema["description"] += f" {_LIMITS}"
+    if kind is PatternRetired:  # with a score, the event is a measurement
+        schema["properties"]["quality_score"] = {"type": "null", "description": "Absent in a retirement."}
+    return {**schema, "additionalProperties": True}
+
+
+def _headers_of(kind: type[PatternEvent]) -> dict[str, Any]:
+    text = {"type": "string"}
     return {
-        "$schema": _JSON_SCHEMA_DIALECT,
-        "$id": f"urn:pattern-metrics:{EVENT_TYPE}",
-        **schema,
-        "additionalProperties": True,
+        "type": "object",
+        "description": "CloudEvents 1.0, Kafka binding, binary mode. A consumer needs none of them, and "
+        "refuses a record whose ce_type is another.",
+        "properties": {
+            "ce_specversion": {"type": "string", "const": "1.0"},
+            "ce_id": {**text, "description": "The event_id."},
+            "ce_source": {**text, "description": "Who sent the event: a URI reference."},
+            "ce_type": {"type": "string", "const": kind.EVENT_TYPE},
+            "ce_time": {**text, "description": f"The {kind.TIME_FIELD}."},
+            "content-type": {"type": "string", "const": "application/json"},
+            "traceparent": {**text, "description": "W3C Trace Context, where there is one."},
+            "tracestate": {**text, "description": "Likewise."},
+        },
     }
+
+
+def _message(kind: type[PatternEvent]) -> dict[str, Any]:
+    return {
+        "name": kind.EVENT_TYPE,
+        "title": kind.__name__,
+        "contentType": "application/json",
+        "headers": _headers_of(kind),
+        "payload": {
+            "schemaFormat": "application/schema+json;version=2020-12",
+            "schema": {"$schema": _JSON_SCHEMA_DIALECT, **_schema_of(kind)},
+        },
+        "bindings": {
+            "kafka": {
+                "bindingVersion": "0.5.0",
+                "key": {
+                    "type": "string",
+                    "format": "uuid",
+                    "description": "The pattern_id in canonical lower-case form, so that one pattern "
+                    "lives in one partition.",
+                },
+            }
+        },
+    }
+
+
+_MESSAGES: Final[dict[str, type[PatternEvent]]] = {
+    "patternScored": PatternScored,
+    "patternRetired": PatternRetired,
+}
 
 
 def asyncapi() -> dict[str, Any]:
     """Return the topic, its records and their headers as an AsyncAPI 3 document."""
-    header = {"type": "string"}
     return {
         "asyncapi": "3.0.0",
         "info": {
             "title": "pattern-metrics",
             "version": "1.0.0",
-            "description": "Agents publish one event per measurement of a pattern's quality.",
+            "description": "Agents publish one event per measurement of a pattern's quality, and one when "
+            "a pattern no longer exists.",
             "license": {"name": "Apache-2.0"},
         },
         "defaultContentType": "application/json",
         "channels": {
             "patternScored": {
                 "address": KafkaSettings.model_fields["kafka_topic"].default,
-                "messages": {"patternScored": {"$ref": "#/components/messages/patternScored"}},
+                "messages": {name: {"$ref": f"#/components/messages/{name}"} for name in _MESSAGES},
             }
         },
         "operations": {
             "publishScore": {
                 "action": "send",
                 "channel": {"$ref": "#/channels/patternScored"},
-                "summary": "An agent publishes a measurement.",
+                "summary": "An agent publishes a measurement or a retirement.",
             },
             "consumeScore": {
                 "action": "receive",
                 "channel": {"$ref": "#/channels/patternScored"},
-                "summary": "The worker keeps one current row per pattern.",
+                "summary": "The worker keeps one current row per pattern that is not retired.",
             },
         },
         "components": {
-            "messages": {
-                "patternScored": {
-                    "name": EVENT_TYPE,
-                    "title": "PatternScored",
-                    "contentType": "application/json",
-                    "headers": {
-                        "type": "object",
-                        "description": "CloudEvents 1.0, Kafka binding, binary mode. A consumer needs "
-                        "none of them, and refuses a record whose ce_type is another.",
-                        "properties": {
-                            "ce_specversion": {"type": "string", "const": "1.0"},
-                            "ce_id": {**header, "description": "The event_id."},
-                            "ce_source": {**header, "description": "Who measured: a URI reference."},
-                            "ce_type": {"type": "string", "const": EVENT_TYPE},
-                            "ce_time": {**header, "description": "The measurement_timestamp."},
-                            "content-type": {"type": "string", "const": "application/json"},
-                            "traceparent": {
-                                **header,
-                                "description": "W3C Trace Context, where there is one.",
-                            },
-                            "tracestate": {**header, "description": "Likewise."},
-                        },
-                    },
-                    "payload": {
-                        "schemaFormat": "application/schema+json;version=2020-12",
-                        "schema": json_schema(),
-                    },
-                    "bindings": {
-                        "kafka": {
-                            "bindingVersion": "0.5.0",
-                            "key": {
-                                "type": "string",
-                                "format": "uuid",
-                                "description": "The pattern_id in canonical lower-case form, so that one "
-                                "pattern lives in one partition.",
-                            },
-                        }
-                    },
-                }
-            }
+            "messages": {name: _message(kind) for name, kind in _MESSAGES.items()},
         },
     }
 

@@ -10,7 +10,7 @@ from pydantic_core import from_json
 
 from pattern_metrics.schemas.dead_letter import InvalidEventError
 from pattern_metrics.schemas.pattern_scored import (
-    Event,
+    EventModel,
     Measurement,
     Metadata,
     PatternScored,
@@ -50,7 +50,7 @@ class Retirement(BaseModel):
     )
 
 
-class PatternRetired(Event, Retirement):
+class PatternRetired(EventModel, Retirement):
     """The retirement of one pattern. A newer measurement of the pattern brings it back."""
 
     EVENT_TYPE: ClassVar[str] = RETIRED_TYPE

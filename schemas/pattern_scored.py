@@ -247,7 +247,7 @@ class Measurement(BaseModel):
     )
 
 
-class Event(Ordered):
+class EventModel(Ordered):
     """The parts of an event that do not depend on its kind. Each kind is a pydantic model."""
 
     __slots__ = ()
@@ -273,7 +273,7 @@ class Event(Ordered):
         return b'%b,"metadata":%b}' % (others[:-1], self.metadata_json)
 
 
-class PatternScored(Event, Measurement):
+class PatternScored(EventModel, Measurement):
     """One measurement of one pattern's quality."""
 
     EVENT_TYPE: ClassVar[str] = EVENT_TYPE
@@ -325,7 +325,7 @@ def _metadata_as_sent(value: bytes, metadata: Mapping[str, JsonValue]) -> bytes:
     return text
 
 
-EventT = TypeVar("EventT", bound=Event)
+EventT = TypeVar("EventT", bound=EventModel)
 
 
 class _Unnamed(BaseModel):
@@ -379,7 +379,7 @@ def read_json(value: bytes) -> JsonValue:
     return content
 
 
-def require_past(event: Event, *, accepted_until: datetime) -> None:
+def require_past(event: EventModel, *, accepted_until: datetime) -> None:
     """Check that the time of an event is not after `accepted_until`.
 
     Raises:

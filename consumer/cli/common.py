@@ -50,12 +50,17 @@ JsonOption = Annotated[
 
 ENV_FILE_OPTION: Final = "--env-file"
 
-TIME_FORMS: Final = "an RFC 3339 time with an offset, or an age such as 90d, 12h or 30m"
+TIME_FORMS: Final = "an RFC 3339 time with an offset, or an age such as 2y, 90d, 12h or 30m"
 
 OPEN_FILES_MIN: Final = 128
 """Enough for all HTTP connections, and as many files again for brokers, database and modules."""
 
-_UNITS: Final = {"d": "days", "h": "hours", "m": "minutes"}
+_UNITS: Final = {
+    "y": timedelta(days=365),
+    "d": timedelta(days=1),
+    "h": timedelta(hours=1),
+    "m": timedelta(minutes=1),
+}
 
 KAFKA = "Kafka (KAFKA_BOOTSTRAP_SERVERS)"
 POSTGRESQL = "PostgreSQL (DATABASE_URL or --database-url)"
@@ -116,14 +121,14 @@ def parse_time(text: str) -> datetime:
     Raises:
         typer.BadParameter: the text is neither, or has no offset.
     """
-    ago = re.fullmatch(r"([0-9]+)([dhm])", text)
+    ago = re.fullmatch(r"([0-9]+)([ydhm])", text)
     try:
         if ago:
-            return datetime.now(UTC) - timedelta(**{_UNITS[ago[2]]: int(ago[1])})
+            return datetime.now(UTC) - int(ago[1]) * _UNITS[ago[2]]
         moment = datetime.fromisoformat(text)
     except (ValueError, OverflowError):
         raise typer.BadParameter(
-            "is neither an RFC 3339 time nor a duration such as 90d, 12h or 30m"
+            "is neither an RFC 3339 time nor a duration such as 2y, 90d, 12h or 30m"
         ) from None
     if moment.tzinfo is None:
         raise typer.BadParameter("has no offset: end it with Z or +HH:MM")

@@ -61,9 +61,12 @@ async def export_rows(
         connection.transaction(isolation="repeatable_read", readonly=True),
     ):
         await _read_documents_compactly(connection)
-        name, selection = ("select_retired", ()) if retired else ("select_current", (min_quality, band))
-        total = await connection.fetchval(statement(f"{name}_count"), *selection)
-        prepared = await connection.prepare(statement(name))
+        query, count = statement("select_current"), statement("select_current_count")
+        selection: tuple[object, ...] = (min_quality, band)
+        if retired:
+            query, count, selection = statement("select_retired"), statement("select_retired_count"), ()
+        total = await connection.fetchval(count, *selection)
+        prepared = await connection.prepare(query)
         types = {each.name: each.type.name for each in prepared.get_attributes()} | {"name": "text"}
         columns = [Column(name, kind) for name, kind in types.items()]
         times = [column.name for column in columns if column.type == "timestamptz"]

@@ -122,11 +122,11 @@ class Merger:
         Raises:
             Exception: see `merge`.
         """
-        await self._connection.execute(statement("lock_retired"))
+        await self._connection.execute(statement("set_writer_lock"))
 
     async def retire(self, latest: Iterable[Retired]) -> tuple[int, list[Rejected]]:
         """Move the rows of patterns, after `exclude_writers`. Returns and raises like `merge`."""
-        return await self._merge(_sorted(latest), statement("retire_patterns"))
+        return await self._merge(_sorted(latest), statement("upsert_retired"))
 
     async def _merge_known(self, ordered: Sequence[Accepted]) -> int:
         """Merge by the content of the table: copy new patterns, and update rows whose event is newer.

@@ -47,7 +47,10 @@ class ShadowStore(Store):
 
     def __init__(self, database_url: str, *, loads_rows: bool, timing: Timing = TIMING) -> None:
         super().__init__(database_url, timing=timing)
-        self._before_upsert = statement("insert_shadow_rows") if loads_rows else None
+        if loads_rows:
+            self._before_upsert = "; ".join(
+                [statement("insert_shadow_retired"), statement("insert_shadow_rows")]
+            )
         self._is_made = False
 
     @override

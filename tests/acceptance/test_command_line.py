@@ -98,6 +98,7 @@ AGENTS = OUTBOX | {
     ("gateway",),
     ("score",),
     ("publish",),
+    ("retire",),
     ("schema",),
     ("topic", "create"),
     ("migrate", "sql"),
@@ -146,6 +147,7 @@ async def test_the_option_goes_before_the_variable_of_the_database(
         ("dead-letters", "export"): ["-"],
         ("dead-letters", "prune"): ["--older-than", "1d"],
         ("history", "prune"): ["--older-than", "1d"],
+        ("retired", "prune"): ["--older-than", "1d"],
         ("skip",): ["--to", "latest", "--because", "x"],
         ("trace",): [str(UUID(int=1))],
     }.get(path, [])

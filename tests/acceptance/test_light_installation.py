@@ -16,7 +16,7 @@ from tests.support.command import PROGRAM, CommandLine, Finished, environment_of
 from tests.support.kafka import Broker
 from tests.support.pipeline import an_event, catch_up, expected_table, table, worker_settings
 
-LIGHT = {"score", "publish", "schema", "settings", "topic create"} | {
+LIGHT = {"score", "publish", "retire", "schema", "settings", "topic create"} | {
     f"outbox {name}" for name in ("status", "flush", "export", "compact", "discard")
 }
 
@@ -27,6 +27,8 @@ ARGUMENTS = {
     "dead-letters prune": ["--older-than", "90d"],
     "dead-letters show": ["topic/0/0"],
     "history prune": ["--older-than", "90d"],
+    "retire": ["shop:total", "--because", "deleted"],
+    "retired prune": ["--older-than", "2y"],
     "migrate down": ["base"],
     "skip": ["--to", "latest", "--because", "broken"],
     "trace": ["00000000-0000-0000-0000-000000000001"],

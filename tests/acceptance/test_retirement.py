@@ -28,8 +28,8 @@ def measured(name: str, minutes: int, score: float = 0.5) -> PatternScored:
     )
 
 
-async def consume(command: CommandLine, **environment: str) -> list[int]:
-    ran = (await command.run("consume", "--until-caught-up", "--json", **environment)).succeeded()
+async def consume(command: CommandLine, **variables: Any) -> list[int]:
+    ran = (await command.run("consume", "--until-caught-up", "--json", **variables)).succeeded()
     return [ran.json[name] for name in ("applied", "superseded", "dead_letters")]
 
 

@@ -14,7 +14,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from pattern_metrics.consumer.records.decoding import decode
-from pattern_metrics.consumer.records.record import Accepted
+from pattern_metrics.consumer.records.record import Rejected
 from pattern_metrics.schemas.generate import json_schema
 from pattern_metrics.schemas.pattern_scored import (
     DECIMALS_MAX,
@@ -61,7 +61,7 @@ def parsed(text: bytes) -> Any:
 
 
 def consumer_accepts(text: bytes) -> bool:
-    return isinstance(decode(TopicRecord(text), accepted_until=ACCEPTED_UNTIL), Accepted)
+    return not isinstance(decode(TopicRecord(text), accepted_until=ACCEPTED_UNTIL), Rejected)
 
 
 def member(content: Any, name: str) -> Any:

@@ -43,6 +43,8 @@ COMMANDS: dict[str, tuple[list[str], bytes]] = {
     "replay": ([], b""),
     "verify": (["--against-topic"], b""),
     "publish": (["-"], EVENT),
+    "retire": (["shop:total", "--because", "deleted"], b""),
+    "retired prune": (["--older-than", "2y"], b""),
     "topic create": ([], b""),
     "backfill": (["-"], EVENT),
     "migrate down": (["015"], b""),

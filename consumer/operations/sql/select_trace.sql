@@ -10,7 +10,7 @@ UNION ALL
 SELECT
     CASE WHEN event_id = $1 THEN 'current' ELSE 'superseded' END, pattern_id,
     CASE WHEN event_id = $1 THEN retired_at ELSE measurement_timestamp END, updated_at,
-    CASE WHEN event_id <> $1 THEN event_id END, CASE WHEN event_id <> $1 THEN retired_at END,
+    nullif(event_id, $1), CASE WHEN event_id = $1 THEN NULL ELSE retired_at END,
     NULL, NULL, NULL, NULL, NULL
 FROM pattern_quality_retired
 WHERE $1 IN (event_id, last_event_id) AND ($2::uuid IS NULL OR pattern_id = $2)

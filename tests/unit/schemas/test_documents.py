@@ -13,10 +13,10 @@ from pattern_metrics.publisher.scoring.scorer import WEIGHTS
 from pattern_metrics.schemas.dead_letter import InvalidEventError
 from pattern_metrics.schemas.event_limits import VERSION_CHARACTERS_MAX
 from pattern_metrics.schemas.generate import ASYNCAPI_FILE, JSON_SCHEMA_FILE, documents
+from pattern_metrics.schemas.pattern_retired import REASON_CHARACTERS_MAX, parse_either
 from pattern_metrics.schemas.pattern_scored import (
     DIMENSIONS,
     METADATA_BYTES_MAX,
-    parse_event,
 )
 from pattern_metrics.schemas.settings.kafka import KafkaSettings
 from tests.support.events import ACCEPTED_UNTIL, PATTERN_ID, REQUIRED, fields, nested
@@ -31,6 +31,7 @@ def checked_in(name: str) -> str:
 
 
 JSON_SCHEMA: dict[str, Any] = json.loads(checked_in(JSON_SCHEMA_FILE))
+SCORED, RETIRED = JSON_SCHEMA["oneOf"]
 
 
 def schema_accepts(example: object) -> bool:
@@ -40,7 +41,7 @@ def schema_accepts(example: object) -> bool:
 
 def model_accepts(example: object) -> bool:
     try:
-        parse_event(json.dumps(example).encode(), accepted_until=ACCEPTED_UNTIL)
+        parse_either(json.dumps(example).encode(), accepted_until=ACCEPTED_UNTIL)
     except InvalidEventError:
         return False
     return True
@@ -62,23 +63,37 @@ def test_the_json_schema_needs_no_other_document() -> None:
 
 
 def test_each_field_is_described() -> None:
-    assert set(JSON_SCHEMA["properties"]) == {*REQUIRED, "version", "metadata"}
-    assert set(JSON_SCHEMA["required"]) == set(REQUIRED)
-    assert all(field["description"] for field in JSON_SCHEMA["properties"].values())
+    assert set(SCORED["properties"]) == {*REQUIRED, "version", "metadata"}
+    assert set(SCORED["required"]) == set(REQUIRED)
+    assert set(RETIRED["required"]) == {"event_id", "pattern_id", "retired_at"}
+    assert all(field["description"] for kind in (SCORED, RETIRED) for field in kind["properties"].values())
 
 
 def test_asyncapi_carries_the_same_schema_and_the_default_topic() -> None:
     document = yaml.safe_load(checked_in(ASYNCAPI_FILE))
-    (message,) = document["components"]["messages"].values()
+    messages = document["components"]["messages"].values()
     (channel,) = document["channels"].values()
 
     assert document["asyncapi"].startswith("3.")
-    assert message["payload"]["schema"] == JSON_SCHEMA
+    dialect = {"$schema": JSON_SCHEMA["$schema"]}
+    assert [one["payload"]["schema"] for one in messages] == [dialect | SCORED, dialect | RETIRED]
+    assert channel["messages"].keys() == document["components"]["messages"].keys()
     assert channel["address"] == KafkaSettings.model_fields["kafka_topic"].default
-    assert message["headers"]["properties"]["ce_type"]["const"] == "pattern.scored.v1"
+    types = [one["headers"]["properties"]["ce_type"]["const"] for one in messages]
+    assert types == ["pattern.scored.v1", "pattern.retired.v1"]
+
+
+def retirement(**changes: Any) -> dict[str, Any]:
+    event = {"event_id": str(PATTERN_ID), "pattern_id": str(PATTERN_ID), "retired_at": "2025-06-01T12:00:00Z"}
+    return event | changes
 
 
 VALID: dict[str, Any] = {
+    "a retirement": retirement(),
+    "a retirement with all": retirement(reason="é" * REASON_CHARACTERS_MAX, metadata={"a": 1}),
+    "a retirement with every field of both": retirement(quality_score=None, confidence=None, reason=None),
+    "a score with a time of retirement": fields(retired_at="2025-06-01T12:00:00Z"),
+    "a score that was never retired": fields(retired_at=None),
     "plain": fields(),
     "with all": fields(version="2", metadata={"a": [1, {"b": None}], "ü": True}),
     "an unknown field": fields(unknown=[1]),
@@ -96,6 +111,15 @@ VALID: dict[str, Any] = {
 }
 
 INVALID: dict[str, Any] = {
+    **{
+        f"a retirement without {name}": {key: one for key, one in retirement().items() if key != name}
+        for name in retirement()
+    },
+    "a retirement with a bad time": retirement(retired_at="2025-06-01"),
+    "a long reason": retirement(reason="x" * (REASON_CHARACTERS_MAX + 1)),
+    "a reason that is a number": retirement(reason=1),
+    "a reason with u+0000": retirement(reason="a\0"),
+    "a retirement with the metadata of none": retirement(metadata=[]),
     "null": None,
     "a list": [fields()],
     "a string": json.dumps(fields()),
@@ -177,12 +201,13 @@ def test_each_exemption_of_the_model_is_refused_by_the_json_schema(name: str) ->
 
 
 def test_the_schema_names_what_readers_take_from_metadata() -> None:
-    description = JSON_SCHEMA["properties"]["metadata"]["description"]
+    description = SCORED["properties"]["metadata"]["description"]
 
     assert list(DIMENSIONS) == list(WEIGHTS)
     assert all(dimension in description for dimension in ("name", "dimensions", *DIMENSIONS))
 
 
 def test_formats_are_named_for_validators_and_generators() -> None:
-    assert JSON_SCHEMA["properties"]["measurement_timestamp"]["format"] == "date-time"
-    assert {JSON_SCHEMA["properties"][name]["format"] for name in ("event_id", "pattern_id")} == {"uuid"}
+    assert SCORED["properties"]["measurement_timestamp"]["format"] == "date-time"
+    assert RETIRED["properties"]["retired_at"]["format"] == "date-time"
+    assert {SCORED["properties"][name]["format"] for name in ("event_id", "pattern_id")} == {"uuid"}

@@ -1,5 +1,5 @@
 -- Retire the patterns of the stage: the row moves to the retired patterns, where a newer retirement supersedes an older one.
--- If the pattern's row is newer than the retirement, nothing changes. `lock_retired` excludes all other writers. Workers
+-- If the pattern's row is newer than the retirement, nothing changes. `set_writer_lock` excludes all other writers. Workers
 -- of a release without retirements take no such lock: a row that they wrote beside the retirement is removed here too.
 WITH staged AS (
     SELECT * FROM pattern_metrics_stage WHERE place BETWEEN $1 AND $2
