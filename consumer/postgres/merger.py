@@ -154,16 +154,16 @@ class Merger:
     async def _update_first(self, ordered: Sequence[Accepted]) -> int:
         """Merge events that are probably newer measurements of patterns with a row.
 
-        Asking first which patterns have a row would cost a tenth of PostgreSQL's work for an update. If some
-        patterns have no row or a newer one, the law decides on the whole stage.
+        Asking first which patterns have a row would cost a tenth of PostgreSQL's work for an update. It is
+        asked if some patterns have no row or a newer one.
+
+        Raises:
+            RefusedError: see `_merge_known`.
         """
         applied = await self._update(ordered)
-        self.updates_first = applied == len(ordered)
-        if not self.updates_first:
+        if applied < len(ordered):
             async with self._out_of_order():
-                applied += _count(
-                    await self._connection.execute(statement("upsert_patterns"), 1, len(ordered))
-                )
+                applied += await self._merge_known(ordered)
         return applied
 
     async def _update(self, newer: Sequence[Accepted]) -> int:

@@ -10,6 +10,7 @@ import asyncpg
 
 from pattern_metrics.consumer.operations.migration import migrate_down
 from pattern_metrics.consumer.postgres.connection import SERVER_SETTINGS
+from tests.migration.databases import execute
 from tests.quality.test_sql_files import CREATED_FIRST, FILES, text_of
 
 Plan: TypeAlias = "dict[str, Any]"
@@ -41,6 +42,24 @@ ROWS = """
     ANALYZE pattern_quality_metrics, pattern_quality_history
 """
 
+LATER = """
+    ALTER TABLE pattern_quality_history ADD COLUMN reason text;
+    CREATE TABLE pattern_quality_retired (
+        pattern_id uuid CONSTRAINT pattern_quality_retired_pkey PRIMARY KEY, event_id uuid NOT NULL,
+        retired_at timestamptz NOT NULL, reason text, retirement_metadata jsonb NOT NULL, last_event_id uuid,
+        quality_score double precision, confidence double precision, measurement_timestamp timestamptz,
+        version text, metadata jsonb, updated_at timestamptz NOT NULL DEFAULT now()
+    )
+"""
+"""What revision 023 adds, in a database without the functions."""
+
+RETIRED_PATTERNS: Shape = (
+    " ModifyTable pattern_quality_retired",
+    "  Nested Loop",
+    "   CTE Scan",
+    "   Index Scan pattern_quality_retired_pkey pattern_quality_retired",
+)
+
 WRITES: dict[str, Shape] = {
     "update_patterns": (
         "ModifyTable pattern_quality_metrics",
@@ -60,14 +79,19 @@ WRITES: dict[str, Shape] = {
     ),
     "upsert_patterns": (
         "ModifyTable pattern_quality_metrics",
+        " Seq Scan pattern_metrics_stage",
+        *RETIRED_PATTERNS,
+        *RETIRED_PATTERNS,
         " Subquery Scan",
         "  Sort",
         "   Nested Loop",
-        "    Seq Scan pattern_metrics_stage",
+        "    Nested Loop",
+        "     CTE Scan",
+        "     Index Scan pattern_quality_retired_pkey pattern_quality_retired",
         "    Index Scan pattern_quality_metrics_pattern_id_unique pattern_quality_metrics",
     ),
 }
-"""The plans of the writes before the functions existed: each node below the node that reads its rows."""
+"""The plans of the writes, as without the functions: each node below the node that reads its rows."""
 
 
 def without_calls(sql: str) -> str:
@@ -118,6 +142,7 @@ async def test_the_planner_inlines_every_call_and_plans_as_it_did_without(
 
     plans = {path.stem: await plan_of(url, path, lambda sql: sql) for path in CALLING}
     await migrate_down(url, "019")
+    await execute(url, LATER)
     before = {path.stem: await plan_of(url, path, without_calls) for path in CALLING}
 
     assert [name for name, plan in plans.items() if CALL.search(json.dumps(plan))] == []

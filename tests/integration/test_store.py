@@ -468,7 +468,7 @@ async def test_a_table_that_takes_no_copy_takes_its_rows_nevertheless(
     await database.execute(
         f"""
         CREATE ROLE {login} LOGIN;
-        GRANT SELECT, INSERT, UPDATE ON ALL TABLES IN SCHEMA public TO {login};
+        GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO {login};
         ALTER TABLE pattern_quality_metrics ENABLE ROW LEVEL SECURITY;
         CREATE POLICY everything ON pattern_quality_metrics TO {login} USING (true) WITH CHECK (true)
         """
