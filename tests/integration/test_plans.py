@@ -51,7 +51,7 @@ LATER = """
         version text, metadata jsonb, updated_at timestamptz NOT NULL DEFAULT now()
     )
 """
-"""What revision 023 adds, in a database without the functions."""
+"""The additions of revision 023, in a database without the functions."""
 
 RETIRED_PATTERNS: Shape = (
     " ModifyTable pattern_quality_retired",
