@@ -16,6 +16,7 @@ from pattern_metrics.consumer.gateway.events import Outgoing
 from pattern_metrics.consumer.kafka.broker import find_topic
 from pattern_metrics.consumer.settings import GatewaySettings
 from pattern_metrics.consumer.stopping import cancel
+from pattern_metrics.publisher.outbox.events import with_type
 from pattern_metrics.publisher.outbox.file import OutboxFile
 from pattern_metrics.publisher.outbox.flusher import Flushed, OutboxFlusher
 from pattern_metrics.publisher.outbox.place import OutboxError
@@ -112,7 +113,7 @@ class Delivery:
             return []
         outcomes = list[Delivered]()
         if not (conditions := self._conditions):
-            records = [record_of(one.event, one.value, source, []) for one in events]
+            records = [record_of(one.event, one.value, source, [], one.event_type) for one in events]
             outcomes += await self._producer.deliver(records)
             if any(isinstance(outcome, Unacknowledged) for outcome in outcomes):
                 self._doubt.set()
@@ -185,7 +186,7 @@ class _Outbox:
                 events[place].event.pattern_id.bytes,
                 microseconds(events[place].event.measurement_timestamp),
                 stored_at,
-                headers,
+                with_type(headers, events[place].event_type),
                 events[place].value,
             )
             for place in places

@@ -7,9 +7,18 @@ from typing import Final
 
 from pattern_metrics.consumer.records.decoding import decode_all, event_of
 from pattern_metrics.consumer.records.fast_decoding import FastEvent
-from pattern_metrics.consumer.records.record import FILE_TOPIC_PREFIX, Accepted, StoredRecord
+from pattern_metrics.consumer.records.record import (
+    FILE_TOPIC_PREFIX,
+    Fate,
+    Rejected,
+    Retired,
+    StoredRecord,
+    declared_type,
+)
+from pattern_metrics.consumer.records.unwrapping import require_type
 from pattern_metrics.schemas.dead_letter import InvalidEventError, RejectReason
-from pattern_metrics.schemas.pattern_scored import Ordered, PatternScored
+from pattern_metrics.schemas.pattern_retired import PatternRetired
+from pattern_metrics.schemas.pattern_scored import EVENT_TYPE, Ordered, PatternScored
 
 EVENT_BYTES_MAX: Final = 96 * 1024
 """Largest event, as it is sent."""
@@ -25,10 +34,12 @@ class Outgoing:
     Attributes:
         event: the event's ids and time.
         value: the record's value, from which the worker decodes the same event.
+        event_type: its CloudEvents `type`.
     """
 
     event: Ordered
     value: bytes
+    event_type: str = EVENT_TYPE
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,12 +77,20 @@ def decide(
             decided[index] = RefusedItem(error.reason, error.detail)
         else:
             lines.append(StoredRecord(_UNNAMED, 0, index, -1, value))
+    declared = declared_type(headers)
     for fate in decode_all(lines, accepted_until=accepted_until):
-        if not isinstance(fate, Accepted):
-            decided[fate.record.offset] = RefusedItem(fate.reason, fate.detail)
-        elif isinstance(fate.event, FastEvent):  # the worker decodes the same bytes, in the same way
-            decided[fate.record.offset] = Outgoing(fate.event, fate.record.value or b"")
-        else:
-            assert isinstance(fate.event, PatternScored)  # noqa: S101 - the decoder has no third class
-            decided[fate.record.offset] = Outgoing(fate.event, fate.event.to_json())
+        decided[fate.record.offset] = _outcome(fate, declared)
     return [one for one in decided if one is not None]
+
+
+def _outcome(fate: Fate, declared: str | None) -> Outgoing | RefusedItem:
+    if isinstance(fate, Rejected):
+        return RefusedItem(fate.reason, fate.detail)
+    try:
+        require_type(declared, "the header ce-type", retires=isinstance(fate, Retired))
+    except InvalidEventError as error:
+        return RefusedItem(error.reason, error.detail)
+    if isinstance(fate.event, FastEvent):  # the worker decodes the same bytes, in the same way
+        return Outgoing(fate.event, fate.record.value or b"")
+    assert isinstance(fate.event, PatternScored | PatternRetired)  # noqa: S101 - the decoder has no other class
+    return Outgoing(fate.event, fate.event.to_json(), fate.event.EVENT_TYPE)

@@ -46,13 +46,20 @@ def openapi(*, has_tokens: bool) -> dict[str, Any]:
 
 
 def _event() -> dict[str, Any]:
-    """Return the event's schema, in which `event_id` is optional."""
+    """Return the schema of an event of either kind, in which `event_id` is optional."""
     schema = {name: value for name, value in json_schema().items() if not name.startswith("$")}
-    schema["required"] = [name for name in schema["required"] if name != "event_id"]
-    properties = dict(schema["properties"])
+    return {**schema, "oneOf": [_without_id(kind) for kind in schema["oneOf"]]}
+
+
+def _without_id(kind: dict[str, Any]) -> dict[str, Any]:
+    properties = dict(kind["properties"])
     properties["event_id"] = {**properties["event_id"], "type": ["string", "null"]}
     properties["event_id"]["description"] += " Without it, the id is derived from the content."
-    return {**schema, "properties": properties}
+    return {
+        **kind,
+        "properties": properties,
+        "required": [name for name in kind["required"] if name != "event_id"],
+    }
 
 
 def _operation(*, has_tokens: bool) -> dict[str, Any]:

@@ -23,12 +23,13 @@ def rows_of(events: Iterable[PatternEvent], headers: str) -> Sequence[OutboxRow]
             event.pattern_id.bytes,
             microseconds(event.measurement_timestamp),
             stored,
-            headers if event.EVENT_TYPE == EVENT_TYPE else _with_type(headers, event.EVENT_TYPE),
+            with_type(headers, event.EVENT_TYPE),
             event.to_json(),
         )
         for event in events
     ]
 
 
-def _with_type(headers: str, event_type: str) -> str:
-    return json.dumps({**json.loads(headers), TYPE: event_type})
+def with_type(headers: str, event_type: str) -> str:
+    """Return the headers of a row with the type of its event; a measurement's is left out."""
+    return headers if event_type == EVENT_TYPE else json.dumps({**json.loads(headers), TYPE: event_type})
