@@ -60,11 +60,11 @@ def hint_of(error: Exception) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Stored:
+class StoredLocally:
     """The event is in the outbox, synced to the disk of this machine."""
 
 
-Delivered: TypeAlias = Outcome | Stored
+Delivered: TypeAlias = Outcome | StoredLocally
 
 
 class Delivery:
@@ -196,7 +196,7 @@ class _Outbox:
         results = list(outcomes)
         for number, place in enumerate(places):
             results[place] = (
-                Stored() if number < count else Unacknowledged(error or OutboxError("not stored"))
+                StoredLocally() if number < count else Unacknowledged(error or OutboxError("not stored"))
             )
         return results
 

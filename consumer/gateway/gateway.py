@@ -17,7 +17,7 @@ from starlette.routing import Route
 
 from pattern_metrics.consumer.gateway.admission import Admission
 from pattern_metrics.consumer.gateway.bodies import form_of, read_body, split
-from pattern_metrics.consumer.gateway.delivery import Delivered, Delivery, Stored, hint_of
+from pattern_metrics.consumer.gateway.delivery import Delivered, Delivery, StoredLocally, hint_of
 from pattern_metrics.consumer.gateway.events import Outgoing, RefusedItem, decide
 from pattern_metrics.consumer.gateway.openapi import SCORES, openapi
 from pattern_metrics.consumer.http.bearer import client_name
@@ -109,7 +109,7 @@ class Gateway:
             for index, one in enumerate(decided)
         ]
         counts = Counter(str(result["status"]) for result in results)
-        stored = sum(isinstance(outcome, Stored) for outcome in outcomes)
+        stored = sum(isinstance(outcome, StoredLocally) for outcome in outcomes)
         reasons = Counter(str(result["reason"]) for result in results if result["status"] == "refused")
         self._metrics.decided({**counts, "accepted": counts["accepted"] - stored, "stored": stored}, reasons)
         totals = {status: counts[status] for status in ("accepted", "refused", "unacknowledged")}
@@ -164,7 +164,7 @@ def _result(one: Outgoing, outcome: Delivered) -> dict[str, Any]:
     match outcome:
         case Acknowledged(_, partition, offset):
             return {**named, "status": "accepted", "partition": partition, "offset": offset}
-        case Stored():
+        case StoredLocally():
             return {**named, "status": "accepted"}
         case Refused(reason):
             return {**named, "status": "refused", "reason": REFUSED_BY_KAFKA, "detail": reason}
