@@ -93,6 +93,17 @@ def _require_answer(code: int) -> None:
         raise error
 
 
+def leave_the_first_generation(consumer: AIOKafkaConsumer) -> None:
+    """Let a consumer that is about to stop leave its group also in generation 0.
+
+    aiokafka 0.14 takes generation 0 for none, but the embedded broker counts from 0. Without this, the group
+    waits for the member until its session expires.
+    """
+    coordinator = consumer._coordinator  # noqa: SLF001 - it offers no other way
+    if coordinator is not None and coordinator.generation == 0:
+        coordinator.generation = 1  # only the member's id is sent
+
+
 async def stop_contending(consumer: AIOKafkaConsumer) -> None:
     """Keep a consumer from joining its group again, also while it stops."""
     task = consumer._coordinator._coordination_task  # noqa: SLF001 - it offers no other way

@@ -12,7 +12,7 @@ from aiokafka.errors import KafkaError
 from pattern_metrics.consumer.kafka.broker import topic_ids
 from pattern_metrics.consumer.kafka.clients import create_consumer, learn_of_partitions
 from pattern_metrics.consumer.kafka.leader_epochs import LeaderEpochs
-from pattern_metrics.consumer.kafka.membership import stop_contending
+from pattern_metrics.consumer.kafka.membership import leave_the_first_generation, stop_contending
 from pattern_metrics.consumer.kafka.watch import StalledError, Watch
 from pattern_metrics.consumer.records.accounting import Accounting
 from pattern_metrics.consumer.stopping import cancel, end_within
@@ -92,6 +92,7 @@ class Session(ConsumerRebalanceListener):
             await self._landing.close()
             if self._name.lost:
                 await stop_contending(self._consumer)
+            leave_the_first_generation(self._consumer)
             failure = await end_within(self._timing.leave, self._consumer.stop())
             if failure is not None:
                 logger.warning("leave_failed", error=failure)

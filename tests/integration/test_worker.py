@@ -18,6 +18,7 @@ from pattern_metrics.consumer.worker.worker import Worker
 from pattern_metrics.publisher.client import ScorePublisher
 from pattern_metrics.schemas.pattern_scored import EVENT_TYPE
 from pattern_metrics.schemas.settings.timing import Timing
+from tests.support.kafka import administering
 from tests.support.pipeline import (
     SettingsFactory,
     an_event,
@@ -86,6 +87,19 @@ async def test_the_same_group_reads_nothing_twice(settings_for: SettingsFactory)
 
     assert await catch_up(settings) == Accounting(applied=10)
     assert await catch_up(settings) == Accounting()
+
+
+async def test_a_worker_that_stops_is_no_member_of_its_group(settings_for: SettingsFactory) -> None:
+    """Otherwise the next worker would wait until the session of the first one expires."""
+    settings = settings_for()
+    await send(settings, [an_event().to_json()])
+
+    await catch_up(settings)
+
+    async with administering(settings.kafka_bootstrap_servers) as admin:
+        [described] = await admin.describe_consumer_groups([settings.kafka_group_id])
+        [(error, group, _, _, _, members, *_)] = described.groups
+    assert (error, group, members) == (0, settings.kafka_group_id, [])
 
 
 async def test_a_lone_record_is_written_by_a_running_worker_at_once(settings_for: SettingsFactory) -> None:

@@ -9,6 +9,7 @@ from aiokafka import AIOKafkaConsumer, conn
 from aiokafka.client import AIOKafkaClient
 from aiokafka.cluster import ClusterMetadata
 from aiokafka.consumer import fetcher
+from aiokafka.consumer.group_coordinator import GroupCoordinator
 from aiokafka.partitioner import DefaultPartitioner
 from aiokafka.protocol.produce import ProduceRequest
 from aiokafka.protocol.transaction import InitProducerIdRequest
@@ -35,6 +36,7 @@ INSIDE = [
     (AIOKafkaConsumer, "highwater", ["self", "partition"]),
     (DefaultRecordBatchBuilder, "append", ["self", "offset", "timestamp", "key", "value", "headers"]),
     (DefaultRecordBatch, "CODEC_LZ4", None),
+    (GroupCoordinator, "_maybe_leave_group", ["self"]),
     (DefaultPartitioner, "__call__", ["key", "all_partitions", "available"]),
     (ProduceRequest, "__init__", ["self", "transactional_id", "required_acks", "timeout", "topics"]),
     (InitProducerIdRequest, "__init__", ["self", "transactional_id", "transaction_timeout_ms"]),
