@@ -24,16 +24,16 @@ _ROOT: Final = Path(__file__).parents[1]
 _RESULTS: Final = _ROOT / "benchmarks" / "results"
 _QUICK_RESULTS: Final = _ROOT / ".cache" / "benchmarks" / "results"
 
+_REFUSED: Final = 2
+"""The exit code of a command line for which nothing was measured."""
+
 
 def main() -> int:
     """Run the benchmarks that the command line names. Return the exit code."""
     options = parse(sys.argv[1:])
     configure_logging(LogSettings(log_level="WARNING"))  # for the migrations
     try:
-        if chosen := [name for name in publishing.SCENARIOS if name in options.scenarios]:
-            publishing.measure(chosen, _directory(options), is_quick=options.quick)
-            options.scenarios = [name for name in options.scenarios if name not in chosen]
-        return asyncio.run(_run(options)) if options.scenarios else 0
+        return _measure(options)
     except OSError as error:
         if error.filename is None:
             raise
@@ -42,6 +42,15 @@ def main() -> int:
     except KeyboardInterrupt:
         show("stopped; the measurements are kept: continue with --resume")
         return 130
+
+
+def _measure(options: argparse.Namespace) -> int:
+    chosen = [name for name in publishing.SCENARIOS if name in options.scenarios]
+    options.scenarios = [name for name in options.scenarios if name not in chosen]
+    code = asyncio.run(_run(options)) if options.scenarios else 0
+    if chosen and code != _REFUSED:
+        publishing.measure(chosen, _directory(options), is_quick=options.quick)
+    return code
 
 
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
@@ -92,13 +101,13 @@ async def _run(options: argparse.Namespace) -> int:
     coming = list(turns(chosen, options.systems, size.repetitions))
     if not coming:
         show("nothing to run: none of these systems has a part in these scenarios in this size")
-        return 2
+        return _REFUSED
     results = Results(directory / "results.json")
     if not options.resume:
         results.forget(options.scenarios, options.systems)
     if results.runs and (events := results.setting["configuration"]["events"]) != size.events:
         show(f"error: {directory} has runs of {events:,} events: measure as many, or give another --output")
-        return 2
+        return _REFUSED
     with running() as services:
         results.setting = await describe(services, size)
         runner = Runner(services, size, results)
