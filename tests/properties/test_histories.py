@@ -17,6 +17,7 @@ from uuid import UUID, uuid4
 
 import asyncpg
 import pytest
+import uvloop
 from aiokafka import TopicPartition
 from aiokafka.errors import CommitFailedError, OffsetOutOfRangeError
 from hypothesis import seed, settings
@@ -387,7 +388,9 @@ class History(RuleBasedStateMachine):
         for step in turn.split():
             may_start = step == "poll" and member.polled is None
             self.run(getattr(member, step)())
-            known, self.known = self.known, self.started() if may_start else self.known
+            known = self.known
+            if may_start and len(known) < len(PARTITIONS):  # a turn deletes no row of progress
+                self.known = self.started()
             for number in self.known - known:  # a gap in earlier records cannot be noticed
                 log = self.world.logs[TopicPartition(TOPIC, number)]
                 log.unknown_below = max(log.unknown_below, log.beginning)
@@ -543,7 +546,7 @@ def test_no_history_of_faults_loses_or_falsifies_anything(
 ) -> None:
     if settings().derandomize:
         seed(part)(History)  # otherwise all parts would draw the same histories
-    with asyncio.Runner() as runner:
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         connection = runner.run(asyncpg.connect(migrated_database_url))
         stores = [Store(migrated_database_url) for _ in WORKERS]
         try:
