@@ -15,7 +15,7 @@ SYSTEMS ?=
 RESUME ?=
 UPGRADE ?=
 
-.PHONY: help install demo check format test torture torture-outbox bench lock schemas reference alerts dist check-deploy screenshots version
+.PHONY: help install demo check format test torture torture-outbox bench lock schemas reference alerts dist check-deploy screenshots version languages
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "make %-12s %s\n", $$1, $$2 }'
@@ -49,6 +49,9 @@ test: install ## Every test on both brokers, and `check` beside them (PYTEST_ARG
 	$(BIN)/pytest --numprocesses 6 --dist worksteal $(PYTEST_ARGS) && tests=0 || tests=$$?; \
 	if wait $$!; then exit $$tests; fi; \
 	cat "$$checked" >&2; exit 1
+
+languages: install ## The examples in other languages against Apache Kafka, and the vectors with Ajv (needs Go, Java, Maven, Node)
+	$(BIN)/pytest tests/languages
 
 torture: install ## Faults drawn from a seed, several at a time: does the table stay the fold? (SECONDS=… SEED=…)
 	$(BIN)/python -m tests.adversity --seconds $(SECONDS) $(if $(SEED),--seed $(SEED))
