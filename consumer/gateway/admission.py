@@ -1,7 +1,8 @@
 """Bounds of what is in flight: requests and bytes, in all and for each token."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from typing import Final
 
 from starlette.exceptions import HTTPException
@@ -9,6 +10,9 @@ from starlette.exceptions import HTTPException
 REQUESTS_MAX: Final = 128
 BYTES_MAX: Final = 24 * 1024 * 1024
 """Most requests, and bytes of their bodies after unpacking, that are in flight at a time."""
+
+DECODED_EVENTS_MAX: Final = 10_000
+"""Most events that are decoded at a time."""
 
 TOKEN_REQUESTS_MAX: Final = 64
 TOKEN_BYTES_MAX: Final = 16 * 1024 * 1024
@@ -98,3 +102,32 @@ class Admission:
         finally:
             if not own.requests:
                 self._of_token.pop(name, None)
+
+
+class EventRoom:
+    """Room for the events that are decoded and not yet answered. Requests wait for it in their order.
+
+    A decoded event takes many times the memory of its JSON, so that a body waits as it is sent.
+
+    Args:
+        size: the number of events; at least as many as one request may have.
+    """
+
+    def __init__(self, size: int) -> None:
+        self._free = size
+        self._queue = asyncio.Lock()
+        self._changed = asyncio.Event()
+
+    @asynccontextmanager
+    async def taken(self, count: int) -> AsyncIterator[None]:
+        """Take room for this many events during the block."""
+        async with self._queue:
+            while self._free < count:
+                self._changed.clear()
+                await self._changed.wait()
+            self._free -= count
+        try:
+            yield
+        finally:
+            self._free += count
+            self._changed.set()

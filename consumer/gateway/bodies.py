@@ -37,6 +37,7 @@ CONTENT_TYPES: Final = (JSON, *LINES, STRUCTURED_CONTENT_TYPE, BATCH)
 _SINGLE: Final = ("content-type", "content-encoding", "content-length", "transfer-encoding", "host")
 """Headers that may be given once."""
 
+_PIECE_BYTES: Final = 64 * 1024
 _GZIP_WINDOW: Final = 16 + zlib.MAX_WBITS
 _BLANK: Final = b" \t\r\n"
 
@@ -137,9 +138,11 @@ async def read_body(
                 wire += len(chunk)
                 if wire > WIRE_BYTES_MAX:
                     raise too_large()
-                part = chunk if unpacker is None else unpacker.unpack(chunk, BODY_BYTES_MAX - len(body))
-                grow(len(part))
-                body += part
+                for piece in [chunk] if unpacker is None else unpacker.unpack(chunk):
+                    grow(len(piece))
+                    body += piece
+                    if len(body) > BODY_BYTES_MAX:
+                        raise too_large()
     except TimeoutError:
         raise HTTPException(
             408, f"the body did not arrive within {seconds:g} s", {"Connection": "close"}
@@ -150,26 +153,24 @@ async def read_body(
 
 
 class _Unpacker:
-    """Unpacks gzip, of one or more members, without ever holding more than it may."""
+    """Unpacks gzip, of one or more members, in small pieces."""
 
     def __init__(self) -> None:
         self._member = zlib.decompressobj(_GZIP_WINDOW)
         self._has_begun = False
 
-    def unpack(self, chunk: bytes, bytes_max: int) -> bytes:
-        unpacked = bytearray()
-        while chunk:
-            if self._member.eof:
+    def unpack(self, chunk: bytes) -> Iterator[bytes]:
+        piece = b""
+        while chunk or len(piece) == _PIECE_BYTES:  # a full piece may leave others inside of the member
+            if self._member.eof and chunk:
                 self._member = zlib.decompressobj(_GZIP_WINDOW)
             self._has_begun = True
             try:
-                unpacked += self._member.decompress(chunk, bytes_max + 1 - len(unpacked))
+                piece = self._member.decompress(chunk, _PIECE_BYTES)
             except zlib.error:
                 raise HTTPException(400, "the body is not gzip") from None
-            if len(unpacked) > bytes_max:
-                raise too_large()
-            chunk = self._member.unused_data
-        return bytes(unpacked)
+            yield piece
+            chunk = self._member.unused_data if self._member.eof else self._member.unconsumed_tail
 
     def require_end(self) -> None:
         if self._has_begun and not self._member.eof:

@@ -5,6 +5,7 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from itertools import accumulate
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -15,8 +16,8 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from pattern_metrics.consumer.gateway.admission import Admission
-from pattern_metrics.consumer.gateway.bodies import form_of, read_body, split
+from pattern_metrics.consumer.gateway.admission import DECODED_EVENTS_MAX, Admission, EventRoom
+from pattern_metrics.consumer.gateway.bodies import Form, form_of, read_body, split
 from pattern_metrics.consumer.gateway.delivery import Delivered, Delivery, StoredLocally, hint_of
 from pattern_metrics.consumer.gateway.events import Outgoing, RefusedItem, decide
 from pattern_metrics.consumer.gateway.openapi import SCORES, openapi
@@ -31,6 +32,9 @@ from pattern_metrics.schemas.settings.clock import ClockSettings
 
 _DECIDED_AT_ONCE: Final = 500
 """Events that are decoded in one turn of the loop, so that a probe or a lone event does not wait long."""
+
+_DECIDED_BYTES: Final = 128 * 1024
+"""Bytes of these events: metadata of many small lists take twenty times as many while they are decoded."""
 
 RETRY_SECONDS: Final = 5
 """Retry-After of a request whose events are not acknowledged."""
@@ -55,6 +59,7 @@ class Gateway:
         self._tokens = tokens
         self._clock = clock
         self._admission = Admission()
+        self._room = EventRoom(DECODED_EVENTS_MAX)
         self._metrics = GatewayMetrics()
         self._openapi = orjson.dumps(openapi(has_tokens=tokens is not None))
         routes = [
@@ -91,16 +96,24 @@ class Gateway:
             body = await read_body(request, form, grow)
             items = split(body, form)
             del body
-            decided: Decided = []
-            accepted_until = self._clock.accepted_until(datetime.now(UTC))
-            for begin in range(0, len(items), _DECIDED_AT_ONCE):
-                some = items[begin : begin + _DECIDED_AT_ONCE]
-                decided += decide(some, form.event_headers, accepted_until=accepted_until)
-                await asyncio.sleep(0)
-            del items
-            events = [one for one in decided if isinstance(one, Outgoing)]
-            outcomes = await self._delivery.deliver(events, name or SOURCE_DEFAULT)
-            return self._respond(decided, outcomes)
+            async with self._room.taken(len(items)):
+                decided = await self._decide(items, form)
+                del items
+                events = [one for one in decided if isinstance(one, Outgoing)]
+                outcomes = await self._delivery.deliver(events, name or SOURCE_DEFAULT)
+                return self._respond(decided, outcomes)
+
+    async def _decide(self, items: Sequence[bytes], form: Form) -> Decided:
+        """Decide about events, with a turn of the loop after each few of them."""
+        decided: Decided = []
+        accepted_until = self._clock.accepted_until(datetime.now(UTC))
+        while len(decided) < len(items):
+            begin = len(decided)
+            sizes = accumulate(map(len, items[begin : begin + _DECIDED_AT_ONCE]))
+            count = max(1, sum(size <= _DECIDED_BYTES for size in sizes))
+            decided += decide(items[begin : begin + count], form.event_headers, accepted_until=accepted_until)
+            await asyncio.sleep(0)
+        return decided
 
     def _respond(self, decided: Decided, outcomes: Sequence[Delivered]) -> Response:
         rest = iter(outcomes)

@@ -313,3 +313,15 @@ async def test_any_bytes_get_an_answer_or_an_end(agent: Agent) -> None:
 
     assert all(not one or one.startswith(b"HTTP/1.1 4") for one in answers)
     assert (await agent.ask("/livez")).status == 200
+
+
+async def test_events_wait_for_their_turn_in_order() -> None:
+    room, order = admission.EventRoom(3), list[int]()
+
+    async def take(count: int) -> None:
+        async with room.taken(count):
+            await asyncio.to_thread(order.append, count)
+
+    await asyncio.gather(*(take(count) for count in (2, 3, 1, 1, 3, 2)))
+
+    assert order == [2, 3, 1, 1, 3, 2]
