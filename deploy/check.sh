@@ -54,7 +54,7 @@ keda=$(module "github.com/kedacore/keda/v2@$KEDA")
 operator=$(module "github.com/prometheus-operator/prometheus-operator@$PROMETHEUS_OPERATOR")
 python deploy/kubernetes/schemas.py "$KUBERNETES" "$scratch/schemas" \
   "$keda/config/crd/bases/keda.sh_scaledobjects.yaml" \
-  "$operator"/example/prometheus-operator-crd/monitoring.coreos.com_{podmonitors,prometheusrules}.yaml
+  "$operator"/example/prometheus-operator-crd/monitoring.coreos.com_{podmonitors,prometheusrules,servicemonitors}.yaml
 conform() { # FILE…
   kubeconform -strict -summary -schema-location "$scratch/schemas/{{.ResourceKind}}{{.KindSuffix}}.json" "$@"
 }
@@ -76,10 +76,11 @@ same() { # "KUSTOMIZATION…" OPTION…: both tools make the same objects
   python deploy/helm/compare.py "$scratch/kustomize" "$scratch/helm.yaml"
 }
 same base
-same "keda dashboard" --set keda.enabled=true,dashboard.enabled=true
+same "keda dashboard gateway" --set keda.enabled=true,dashboard.enabled=true,gateway.enabled=true
 same example --values deploy/helm/example-values.yaml
 # A second installation in one namespace shares no name and no selector with the first one.
-helm template other "$chart" --set dashboard.enabled=true,keda.enabled=true,monitoring.enabled=true >"$scratch/other.yaml"
+everything=dashboard.enabled=true,gateway.enabled=true,keda.enabled=true,monitoring.enabled=true
+helm template other "$chart" --set "$everything" >"$scratch/other.yaml"
 conform "$scratch/other.yaml"
 [ -z "$(grep -E '^  name: ' "$scratch/other.yaml" | grep -v '^  name: other-pattern-metrics')" ]
 

@@ -17,8 +17,8 @@ OF_ONE_TOOL = {
     "namespace",
 }
 OF_A_TOOL = ("helm.sh/", "checksum/", "argocd.argoproj.io/", "kustomize.toolkit.fluxcd.io/")
-SUFFIX = re.compile(r"^(pattern-metrics(?:-migration)?)-(?:\d+\.\d+\.\d+|[a-z0-9]{10})$")
-"""Kustomize ends the Job's name with the version, and the ConfigMap's with a hash of ten characters.
+SUFFIX = re.compile(r"^(pattern-metrics(?:-migration|-gateway)?)-(?:\d+\.\d+\.\d+|[a-z0-9]{10})$")
+"""Kustomize ends the Job's name with the version, and a ConfigMap's with a hash of ten characters.
 
 `pattern-metrics-dashboard` has nine characters there."""
 

@@ -191,6 +191,15 @@ def test_the_prometheus_operator_scrapes_the_workers_where_they_serve() -> None:
     assert [one["port"] for one in monitor["podMetricsEndpoints"]] == [worker["ports"][0]["name"]]
 
 
+def test_the_prometheus_operator_scrapes_the_gateway_through_its_service() -> None:
+    monitor = read(KUBERNETES / "monitoring/service_monitor.yaml")["spec"]
+    [labels] = read(GATEWAY / "kustomization.yaml")["labels"]
+    [port] = read(GATEWAY / "service.yaml")["spec"]["ports"]
+
+    assert monitor["selector"]["matchLabels"] == labels["pairs"]
+    assert [one["port"] for one in monitor["endpoints"]] == [port["name"]]
+
+
 def test_the_number_of_workers_follows_the_lag_up_to_the_partitions() -> None:
     scaled = read(ROOT / "deploy/kubernetes/keda/scaled_object.yaml")["spec"]
     [trigger] = scaled["triggers"]
