@@ -14,7 +14,7 @@ from pattern_metrics.consumer.settings import WorkerSettings
 from tests.adversity.load import Letter, Load, Row
 from tests.adversity.world import Member, World
 from tests.support.command import WorkerProcess
-from tests.support.pipeline import fetch, table
+from tests.support.pipeline import fetch, states
 from tests.support.waiting import eventually
 
 RECOVERY_SECONDS_MAX: Final = 180.0
@@ -52,12 +52,12 @@ async def require_settled(world: World) -> None:
 
 async def is_settled(settings: WorkerSettings, load: Load) -> bool:
     """Return whether the table is the fold, and progress is at the log's end."""
-    return await table(settings) == load.fold and await _progress_is_at_the_end(settings)
+    return await states(settings) == load.fold and await _progress_is_at_the_end(settings)
 
 
 async def is_held(rows: Mapping[UUID, Row], settings: WorkerSettings) -> bool:
     """Return whether the table holds these rows, or newer ones."""
-    return not _behind(rows, await table(settings))
+    return not _behind(rows, await states(settings))
 
 
 async def require_held(world: World, rows: Mapping[UUID, Row]) -> None:
@@ -75,7 +75,7 @@ async def _require_eventually(world: World, condition: Callable[[], Awaitable[bo
     try:
         await eventually(is_true, deadline_seconds=RECOVERY_SECONDS_MAX, poll_seconds=0.2)
     except AssertionError as error:
-        rows = await table(world.settings)
+        rows = await states(world.settings)
         differing = sum(rows.get(pattern) != row for pattern, row in world.load.fold.items())
         raise Violation(
             f"not within {RECOVERY_SECONDS_MAX:g} s: of {len(world.load.fold)} rows {differing} differ, "

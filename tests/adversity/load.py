@@ -15,10 +15,11 @@ from aiokafka.errors import KafkaError
 from pattern_metrics.consumer.settings import WorkerSettings
 from pattern_metrics.publisher.client import PublishError, ScorePublisher
 from pattern_metrics.schemas.dead_letter import RejectReason
+from pattern_metrics.schemas.pattern_retired import PatternEvent, PatternRetired
 from pattern_metrics.schemas.pattern_scored import PatternScored
 from pattern_metrics.schemas.settings.clock import ClockSettings
 from tests.support.hostile import HOSTILE
-from tests.support.pipeline import producing
+from tests.support.pipeline import RETIRED, producing
 from tests.support.waiting import hold
 
 PATTERNS = 500
@@ -27,16 +28,19 @@ PAUSE_SECONDS = 0.15
 LATE_SECONDS_MAX = 120.0
 """Measurements arrive out of order: up to this late."""
 
+RETIREMENTS = 0.1
+"""The part of the events that retire their pattern."""
+
 Row = tuple[datetime, uuid.UUID, float]
 Letter = tuple[str, str]
 """The MD5 of a value (empty for a tombstone), and the reason."""
 
 
 class Load:
-    """Publishes measurements and hostile records, one part after the other, each until it is acknowledged.
+    """Publishes events and hostile records, one part after the other, each until it is acknowledged.
 
     Attributes:
-        fold: the law of the table: by pattern, the greatest (measurement_timestamp, event_id) with its score.
+        fold: the law of the table: by pattern, the greatest (time, event_id), with its score or RETIRED.
         letters: the expected dead letters, and how many of each.
         letters_maybe: number of sends without an acknowledgement: each may have left one letter more.
         clock: error of the agents' clock.
@@ -105,17 +109,22 @@ class Load:
                 self.parts += 1
                 await hold(PAUSE_SECONDS)
 
-    def _event(self) -> PatternScored:
+    def _event(self) -> PatternEvent:
         late = timedelta(seconds=self._chance.uniform(0, LATE_SECONDS_MAX))
+        event_id = uuid.UUID(int=self._chance.getrandbits(128))
+        pattern_id = uuid.UUID(int=self._chance.randrange(PATTERNS))
+        time = datetime.now(UTC) + self.clock - late
+        if self._chance.random() < RETIREMENTS:
+            return PatternRetired(event_id=event_id, pattern_id=pattern_id, retired_at=time, reason="drawn")
         return PatternScored(
-            event_id=uuid.UUID(int=self._chance.getrandbits(128)),
-            pattern_id=uuid.UUID(int=self._chance.randrange(PATTERNS)),
+            event_id=event_id,
+            pattern_id=pattern_id,
             quality_score=self._chance.random(),
             confidence=0.5,
-            measurement_timestamp=datetime.now(UTC) + self.clock - late,
+            measurement_timestamp=time,
         )
 
-    async def _publish_events(self, publisher: ScorePublisher, events: list[PatternScored]) -> None:
+    async def _publish_events(self, publisher: ScorePublisher, events: list[PatternEvent]) -> None:
         """Publish events. A second attempt is a retry, because the event's id is the same."""
         while events:
             again = set[uuid.UUID]()
@@ -128,12 +137,13 @@ class Load:
                 self._note(event, is_acknowledged=event.event_id not in again)
             events = [event for event in events if event.event_id in again]
 
-    def _note(self, event: PatternScored, *, is_acknowledged: bool) -> None:
+    def _note(self, event: PatternEvent, *, is_acknowledged: bool) -> None:
         if event.measurement_timestamp > self._settings.accepted_until(datetime.now(UTC)):
             letters = self.letters if is_acknowledged else self.letters_maybe
             letters[_letter(event.to_json(), RejectReason.TIMESTAMP_IN_FUTURE)] += 1
         elif is_acknowledged:
-            row = (event.measurement_timestamp, event.event_id, event.quality_score)
+            score = event.quality_score if isinstance(event, PatternScored) else RETIRED
+            row = (event.measurement_timestamp, event.event_id, score)
             self.fold[event.pattern_id] = max(row, self.fold.get(event.pattern_id, row))
         self.events += is_acknowledged
 

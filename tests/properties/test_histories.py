@@ -43,6 +43,7 @@ from pattern_metrics.consumer.telemetry.metrics import Metrics
 from pattern_metrics.consumer.worker.assignment import Assignment
 from pattern_metrics.consumer.worker.equipment import Equipment
 from pattern_metrics.consumer.worker.pipeline import Flight, Pipeline
+from pattern_metrics.schemas.pattern_retired import PatternEvent, PatternRetired
 from pattern_metrics.schemas.pattern_scored import PatternScored
 from tests.support.batches import write
 from tests.support.events import ACCEPTED_UNTIL, TopicRecord
@@ -59,7 +60,13 @@ HISTORIES = int(os.environ.get("HISTORIES", "1000"))
 PARTS = 4
 """One part per process, so that parts run at the same time."""
 
-TABLES = ("pattern_quality_metrics", "dead_letters", "ingest_progress", "ingest_gaps")
+TABLES = (
+    "pattern_quality_metrics",
+    "pattern_quality_retired",
+    "dead_letters",
+    "ingest_progress",
+    "ingest_gaps",
+)
 FORGET = "; ".join(f"DELETE FROM {table}" for table in TABLES)
 MAKE_BACKUP = "; ".join(f"CREATE TEMPORARY TABLE backup_{table} (LIKE {table})" for table in TABLES)
 BACK_UP = "; ".join(
@@ -70,7 +77,10 @@ RESTORE = "; ".join(
 )
 LOOK = """
     SELECT
-        ARRAY(SELECT (pattern_id, measurement_timestamp, event_id) FROM pattern_quality_metrics) AS rows,
+        ARRAY(
+            SELECT (pattern_id, measurement_timestamp, event_id) FROM pattern_quality_metrics
+            UNION ALL SELECT (pattern_id, retired_at, event_id) FROM pattern_quality_retired
+        ) AS rows,
         ARRAY(SELECT (partition, "offset") FROM dead_letters) AS letters,
         ARRAY(
             SELECT (partition, next_offset, leader_epoch) FROM ingest_progress WHERE topic_id = $1
@@ -82,7 +92,17 @@ LOOK = """
 
 STARTED = "SELECT partition FROM ingest_progress WHERE topic_id = $1"
 
-events = st.builds(an_event, st.integers(0, 9), seconds=st.integers(0, 2), event=st.integers(1, 2))
+
+def a_retirement(scored: PatternScored) -> PatternRetired:
+    """Return a retirement at the time of a measurement, between the ids of the measurements."""
+    event_id = UUID(int=scored.event_id.int + 2**64)
+    return PatternRetired(
+        event_id=event_id, pattern_id=scored.pattern_id, retired_at=scored.measurement_timestamp
+    )
+
+
+measurements = st.builds(an_event, st.integers(0, 9), seconds=st.integers(0, 2), event=st.integers(1, 2))
+events = measurements | measurements | measurements.map(a_retirement)
 
 
 class Seen(NamedTuple):
@@ -364,7 +384,7 @@ class History(RuleBasedStateMachine):
     def publish(
         self,
         partition: Partition,
-        values: list[PatternScored | bytes | None],
+        values: list[PatternEvent | bytes | None],
         hole: int,
         turn: str,
         backs_up: bool,
@@ -372,7 +392,7 @@ class History(RuleBasedStateMachine):
         """Append records, and let their owner take a turn, or a part of it."""
         log = self.world.logs[partition]
         for value in values:
-            content = value.to_json() if isinstance(value, PatternScored) else value
+            content = value.to_json() if isinstance(value, PatternScored | PatternRetired) else value
             record = TopicRecord(content, offset=log.end, partition=partition[1], topic=TOPIC)
             log.records.append(record)
             log.end += 1
@@ -462,6 +482,7 @@ class History(RuleBasedStateMachine):
 
     def look(self) -> Seen:
         seen = self.run(self.database.connection.fetchrow(LOOK, self.world.topic_id))
+        assert len({row[0] for row in seen["rows"]}) == len(seen["rows"]), "a retired pattern has a row"
         return Seen(
             {row[0]: (row[1], row[2]) for row in seen["rows"]},
             [tuple(row) for row in seen["letters"]],
@@ -517,7 +538,8 @@ class History(RuleBasedStateMachine):
 @functools.lru_cache(10_000)  # the invariants ask again after each step
 def _event(value: bytes | None) -> Event | None:
     batch = decode_batch([TopicRecord(value)], accepted_until=ACCEPTED_UNTIL)
-    return batch.accepted[0].event if batch.accepted else None
+    events: list[Event] = [*(one.event for one in batch.accepted), *(one.event for one in batch.retired)]
+    return next(iter(events), None)
 
 
 def _in_a_gap(record: TopicRecord, log: Log, seen: Seen) -> bool:

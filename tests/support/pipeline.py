@@ -5,7 +5,7 @@ import uuid
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, Final
 
 import asyncpg
 import pytest
@@ -131,6 +131,22 @@ async def table(settings: WorkerSettings) -> dict[uuid.UUID, tuple[datetime, uui
     )
     found = {row[0]: (row[1], row[2], row[3]) for row in rows}
     assert len(found) == len(rows), "a pattern has two rows"
+    return found
+
+
+RETIRED: Final = -1.0
+"""Stands for the score of a pattern that is retired."""
+
+
+async def states(settings: WorkerSettings) -> dict[uuid.UUID, tuple[datetime, uuid.UUID, float]]:
+    """Return the table together with the retired patterns. Fails if a pattern is in both."""
+    query = """
+        SELECT pattern_id, measurement_timestamp, event_id, quality_score FROM pattern_quality_metrics
+        UNION ALL SELECT pattern_id, retired_at, event_id, $1 FROM pattern_quality_retired
+    """
+    rows = await fetch(settings, query, RETIRED)
+    found = {row[0]: (row[1], row[2], row[3]) for row in rows}
+    assert len(found) == len(rows), "a pattern has two rows, or is retired beside its row"
     return found
 
 
