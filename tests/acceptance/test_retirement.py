@@ -4,8 +4,9 @@ import json
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
-from pattern_metrics import pattern_id_of
+from pattern_metrics import PatternRetired, pattern_id_of
 from pattern_metrics.consumer.settings import WorkerSettings
 from pattern_metrics.schemas.pattern_scored import PatternScored
 from tests.acceptance.test_restore import back_up, publish, restore
@@ -129,6 +130,30 @@ async def test_verify_finds_a_row_that_came_back_and_a_replay_mends_it(
     assert b"older" in found.stdout
     assert await table(settings) == {}
     await verified(command)
+
+
+async def test_a_dead_letter_that_an_older_worker_made_of_a_retirement_is_redriven(
+    command: CommandLine, settings: WorkerSettings
+) -> None:
+    first = measured("shop:total", -9)
+    gone = PatternRetired(event_id=uuid4(), pattern_id=first.pattern_id, retired_at=NOW)
+    await publish(command, [first])
+    await consume(command)
+    await fetch(
+        settings,
+        'INSERT INTO dead_letters (topic, partition, "offset", record_timestamp, value, headers, reason, '
+        "detail) VALUES ($1, 0, 1000, 1, $2, $3, 'missing_field', 'quality_score: Field required')",
+        settings.kafka_topic,
+        gone.to_json(),
+        '[{"key": "ce_type", "value": "pattern.retired.v1"}]',
+    )
+
+    redriven = await command.run("dead-letters", "redrive", "--all", "--json")
+
+    assert redriven.succeeded().json["applied"] == 1
+    assert await table(settings) == {}
+    [row] = await fetch(settings, RETIRED)
+    assert row["event_id"] == gone.event_id
 
 
 async def test_a_run_retires_what_the_project_no_longer_has(

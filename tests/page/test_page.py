@@ -15,6 +15,7 @@ from pattern_metrics.consumer.demo.embedded import PostgresServer
 from pattern_metrics.consumer.faults.health import Health
 from pattern_metrics.consumer.telemetry.metrics import Metrics
 from pattern_metrics.schemas.dead_letter import RejectReason
+from pattern_metrics.schemas.pattern_retired import PatternRetired
 from pattern_metrics.schemas.settings.timing import Clock
 from tests.page.conftest import fill, fill_progress
 from tests.support.browser import CONTRASTS, LEFTS, UNSEEN, Visit, served, visiting
@@ -203,7 +204,14 @@ async def test_a_pattern_is_shown_whole_with_its_trend(
     browser: Browser, address: str, migrated_database_url: str
 ) -> None:
     events = [an_event(1, seconds=step, score=step / 10) for step in range(10)]
-    await fill(migrated_database_url, [*events, an_event(2)])
+    gone = an_event(1, seconds=4.5)
+    retirement = PatternRetired(
+        event_id=gone.event_id,
+        pattern_id=gone.pattern_id,
+        retired_at=gone.measurement_timestamp,
+        reason="moved",
+    )
+    await fill(migrated_database_url, [*events, an_event(2), retirement.to_json()])
 
     async with visiting(browser, address) as visit:
         await visit.go("patterns")
@@ -220,7 +228,8 @@ async def test_a_pattern_is_shown_whole_with_its_trend(
 
     assert str(events[-1].event_id) in text
     assert '"name": "pattern 1"' in text
-    assert rows == [f"{step / 10:.3f}" for step in reversed(range(10))]
+    scores = [f"{step / 10:.3f}" for step in reversed(range(10))]
+    assert rows == [*scores[:5], "retired: moved", *scores[5:]]
 
 
 async def test_without_a_worker_it_says_what_is_written_and_what_it_cannot_know(

@@ -71,13 +71,18 @@ function chart(trend) {
   );
 }
 
+function isRetirement(one) {
+  return one.quality_score === null;
+}
+
 function trendPart({ trend, trend_is_cut: isCut, history_enabled: isEnabled }) {
-  if (trend.length > 1) {
-    const rows = trend.map((one) => el("tr", {}, el("td", {}, exact(one.measurement_timestamp)), el("td", { class: "number" }, score(one.quality_score)), el("td", { class: "number" }, score(one.confidence)), el("td", {}, one.version)));
+  const measured = trend.filter((one) => !isRetirement(one));
+  if (measured.length > 1) {
+    const rows = trend.map((one) => el("tr", {}, el("td", {}, exact(one.measurement_timestamp)), ...(isRetirement(one) ? [el("td", { colspan: 3 }, "retired", one.reason ? ": " : null, el("bdi", {}, one.reason))] : [el("td", { class: "number" }, score(one.quality_score)), el("td", { class: "number" }, score(one.confidence)), el("td", {}, one.version)])));
     const labels = ["Measured", "Quality", "Confidence", "Version"].map((label, index) => el("th", { scope: "col", class: index % 3 ? "number" : null }, label));
     return [
-      chart(trend),
-      el("details", {}, el("summary", { "data-key": "measurements" }, isCut ? `The latest ${count(trend.length)} measurements` : `${count(trend.length)} measurements`), el("table", {}, el("thead", {}, el("tr", {}, labels)), el("tbody", {}, rows))),
+      chart(measured),
+      el("details", {}, el("summary", { "data-key": "measurements" }, isCut ? `The latest ${count(trend.length)} events` : `${count(measured.length)} measurements`), el("table", {}, el("thead", {}, el("tr", {}, labels)), el("tbody", {}, rows))),
     ];
   }
   const why =
