@@ -1,6 +1,8 @@
 """The vectors of `schemas/vectors.jsonl`, read by the worker from Kafka and by `backfill` from a file."""
 
 import json
+from collections.abc import Iterable
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -11,19 +13,39 @@ from tests.support.letters import rows
 from tests.support.pipeline import catch_up, fetch, send
 from tests.support.vectors import Vector, vectors
 
-COLUMNS = "pattern_id, event_id, quality_score, confidence, measurement_timestamp, version, metadata"
-STORED = f"SELECT {COLUMNS} FROM pattern_quality_metrics"
+STORED = """
+SELECT to_jsonb(rows) FROM (
+    SELECT pattern_id, event_id, quality_score, confidence, measurement_timestamp, version, metadata
+    FROM pattern_quality_metrics
+) AS rows
+UNION ALL
+SELECT to_jsonb(rows) FROM (
+    SELECT pattern_id, event_id, retired_at, reason, retirement_metadata AS metadata
+    FROM pattern_quality_retired
+) AS rows
+"""
 LETTERS = 'SELECT "offset", reason FROM dead_letters ORDER BY "offset"'
 
-
-def table(found: list[Any]) -> dict[str, dict[str, Any]]:
-    """Return the rows by pattern, their metadata parsed."""
-    by_name = [dict(zip(COLUMNS.split(", "), row, strict=True)) for row in found]
-    return {str(row["pattern_id"]): row | {"metadata": json.loads(row["metadata"])} for row in by_name}
+Table = dict[str, dict[str, Any]]
 
 
-def expected(accepted: list[Vector]) -> dict[str, dict[str, Any]]:
-    return {str(row["pattern_id"]): row for row in (vector.stored for vector in accepted) if row}
+def table(found: Iterable[dict[str, Any]]) -> Table:
+    """Return the rows of both tables by pattern, their times parsed."""
+    return {
+        row["pattern_id"]: {
+            name: datetime.fromisoformat(value) if name in {"measurement_timestamp", "retired_at"} else value
+            for name, value in row.items()
+        }
+        for row in found
+    }
+
+
+def expected(accepted: Iterable[Vector]) -> Table:
+    return table(vector.row for vector in accepted if vector.row is not None)
+
+
+async def stored(url: str) -> Table:
+    return table(json.loads(row) for (row,) in await rows(url, STORED))
 
 
 async def test_the_worker_gives_each_vector_its_verdict_and_its_row(real_settings: WorkerSettings) -> None:
@@ -36,7 +58,7 @@ async def test_the_worker_gives_each_vector_its_verdict_and_its_row(real_setting
     assert {vectors()[letter["offset"]].name: letter["reason"] for letter in letters} == {
         vector.name: vector.reason for vector in vectors() if vector.verdict == "refused"
     }
-    assert table([tuple(row) for row in await fetch(real_settings, STORED)]) == expected(accepted)
+    assert await stored(real_settings.database_url.get_secret_value()) == expected(accepted)
     assert accounting == Accounting(applied=len(accepted), dead_letters=len(letters))
 
 
@@ -55,9 +77,8 @@ async def test_backfill_gives_each_line_the_verdict_of_its_vector(
         if vector.line == "refused"
     }
     reported = {" ".join(line.split()[:3]) for line in run.stderr.splitlines() if line.startswith("line ")}
-    stored = table(await rows(migrated_database_url, STORED))
-    own = expected(lines)
+    own, found = expected(lines), await stored(migrated_database_url)
     assert reported == refused
     assert run.json["dead_letters"] == len(refused)
-    assert {pattern: row for pattern, row in stored.items() if pattern in own} == own
-    assert len(stored) == len(lines) - len(refused) > len(own)
+    assert {pattern: row for pattern, row in found.items() if pattern in own} == own
+    assert len(found) == len(lines) - len(refused) > len(own)

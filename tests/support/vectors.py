@@ -3,11 +3,9 @@
 import base64
 import json
 from dataclasses import dataclass
-from datetime import datetime
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal
-from uuid import UUID
 
 import pattern_metrics.schemas
 
@@ -25,15 +23,6 @@ class Vector:
     schema: Literal["accepts", "refuses"] | None
     line: Literal["accepted", "refused"]
     row: dict[str, Any] | None
-
-    @property
-    def stored(self) -> dict[str, Any] | None:
-        """The row as the database's driver returns it, its metadata as they are parsed."""
-        if self.row is None:
-            return None
-        ids = {name: UUID(self.row[name]) for name in ("pattern_id", "event_id")}
-        measured = datetime.fromisoformat(self.row["measurement_timestamp"])
-        return self.row | ids | {"measurement_timestamp": measured}
 
     @property
     def is_a_line(self) -> bool:

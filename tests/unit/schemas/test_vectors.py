@@ -51,4 +51,4 @@ def test_the_gateway_decides_as_the_worker_does_and_derives_a_missing_id() -> No
         if vector.value is not None:
             [decided] = decide([vector.value], (), accepted_until=now)
             reason = decided.reason if isinstance(decided, RefusedItem) else None
-            assert reason == (None if vector.name == "no event_id" else vector.reason), vector.name
+            assert reason == (None if "event_id" in vector.name else vector.reason), vector.name
