@@ -115,25 +115,58 @@ def built(pytestconfig: pytest.Config) -> Iterator[Built]:
         yield Built(sdist, wheel)
 
 
+@dataclass(frozen=True)
+class _Environment:
+    """Makes an environment with the wheel, and yields its `bin`.
+
+    Attributes:
+        distribution: the directory of the build.
+        extras: the extras of the wheel.
+        is_read_only: whether nobody can write to it; every user can read it.
+    """
+
+    distribution: str
+    extras: frozenset[str]
+    is_read_only: bool = False
+
+    @contextmanager
+    def __call__(self) -> Iterator[str]:
+        with tempfile.TemporaryDirectory() as name:
+            [wheel] = Path(self.distribution).glob("*.whl")
+            programs = install(wheel, Path(name) / PROJECT, set(self.extras))
+            if self.is_read_only:
+                Path(name).chmod(0o755)
+                subprocess.run(["chmod", "-R", "a-w,a+rX", programs.parent], check=True)
+            yield str(programs)
+            if self.is_read_only:
+                subprocess.run(["chmod", "-R", "u+w", programs.parent], check=True)
+
+
+@contextmanager
+def _environment(
+    config: pytest.Config, built: Built, *extras: str, is_read_only: bool = False
+) -> Iterator[Path]:
+    made = _Environment(str(built.wheel.parent), frozenset(extras), is_read_only)
+    with shared(config, made) as programs:
+        yield Path(programs)
+
+
 @pytest.fixture(scope="session")
-def light(built: Built, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def light(pytestconfig: pytest.Config, built: Built) -> Iterator[Path]:
     """The programs of `pip install pattern-metrics`, as agents install it."""
-    return install(built.wheel, tmp_path_factory.mktemp("light") / "environment", set())
-
-
-@pytest.fixture(scope="session")
-def worker_only(built: Built, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The programs of `pip install 'pattern-metrics[worker]'`."""
-    return install(built.wheel, tmp_path_factory.mktemp("worker") / "environment", {"worker"})
-
-
-@pytest.fixture(scope="session")
-def installed(built: Built) -> Iterator[Path]:
-    """The programs of an installation that nobody can write to, and every user can read."""
-    with tempfile.TemporaryDirectory() as name:
-        directory = Path(name)
-        directory.chmod(0o755)
-        programs = install(built.wheel, directory / "pattern-metrics", {"embedded"})
-        subprocess.run(["chmod", "-R", "a-w,a+rX", programs.parent], check=True)
+    with _environment(pytestconfig, built) as programs:
         yield programs
-        subprocess.run(["chmod", "-R", "u+w", programs.parent], check=True)
+
+
+@pytest.fixture(scope="session")
+def worker_only(pytestconfig: pytest.Config, built: Built) -> Iterator[Path]:
+    """The programs of `pip install 'pattern-metrics[worker]'`."""
+    with _environment(pytestconfig, built, "worker") as programs:
+        yield programs
+
+
+@pytest.fixture(scope="session")
+def installed(pytestconfig: pytest.Config, built: Built) -> Iterator[Path]:
+    """The programs of an installation that nobody can write to, and every user can read."""
+    with _environment(pytestconfig, built, "embedded", is_read_only=True) as programs:
+        yield programs
