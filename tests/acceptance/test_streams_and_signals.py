@@ -107,7 +107,7 @@ async def test_a_signal_in_the_middle_of_the_imports_ends_a_command_without_a_wo
     async def is_importing() -> bool:
         return importing.exists()
 
-    ended = await command.interrupt(
+    ended = await replace(command, is_warm=False).interrupt(
         *arguments, once=is_importing, number=number, pythonpath=command.directory
     )
 

@@ -25,13 +25,16 @@ PROGRAM = Path(sys.executable).with_name("pattern-metrics")
 SECONDS_MAX = 240.0
 """Longest wait for anything; generous, because the machine may be busy."""
 
-READ_AT_RUN = {"TERM", "COLUMNS", "LINES", ENV_FILE} | {
+READ_AT_RUN = {"TERM", "COLUMNS", "LINES", "PYTHONPATH", ENV_FILE} | {
     prefix + name.upper()
     for settings in (LogSettings, GatewaySettings, WorkerSettings)
     for name in settings.model_fields
     for prefix in ("", PREFIX)
 }
-"""The variables of a run's environment that no import reads, beside those of OpenTelemetry."""
+"""The variables of a run's environment that a warm run reads, beside those of OpenTelemetry.
+
+PYTHONPATH counts for the modules that a setting names. The program's own are imported already.
+"""
 
 _COLOURS = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
@@ -117,7 +120,7 @@ class CommandLine:
     async def create_process(
         self, *command: str | Path, settings: Mapping[str, object], **options: Any
     ) -> warm.Process:
-        """Start a process, forked from the warm program unless a variable of its own could affect imports.
+        """Start a process, forked from the warm program unless an import could see a variable of its own.
 
         Args:
             command: the program and its arguments.

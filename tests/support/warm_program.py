@@ -49,6 +49,7 @@ class Run:
         os.environ.clear()
         os.environ.update(self.environment)
         sys.argv = self.arguments
+        sys.path[1:1] = filter(None, self.environment.get("PYTHONPATH", "").split(os.pathsep))
         for number, stream in enumerate(self.streams):
             os.dup2(stream, number)
             os.close(stream)
