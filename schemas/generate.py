@@ -32,8 +32,8 @@ _BY_PATTERN: Final[dict[str, dict[str, Any]]] = {
     "pattern_id": {"pattern": _UUID, "maxLength": _UUID_CHARACTERS},
     "measurement_timestamp": {"pattern": _TIME_PATTERN},
     "retired_at": {"pattern": _TIME_PATTERN},
-    "version": {"pattern": "^[^\\u0000]*$"},
-    "reason": {"pattern": "^[^\\u0000]*$"},
+    "version": {"pattern": "^[^\\x00]*$"},
+    "reason": {"pattern": "^[^\\x00]*$"},
 }
 """Checks that the model does in code, for validators that ignore `format` as well."""
 

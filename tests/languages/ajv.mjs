@@ -1,8 +1,8 @@
-// Prints for each vector whose value is JSON, in order, whether Ajv accepts it: node ajv.mjs SCHEMA VECTORS MODULES
+// Prints for each vector whose value is JSON, in order, whether Ajv accepts it: node ajv.mjs MODULES SCHEMA VECTORS
 import { readFileSync } from "node:fs";
 import { createRequire } from "node:module";
 
-const [schema, vectors, modules] = process.argv.slice(2);
+const [modules, schema, vectors] = process.argv.slice(2);
 const require = createRequire(`${modules}/`);
 const Ajv = require("ajv/dist/2020").default;
 const ajv = new Ajv({ allowUnionTypes: true });
