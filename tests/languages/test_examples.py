@@ -19,8 +19,7 @@ from aiokafka import AIOKafkaConsumer
 from pattern_metrics import pattern_id_of
 from pattern_metrics.consumer.records.accounting import Accounting
 from pattern_metrics.consumer.settings import WorkerSettings
-from tests.support.kafka import Broker, create_topic
-from tests.support.pipeline import catch_up, fetch, worker_settings
+from tests.support.pipeline import catch_up, fetch
 
 ROOT: Final = Path(__file__).parents[2]
 EXAMPLES: Final = ROOT / "examples"
@@ -60,12 +59,6 @@ def typescript() -> Command:
         run("npm", "install", "--no-package-lock", "--ignore-scripts", "--silent", directory=directory)
     run("npm", "run", "--silent", "build", directory=directory)
     return ["node", directory / "agent.js"]
-
-
-@pytest.fixture
-async def settings(apache_kafka: Broker, migrated_database_url: str) -> WorkerSettings:
-    topic = await create_topic(apache_kafka.bootstrap_servers)
-    return worker_settings(apache_kafka.bootstrap_servers, topic, migrated_database_url)
 
 
 @pytest.mark.parametrize("language", [python, go, java, typescript])
