@@ -42,10 +42,12 @@ format: install ## Format the code and fix what ruff can fix
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-test: export PYTHONDONTWRITEBYTECODE = # each process would rewrite the assertions of all tests again
+# Each process would rewrite the assertions of all tests again; in a new clone, one process does it for all.
+test: export PYTHONDONTWRITEBYTECODE =
 test: install ## Every test on both brokers, and `check` beside them (PYTEST_ARGS="-k name" for some)
 	@checked=$$(mktemp); trap 'kill $$! 2>/dev/null || true; rm -f "$$checked"' EXIT; \
 	$(MAKE) --no-print-directory check >"$$checked" 2>&1 & \
+	[ -d tests/__pycache__ ] || $(BIN)/pytest --collect-only --quiet >/dev/null || true; \
 	$(BIN)/pytest --numprocesses 6 --dist worksteal $(PYTEST_ARGS) && tests=0 || tests=$$?; \
 	if wait $$!; then exit $$tests; fi; \
 	cat "$$checked" >&2; exit 1
