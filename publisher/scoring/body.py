@@ -118,10 +118,16 @@ _OUTCOMES: Final = frozenset((ast.Return, ast.Yield, ast.YieldFrom, ast.Raise))
 _SCOPES: Final = frozenset((ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Lambda))
 
 
+_WITHOUT_FACTS: Final = (ast.expr_context, ast.operator, ast.unaryop, ast.boolop, ast.cmpop)
+"""A third of all nodes: `Load` of each name, and the operators."""
+
+
 def _children(node: ast.AST, depth: int) -> Iterator[tuple[ast.AST, int]]:
     is_level = type(node) in _LEVELS
     chained = node.orelse[0] if isinstance(node, ast.If) and len(node.orelse) == 1 else None
     for child in ast.iter_child_nodes(node):
+        if isinstance(child, _WITHOUT_FACTS):
+            continue
         is_elif = child is chained and isinstance(child, ast.If)
         yield child, depth + (is_level and not is_elif)
 
