@@ -6,6 +6,8 @@ import uuid
 from collections.abc import Iterable
 from typing import Any
 
+import pytest
+
 from pattern_metrics.consumer.settings import WorkerSettings
 from tests.support.command import PROGRAM, CommandLine
 from tests.support.kafka import create_topic
@@ -90,6 +92,7 @@ async def test_a_batch_all_of_dead_letters_is_stored_whole(
     assert [value for value, _ in await dead_letters(real_settings)] == values
 
 
+@pytest.mark.long
 async def test_memory_does_not_grow_with_the_backlog(
     real_command: CommandLine, real_settings: WorkerSettings
 ) -> None:

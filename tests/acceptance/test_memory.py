@@ -3,6 +3,8 @@
 import gzip
 import sys
 
+import pytest
+
 from pattern_metrics.consumer.settings import WorkerSettings
 from tests.support.command import PROGRAM, CommandLine
 from tests.support.pipeline import an_event, send
@@ -24,6 +26,7 @@ async def peak_bytes(command: CommandLine, *arguments: str) -> int:
     return int(measured.succeeded().stdout)
 
 
+@pytest.mark.long
 async def test_a_topic_is_folded_in_bounded_memory(
     real_command: CommandLine, real_settings: WorkerSettings
 ) -> None:
@@ -40,6 +43,7 @@ async def test_a_topic_is_folded_in_bounded_memory(
     assert max(verify, replay) - little < 60 * MIB, (little // MIB, verify // MIB, replay // MIB)
 
 
+@pytest.mark.long
 async def test_a_packed_array_is_read_in_bounded_memory(database_command: CommandLine) -> None:
     """All rows are skipped for their confidence, so that reading is measured and not writing."""
 

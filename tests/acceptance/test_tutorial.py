@@ -42,6 +42,7 @@ def _line(line: str) -> str:
     ) + (r"\s*" if not line.endswith("…") else "")
 
 
+@pytest.mark.long
 async def test_each_step_of_the_tutorial_prints_what_it_shows(tmp_path: Path) -> None:
     environment, printed = {"HTTP_PORT": "0"}, ""
     command = CommandLine(tmp_path, environment)
