@@ -119,7 +119,18 @@ class HttpSettings(Settings):
     )
 
 
-class WorkerSettings(KafkaSettings, EnvelopeSettings, DatabaseSettings, ClockSettings, HttpSettings):
+class ApiSettings(HttpSettings):
+    """The address of the page and the read API, and who may read them."""
+
+    api_tokens_file: Path | None = Field(
+        default=None,
+        description="The file of the tokens that the read API and the page require, in the form of "
+        "GATEWAY_TOKENS_FILE. It is read again when it changes. Without it, everybody who can reach "
+        "HTTP_HOST may read. /livez, /readyz and /metrics need no token.",
+    )
+
+
+class WorkerSettings(KafkaSettings, EnvelopeSettings, DatabaseSettings, ClockSettings, ApiSettings):
     """The settings of `consume`."""
 
     kafka_group_id: Annotated[str, Field(min_length=1)] = Field(
@@ -172,7 +183,7 @@ class GatewaySettings(KafkaSettings, ClockSettings, HttpSettings, OutboxSettings
     )
 
 
-class DashboardSettings(DatabaseSettings, HttpSettings):
+class DashboardSettings(DatabaseSettings, ApiSettings):
     """The settings of `dashboard`."""
 
 

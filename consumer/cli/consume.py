@@ -20,6 +20,7 @@ from pattern_metrics.schemas import extras
 if TYPE_CHECKING:
     import socket
 
+    from pattern_metrics.consumer.http.tokens import Tokens
     from pattern_metrics.consumer.records.accounting import Accounting
     from pattern_metrics.consumer.settings import WorkerSettings
     from pattern_metrics.consumer.worker.processes.fork_server import Forked, ForkServer
@@ -75,6 +76,7 @@ def consume(
     """
     extras.require("worker")
     from pattern_metrics.consumer.http.listening import listen
+    from pattern_metrics.consumer.http.tokens import load_api_tokens
     from pattern_metrics.consumer.settings import InvalidSettingError, LogSettings, WorkerSettings
     from pattern_metrics.consumer.telemetry.logs import configure_logging
     from pattern_metrics.consumer.worker.processes.fork_server import Forked, ForkServer
@@ -96,14 +98,16 @@ def consume(
     try:
         # A run that ends by itself is not a service to watch.
         listener = None if until_caught_up else listen(settings)
+        tokens = load_api_tokens(settings)
     except InvalidSettingError as error:
         fail(f"error: {error}", 2)
 
     with tracing():
         if isinstance(server, ForkServer):
-            working = _supervise(settings, listener, server, processes, until_caught_up=until_caught_up)
+            served = listener, tokens
+            working = _supervise(settings, served, server, processes, until_caught_up=until_caught_up)
         else:
-            working = _work(settings, listener, member, until_caught_up=until_caught_up)
+            working = _work(settings, (listener, tokens), member, until_caught_up=until_caught_up)
         accounting, code = run(working, KAFKA)
     if as_json:
         typer.echo(json.dumps(accounting.as_dict()))
@@ -125,7 +129,7 @@ def _start_fork_server() -> "ForkServer | Forked":
 
 async def _work(
     settings: "WorkerSettings",
-    listener: "socket.socket | None",
+    served: "tuple[socket.socket | None, Tokens | None]",
     member: "Forked | None",
     *,
     until_caught_up: bool,
@@ -138,7 +142,8 @@ async def _work(
 
     worker = Worker(settings)
     watched = Watched(worker.health, worker.metrics, settings.kafka_group_id, settings.kafka_topics)
-    page = Page(settings, watched)
+    listener, tokens = served
+    page = Page(settings, watched, tokens=tokens)
     supervisor = member.connection if member else None
     async with serving(listener, worker.health, worker.metrics, page), reporting(worker, supervisor):
         await run_until_signal(worker, until_caught_up=until_caught_up)
@@ -152,7 +157,7 @@ async def _work(
 
 async def _supervise(
     settings: "WorkerSettings",
-    listener: "socket.socket | None",
+    served: "tuple[socket.socket | None, Tokens | None]",
     server: "ForkServer",
     processes: int,
     *,
@@ -165,7 +170,8 @@ async def _supervise(
 
     supervisor = Supervisor(settings, server, processes, until_caught_up=until_caught_up)
     watched = Watched(supervisor, supervisor, settings.kafka_group_id, settings.kafka_topics)
-    page = Page(settings, watched)
+    listener, tokens = served
+    page = Page(settings, watched, tokens=tokens)
     async with serving(listener, supervisor, supervisor, page, is_alive=supervisor.is_alive):
         is_well = await supervisor.run()
     return supervisor.accounting, 0 if is_well else 1

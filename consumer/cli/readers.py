@@ -121,13 +121,14 @@ def _format_of(file: Path, wanted: Format | None) -> Format:
 
 @readers_app.command()
 def dashboard(database_url: DatabaseUrlOption = None) -> None:
-    """Serve the page without a worker, at HTTP_HOST and HTTP_PORT.
+    """Serve the page and the read API without a worker, at HTTP_HOST and HTTP_PORT.
 
-    The page reads only the database. A login with the rights of pattern_metrics_reader is enough, and so is a
+    Both read only the database. A login with the rights of pattern_metrics_reader is enough, and so is a
     replica. Ctrl-C or SIGTERM ends the command.
     """
     from pattern_metrics.consumer.dashboard.alone import serve_alone
     from pattern_metrics.consumer.http.listening import take_port
+    from pattern_metrics.consumer.http.tokens import load_api_tokens
     from pattern_metrics.consumer.settings import DashboardSettings, InvalidSettingError
 
     settings = load_settings(DashboardSettings, database_url)
@@ -135,12 +136,16 @@ def dashboard(database_url: DatabaseUrlOption = None) -> None:
     if settings.http_port == 0:
         fail("error: HTTP_PORT: 0 turns HTTP off, and nothing else is served here", 2)
     try:
+        tokens = load_api_tokens(settings)
         listener = take_port(settings)
     except InvalidSettingError as error:
         fail(f"error: {error}", 2)
     run(
         serve_alone(
-            settings, listener, lambda address: typer.echo(f"the page is at {address} (Ctrl-C ends it)")
+            settings,
+            tokens,
+            listener,
+            lambda address: typer.echo(f"the page is at {address} (Ctrl-C ends it)"),
         ),
         POSTGRESQL,
     )

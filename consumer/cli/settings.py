@@ -80,6 +80,7 @@ def show_settings(options: Mapping[str, Any]) -> tuple[list[Shown], list[str]]:
     from pydantic.fields import FieldInfo
 
     from pattern_metrics.consumer.settings import (
+        ApiSettings,
         DatabaseSettings,
         EnvelopeSettings,
         GatewaySettings,
@@ -95,7 +96,7 @@ def show_settings(options: Mapping[str, Any]) -> tuple[list[Shown], list[str]]:
     # Load each class separately: an error of one class would hide the errors of the settings of another.
     classes = (KafkaSettings, OutboxSettings, EnvelopeSettings, DatabaseSettings, ClockSettings)
     fields, wrong, errors = dict[str, FieldInfo](), dict[str, str](), list[str]()
-    for settings_class in (*classes, WorkerSettings, HttpSettings, GatewaySettings, LogSettings):
+    for settings_class in (*classes, WorkerSettings, HttpSettings, ApiSettings, GatewaySettings, LogSettings):
         fields |= settings_class.model_fields
         wrong |= _validate(settings_class, options)
         errors += [message] if (message := wrong.pop("", None)) and message not in errors else []

@@ -15,25 +15,30 @@ from pattern_metrics.consumer.dashboard.page import Page
 from pattern_metrics.consumer.faults.diagnosis import Fault, diagnose_beyond_rows
 from pattern_metrics.consumer.http.listening import address_of
 from pattern_metrics.consumer.http.server import serving_routes
+from pattern_metrics.consumer.http.tokens import Tokens
 from pattern_metrics.consumer.settings import DashboardSettings
 
 logger = structlog.get_logger()
 
 
 async def serve_alone(
-    settings: DashboardSettings, listener: socket.socket, started: Callable[[str], None]
+    settings: DashboardSettings,
+    tokens: Tokens | None,
+    listener: socket.socket,
+    started: Callable[[str], None],
 ) -> None:
     """Serve until SIGTERM or SIGINT. While the database has a fault, the page shows it.
 
     Args:
         settings: the database.
+        tokens: the tokens of clients; None if none are required.
         listener: the socket to serve.
         started: called with the page's address.
 
     Raises:
         Exception: the database fails in a way that is neither an outage nor a wrong configuration.
     """
-    page = Page(settings)
+    page = Page(settings, tokens=tokens)
     await _check(page)
     stopped = asyncio.Event()
     loop = asyncio.get_running_loop()

@@ -1,9 +1,8 @@
 """The page and its answers, as routes for `serving`."""
 
 import asyncio
-import re
 from collections.abc import Awaitable, Callable, Hashable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import wraps
 from importlib.metadata import version
 from typing import Any, Final, TypeAlias
@@ -11,38 +10,33 @@ from uuid import UUID
 
 import asyncpg
 import orjson
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 
-from pattern_metrics.consumer.dashboard.cache import BusyError, Cache
-from pattern_metrics.consumer.dashboard.database import Database
+from pattern_metrics.consumer.api.api import Api
+from pattern_metrics.consumer.api.cache import Cache
+from pattern_metrics.consumer.api.database import Database
+from pattern_metrics.consumer.api.failures import ERRORS, SLOW, Failure, failure_of
+from pattern_metrics.consumer.api.patterns import Filter
 from pattern_metrics.consumer.dashboard.rate import Pace
-from pattern_metrics.consumer.dashboard.reader import Filter, Reader
-from pattern_metrics.consumer.faults.diagnosis import Fault, diagnose
+from pattern_metrics.consumer.dashboard.reader import Reader
+from pattern_metrics.consumer.http.bearer import client_name
 from pattern_metrics.consumer.http.probes import MetricsReport, Readiness
+from pattern_metrics.consumer.http.tokens import Tokens
 from pattern_metrics.consumer.postgres.later_clock import hint_of
 from pattern_metrics.consumer.settings import DatabaseSettings
-from pattern_metrics.schemas.bands import BANDS, Band
 from pattern_metrics.schemas.pattern_id import pattern_id_from
 from pattern_metrics.schemas.settings.timing import CLOCK, TIMING, Clock, Timing
 
 Answer: TypeAlias = Callable[[Request], Awaitable[Response]]
 
-ORDERS: Final = frozenset({"best", "worst", "newest", "oldest", "unsure", "name", "id"})
-BOUNDS: Final[dict[str, tuple[float | None, float | None]]] = {
-    band: (least if band is not Band.POOR else None, below)
-    for (band, least), below in zip(BANDS.items(), [None, *BANDS.values()], strict=False)
-}
-"""The least score of each band, and the first score above it; None for no bound."""
-
 SHORT_LIST: Final = 8
 
 MEASURE_SECONDS: Final = 2.0
 """Interval of reading the worker's counts and lags."""
-
-_ID_PREFIX: Final = re.compile(r"[0-9a-f]{8,32}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,26 +60,9 @@ def _json(content: object, status: int = 200) -> Response:
     return Response(orjson.dumps(content), status, media_type="application/json")
 
 
-def _with_failures(answer: Answer) -> Answer:
-    """Turn each failure into an answer without the text of the error, which might name a secret."""
-
-    @wraps(answer)
-    async def wrapped(request: Request) -> Response:
-        try:
-            return await answer(request)
-        except BusyError:
-            return _json({"error": "busy"}, 503)
-        except asyncpg.QueryCanceledError:
-            return _json({"error": "slow"}, 503)
-        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as error:
-            diagnosis = diagnose(error)
-            if diagnosis.fault is Fault.RECORD:  # a text that PostgreSQL cannot hold
-                return _json({"error": "request"}, 400)
-            return _json({"error": "database", "hint": diagnosis.hint}, 503)
-        except ValueError:
-            return _json({"error": "request"}, 400)
-
-    return wrapped
+def _failed(failure: Failure) -> Response:
+    hint = {} if failure.hint is None else {"hint": failure.hint}
+    return _json({"error": failure.kind, **hint}, failure.status)
 
 
 def _of(row: dict[str, Any]) -> tuple[str, str, int]:
@@ -101,6 +78,7 @@ class Page:
         watched: the worker, if one serves the page.
         timing: `page` limits the wait for the database.
         clock: the time that each answer shows.
+        tokens: the tokens of clients; None if none are required.
 
     Attributes:
         routes: the routes to serve.
@@ -112,24 +90,22 @@ class Page:
         watched: Watched | None = None,
         timing: Timing = TIMING,
         clock: Clock = CLOCK,
+        tokens: Tokens | None = None,
     ) -> None:
-        self._settings = settings
-        self._timing = timing
         self._clock = clock
         self._watched = watched
         self._database = Database(settings.database_url.get_secret_value(), timing)
         self._reader = Reader(self._database)
-        self._cache = Cache()
+        # The setting is unknown without a worker.
+        history_enabled = settings.history_enabled if watched else None
+        self._api = Api(self._reader, Cache(), tokens, history_enabled, timing, clock)
+        self._tokens = tokens
         self._pace = Pace()  # the worker's
         self._pace_written = Pace()  # by the progress in the database
         self._measuring: asyncio.Task[None] | None = None
         self._files = StaticFiles(packages=[(__package__, "static")])
         answers: dict[str, Answer] = {
-            "/": self._index,
-            "/api/distribution": self._distribution,
             "/api/extremes": self._extremes,
-            "/api/patterns": self._patterns,
-            "/api/patterns/{pattern_id}": self._pattern,
             "/api/trace": self._trace,
             "/api/progress": self._progress,
             "/api/gaps": self._gaps,
@@ -138,7 +114,9 @@ class Page:
         }
         self.routes: list[BaseRoute] = [
             Mount("/static", self._files),
-            *(Route(path, _with_failures(answer)) for path, answer in answers.items()),
+            *self._api.routes,
+            Route("/", self._index),
+            *(Route(path, self._guarded(answer)) for path, answer in answers.items()),
         ]
 
     def open(self) -> None:
@@ -162,31 +140,35 @@ class Page:
             TimeoutError: PostgreSQL did not answer in time.
         """
         await self._reader.progress()
-        await self._reader.id_page(None)
+        await self._reader.id_page(None, SHORT_LIST)
         self.close()
 
-    async def _cached(self, request: Request, compute: Callable[[], Awaitable[dict[str, Any]]]) -> Response:
-        async def answer() -> bytes:
-            return orjson.dumps({**await compute(), "computed_at": self._clock.wall()})
+    def _guarded(self, answer: Answer) -> Answer:
+        """Require a token, and turn each failure into an answer for the page."""
 
-        name = f"{request.url.path}?{request.url.query}"
-        patience = asyncio.timeout(self._timing.page)
-        try:
-            async with patience:
-                content = await self._cache.get(name, answer)
-        except TimeoutError:
-            if not patience.expired():
-                raise
-            return _json({"error": "slow"}, 503)  # the computation continues, for a later request
-        return Response(content, media_type="application/json")
+        @wraps(answer)
+        async def wrapped(request: Request) -> Response:
+            try:
+                client_name(request, self._tokens)
+                return await answer(request)
+            except HTTPException as error:
+                return _json({"error": "token"}, error.status_code)
+            except ERRORS as error:
+                return _failed(failure_of(error))
+
+        return wrapped
+
+    async def _cached(self, request: Request, compute: Callable[[], Awaitable[dict[str, Any]]]) -> Response:
+        found = await self._api.cached(request, compute)
+        if found is None:
+            return _failed(SLOW)
+        content, age = found
+        return Response(content, headers={"Age": f"{age:.0f}"}, media_type="application/json")
 
     async def _index(self, request: Request) -> Response:
         return await self._files.get_response("index.html", request.scope)
 
     # Patterns
-
-    async def _distribution(self, request: Request) -> Response:
-        return await self._cached(request, self._reader.distribution)
 
     async def _extremes(self, request: Request) -> Response:
         async def compute() -> dict[str, Any]:
@@ -198,36 +180,11 @@ class Page:
 
         return await self._cached(request, compute)
 
-    async def _patterns(self, request: Request) -> Response:
-        asked = request.query_params
-        order, after, search = asked.get("order", "best"), asked.get("after"), asked.get("search", "").strip()
-        if order not in ORDERS or asked.get("band", "poor") not in BOUNDS:
-            raise ValueError("there is no such order or band")
-        least, below = BOUNDS[asked["band"]] if "band" in asked else (None, None)
-        chosen = Filter(least, below, asked.get("version"), search or None)
-        prefix = search.replace("-", "").lower()
-        if _ID_PREFIX.fullmatch(prefix):
-            chosen = replace(chosen, ids=(UUID(prefix.ljust(32, "0")), UUID(prefix.ljust(32, "f"))))
-        if order == "id" and chosen == Filter():
-            return await self._cached(request, lambda: self._reader.id_page(after))
-        return await self._cached(request, lambda: self._reader.page(order, chosen, after))
-
-    async def _pattern(self, request: Request) -> Response:
-        found = await self._reader.pattern(UUID(request.path_params["pattern_id"]))
-        if found is None:
-            return _json({"error": "absent"}, 404)
-        return _json({**found, "history_enabled": self._history_enabled})
-
     async def _trace(self, request: Request) -> Response:
         asked = request.query_params
         pattern = asked.get("pattern", "").strip()
         pattern_id = pattern_id_from(pattern) if pattern else None
         return _json(await self._reader.trace(UUID(asked.get("event", "").strip()), pattern_id))
-
-    @property
-    def _history_enabled(self) -> bool | None:
-        """True if the worker keeps the history; None without a worker, as the setting is then unknown."""
-        return self._settings.history_enabled if self._watched else None
 
     # Ingestion
 

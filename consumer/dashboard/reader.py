@@ -1,114 +1,33 @@
 """Reads the database for the page."""
 
-import asyncio
 import codecs
 import json
-import re
-import time
-from collections import Counter
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from datetime import datetime
-from typing import Any, Final, TypeAlias
+from typing import Any, Final
 from uuid import UUID
 
 import asyncpg
 import orjson
 
-from pattern_metrics.consumer.dashboard.database import Database
+from pattern_metrics.consumer.api.patterns import (
+    WHOLE,
+    PatternReader,
+    Shown,
+    cursor_of,
+    fragments_of,
+    patterns_of,
+    time_of,
+)
 from pattern_metrics.consumer.dashboard.sql import statement
 from pattern_metrics.consumer.dead_letters.letters import letter_of
 from pattern_metrics.consumer.dead_letters.text import advice, letter_fields
 from pattern_metrics.consumer.operations.trace import trace_in_database
-from pattern_metrics.schemas.pattern_scored import DIMENSIONS
-from pattern_metrics.schemas.shown_metadata import dimensions_of, name_of, parsed
-
-Shown: TypeAlias = dict[str, Any]
 
 PAGE_ROWS: Final = 50
-TREND_ROWS_MAX: Final = 500
 LETTER_BYTES_MAX: Final = 64 * 1024
-SAMPLE_BLOCKS: Final = 4096
-"""Number of blocks in a sample of a table that is too large to be read in time."""
-
-SAMPLE_SECONDS: Final = 600.0
-"""After this many seconds, reading the whole table is tried again, and another sample is drawn."""
-
-DIMENSIONS_MAX: Final = 20
-DIMENSION_CHARACTERS_MAX: Final = 60
-
-WHOLE: Final = 100.0
-
-_NO_DATETIME: Final = re.compile(
-    r"-?infinity|\d{4,6}-\d\d-\d\d \d\d:\d\d:\d\d(\.\d+)?\+00 BC|\d{5,6}-[-\d :.]+\+00"
-)
-"""PostgreSQL's text of a time that Python cannot hold."""
-
-PATTERNS: Final = "pattern_quality_metrics"
 LETTERS: Final = "dead_letters"
 
 
-@dataclass(frozen=True, slots=True)
-class Filter:
-    """The conditions that select patterns. A pattern has to fulfil each condition that is given.
-
-    Attributes:
-        least: the lower bound of the score, inclusive.
-        below: the upper bound of the score, exclusive.
-        version: the scorer's version.
-        name: part of the name, in any case.
-        ids: the least and the greatest id of a range. Patterns in it are found whatever their names.
-    """
-
-    least: float | None = None
-    below: float | None = None
-    version: str | None = None
-    name: str | None = None
-    ids: tuple[UUID | None, UUID | None] = (None, None)
-
-
-@dataclass(frozen=True, slots=True)
-class Scan:
-    """The result of reading a table.
-
-    Attributes:
-        rows: the rows of the statement.
-        percent: the percentage of the table's blocks that was read.
-        table_rows: approximate number of rows of the whole table, if it is known and not all were read.
-    """
-
-    rows: list[asyncpg.Record]
-    percent: float = WHOLE
-    table_rows: float | None = None
-
-
-def _patterns(rows: Sequence[asyncpg.Record]) -> list[Shown]:
-    return [_pattern(row) for row in rows]
-
-
-def _pattern(row: asyncpg.Record) -> Shown:
-    """Return a row with the name and the dimensions for people. Both are limited, whatever was sent."""
-    shown = json.loads(row["shown"])
-    found = dimensions_of(parsed(row["dimensions"]))
-    ours = DIMENSIONS if found.keys() & set(DIMENSIONS) else ()  # in the same order in each row
-    names = [*ours, *(name for name in found if name not in DIMENSIONS)]
-    return {
-        **shown,
-        "name": name_of(parsed(row["name"]), shown["pattern_id"]),
-        "dimensions": [
-            {"name": name[:DIMENSION_CHARACTERS_MAX], "value": found.get(name)}
-            for name in names[:DIMENSIONS_MAX]
-        ],
-        "dimensions_left_out": max(0, len(names) - DIMENSIONS_MAX),
-    }
-
-
-def _fragments(rows: Sequence[asyncpg.Record]) -> list[orjson.Fragment]:
-    """Pass PostgreSQL's JSON on unchanged."""
-    return [orjson.Fragment(row[0]) for row in rows]
-
-
-class Reader:
+class Reader(PatternReader):
     """Answers each request of the page with one or two statements.
 
     Args:
@@ -118,108 +37,17 @@ class Reader:
         Exception: each method raises the errors of `Database.fetch`.
     """
 
-    def __init__(self, database: Database) -> None:
-        self._database = database
-        self._scanning = asyncio.Lock()
-        self._sampled_until: dict[str, float] = {}
-
-    async def _scan(self, query: str, *arguments: object, table: str = PATTERNS) -> Scan:
-        """Read the whole table, one scan at a time; if that takes too long, a sample of its blocks."""
-        async with self._scanning:
-            if time.monotonic() >= self._sampled_until.get(query, 0.0):
-                try:
-                    return Scan(await self._database.fetch(query, WHOLE, 0.0, *arguments))
-                except asyncpg.QueryCanceledError:
-                    self._sampled_until[query] = time.monotonic() + SAMPLE_SECONDS
-            [size] = await self._database.fetch(statement("select_table_size"), table)
-            percent = min(WHOLE, WHOLE * SAMPLE_BLOCKS / max(1, size["blocks"]))
-            seed = float(time.time() // SAMPLE_SECONDS)  # so that the pages of a list come from one sample
-            return Scan(await self._database.fetch(query, percent, seed, *arguments), percent, size["rows"])
-
     # Patterns
-
-    async def distribution(self) -> Shown:
-        """Return the number of patterns by band, by fortieth of the scale, and by version."""
-        scan = await self._scan(statement("select_distribution"))
-        buckets = [row for row in scan.rows if row["bucket"] is not None]
-        bands: Counter[str] = Counter()
-        for row in buckets:
-            bands[row["band"]] += row["patterns"]
-        total = bands.total()
-        scale = scan.table_rows / total if scan.table_rows and total else WHOLE / scan.percent
-        return {
-            "percent_read": scan.percent,
-            "rows_read": total,
-            "patterns": round(total * scale),
-            "mean": sum(row["quality_sum"] for row in buckets) / total if total else None,
-            "bands": {band: round(count * scale) for band, count in bands.items()},
-            "buckets": [
-                {"bucket": row["bucket"], "band": row["band"], "patterns": round(row["patterns"] * scale)}
-                for row in buckets
-            ],
-            "versions": [
-                {"version": row["version"], "patterns": round(row["patterns"] * scale)}
-                for row in scan.rows
-                if row["bucket"] is None
-            ],
-        }
-
-    async def page(self, order: str, chosen: Filter, after: str | None, limit: int = PAGE_ROWS) -> Shown:
-        """Return one page of patterns, and the start of the next.
-
-        Raises:
-            ValueError: `after` is not the end of an earlier page.
-        """
-        query = statement("select_pattern_page")
-        least_id, greatest_id = chosen.ids
-        conditions = (chosen.least, chosen.below, chosen.version, chosen.name, *chosen.ids)
-        arguments = (order, *conditions, *_pattern_cursor(after), limit + 1)
-        scan = Scan([])
-        if least_id is not None and least_id == greatest_id:  # one pattern: no block has to be scanned
-            scan = Scan(await self._database.fetch(query, 0.0, 0.0, *arguments))
-        if not scan.rows:
-            scan = await self._scan(query, *arguments)
-        rows, following = scan.rows[:limit], None
-        if len(scan.rows) > limit:
-            following = json.dumps([rows[-1]["number"], rows[-1]["words"], str(rows[-1]["pattern_id"])])
-        return {"percent_read": scan.percent, "rows": _patterns(rows), "next": following}
-
-    async def id_page(self, after: str | None) -> Shown:
-        """Return one page of all patterns in the order of their ids, always from the whole table.
-
-        Raises:
-            ValueError: `after` is not an id.
-        """
-        first = UUID(int=0) if after is None else UUID(after)
-        rows = await self._database.fetch(statement("select_pattern_range"), first, PAGE_ROWS + 1)
-        following = str(rows[PAGE_ROWS]["pattern_id"]) if len(rows) > PAGE_ROWS else None
-        return {"percent_read": WHOLE, "rows": _patterns(rows[:PAGE_ROWS]), "next": following}
 
     async def most_changed(self, limit: int) -> Shown:
         """Return the patterns whose score changed most since the measurement before."""
-        scan = await self._scan(statement("select_most_changed"), limit)
+        scan = await self.scan(statement("select_most_changed"), limit)
         [[has_history]] = await self._database.fetch(statement("select_history_exists"))
-        return {"percent_read": scan.percent, "rows": _patterns(scan.rows), "has_history": has_history}
+        return {"percent_read": scan.percent, "rows": patterns_of(scan.rows), "has_history": has_history}
 
     async def trace(self, event_id: UUID, pattern_id: UUID | None) -> Shown:
         """Return what the database knows of an event."""
         return (await trace_in_database(self._database.fetch, event_id, pattern_id)).as_dict()
-
-    async def pattern(self, pattern_id: UUID) -> Shown | None:
-        """Return one pattern: its row as it is stored, and its measurements; None if there is none."""
-        rows = await self._database.fetch(statement("select_pattern"), pattern_id)
-        if not rows:
-            return None
-        trend = await self._database.fetch(statement("select_trend"), pattern_id, TREND_ROWS_MAX)
-        [row] = rows
-        return {
-            "shown": _pattern(row),
-            "stored": orjson.Fragment(row["stored"]),
-            "metadata": row["metadata"],
-            "metadata_is_cut": row["is_cut"],
-            "trend": _fragments(trend),
-            "trend_is_cut": len(trend) == TREND_ROWS_MAX,
-        }
 
     # Ingestion
 
@@ -236,7 +64,7 @@ class Reader:
 
     async def letter_reasons(self) -> list[Shown]:
         """Return the number of open dead letters, by reason."""
-        scan = await self._scan(statement("select_dead_letter_reasons"), table=LETTERS)
+        scan = await self.scan(statement("select_dead_letter_reasons"), table=LETTERS)
         return [{**row, "letters": round(row["letters"] * WHOLE / scan.percent)} for row in scan.rows]
 
     async def letter_page(self, reason: str | None, after: str | None) -> Shown:
@@ -245,14 +73,14 @@ class Reader:
         Raises:
             ValueError: `after` is not the end of an earlier page.
         """
-        scan = await self._scan(
+        scan = await self.scan(
             statement("select_dead_letter_page"), reason, *_letter_cursor(after), PAGE_ROWS + 1, table=LETTERS
         )
         rows, following = scan.rows[:PAGE_ROWS], None
         if len(scan.rows) > PAGE_ROWS:
             _, noticed_at, *coordinates = rows[-1].values()
             following = json.dumps([str(noticed_at), *coordinates])
-        return {"percent_read": scan.percent, "rows": _fragments(rows), "next": following}
+        return {"percent_read": scan.percent, "rows": fragments_of(rows), "next": following}
 
     async def letter(self, topic: str, partition: int, offset: int, timestamp: int) -> Shown | None:
         """Return one dead letter with its bytes; None if there is none."""
@@ -276,29 +104,8 @@ class Reader:
         }
 
 
-def _cursor(after: str, *types: Callable[[Any], Any]) -> list[Any]:
-    """Return the end of an earlier page, converted to these types."""
-    try:
-        return [make(part) for make, part in zip(types, json.loads(after), strict=True)]
-    except (ValueError, TypeError, RecursionError, OverflowError):
-        raise ValueError("is not what a page ended with") from None
-
-
-def _pattern_cursor(after: str | None) -> list[Any]:
-    return [None] * 3 if after is None else _cursor(after, float, str, lambda text: UUID(str(text)))
-
-
 def _letter_cursor(after: str | None) -> list[Any]:
-    return [None] * 5 if after is None else _cursor(after, _time, str, int, int, int)
-
-
-def _time(text: str) -> datetime | str:
-    """Return a time as `read_any_time` returns it.
-
-    Raises:
-        ValueError: the text is no time.
-    """
-    return text if _NO_DATETIME.fullmatch(text) else datetime.fromisoformat(text)
+    return [None] * 5 if after is None else cursor_of(after, time_of, str, int, int, int)
 
 
 def _whole_characters(content: bytes | None, size: int | None) -> bytes | None:

@@ -17,11 +17,11 @@ from urllib.parse import urlsplit
 
 import structlog
 import uvicorn
-from starlette.datastructures import Headers
+from starlette.datastructures import Headers, MutableHeaders
 from starlette.middleware.exceptions import ExceptionMiddleware
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Router
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from typing_extensions import override
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
@@ -46,10 +46,9 @@ HEADERS: Final = [
     ("Cross-Origin-Resource-Policy", "same-origin"),
     ("X-Content-Type-Options", "nosniff"),
     ("Referrer-Policy", "no-referrer"),
-    ("Cache-Control", "no-store"),
     ("Connection", "close"),
 ]
-"""Headers of every response."""
+"""Headers of every response. Cache-Control: no-store is one as well, unless the response has its own."""
 
 
 class Site(Protocol):
@@ -73,10 +72,11 @@ async def serving_routes(
     """Serve the routes and the page until the end of the block. On loopback, check the Host header."""
     all_routes = [*routes, *(page.routes if page else ())]
     router = ExceptionMiddleware(Router(all_routes, redirect_slashes=False))
+    served = _uncached(router)
     host, *_ = listener.getsockname()
     server = _Server(
         uvicorn.Config(
-            only_by_names_of_loopback(router) if is_loopback(host) else router,
+            only_by_names_of_loopback(served) if is_loopback(host) else served,
             http=partial(_Connection, timing.connection),  # type: ignore[arg-type]  # it is only called
             ws="none",
             lifespan="off",
@@ -126,6 +126,20 @@ def only_by_names_of_loopback(served: ASGIApp) -> ASGIApp:
         except ValueError:
             asked = ""
         await (served if is_loopback(asked) else Response(status_code=421))(scope, receive, send)
+
+    return answer
+
+
+def _uncached(served: ASGIApp) -> ASGIApp:
+    """Keep each response out of caches, unless it says otherwise."""
+
+    async def answer(scope: Scope, receive: Receive, send: Send) -> None:
+        async def send_with_header(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                MutableHeaders(scope=message).setdefault("Cache-Control", "no-store")
+            await send(message)
+
+        await served(scope, receive, send_with_header)
 
     return answer
 

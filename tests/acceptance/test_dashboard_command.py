@@ -30,7 +30,7 @@ async def test_it_serves_the_page_with_the_database_alone_until_it_is_stopped(
         async with database_command.watched("dashboard", http_port=scraper.port) as dashboard:
             await dashboard.wait_for(re.escape(f"the page is at http://127.0.0.1:{scraper.port}/"))
             page = await scraper.ask("/")
-            patterns = await scraper.ask("/api/patterns")
+            patterns = await scraper.ask("/v1/patterns")
             progress = await scraper.ask("/api/progress")
             elsewhere = await scraper.ask("/metrics")
             if number == "SIGINT":
@@ -61,8 +61,9 @@ async def test_the_rights_of_a_reader_are_enough(
             "dashboard", http_port=scraper.port, database_url=url
         ) as dashboard:
             await dashboard.wait_for("the page is at")
-            paths = ("distribution", "extremes", "patterns", f"patterns/{1:032x}", "progress", "gaps")
-            statuses = [(await scraper.ask(f"/api/{path}")).status for path in (*paths, "dead-letters")]
+            paths = [f"v1/{path}" for path in ("distribution", "patterns", f"patterns/{1:032x}")]
+            paths += [f"api/{path}" for path in ("extremes", "progress", "gaps", "dead-letters")]
+            statuses = [(await scraper.ask(f"/{path}")).status for path in paths]
     finally:
         await execute(migrated_database_url, "DROP ROLE looker")
 
@@ -101,11 +102,11 @@ async def test_a_database_without_the_tables_is_waited_for_and_the_page_says_so(
         "dashboard", http_port=scraper.port, database_url=database_url
     ) as dashboard:
         await dashboard.wait_for("not_ready.*pattern-metrics migrate up(.|\n)*the page is at")
-        empty = await scraper.ask("/api/patterns")
+        empty = await scraper.ask("/v1/patterns")
         (await database_command.run("migrate", "up", database_url=database_url)).succeeded()
 
         async def is_there() -> bool:
-            return (await scraper.ask("/api/patterns")).status == 200
+            return (await scraper.ask("/v1/patterns")).status == 200
 
         await eventually(is_there, deadline_seconds=SECONDS_MAX)
 
@@ -126,7 +127,7 @@ async def test_a_database_that_an_operator_has_to_mend_is_waited_for(
 
     async with database_command.watched("dashboard", http_port=scraper.port, database_url=url) as dashboard:
         await dashboard.wait_for("the page is at")
-        answer = await scraper.ask("/api/patterns")
+        answer = await scraper.ask("/v1/patterns")
 
     assert (answer.status, answer.json["error"]) == (503, "database")
     assert hint in answer.json["hint"]
@@ -141,12 +142,12 @@ async def test_a_database_that_is_away_is_waited_for(
 
     async with database_command.watched("dashboard", http_port=scraper.port, database_url=url) as dashboard:
         await dashboard.wait_for("the page is at")
-        away = await scraper.ask("/api/patterns")
+        away = await scraper.ask("/v1/patterns")
         alive = await scraper.ask("/livez")
         own_postgres_server.start()
 
         async def is_back() -> bool:
-            return (await scraper.ask("/api/patterns")).status == 200
+            return (await scraper.ask("/v1/patterns")).status == 200
 
         await eventually(is_back, deadline_seconds=SECONDS_MAX)
 

@@ -205,7 +205,7 @@ async def test_malicious_scrapers_stop_the_worker_neither_from_writing_nor_endin
         for _ in range(IDLE_CONNECTIONS):
             await open_connections.enter_async_context(scraper.connected())
         for number in range(DEAF_SCRAPERS):
-            for path in ("/metrics", "/static/inter.woff2", f"/api/patterns?search={number}"):
+            for path in ("/metrics", "/static/inter.woff2", f"/v1/patterns?name={number}"):
                 open_connections.enter_context(never_reading(scraper.port, path))
         async with ScorePublisher(real_settings) as publisher:
             await publisher.publish_many(events)
@@ -259,7 +259,7 @@ async def test_a_worker_serves_the_page_with_what_only_it_knows(
 
         reported = await eventually(progress, deadline_seconds=SECONDS_MAX)
         page = await scraper.ask("/")
-        patterns = await scraper.ask("/api/patterns")
+        patterns = await scraper.ask("/v1/patterns")
         code = await worker.terminate()
 
     assert b"main.js" in page.body

@@ -9,8 +9,9 @@ import orjson
 import pyarrow.parquet
 import pytest
 
-from pattern_metrics.consumer.dashboard.database import Database
-from pattern_metrics.consumer.dashboard.reader import Filter, Reader
+from pattern_metrics.consumer.api.database import Database
+from pattern_metrics.consumer.api.patterns import Filter
+from pattern_metrics.consumer.dashboard.reader import Reader
 from pattern_metrics.consumer.settings import WorkerSettings
 from tests.support.command import CommandLine, environment_of
 from tests.support.kafka import Broker, create_topic
@@ -134,9 +135,9 @@ async def test_the_page_shows_times_that_python_cannot_hold(odd_settings: Worker
     try:
         shown = [await reader.distribution(), await reader.gaps(), await reader.most_changed(10)]
         for order in ("newest", "oldest", "name"):
-            shown.append(await reader.page(order, Filter(), None))
+            shown.append(await reader.page(order, Filter(), None, 50))
             following = (await reader.page(order, Filter(), None, limit=2))["next"]
-            shown.append(await reader.page(order, Filter(), following))
+            shown.append(await reader.page(order, Filter(), following, 50))
             assert len(shown[-1]["rows"]) == len(ODD) + len(PINNED) - 2
         for number, time in ODD.items():
             pattern = await reader.pattern(UUID(int=number))

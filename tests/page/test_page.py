@@ -9,7 +9,8 @@ from urllib.parse import quote
 import pytest
 from playwright.async_api import Browser
 
-from pattern_metrics.consumer.dashboard import reader as reading_module
+from pattern_metrics.consumer.api import api as api_module
+from pattern_metrics.consumer.api import cache as cache_module
 from pattern_metrics.consumer.dashboard.page import Watched
 from pattern_metrics.consumer.demo.embedded import PostgresServer
 from pattern_metrics.consumer.faults.health import Health
@@ -144,7 +145,7 @@ async def test_all_patterns_are_paged_through_and_back(
 async def test_a_page_far_down_leads_back_page_by_page_by_a_short_address(
     browser: Browser, address: str, migrated_database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(reading_module, "PAGE_ROWS", 1)
+    monkeypatch.setattr(api_module, "ROWS_DEFAULT", 1)
     ids = [str(uuid.UUID(int=number)) for number in range(30)]
     await fill(migrated_database_url, [an_event(number) for number in range(30)])
 
@@ -499,15 +500,19 @@ async def test_an_outage_is_shown_while_it_lasts_and_what_was_known_is_kept(
 
 
 async def test_an_answer_that_was_kept_is_shown_as_of_when_it_was_computed(
-    browser: Browser, migrated_database_url: str
+    browser: Browser, migrated_database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    earlier = Clock(wall=lambda: time.time() - 7200)
+    monkeypatch.setattr(cache_module, "SECONDS_MIN", 600.0)
+    behind = [7200]
 
     async with (
-        served(migrated_database_url, clock=earlier) as address,
+        served(migrated_database_url, clock=Clock(wall=lambda: time.time() - behind[0])) as address,
         visiting(browser, address) as visit,
     ):
         await visit.go("patterns")
+        behind[0] = 0
+        await visit.page.reload()
+        await visit.page.locator("#state", has_text=re.compile("[0-9]")).wait_for()
         shown = await visit.page.locator("#state").inner_text()
         hours = await visit.page.evaluate(
             "[2, 1].map((ago) => new Date(Date.now() - ago * 3.6e6).getHours())"
@@ -529,7 +534,7 @@ async def test_a_server_that_is_gone_is_shown_and_a_hidden_page_asks_for_nothing
         asked = len(visit.requests)
         await visit.page.evaluate("new Promise((resolve) => setTimeout(resolve, 5500))")
         asked_hidden = len(visit.requests)
-        await visit.page.route("**/api/**", lambda route: route.abort())
+        await visit.page.route(re.compile(r"/(api|v1)/"), lambda route: route.abort())
         await visit.page.evaluate(
             "delete document.hidden; document.dispatchEvent(new Event('visibilitychange'))"
         )

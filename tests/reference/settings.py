@@ -6,6 +6,7 @@ from typing import Any, Final
 from pydantic_settings import BaseSettings
 
 from pattern_metrics.consumer.settings import (
+    ApiSettings,
     DatabaseSettings,
     EnvelopeSettings,
     GatewaySettings,
@@ -26,6 +27,7 @@ _GROUPS: Final[dict[str, type[BaseSettings]]] = {
     "PostgreSQL": DatabaseSettings,
     "The worker": WorkerSettings,
     "HTTP": HttpSettings,
+    "The read API": ApiSettings,
     "The gateway": GatewaySettings,
     "The log": LogSettings,
 }

@@ -10,7 +10,7 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from pattern_metrics.consumer.dashboard.database import Database
+from pattern_metrics.consumer.api.database import Database
 from pattern_metrics.consumer.demo.embedded import PostgresServer
 from pattern_metrics.consumer.faults.diagnosis import Fault, diagnose
 from pattern_metrics.consumer.faults.driver import UnusableOptionsError

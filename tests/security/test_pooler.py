@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pattern_metrics.consumer.dashboard.database import Database
+from pattern_metrics.consumer.api.database import Database
 from pattern_metrics.consumer.demo.embedded import EmbeddedBroker, PostgresServer
 from pattern_metrics.consumer.settings import WorkerSettings
 from tests.security.conftest import PASSWORD, WRONG_PASSWORD, assert_check_refuses, publish

@@ -72,10 +72,10 @@ WITHOUT_SUCCESS = {"dead-letters show", "trace"}
 PAGE_PATHS = (
     "/",
     "/static/main.js",
-    "/api/distribution",
+    "/v1/distribution",
     "/api/extremes",
-    f"/api/patterns?search={PASSWORD}",
-    f"/api/patterns/{PASSWORD}",
+    f"/v1/patterns?name={PASSWORD}",
+    f"/v1/patterns/{PASSWORD}",
     "/api/progress",
     "/api/gaps",
     "/api/dead-letters",

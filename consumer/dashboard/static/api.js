@@ -20,19 +20,35 @@ export class Unanswered extends Error {
   }
 }
 
+const TOKEN = "token";
+
+let isAsked = true;
+
+// Where API_TOKENS_FILE is set, the page asks for a token, and keeps it for this tab. Several requests may have been
+// sent without the new one.
+function hasNewToken(used) {
+  if (sessionStorage.getItem(TOKEN) !== used) return true;
+  const token = isAsked && window.prompt("This page needs a token:");
+  isAsked = Boolean(token);
+  if (token) sessionStorage.setItem(TOKEN, token.trim());
+  return isAsked;
+}
+
 export async function ask(path, parameters = {}) {
   const query = new URLSearchParams(Object.entries(parameters).filter(([, value]) => value)).toString();
+  const token = sessionStorage.getItem(TOKEN);
   let response, answer;
   try {
-    response = await fetch(`api/${path}${query && `?${query}`}`, {
+    response = await fetch(`${path}${query && `?${query}`}`, {
+      headers: token ? { Authorization: `Bearer ${token}` } : {},
       signal: AbortSignal.timeout(SECONDS_MAX * 1000),
     });
     answer = await response.json();
   } catch {
     throw new Unanswered("server");
   }
+  if (response.status === 401 && hasNewToken(token)) return ask(path, parameters);
   if (!response.ok) throw new Unanswered(answer.error, answer.hint);
-  const answered = Date.parse(response.headers.get("date")) / 1000; // by the same clock
-  if (answer.computed_at) oldest = Math.max(oldest, answered - answer.computed_at);
+  oldest = Math.max(oldest, Number(response.headers.get("age")));
   return answer;
 }

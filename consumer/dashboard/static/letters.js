@@ -55,7 +55,7 @@ export function lettersView(content) {
   return {
     async refresh() {
       const { reason, after } = here().parameters;
-      const answer = await ask("dead-letters", { reason, after });
+      const answer = await ask("api/dead-letters", { reason, after });
       replace(reasons, answer.reasons.length ? reasonRows(answer.reasons, reason) : empty("None: every record was applied or superseded."));
       replace(around, sampleNote(answer));
       table.hidden = !answer.rows.length;

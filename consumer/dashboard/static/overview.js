@@ -130,17 +130,17 @@ export function overviewView(content) {
   return {
     async refresh() {
       const [distribution, progress, letters, gaps] = await Promise.all([
-        ask("distribution"),
-        ask("progress"),
-        ask("dead-letters"),
-        ask("gaps"),
+        ask("v1/distribution"),
+        ask("api/progress"),
+        ask("api/dead-letters"),
+        ask("api/gaps"),
       ]);
       replace(strip, figures(distribution, progress, letters, gaps));
       const shown = distribution.patterns
         ? [el("div", { class: "spread" }, histogram(distribution), bandRows(distribution)), sampleNote(distribution, distribution.rows_read)]
         : [empty("No patterns yet. Publish one: pattern-metrics score src/ | pattern-metrics publish -")];
       replace(spread, panel("Quality", ...shown.filter(Boolean)));
-      replace(ranks, rankings(await ask("extremes")));
+      replace(ranks, rankings(await ask("api/extremes")));
     },
   };
 }

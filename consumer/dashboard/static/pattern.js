@@ -5,6 +5,8 @@ import { el, replace, svg } from "./dom.js";
 import { count, exact, moment, score } from "./format.js";
 import { bandBar, dimensionLabel, dimensionWeight, empty, isNamed, LEVELS, leftOut, time } from "./parts.js";
 
+const TREND_ROWS_MAX = 500;
+
 export function heading(title, note) {
   return el(
     "header",
@@ -75,7 +77,7 @@ function isRetirement(one) {
   return one.quality_score === null;
 }
 
-function trendPart({ trend, trend_is_cut: isCut, history_enabled: isEnabled }) {
+function trendPart({ rows: trend, next: isCut, history_enabled: isEnabled }) {
   const measured = trend.filter((one) => !isRetirement(one));
   if (measured.length > 1) {
     const rows = trend.map((one) => el("tr", {}, el("td", {}, exact(one.measurement_timestamp)), ...(isRetirement(one) ? [el("td", { colspan: 3 }, "retired", one.reason ? ": " : null, el("bdi", {}, one.reason))] : [el("td", { class: "number" }, score(one.quality_score)), el("td", { class: "number" }, score(one.confidence)), el("td", {}, one.version)])));
@@ -110,17 +112,18 @@ export function openPattern(dialog, id) {
   let shown = "";
   return {
     async refresh() {
-      let answer;
+      let pattern, history;
       try {
-        answer = await ask(`patterns/${encodeURIComponent(id)}`);
+        const path = `v1/patterns/${encodeURIComponent(id)}`;
+        [pattern, history] = await Promise.all([ask(path), ask(`${path}/history`, { limit: TREND_ROWS_MAX })]);
       } catch (error) {
         if (error.kind !== "absent" && error.kind !== "request") throw error;
         replace(box, heading("There is no such pattern", id));
         return;
       }
-      if (JSON.stringify(answer) === shown) return; // keeps unfolded parts open
-      shown = JSON.stringify(answer);
-      const pattern = answer.shown;
+      const found = JSON.stringify([pattern, history]);
+      if (found === shown) return; // keeps unfolded parts open
+      shown = found;
       replace(
         box,
         heading(pattern.name, isNamed(pattern) ? pattern.pattern_id : "has no name"),
@@ -128,9 +131,9 @@ export function openPattern(dialog, id) {
         el("h3", {}, "Dimensions"),
         dimensionRows(pattern),
         el("h3", {}, "Trend"),
-        trendPart(answer),
+        trendPart(history),
         el("h3", {}, "The row"),
-        storedRow(answer),
+        storedRow(pattern),
       );
     },
   };

@@ -135,8 +135,8 @@ export function patternsView(content) {
       const { parameters } = here();
       const { search, band: ofBand, version: ofVersion, order: by = "best", after } = parameters;
       const [answer, { versions }] = await Promise.all([
-        ask("patterns", { search, band: ofBand, version: ofVersion, order: by, after }),
-        ask("distribution"),
+        ask("v1/patterns", { name: search, band: ofBand, version: ofVersion, order: by, after }),
+        ask("v1/distribution"),
       ]);
       const names = new Set([...versions.map((one) => one.version), ...(ofVersion ? [ofVersion] : [])].filter(Boolean));
       if (document.activeElement !== version.choice) {

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from pattern_metrics.consumer.dashboard.cache import COMPUTED_AT_ONCE_MAX, BusyError, Cache
+from pattern_metrics.consumer.api.cache import COMPUTED_AT_ONCE_MAX, BusyError, Cache
 from tests.support.waiting import eventually
 
 

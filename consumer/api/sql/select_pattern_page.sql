@@ -1,7 +1,7 @@
 -- A page of patterns in one of the orders, of those that fulfil every given condition; from a percentage of the blocks,
 -- plus a range of ids whatever their names. The first 10,000 ids of the range come from the index even if not all blocks
--- are read, because a range is almost never longer. The key is a number (as it is, or negative), then a text, then the
--- pattern.
+-- are read, because a range is almost never longer. Best and worst are by the score, or by the dimension $14, which the
+-- pattern then has. The key is a number (as it is, or negative), then a text, then the pattern.
 WITH reach AS (
     SELECT coalesce(
         (
@@ -22,8 +22,8 @@ FROM (
         SELECT
             pattern_id,
             CASE $3::text
-                WHEN 'best' THEN -quality_score
-                WHEN 'worst' THEN quality_score
+                WHEN 'best' THEN -score
+                WHEN 'worst' THEN score
                 WHEN 'newest' THEN -extract(epoch FROM measurement_timestamp)::double precision
                 WHEN 'oldest' THEN extract(epoch FROM measurement_timestamp)::double precision
                 WHEN 'unsure' THEN confidence
@@ -33,19 +33,27 @@ FROM (
                 THEN left(lower(metadata ->> 'name'), 100) ELSE ''
             END COLLATE "C" AS words
         FROM (
-            SELECT *
-            FROM pattern_quality_metrics TABLESAMPLE SYSTEM ($1) REPEATABLE ($2::double precision)
-            WHERE ($7::text IS NULL OR pattern_id BETWEEN $8 AND $9
-                   OR (jsonb_typeof(metadata -> 'name') = 'string'
-                       AND strpos(lower(metadata ->> 'name'), lower($7)) > 0))
-              AND ($8 IS NULL OR pattern_id NOT BETWEEN $8 AND (SELECT pattern_id FROM reach))
-            UNION ALL
-            SELECT * FROM pattern_quality_metrics
-            WHERE pattern_id BETWEEN $8 AND (SELECT pattern_id FROM reach)
+            SELECT *, CASE
+                WHEN $14::text IS NULL THEN quality_score
+                WHEN jsonb_typeof(metadata -> 'dimensions' -> $14) = 'number'
+                    THEN least(greatest((metadata -> 'dimensions' -> $14)::numeric, 0), 1)::double precision
+            END AS score
+            FROM (
+                SELECT *
+                FROM pattern_quality_metrics TABLESAMPLE SYSTEM ($1) REPEATABLE ($2::double precision)
+                WHERE ($7::text IS NULL OR pattern_id BETWEEN $8 AND $9
+                       OR (jsonb_typeof(metadata -> 'name') = 'string'
+                           AND strpos(lower(metadata ->> 'name'), lower($7)) > 0))
+                  AND ($8 IS NULL OR pattern_id NOT BETWEEN $8 AND (SELECT pattern_id FROM reach))
+                UNION ALL
+                SELECT * FROM pattern_quality_metrics
+                WHERE pattern_id BETWEEN $8 AND (SELECT pattern_id FROM reach)
+            ) AS present
         ) AS found
         WHERE ($4::double precision IS NULL OR quality_score >= $4)
           AND ($5::double precision IS NULL OR quality_score < $5)
           AND ($6::text IS NULL OR version = $6)
+          AND ($14 IS NULL OR score IS NOT NULL)
     ) AS keyed
     WHERE $10::double precision IS NULL OR (number, words, pattern_id) > ($10, $11::text, $12::uuid)
     ORDER BY number, words, pattern_id

@@ -1,0 +1,239 @@
+"""Reads patterns from the database, for programs and for the page."""
+
+import asyncio
+import json
+import re
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final, TypeAlias
+from uuid import UUID
+
+import asyncpg
+import orjson
+
+from pattern_metrics.consumer.api.database import Database
+from pattern_metrics.consumer.api.sql import statement
+from pattern_metrics.schemas.pattern_scored import DIMENSIONS
+from pattern_metrics.schemas.shown_metadata import dimensions_of, name_of, parsed
+
+Shown: TypeAlias = dict[str, Any]
+
+SAMPLE_BLOCKS: Final = 4096
+"""Number of blocks in a sample of a table that is too large to be read in time."""
+
+SAMPLE_SECONDS: Final = 600.0
+"""After this many seconds, reading the whole table is tried again, and another sample is drawn."""
+
+DIMENSIONS_MAX: Final = 20
+DIMENSION_CHARACTERS_MAX: Final = 60
+
+WHOLE: Final = 100.0
+
+PATTERNS: Final = "pattern_quality_metrics"
+
+_NO_DATETIME: Final = re.compile(
+    r"-?infinity|\d{4,6}-\d\d-\d\d \d\d:\d\d:\d\d(\.\d+)?\+00 BC|\d{5,6}-[-\d :.]+\+00"
+)
+"""PostgreSQL's text of a time that Python cannot hold."""
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """The conditions that select patterns. A pattern has to fulfil each condition that is given.
+
+    Attributes:
+        least: the lower bound of the score, inclusive.
+        below: the upper bound of the score, exclusive.
+        version: the scorer's version.
+        name: part of the name, in any case.
+        ids: the least and the greatest id of a range. Patterns in it are found whatever their names.
+        dimension: the dimension by which best and worst are meant. A pattern needs to have it.
+    """
+
+    least: float | None = None
+    below: float | None = None
+    version: str | None = None
+    name: str | None = None
+    ids: tuple[UUID | None, UUID | None] = (None, None)
+    dimension: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Scan:
+    """The result of reading a table.
+
+    Attributes:
+        rows: the rows of the statement.
+        percent: the percentage of the table's blocks that was read.
+        table_rows: approximate number of rows of the whole table, if it is known and not all were read.
+    """
+
+    rows: list[asyncpg.Record]
+    percent: float = WHOLE
+    table_rows: float | None = None
+
+
+def patterns_of(rows: Sequence[asyncpg.Record]) -> list[Shown]:
+    """Return rows with the names and the dimensions for people."""
+    return [pattern_of(row) for row in rows]
+
+
+def pattern_of(row: asyncpg.Record) -> Shown:
+    """Return a row with the name and the dimensions for people. Both are limited, whatever was sent."""
+    shown = json.loads(row["shown"])
+    found = dimensions_of(parsed(row["dimensions"]))
+    ours = DIMENSIONS if found.keys() & set(DIMENSIONS) else ()  # in the same order in each row
+    names = [*ours, *(name for name in found if name not in DIMENSIONS)]
+    return {
+        **shown,
+        "name": name_of(parsed(row["name"]), shown["pattern_id"]),
+        "dimensions": [
+            {"name": name[:DIMENSION_CHARACTERS_MAX], "value": found.get(name)}
+            for name in names[:DIMENSIONS_MAX]
+        ],
+        "dimensions_left_out": max(0, len(names) - DIMENSIONS_MAX),
+    }
+
+
+def fragments_of(rows: Sequence[asyncpg.Record]) -> list[orjson.Fragment]:
+    """Pass PostgreSQL's JSON on unchanged."""
+    return [orjson.Fragment(row[0]) for row in rows]
+
+
+class PatternReader:
+    """Answers each request with one or two statements.
+
+    Args:
+        database: the database.
+
+    Raises:
+        Exception: each method raises the errors of `Database.fetch`.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._scanning = asyncio.Lock()
+        self._sampled_until: dict[str, float] = {}
+
+    async def scan(self, query: str, *arguments: object, table: str = PATTERNS) -> Scan:
+        """Read the whole table, one scan at a time; if that takes too long, a sample of its blocks."""
+        async with self._scanning:
+            if time.monotonic() >= self._sampled_until.get(query, 0.0):
+                try:
+                    return Scan(await self._database.fetch(query, WHOLE, 0.0, *arguments))
+                except asyncpg.QueryCanceledError:
+                    self._sampled_until[query] = time.monotonic() + SAMPLE_SECONDS
+            [size] = await self._database.fetch(statement("select_table_size"), table)
+            percent = min(WHOLE, WHOLE * SAMPLE_BLOCKS / max(1, size["blocks"]))
+            seed = float(time.time() // SAMPLE_SECONDS)  # so that the pages of a list come from one sample
+            return Scan(await self._database.fetch(query, percent, seed, *arguments), percent, size["rows"])
+
+    async def distribution(self) -> Shown:
+        """Return the number of patterns by band, by fortieth of the scale, and by version."""
+        scan = await self.scan(statement("select_distribution"))
+        buckets = [row for row in scan.rows if row["bucket"] is not None]
+        bands: Counter[str] = Counter()
+        for row in buckets:
+            bands[row["band"]] += row["patterns"]
+        total = bands.total()
+        scale = scan.table_rows / total if scan.table_rows and total else WHOLE / scan.percent
+        return {
+            "percent_read": scan.percent,
+            "rows_read": total,
+            "patterns": round(total * scale),
+            "mean": sum(row["quality_sum"] for row in buckets) / total if total else None,
+            "bands": {band: round(count * scale) for band, count in bands.items()},
+            "buckets": [
+                {"bucket": row["bucket"], "band": row["band"], "patterns": round(row["patterns"] * scale)}
+                for row in buckets
+            ],
+            "versions": [
+                {"version": row["version"], "patterns": round(row["patterns"] * scale)}
+                for row in scan.rows
+                if row["bucket"] is None
+            ],
+        }
+
+    async def page(self, order: str, chosen: Filter, after: str | None, limit: int) -> Shown:
+        """Return one page of patterns, and the start of the next.
+
+        Raises:
+            ValueError: `after` is not the end of an earlier page.
+        """
+        query = statement("select_pattern_page")
+        least_id, greatest_id = chosen.ids
+        conditions = (chosen.least, chosen.below, chosen.version, chosen.name, *chosen.ids)
+        arguments = (order, *conditions, *_pattern_cursor(after), limit + 1, chosen.dimension)
+        scan = Scan([])
+        if least_id is not None and least_id == greatest_id:  # one pattern: no block has to be scanned
+            scan = Scan(await self._database.fetch(query, 0.0, 0.0, *arguments))
+        if not scan.rows:
+            scan = await self.scan(query, *arguments)
+        rows, following = scan.rows[:limit], None
+        if len(scan.rows) > limit:
+            following = json.dumps([rows[-1]["number"], rows[-1]["words"], str(rows[-1]["pattern_id"])])
+        return {"percent_read": scan.percent, "rows": patterns_of(rows), "next": following}
+
+    async def id_page(self, after: str | None, limit: int) -> Shown:
+        """Return one page of all patterns in the order of their ids, always from the whole table.
+
+        Raises:
+            ValueError: `after` is not an id.
+        """
+        first = UUID(int=0) if after is None else UUID(after)
+        rows = await self._database.fetch(statement("select_pattern_range"), first, limit + 1)
+        following = str(rows[limit]["pattern_id"]) if len(rows) > limit else None
+        return {"percent_read": WHOLE, "rows": patterns_of(rows[:limit]), "next": following}
+
+    async def pattern(self, pattern_id: UUID) -> Shown | None:
+        """Return one pattern and its row as it is stored; None if there is none."""
+        rows = await self._database.fetch(statement("select_pattern"), pattern_id)
+        if not rows:
+            return None
+        [row] = rows
+        return {
+            **pattern_of(row),
+            "stored": orjson.Fragment(row["stored"]),
+            "metadata": row["metadata"],
+            "metadata_is_cut": row["is_cut"],
+        }
+
+    async def patterns(self, ids: Sequence[UUID]) -> dict[UUID, Shown]:
+        """Return the patterns with these ids that there are, by id."""
+        rows = await self._database.fetch(statement("select_patterns_by_id"), ids)
+        return {row["pattern_id"]: pattern_of(row) for row in rows}
+
+    async def history(self, pattern_id: UUID, after: str | None, limit: int) -> Shown:
+        """Return one page of a pattern's measurements, the newest first, and the start of the next.
+
+        Raises:
+            ValueError: `after` is not the end of an earlier page.
+        """
+        before = None if after is None else time_of(after)
+        rows = await self._database.fetch(statement("select_history"), pattern_id, before, limit + 1)
+        following = rows[limit - 1]["measured"] if len(rows) > limit else None
+        return {"rows": fragments_of(rows[:limit]), "next": following}
+
+
+def cursor_of(after: str, *types: Callable[[Any], Any]) -> list[Any]:
+    """Return the end of an earlier page, converted to these types."""
+    try:
+        return [make(part) for make, part in zip(types, json.loads(after), strict=True)]
+    except (ValueError, TypeError, RecursionError, OverflowError):
+        raise ValueError("is not what a page ended with") from None
+
+
+def _pattern_cursor(after: str | None) -> list[Any]:
+    return [None] * 3 if after is None else cursor_of(after, float, str, lambda text: UUID(str(text)))
+
+
+def time_of(text: str) -> datetime | str:
+    """Return a time as `read_any_time` returns it.
+
+    Raises:
+        ValueError: the text is no time.
+    """
+    return text if _NO_DATETIME.fullmatch(text) else datetime.fromisoformat(text)

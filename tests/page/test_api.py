@@ -1,0 +1,183 @@
+"""The read API: what programs ask, with its tags, tokens and limits."""
+
+import hashlib
+import json
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import jsonschema
+import pytest
+from pydantic import SecretStr
+
+from pattern_metrics.consumer.api.api import LOOKUP_MAX
+from pattern_metrics.consumer.dashboard.page import Page
+from pattern_metrics.consumer.demo.embedded import HOST
+from pattern_metrics.consumer.http.server import serving_routes
+from pattern_metrics.consumer.http.tokens import Tokens
+from pattern_metrics.consumer.settings import DatabaseSettings
+from pattern_metrics.schemas.pattern_id import pattern_id_of
+from tests.page.conftest import fill
+from tests.support.pipeline import an_event
+from tests.support.scraping import Answer, Scraper, parsed
+
+
+class Program(Scraper):
+    """A program that reads."""
+
+    async def request(self, path: str, *headers: str, method: str = "GET", body: bytes = b"") -> Answer:
+        lines = [f"{method} {path} HTTP/1.1", "Host: localhost", f"Content-Length: {len(body)}", *headers]
+        return parsed(await self.send("\r\n".join([*lines, "", ""]).encode() + body))
+
+    async def look_up(self, **asked: object) -> Answer:
+        body = json.dumps(asked).encode()
+        return await self.request(
+            "/v1/patterns:lookup", "Content-Type: application/json", method="POST", body=body
+        )
+
+
+@asynccontextmanager
+async def reading(database_url: str, tokens: Tokens | None = None) -> AsyncIterator[Program]:
+    page = Page(DatabaseSettings(database_url=SecretStr(database_url)), tokens=tokens)
+    with socket.create_server((HOST, 0)) as listener:
+        async with serving_routes(listener, [], page):
+            yield Program(listener.getsockname()[1])
+
+
+@pytest.fixture
+async def program(migrated_database_url: str) -> AsyncIterator[Program]:
+    async with reading(migrated_database_url) as one:
+        yield one
+
+
+def dimensions(**scores: float) -> dict[str, Any]:
+    return {"metadata": {"name": "shop:total", "dimensions": scores}}
+
+
+async def test_patterns_are_looked_up_by_id_and_name_in_the_order_of_the_request(
+    program: Program, migrated_database_url: str
+) -> None:
+    named = pattern_id_of("shop.cart:total")
+    await fill(migrated_database_url, [an_event(1), an_event(2), an_event(3, pattern_id=named)])
+
+    answer = await program.look_up(
+        ids=[str(UUID(int=2)), str(UUID(int=9)), str(UUID(int=1)), str(UUID(int=2))],
+        names=["shop.cart:total", "absent"],
+    )
+
+    assert answer.status == 200
+    two, one = str(UUID(int=2)), str(UUID(int=1))
+    assert [row["asked"] for row in answer.json["rows"]] == [two, one, two, "shop.cart:total"]
+    assert [row["pattern_id"] for row in answer.json["rows"]] == [two, one, two, str(named)]
+    assert answer.json["missing"] == [str(UUID(int=9)), "absent"]
+
+
+@pytest.mark.parametrize(
+    ("status", "asked"),
+    [
+        (400, {"ids": ["no id"]}),
+        (400, {"id": []}),
+        (400, {"names": [""]}),
+        (413, {"ids": [str(UUID(int=1))] * LOOKUP_MAX, "names": ["a"]}),
+        (413, {"names": ["x" * 1024 * 1024]}),
+        (200, {}),
+    ],
+    ids=["no id", "other member", "empty name", "too many", "too large", "nothing"],
+)
+async def test_a_lookup_has_its_limits(program: Program, status: int, asked: dict[str, object]) -> None:
+    assert (await program.look_up(**asked)).status == status
+
+
+async def test_an_answer_that_the_client_has_is_not_sent_again(
+    program: Program, migrated_database_url: str
+) -> None:
+    await fill(migrated_database_url, [an_event(1)])
+    path = f"/v1/patterns/{UUID(int=1)}"
+    first = await program.request(path)
+    again = await program.request(path, f'If-None-Match: "other", W/{first.headers["etag"]}')
+    await fill(migrated_database_url, [an_event(1, seconds=9, score=0.9)])
+    changed = await program.request(path, f"If-None-Match: {first.headers['etag']}")
+    page = await program.request("/v1/patterns")
+
+    assert (again.status, again.body, again.headers["etag"]) == (304, b"", first.headers["etag"])
+    assert (changed.status, changed.json["quality_score"]) == (200, 0.9)
+    assert first.headers["cache-control"] == page.headers["cache-control"] == "private, no-cache"
+    assert page.headers["age"] == "0"
+    assert (await program.request("/api/gaps")).headers["cache-control"] == "no-store"
+
+
+async def test_best_and_worst_may_be_by_a_dimension_and_pages_follow_each_other(
+    program: Program, migrated_database_url: str
+) -> None:
+    events = [an_event(number, **dimensions(complexity=number / 10)) for number in range(1, 8)]
+    await fill(migrated_database_url, [*events, an_event(9, **dimensions(other=1)), an_event(10)])
+    seen, after = list[str](), ""
+    while True:
+        page = await program.request(f"/v1/patterns?dimension=complexity&order=worst&limit=3{after}")
+        seen += [row["pattern_id"] for row in page.json["rows"]]
+        if page.json["next"] is None:
+            break
+        after = "&after=" + "".join(f"%{byte:02x}" for byte in page.json["next"].encode())
+
+    assert seen == [str(event.pattern_id) for event in events]
+
+
+async def test_the_history_is_read_page_by_page_and_the_newest_first(
+    program: Program, migrated_database_url: str
+) -> None:
+    await fill(migrated_database_url, [an_event(1, seconds=number) for number in range(5)])
+    seen, after = list[str](), ""
+    while True:
+        page = (await program.request(f"/v1/patterns/{UUID(int=1)}/history?limit=2{after}")).json
+        seen += [row["measurement_timestamp"] for row in page["rows"]]
+        if page["next"] is None:
+            break
+        after = "&after=" + "".join(f"%{byte:02x}" for byte in page["next"].encode())
+
+    assert seen == sorted(set(seen), reverse=True)
+    assert len(seen) == 5
+    assert page["history_enabled"] is None
+
+
+@pytest.mark.parametrize("query", ["limit=0", "limit=501", "limit=x", "order=up", "band=a", "after=1"])
+async def test_a_parameter_that_is_not_valid_is_a_problem(program: Program, query: str) -> None:
+    answer = await program.request(f"/v1/patterns?{query}")
+
+    assert (answer.status, answer.headers["content-type"]) == (400, "application/problem+json")
+
+
+async def test_with_tokens_neither_the_api_nor_the_page_answers_without_one(
+    migrated_database_url: str, tmp_path: Path
+) -> None:
+    file = tmp_path / "tokens"
+    file.write_text(f"reader {hashlib.sha256(b'secret').hexdigest()}\n")
+    paths = ["/v1/patterns", "/v1/distribution", "/api/gaps", "/api/extremes"]
+    async with reading(migrated_database_url, Tokens(file, "API_TOKENS_FILE")) as program:
+        without = [(await program.request(path)).status for path in paths]
+        lookup = (await program.look_up(ids=[])).status
+        right = [(await program.request(path, "Authorization: Bearer secret")).status for path in paths]
+        shell = (await program.request("/")).status
+        document = (await program.request("/openapi.json")).json
+
+    assert without == [401] * len(paths)
+    assert lookup == 401
+    assert right == [200] * len(paths)
+    assert shell == 200
+    assert document["security"] == [{"token": []}]
+
+
+async def test_each_answer_is_what_the_document_says(program: Program, migrated_database_url: str) -> None:
+    await fill(migrated_database_url, [an_event(1, **dimensions(complexity=0.5)), an_event(2)])
+    document = (await program.request("/openapi.json")).json
+    paths = {path: path.replace("{pattern_id}", str(UUID(int=1))) for path in document["paths"]}
+
+    for path, address in paths.items():
+        for method, operation in document["paths"][path].items():
+            body = b"{}" if method == "post" else b""
+            answer = await program.request(address, method=method.upper(), body=body)
+            content = operation["responses"][str(answer.status)]["content"]["application/json"]
+            jsonschema.Draft202012Validator({**content["schema"], **document}).validate(answer.json)
+            assert answer.status == 200
