@@ -129,7 +129,7 @@ class Api:
         """Return an answer that is computed for all clients, and its age; None if that takes too long."""
 
         async def answer() -> bytes:
-            return orjson.dumps(await compute()) + b"%d" % self._clock.wall()
+            return orjson.dumps(await compute()) + b"%d" % (1000 * self._clock.wall())
 
         patience = asyncio.timeout(self._timing.page)
         try:
@@ -140,14 +140,14 @@ class Api:
                 raise
             return None  # the computation continues, for a later request
         body, brace, computed_at = content.rpartition(b"}")
-        return body + brace, max(0.0, self._clock.wall() - int(computed_at))
+        return body + brace, max(0.0, self._clock.wall() - int(computed_at) / 1000)
 
     async def _answered(self, request: Request, compute: Callable[[], Awaitable[Shown]]) -> Response:
         found = await self.cached(request, compute)
         if found is None:
             return _failed(SLOW)
         content, age = found
-        return _tagged(request, content, {"Age": f"{age:.0f}"})
+        return _tagged(request, content, {"Age": str(int(age))})
 
     async def _document(self, _: Request) -> Response:
         return Response(self._openapi, media_type="application/json")

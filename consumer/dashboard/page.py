@@ -163,7 +163,7 @@ class Page:
         if found is None:
             return _failed(SLOW)
         content, age = found
-        return Response(content, headers={"Age": f"{age:.0f}"}, media_type="application/json")
+        return Response(content, headers={"Age": str(int(age))}, media_type="application/json")
 
     async def _index(self, request: Request) -> Response:
         return await self._files.get_response("index.html", request.scope)

@@ -105,7 +105,7 @@ async def test_an_answer_that_the_client_has_is_not_sent_again(
     assert (again.status, again.body, again.headers["etag"]) == (304, b"", first.headers["etag"])
     assert (changed.status, changed.json["quality_score"]) == (200, 0.9)
     assert first.headers["cache-control"] == page.headers["cache-control"] == "private, no-cache"
-    assert page.headers["age"] == "0"
+    assert int(page.headers["age"]) < 60
     assert (await program.request("/api/gaps")).headers["cache-control"] == "no-store"
 
 
