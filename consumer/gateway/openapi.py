@@ -16,6 +16,7 @@ from pattern_metrics.consumer.http.openapi import PROBLEM, document, problem_res
 from pattern_metrics.consumer.telemetry.metric_table import REFUSED_BY_KAFKA
 from pattern_metrics.schemas.dead_letter import RejectReason
 from pattern_metrics.schemas.generate import json_schema
+from pattern_metrics.schemas.pattern_retired import RETIRED_TYPE
 from pattern_metrics.schemas.pattern_scored import EVENT_TYPE, STRUCTURED_CONTENT_TYPE
 
 SCORES: Final = "/v1/scores"
@@ -35,8 +36,7 @@ def openapi(*, has_tokens: bool) -> dict[str, Any]:
         "event_id, given or derived from the content, makes it a retry.",
         {SCORES: {"post": _operation(has_tokens=has_tokens)}},
         {
-            "Event": _event(),
-            "CloudEvent": _CLOUD_EVENT,
+            **_events(),
             "Result": _RESULT,
             "Outcome": _OUTCOME,
             "OutcomeProblem": {"allOf": [PROBLEM, reference("Outcome")]},
@@ -45,10 +45,33 @@ def openapi(*, has_tokens: bool) -> dict[str, Any]:
     )
 
 
-def _event() -> dict[str, Any]:
-    """Return the schema of an event of either kind, in which `event_id` is optional."""
+def _events() -> dict[str, Any]:
+    """Return the schemas of events and of CloudEvents. In both kinds of events `event_id` is optional."""
     schema = {name: value for name, value in json_schema().items() if not name.startswith("$")}
-    return {**schema, "oneOf": [_without_id(kind) for kind in schema["oneOf"]]}
+    measurement, retirement = (_without_id(kind) for kind in schema["oneOf"])
+    return {
+        "Measurement": measurement,
+        "Retirement": retirement,
+        "Event": {**schema, "oneOf": [reference("Measurement"), reference("Retirement")]},
+        "CloudEvent": {
+            "description": "A CloudEvent in JSON. Its source is replaced by the name of the token.",
+            "oneOf": [_cloud_event(EVENT_TYPE, "Measurement"), _cloud_event(RETIRED_TYPE, "Retirement")],
+        },
+    }
+
+
+def _cloud_event(event_type: str, data: str) -> dict[str, Any]:
+    return {
+        "type": "object",
+        "required": ["specversion", "id", "source", "type", "data"],
+        "properties": {
+            "specversion": {"const": "1.0"},
+            "id": {"type": "string", "minLength": 1},
+            "source": {"type": "string", "minLength": 1},
+            "type": {"const": event_type},
+            "data": reference(data),
+        },
+    }
 
 
 def _without_id(kind: dict[str, Any]) -> dict[str, Any]:
@@ -104,19 +127,6 @@ def _operation(*, has_tokens: bool) -> dict[str, Any]:
         "responses": responses,
     }
 
-
-_CLOUD_EVENT: Final[dict[str, Any]] = {
-    "type": "object",
-    "description": "A CloudEvent in JSON. Its source is replaced by the name of the token.",
-    "required": ["specversion", "id", "source", "type", "data"],
-    "properties": {
-        "specversion": {"const": "1.0"},
-        "id": {"type": "string", "minLength": 1},
-        "source": {"type": "string", "minLength": 1},
-        "type": {"const": EVENT_TYPE},
-        "data": reference("Event"),
-    },
-}
 
 _RESULT: Final[dict[str, Any]] = {
     "type": "object",
