@@ -285,6 +285,43 @@ async def test_an_event_is_not_taken_for_one_that_arrived_without_an_answer(
     ]
 
 
+async def test_an_event_whose_answer_was_lost_is_sent_again_and_stays_one_record(
+    kafka: ApacheKafka, settings: KafkaSettings
+) -> None:
+    async with (
+        proxied(kafka, settings) as (proxy, far),
+        ScorePublisher(far, delivery_seconds=SECONDS / 3) as agent,
+    ):
+        first = await agent.publish(an_event(1))
+        proxy.mute()
+        publishing = asyncio.create_task(agent.publish(an_event(2)))
+
+        async def has_arrived() -> bool:
+            return len(await values(settings)) == 2
+
+        await eventually(has_arrived)
+        proxy.restore()
+        second, third = await publishing, await agent.publish(an_event(3))
+
+    assert await are_in(settings, first, second, third)
+    assert len(await values(settings)) == 3
+
+
+async def test_neither_many_events_nor_a_refusal_need_a_new_producer_id(settings: KafkaSettings) -> None:
+    await configure(settings, {"max.message.bytes": str(SMALL_BYTES)})
+    async with ScorePublisher(settings, delivery_seconds=SECONDS) as agent:
+        await agent.publish(an_event(1))
+        assert agent._producer is not None
+        [lane] = agent._producer._lanes.values()
+        identity = lane._identity
+        with pytest.raises(PublishError):
+            await agent.publish(large())
+        await agent.publish_many([an_event(number) for number in range(5)])
+        await agent.publish(an_event(2))
+
+    assert lane._identity == identity
+
+
 async def test_a_broker_that_comes_back_in_time_is_no_error_on_entry(
     kafka: ApacheKafka, settings: KafkaSettings
 ) -> None:

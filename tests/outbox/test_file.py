@@ -129,20 +129,23 @@ def test_refuse_names_the_bound_at_once(path: Path) -> None:
 
 
 def test_block_waits_until_there_is_space(path: Path) -> None:
-    file = OutboxFile(path, max_bytes=a_row(1).size)
+    """The first of the events that wait has its place already, and is not stored twice."""
+    file = OutboxFile(path, max_bytes=2 * a_row(1).size)
     writer = OutboxWriter(file, block_seconds=60)
     assert writer.put([[a_row(1)]]) == (1, None)
 
     answers = list[object]()
-    waiting = threading.Thread(target=lambda: answers.append(writer.put([[a_row(2)]])))
+    waiting = threading.Thread(target=lambda: answers.append(writer.put([[a_row(2), a_row(3)]])))
     waiting.start()
+    while file.status().events < 2:
+        waiting.join(0.01)
     waiting.join(0.2)
     assert waiting.is_alive()
     file.settle(file.newest(), [])  # as another process does
     waiting.join(60)
 
-    assert answers == [(1, None)]
-    assert ids(file.newest()) == [2]
+    assert answers == [(2, None)]
+    assert ids(file.newest()) == [3]
     writer.close()
 
 
