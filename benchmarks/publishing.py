@@ -44,7 +44,7 @@ _KILL_SECONDS: Final = 1.0
 def measure(scenarios: Sequence[str], directory: Path, *, is_quick: bool) -> None:
     """Measure these scenarios, and write `publishing.md`."""
     load = os.getloadavg()[0]
-    events, repetitions, kills = (5_000, 1, 2) if is_quick else (100_000, 3, 10)
+    events, repetitions, kills = (5_000, 1, 2) if is_quick else (50_000, 3, 5)
     with tempfile.TemporaryDirectory(dir=directory) as scratch, ApacheKafka() as kafka:
         bench = _Bench(kafka.bootstrap_servers, Path(scratch), events, repetitions)
         parts = ["# Publishing\n", bench.conditions(load)]

@@ -52,6 +52,7 @@ async def test_an_event_is_traced_from_the_topic_to_the_row_and_to_what_supersed
     await catch_up(real_settings)
     current = await trace(real_command, first.event.event_id, "--at", at)
     second = await score(agent, minutes_ago=1)
+    unread = await trace(real_command, second.event.event_id, "--pattern", NAME)
     await catch_up(real_settings)
     superseded = await trace(real_command, first.event.event_id, "--pattern", NAME)
     of_another = await trace(real_command, second.event.event_id, "--pattern", "another", code=0)
@@ -60,6 +61,7 @@ async def test_an_event_is_traced_from_the_topic_to_the_row_and_to_what_supersed
         assert found["state"] == "in_topic"
         assert found["pattern_id"] == str(pattern_id_of(NAME))
         assert found | place == found
+    assert (unread["state"], unread["superseded_by"], unread["detail"]) == ("in_topic", None, None)
     assert (current["state"], current | place) == ("current", current)
     assert (superseded["state"], superseded | place) == ("superseded", superseded)
     assert superseded["superseded_by"] == str(second.event.event_id)
