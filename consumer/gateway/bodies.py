@@ -160,9 +160,8 @@ class _Unpacker:
         self._has_begun = False
 
     def unpack(self, chunk: bytes) -> Iterator[bytes]:
-        piece = b""
-        while chunk or len(piece) == _PIECE_BYTES:  # a full piece may leave others inside of the member
-            if self._member.eof and chunk:
+        while chunk:  # what the member keeps inside comes with its last bytes
+            if self._member.eof:
                 self._member = zlib.decompressobj(_GZIP_WINDOW)
             self._has_begun = True
             try:
