@@ -28,28 +28,32 @@ from pattern_metrics.consumer.records.decoding import decode
 from pattern_metrics.consumer.records.record import Accepted, Rejected
 from pattern_metrics.schemas.dead_letter import RejectReason
 from tests.support.events import ACCEPTED_UNTIL, NOW, TopicRecord, value, value_without
-from tests.support.hostile import HOSTILE, Hostile
+from tests.support.hostile import HOSTILE
 
 
 def form(content_type: str = JSON, **headers: str) -> Form:
     return form_of(Headers({"content-type": content_type, **headers}))
 
 
-@pytest.mark.parametrize(
-    "hostile", [one for one in HOSTILE if one.value is not None], ids=lambda one: one.name
-)
-def test_what_the_worker_refuses_is_refused_for_the_same_reason(hostile: Hostile) -> None:
-    headers = [(name, content or b"") for name, content in hostile.headers]
-    assert hostile.value is not None
+def test_what_the_worker_refuses_is_refused_for_the_same_reason() -> None:
+    """One test for all of them: a test for each would take ten times the time."""
+    compared = 0
+    for hostile in HOSTILE:
+        if hostile.value is None:
+            continue
+        headers = [(name, content or b"") for name, content in hostile.headers]
 
-    (found,) = decide([hostile.value], headers, accepted_until=ACCEPTED_UNTIL)
+        (found,) = decide([hostile.value], headers, accepted_until=ACCEPTED_UNTIL)
 
-    worker = decode(TopicRecord(hostile.value, headers=hostile.headers), accepted_until=ACCEPTED_UNTIL)
-    assert isinstance(worker, Rejected)
-    if isinstance(found, Outgoing):  # the worker lacks only the id, which is derived here
-        assert "event_id" in worker.detail
-    elif len(hostile.value) <= EVENT_BYTES_MAX:
-        assert found.reason is worker.reason
+        record = TopicRecord(hostile.value, headers=hostile.headers)
+        worker = decode(record, accepted_until=ACCEPTED_UNTIL)
+        assert isinstance(worker, Rejected)
+        if isinstance(found, Outgoing):  # the worker lacks only the id, which is derived here
+            assert "event_id" in worker.detail, hostile.name
+        elif len(hostile.value) <= EVENT_BYTES_MAX:
+            assert found.reason is worker.reason, hostile.name
+            compared += 1
+    assert compared > len(HOSTILE) / 2
 
 
 _JSON_VALUES = (
