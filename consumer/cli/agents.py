@@ -140,7 +140,7 @@ def _retire_missing(url: str, project: str, found: set[UUID], *, dry_run: bool, 
     for event in missing.events(datetime.now(UTC)):
         sys.stdout.buffer.write(event + b"\n")
     sys.stdout.flush()
-    tell(f"retired {share}")
+    tell(f"wrote the retirements of {share}")
 
 
 def _write_scores(found: "Found", patterns: set[UUID], *, is_silent: bool) -> Counter[str]:

@@ -169,7 +169,8 @@ async def test_a_run_retires_what_the_project_no_longer_has(
     await define(*names)
     scored = (await command.run(*options)).succeeded().stdout
     (await command.run("publish", "-", stdin=scored)).succeeded()
-    await send(settings, [measured("acme2/shop:f0", -1).to_json()])
+    others = ("acme2/shop:f0", "acme/web/shop:f0")
+    await send(settings, [measured(name, -1).to_json() for name in others])
     await consume(command)
 
     await define(*names[1:])
@@ -192,7 +193,7 @@ async def test_a_run_retires_what_the_project_no_longer_has(
     assert confirmed.count(b"retired_at") == 5
     assert unreadable.code == 1
     assert b"retired_at" not in unreadable.stdout
-    left = {pattern_id_of(f"acme/shop:{name}") for name in names[1:]} | {pattern_id_of("acme2/shop:f0")}
+    left = {pattern_id_of(name) for name in (*others, *(f"acme/shop:{name}" for name in names[1:]))}
     assert (await table(settings)).keys() == left
 
     pruned = (await command.run("retired", "prune", "--older-than", "1d", "--json")).succeeded()
