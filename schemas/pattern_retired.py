@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Annotated, ClassVar, Final, Self, TypeAlias
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue
 from pydantic_core import from_json
 
 from pattern_metrics.schemas.dead_letter import InvalidEventError
@@ -14,11 +14,11 @@ from pattern_metrics.schemas.pattern_scored import (
     Measurement,
     Metadata,
     PatternScored,
-    Text,
     Timestamp,
     id_from,
     parse_as,
     parse_line_as,
+    require_storable_text,
 )
 
 REASON_CHARACTERS_MAX: Final = 200
@@ -41,9 +41,9 @@ class Retirement(BaseModel):
         description="When the pattern was retired, by the rules of measurement_timestamp. Of all events of "
         "one pattern, measurements and retirements, the one with the greatest (time, event_id) decides."
     )
-    reason: Annotated[Text, Field(max_length=REASON_CHARACTERS_MAX)] | None = Field(
-        default=None, description="Why the pattern was retired, for people."
-    )
+    reason: (
+        Annotated[str, Field(max_length=REASON_CHARACTERS_MAX), AfterValidator(require_storable_text)] | None
+    ) = Field(default=None, description="Why the pattern was retired, for people.")
     metadata: Metadata = Field(
         default={},
         description="Anything, by the rules of the metadata of a measurement. null counts as absent.",

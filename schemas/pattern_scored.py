@@ -83,7 +83,8 @@ def _to_utc(value: datetime) -> datetime:
     return in_utc
 
 
-def _require_storable_text(value: str) -> str:
+def require_storable_text(value: str) -> str:
+    """Return a text that PostgreSQL can store; else the field at fault is refused."""
     if "\0" in value:
         raise PydanticCustomError(RejectReason.UNSTORABLE_TEXT, "holds U+0000")
     if not value.isascii():
@@ -97,7 +98,7 @@ def _require_storable_text(value: str) -> str:
 def _require_storable(value: JsonValue, depth: int = 0) -> None:
     """Refuse values that `jsonb` cannot hold: U+0000, lone surrogates, non-finite numbers, deep nesting."""
     if isinstance(value, str):
-        _require_storable_text(value)
+        require_storable_text(value)
     elif isinstance(value, float):
         if isnan(value) or isinf(value):
             raise PydanticCustomError(RejectReason.OUT_OF_RANGE, "holds a number that is not finite")
@@ -155,8 +156,6 @@ Proportion = Annotated[float, Field(ge=0, le=1)]
 Timestamp = Annotated[
     AwareDatetime, Field(strict=False), BeforeValidator(_require_rfc3339), AfterValidator(_to_utc)
 ]
-
-Text = Annotated[str, AfterValidator(_require_storable_text)]
 
 
 def _version(value: Any) -> Any:  # noqa: ANN401 - whatever the JSON held
@@ -232,7 +231,12 @@ class Measurement(BaseModel):
         "other. A time further in the future than the consumer's MAX_CLOCK_SKEW_SECONDS (300) is refused, as "
         "is 0001-01-01T00:00:00Z, the zero time of Go."
     )
-    version: Annotated[Text, Field(max_length=VERSION_CHARACTERS_MAX), BeforeValidator(_version)] = Field(
+    version: Annotated[
+        str,
+        Field(max_length=VERSION_CHARACTERS_MAX),
+        AfterValidator(require_storable_text),
+        BeforeValidator(_version),
+    ] = Field(
         default=VERSION_DEFAULT,
         description="The scorer's version. null counts as absent.",
     )

@@ -71,8 +71,10 @@ def export(
 
     The command reads one snapshot, so that workers may write meanwhile. Memory stays small for any number of
     rows. `backfill` reads each format. In CSV, a cell that a spreadsheet would run as a formula begins with
-    an apostrophe, which `backfill` removes. With --retired, a line of JSON is the event that retired the
-    pattern, with its last row. FILE appears when all rows are written, or not at all.
+    an apostrophe, which `backfill` removes. FILE appears when all rows are written, or not at all.
+
+    With --retired, a line of JSON is the event that retired the pattern, with its last row; `backfill` reads
+    only the event, and no other format.
     """
     output_format = _format_of(file, wanted_format)
     if retired and (min_quality is not None or band is not None):

@@ -56,7 +56,8 @@ def retire(
     """Publish the retirement of patterns that no longer exist.
 
     A worker moves their rows to the table pattern_quality_retired. A measurement that is older than the
-    retirement does not bring a row back, whenever it arrives, and a newer one does.
+    retirement does not bring a row back, whenever it arrives, and a newer one does. Names are not looked up:
+    a pattern without a row is retired, too.
 
     Exit code 1: a pattern was refused, or an event was not published.
     """

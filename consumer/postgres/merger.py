@@ -120,6 +120,7 @@ class Merger:
         Call it before anything else in a transaction that retires patterns: to lock later is a deadlock.
 
         Raises:
+            asyncpg.LockNotAvailableError: somebody holds a lock on the table of the retired patterns.
             Exception: see `merge`.
         """
         await self._connection.execute(statement("set_writer_lock"))

@@ -65,7 +65,7 @@ COMMENT ON COLUMN pattern_quality_retired.retired_at IS 'The time of the retirem
 COMMENT ON COLUMN pattern_quality_retired.reason IS 'Why the pattern was retired.';
 COMMENT ON COLUMN pattern_quality_retired.retirement_metadata IS 'The metadata of the retirement.';
 COMMENT ON COLUMN pattern_quality_retired.last_event_id IS
-    'The last measurement before the retirement; null, as all columns of that measurement, where none was read.';
+    'The greatest measurement before the retirement, however late it was read; null, as all its columns, where there is none.';
 COMMENT ON COLUMN pattern_quality_retired.quality_score IS 'The score of the last measurement.';
 COMMENT ON COLUMN pattern_quality_retired.confidence IS 'The confidence of the last measurement.';
 COMMENT ON COLUMN pattern_quality_retired.measurement_timestamp IS 'The time of the last measurement.';

@@ -10,6 +10,7 @@ from datetime import datetime
 from typing import Any, TypeAlias
 from uuid import UUID
 
+import asyncpg
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -19,7 +20,8 @@ from pattern_metrics.consumer.records.accounting import Accounting
 from pattern_metrics.schemas.pattern_retired import PatternEvent, PatternRetired
 from pattern_metrics.schemas.pattern_scored import PatternScored
 from tests.properties.test_fold_equals_sql import WAYS, Connection, ingest, open_database
-from tests.support.events import FEW_PATTERNS, FEW_TIMES, TopicRecord, colliding_events
+from tests.support.events import FEW_IDS, FEW_PATTERNS, FEW_TIMES, TopicRecord, colliding_events, measurement
+from tests.support.waiting import eventually
 
 READ_STATES = """
     SELECT
@@ -176,3 +178,30 @@ def test_two_writers_at_once_come_to_the_same_tables(any_migrated_database_url: 
             run(check(histories, ways))
 
         examples()
+
+
+WAITING = "SELECT count(*) FROM pg_locks WHERE relation = 'pattern_quality_retired'::regclass AND NOT granted"
+
+
+async def test_who_stands_in_the_way_of_a_retirement_stops_no_other_writer(
+    migrated_database_url: str,
+) -> None:
+    retiring, measuring = Store(migrated_database_url), Store(migrated_database_url)
+    holder = await asyncpg.connect(migrated_database_url)
+    scored = measurement(FEW_PATTERNS[1], FEW_TIMES[0], FEW_IDS[1])
+    gone = retirement(FEW_PATTERNS[0], FEW_TIMES[0], 0)
+    try:
+        await holder.execute("BEGIN; SELECT FROM pattern_quality_retired FOR SHARE")
+        retired = asyncio.create_task(ingest(retiring, records_of([gone])))
+        await eventually(lambda: holder.fetchval(WAITING))
+        measured = await ingest(measuring, records_of([scored]))
+        with pytest.raises(asyncpg.LockNotAvailableError):
+            await retired
+        await holder.execute("COMMIT")
+        later = await ingest(retiring, records_of([gone]))
+    finally:
+        await holder.close()
+        await retiring.close()
+        await measuring.close()
+
+    assert measured == later == Accounting(applied=1)
