@@ -100,6 +100,7 @@ class Api:
             "/v1/patterns": self._patterns,
             "/v1/patterns/{pattern_id}": self._pattern,
             "/v1/patterns/{pattern_id}/history": self._history,
+            "/v1/retired": self._retired,
             "/v1/distribution": self._distribution,
         }
         self.routes: list[BaseRoute] = [
@@ -167,7 +168,16 @@ class Api:
 
     async def _pattern(self, request: Request) -> Response:
         found = await self._reader.pattern(_id(request))
-        return _failed(Failure(404, "absent")) if found is None else _tagged(request, orjson.dumps(found))
+        if found is not None:
+            return _tagged(request, orjson.dumps(found))
+        retired = await self._reader.retired(_id(request))
+        if retired is None:
+            return _failed(Failure(404, "absent"))
+        return problem(410, "the pattern was retired", error="retired", retired=retired)
+
+    async def _retired(self, request: Request) -> Response:
+        found = await self._reader.retired_page(request.query_params.get("after"), _limit(request))
+        return _tagged(request, orjson.dumps(found))
 
     async def _history(self, request: Request) -> Response:
         found = await self._reader.history(_id(request), request.query_params.get("after"), _limit(request))

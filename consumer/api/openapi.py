@@ -59,6 +59,7 @@ def openapi(*, has_tokens: bool, lookup_max: int, rows_max: int) -> dict[str, An
         "/v1/patterns/{pattern_id}/history": {
             "get": _get("getHistory", "History", [pattern_id, after, limit])
         },
+        "/v1/retired": {"get": _get("listRetired", "RetiredPage", [after, limit])},
         "/v1/distribution": {"get": _get("getDistribution", "Distribution", [])},
         "/v1/patterns:lookup": {
             "post": {
@@ -104,6 +105,7 @@ def _get(name: str, schema: str, parameters: list[dict[str, Any]], *, is_one: bo
     }
     if is_one:
         responses["404"] = problem_response("There is no such pattern.")
+        responses["410"] = problem_response("The pattern was retired; `retired` has its last row.")
     return {"operationId": name, "parameters": parameters, "responses": responses}
 
 
@@ -127,6 +129,22 @@ _PATTERN: Final[dict[str, Any]] = {
             },
         },
         "dimensions_left_out": _COUNT,
+    },
+}
+
+_RETIRED: Final[dict[str, Any]] = {
+    "type": "object",
+    "required": ["pattern_id", "name", "retired_at", "event_id"],
+    "description": "The event that retired the pattern, and the last row; null where there is none.",
+    "properties": {
+        **_PATTERN["properties"],
+        "retired_at": _MEASURED_AT,
+        "reason": {"type": ["string", "null"]},
+        "event_id": _ID,
+        "quality_score": {**_SCORE, "type": ["number", "null"]},
+        "band": {"enum": [*map(str, Band), None]},
+        "confidence": {**_SCORE, "type": ["number", "null"]},
+        "measurement_timestamp": {"type": ["string", "null"]},
     },
 }
 
@@ -167,6 +185,15 @@ _SCHEMAS: Final[dict[str, Any]] = {
         "required": ["rows", "next", "percent_read"],
         "properties": {
             "rows": {"type": "array", "items": reference("Pattern")},
+            "next": _NEXT,
+            "percent_read": _PERCENT,
+        },
+    },
+    "RetiredPage": {
+        "type": "object",
+        "required": ["rows", "next", "percent_read"],
+        "properties": {
+            "rows": {"type": "array", "items": _RETIRED},
             "next": _NEXT,
             "percent_read": _PERCENT,
         },

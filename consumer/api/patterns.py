@@ -183,10 +183,26 @@ class PatternReader:
         Raises:
             ValueError: `after` is not an id.
         """
+        return await self._range(statement("select_pattern_range"), after, limit)
+
+    async def retired_page(self, after: str | None, limit: int) -> Shown:
+        """Return one page of the retired patterns in the order of their ids.
+
+        Raises:
+            ValueError: `after` is not an id.
+        """
+        return await self._range(statement("select_retired_range"), after, limit)
+
+    async def _range(self, query: str, after: str | None, limit: int) -> Shown:
         first = UUID(int=0) if after is None else UUID(after)
-        rows = await self._database.fetch(statement("select_pattern_range"), first, limit + 1)
+        rows = await self._database.fetch(query, first, limit + 1)
         following = str(rows[limit]["pattern_id"]) if len(rows) > limit else None
         return {"percent_read": WHOLE, "rows": patterns_of(rows[:limit]), "next": following}
+
+    async def retired(self, pattern_id: UUID) -> Shown | None:
+        """Return a retired pattern, with its last row; None if the pattern is not retired."""
+        page = await self.retired_page(str(pattern_id), 1)
+        return next((row for row in page["rows"] if row["pattern_id"] == str(pattern_id)), None)
 
     async def pattern(self, pattern_id: UUID) -> Shown | None:
         """Return one pattern and its row as it is stored; None if there is none."""

@@ -20,6 +20,7 @@ from pattern_metrics.consumer.http.server import serving_routes
 from pattern_metrics.consumer.http.tokens import Tokens
 from pattern_metrics.consumer.settings import DatabaseSettings
 from pattern_metrics.schemas.pattern_id import pattern_id_of
+from pattern_metrics.schemas.pattern_retired import PatternRetired
 from tests.page.conftest import fill
 from tests.support.pipeline import an_event
 from tests.support.scraping import Answer, Scraper, parsed
@@ -123,6 +124,45 @@ async def test_best_and_worst_may_be_by_a_dimension_and_pages_follow_each_other(
         after = "&after=" + "".join(f"%{byte:02x}" for byte in page.json["next"].encode())
 
     assert seen == [str(event.pattern_id) for event in events]
+
+
+def retirement(number: int, reason: str) -> bytes:
+    gone = an_event(number, seconds=9)
+    event = PatternRetired(
+        event_id=gone.event_id,
+        pattern_id=gone.pattern_id,
+        retired_at=gone.measurement_timestamp,
+        reason=reason,
+    )
+    return event.to_json()
+
+
+async def test_a_retired_pattern_is_gone_and_listed_with_its_last_row(
+    program: Program, migrated_database_url: str
+) -> None:
+    await fill(migrated_database_url, [an_event(number, score=0.8) for number in range(1, 4)])
+    await fill(
+        migrated_database_url,
+        [retirement(1, "moved"), retirement(2, "deleted"), retirement(7, "never scored")],
+    )
+
+    gone = await program.request(f"/v1/patterns/{UUID(int=1)}")
+    page = await program.request("/v1/retired?limit=2")
+    rest = await program.request(f"/v1/retired?after={page.json['next']}")
+    living = await program.request("/v1/patterns")
+    document = (await program.request("/openapi.json")).json
+
+    assert (gone.status, gone.json["error"], gone.json["retired"]["reason"]) == (410, "retired", "moved")
+    assert [(row["reason"], row["band"]) for row in page.json["rows"]] == [
+        ("moved", "good"),
+        ("deleted", "good"),
+    ]
+    assert [(row["reason"], row["quality_score"]) for row in rest.json["rows"]] == [("never scored", None)]
+    assert rest.json["next"] is None
+    assert [row["pattern_id"] for row in living.json["rows"]] == [str(UUID(int=3))]
+    schema = {"$ref": "#/components/schemas/RetiredPage", "components": document["components"]}
+    jsonschema.validate(page.json, schema)
+    jsonschema.validate(rest.json, schema)
 
 
 async def test_the_history_is_read_page_by_page_and_the_newest_first(

@@ -233,6 +233,33 @@ async def test_a_pattern_is_shown_whole_with_its_trend(
     assert rows == [*scores[:5], "retired: moved", *scores[5:]]
 
 
+async def test_retired_patterns_are_listed_and_shown_with_their_last_row(
+    browser: Browser, address: str, migrated_database_url: str
+) -> None:
+    gone = an_event(1, seconds=9)
+    retirement = PatternRetired(
+        event_id=gone.event_id,
+        pattern_id=gone.pattern_id,
+        retired_at=gone.measurement_timestamp,
+        reason="moved <b>",
+    )
+    await fill(migrated_database_url, [an_event(1), an_event(1, seconds=1), an_event(2)])
+    await fill(migrated_database_url, [retirement.to_json()])
+
+    async with visiting(browser, address) as visit:
+        await visit.go("patterns")
+        await visit.page.get_by_role("link", name="pattern 2").wait_for()
+        await visit.page.get_by_label("Band").select_option("retired")
+        await visit.page.get_by_role("link", name="pattern 1").click()
+        dialog = visit.page.get_by_role("dialog")
+        await dialog.get_by_text("moved <b>").first.wait_for()
+        await dialog.get_by_text("last quality 0.500").wait_for()
+        await dialog.get_by_role("img", name="2 measurements").wait_for()
+        rows = await visit.texts("main tbody tr td:first-child")
+
+    assert len(rows) == 1
+
+
 async def test_without_a_worker_it_says_what_is_written_and_what_it_cannot_know(
     browser: Browser, address: str, migrated_database_url: str
 ) -> None:

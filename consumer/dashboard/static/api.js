@@ -12,11 +12,12 @@ export function takeAge() {
 }
 
 export class Unanswered extends Error {
-  // kind: server, database, slow, busy, request or absent
-  constructor(kind, hint = "") {
+  // kind: server, database, slow, busy, request, absent or retired
+  constructor(kind, hint = "", retired = null) {
     super(hint || kind);
     this.kind = kind;
     this.hint = hint;
+    this.retired = retired;
   }
 }
 
@@ -48,7 +49,7 @@ export async function ask(path, parameters = {}) {
     throw new Unanswered("server");
   }
   if (response.status === 401 && hasNewToken(token)) return ask(path, parameters);
-  if (!response.ok) throw new Unanswered(answer.error, answer.hint);
+  if (!response.ok) throw new Unanswered(answer.error, answer.hint, answer.retired);
   oldest = Math.max(oldest, Number(response.headers.get("age")));
   return answer;
 }

@@ -106,6 +106,17 @@ function storedRow({ stored, metadata, metadata_is_cut: isCut }) {
   ];
 }
 
+function showRetired(box, pattern, history) {
+  replace(
+    box,
+    heading(pattern.name, isNamed(pattern) ? pattern.pattern_id : "has no name"),
+    el("p", { class: "note" }, "Retired ", time(pattern.retired_at), pattern.reason ? ": " : null, el("bdi", {}, pattern.reason)),
+    pattern.quality_score === null ? null : el("p", { class: "note" }, `last quality ${score(pattern.quality_score)} · confidence ${score(pattern.confidence)} · measured `, time(pattern.measurement_timestamp)),
+    el("h3", {}, "Trend"),
+    trendPart(history),
+  );
+}
+
 export function openPattern(dialog, id) {
   const box = el("article", {}, heading("…", id));
   dialog.replaceChildren(box);
@@ -117,6 +128,7 @@ export function openPattern(dialog, id) {
         const path = `v1/patterns/${encodeURIComponent(id)}`;
         [pattern, history] = await Promise.all([ask(path), ask(`${path}/history`, { limit: TREND_ROWS_MAX })]);
       } catch (error) {
+        if (error.kind === "retired") return showRetired(box, error.retired, await ask(`v1/patterns/${encodeURIComponent(id)}/history`, { limit: TREND_ROWS_MAX }));
         if (error.kind !== "absent" && error.kind !== "request") throw error;
         replace(box, heading("There is no such pattern", id));
         return;

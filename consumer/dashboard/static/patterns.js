@@ -30,6 +30,8 @@ const HEADINGS = [
 ];
 const SORTED = { best: "descending", newest: "descending", worst: "ascending", oldest: "ascending", unsure: "ascending", name: "ascending" };
 
+const RETIRED = "retired";
+
 const change = (changes, options) => go(linkHere({ after: "", ...changes }), options);
 
 function select(label, key, options) {
@@ -56,12 +58,12 @@ function tableRow(pattern) {
   return el(
     "tr",
     { click: (event) => event.target.closest("a") || go(linkHere({ pattern: pattern.pattern_id })) },
-    el("td", { class: "main" }, patternLink(pattern), isNamed(pattern) && el("span", { class: "id" }, pattern.pattern_id)),
-    el("td", { class: "number" }, quality(pattern)),
+    el("td", { class: "main" }, patternLink(pattern), isNamed(pattern) && el("span", { class: "id" }, pattern.pattern_id), pattern.reason && el("span", { class: "id" }, pattern.reason)),
+    el("td", { class: "number" }, pattern.quality_score === null ? "–" : quality(pattern)),
     el("td", {}, dimensions(pattern)),
-    el("td", { class: "number wide" }, score(pattern.confidence)),
+    el("td", { class: "number wide" }, pattern.confidence === null ? "–" : score(pattern.confidence)),
     el("td", { class: "wide version" }, pattern.version ?? "–"),
-    el("td", { class: "wide" }, time(pattern.measurement_timestamp)),
+    el("td", { class: "wide" }, pattern.retired_at ? ["retired ", time(pattern.retired_at)] : time(pattern.measurement_timestamp)),
   );
 }
 
@@ -104,7 +106,7 @@ function searchField() {
 
 export function patternsView(content) {
   const field = searchField();
-  const band = select("Band", "band", [["", "All bands"], ...BANDS.map(({ name }) => [name, name])]);
+  const band = select("Band", "band", [["", "All bands"], ...BANDS.map(({ name }) => [name, name]), [RETIRED, RETIRED]]);
   const version = select("Version", "version", [["", "All versions"]]);
   const order = select("Order", "order", Object.entries(ORDERS));
   const head = el("thead", {});
@@ -135,7 +137,7 @@ export function patternsView(content) {
       const { parameters } = here();
       const { search, band: ofBand, version: ofVersion, order: by = "best", after } = parameters;
       const [answer, { versions }] = await Promise.all([
-        ask("v1/patterns", { name: search, band: ofBand, version: ofVersion, order: by, after }),
+        ofBand === RETIRED ? ask("v1/retired", { after }) : ask("v1/patterns", { name: search, band: ofBand, version: ofVersion, order: by, after }),
         ask("v1/distribution"),
       ]);
       const names = new Set([...versions.map((one) => one.version), ...(ofVersion ? [ofVersion] : [])].filter(Boolean));
@@ -143,7 +145,7 @@ export function patternsView(content) {
         version.fillWith([["", "All versions"], ...[...names].sort().map((name) => [name, name])]);
         version.choice.value = ofVersion ?? "";
       }
-      replace(head, headings(by));
+      replace(head, headings(ofBand === RETIRED ? "id" : by));
       replace(body, answer.rows.map(tableRow));
       table.hidden = !answer.rows.length;
       replace(around, sampleNote(answer));
