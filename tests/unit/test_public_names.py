@@ -16,6 +16,7 @@ NAMES = {
     "BlockingScorePublisher",
     "InvalidEventError",
     "Measurement",
+    "PatternRetired",
     "PatternScored",
     "PublishError",
     "Published",
