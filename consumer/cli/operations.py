@@ -458,6 +458,7 @@ def _screen(status: "Status") -> "Group":
     if isinstance(last_write, datetime):
         last_write = last_write.isoformat(timespec="seconds")
     revision = status.revision.current or "none"
+    retired = f", {status.retired:,} retired" if status.retired else ""
     behind = "" if status.revision.up_to_date else f" (needed: {status.revision.head}; run migrate up)"
     return Group(
         *([f"warning       {_beyond_the_end(beyond)}"] if beyond else []),
@@ -474,7 +475,7 @@ def _screen(status: "Status") -> "Group":
             if one.held_back
         ),
         f"lag           {status.lag:,}",
-        f"patterns      {status.patterns:,}, {status.retired:,} retired (last write {last_write})",
+        f"patterns      {status.patterns:,}{retired} (last write {last_write})",
         f"dead letters  {sum(status.dead_letters.values()):,}" + (f": {letters}" if letters else ""),
         f"gaps          {sum(status.gaps.values()):,} ({status.gap_offsets:,} offsets)"
         + (f": {gaps}" if gaps else ""),

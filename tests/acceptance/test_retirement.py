@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+import pytest
+
 from pattern_metrics import PatternRetired, pattern_id_of
 from pattern_metrics.consumer.settings import WorkerSettings
 from pattern_metrics.schemas.pattern_scored import PatternScored
@@ -15,6 +17,12 @@ from tests.support.pipeline import an_event, expected_table, fetch, send, table
 
 NOW = datetime.now(UTC)
 RETIRED = "SELECT * FROM pattern_quality_retired ORDER BY pattern_id"
+
+
+@pytest.fixture
+def settings(real_settings: WorkerSettings) -> WorkerSettings:
+    """The settings on Apache Kafka alone, because nothing here depends on the broker."""
+    return real_settings
 
 
 def measured(name: str, minutes: int, score: float = 0.5) -> PatternScored:
