@@ -22,6 +22,7 @@ from pattern_metrics.consumer.records.accounting import Accounting
 from pattern_metrics.consumer.settings import WorkerSettings
 from pattern_metrics.publisher.client import ScorePublisher
 from pattern_metrics.schemas.pattern_scored import Measurement
+from tests.support.command import SECONDS_MAX
 from tests.support.kafka import Broker
 from tests.support.pipeline import (
     BASE_TIME,
@@ -49,12 +50,12 @@ def ignore(*_: object) -> None:
 async def run_replay(
     settings: WorkerSettings, which: Slice = WHOLE_TOPIC, *, dry_run: bool = False
 ) -> Accounting:
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(SECONDS_MAX):
         return await replay(settings, which, dry_run=dry_run, advance=ignore)
 
 
 async def findings(settings: WorkerSettings) -> dict[str, int]:
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(SECONDS_MAX):
         return (await compare_with_topic(settings, ignore)).counts
 
 
