@@ -1,4 +1,4 @@
-// An agent in Go that publishes one score. Run it: KAFKA_BOOTSTRAP_SERVERS=localhost:9092 go run .
+// An agent in Go that publishes one score. Run it: go mod tidy && KAFKA_BOOTSTRAP_SERVERS=localhost:9092 go run .
 package main
 
 import (

@@ -42,6 +42,7 @@ def python() -> Command:
 
 def go() -> Command:
     program = BUILT / "go/agent"
+    run("go", "mod", "tidy", directory=EXAMPLES / "go")
     run("go", "vet", ".", directory=EXAMPLES / "go")
     run("go", "build", "-o", program, ".", directory=EXAMPLES / "go")
     return [program]

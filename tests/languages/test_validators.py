@@ -29,6 +29,7 @@ def ajv() -> Command:
 
 def go() -> Command:
     program = BUILT / "go/validate"
+    run("go", "mod", "tidy", directory=HERE / "go")
     run("go", "vet", ".", directory=HERE / "go")
     run("go", "build", "-o", program, ".", directory=HERE / "go")
     return [program]
