@@ -63,7 +63,7 @@ def score_event(**score: Unpack[Score]) -> PatternScored:
     Raises:
         ValueError: a value is not valid; pydantic's ValidationError names it.
     """
-    pattern_id, metadata = _identity(score["pattern"], score.get("metadata", {}))
+    pattern_id, metadata = identity_of(score["pattern"], score.get("metadata", {}))
     if "dimensions" in score:
         metadata["dimensions"] = dict(score["dimensions"])
     return PatternScored(
@@ -85,7 +85,7 @@ def retirement_event(
     Raises:
         ValueError: a value is not valid; pydantic's ValidationError names it.
     """
-    pattern_id, metadata = _identity(pattern, details.get("metadata", {}))
+    pattern_id, metadata = identity_of(pattern, details.get("metadata", {}))
     return PatternRetired(
         event_id=details.get("event_id") or new_event_id(),
         pattern_id=pattern_id,
@@ -95,8 +95,12 @@ def retirement_event(
     )
 
 
-def _identity(pattern: UUID | str, metadata: Mapping[str, JsonValue]) -> tuple[UUID, dict[str, JsonValue]]:
-    """Return the id of a pattern, and the metadata with its name, if it has one."""
+def identity_of(pattern: UUID | str, metadata: Mapping[str, JsonValue]) -> tuple[UUID, dict[str, JsonValue]]:
+    """Return the id of a pattern that is given by id or name, and the metadata with the name.
+
+    Raises:
+        ValueError: see `pattern_id_of`.
+    """
     pattern_id, metadata = pattern_id_from(pattern), dict(metadata)
     if isinstance(pattern, str) and pattern.lower() != str(pattern_id):
         metadata.setdefault("name", pattern)

@@ -125,7 +125,7 @@ def score(
 
 def _retire_missing(url: str, project: str, found: set[UUID], *, dry_run: bool, yes: bool) -> None:
     """Write the retirements of the project's patterns that were not found, or list their names."""
-    from pattern_metrics.consumer.operations.retirement import find_missing
+    from pattern_metrics.consumer.operations.retired_patterns import find_missing
 
     missing = run(find_missing(url, project, found), POSTGRESQL)
     if dry_run:

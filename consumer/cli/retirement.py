@@ -93,7 +93,7 @@ def prune(
     What this gives up: a measurement that is older than such a retirement, and is read after this, for
     example by a replay, brings the row of its pattern back.
     """
-    from pattern_metrics.consumer.operations.retirement import prune_retired
+    from pattern_metrics.consumer.operations.retired_patterns import prune_retired
 
     url = load_database_url(database_url)
     tell_target(url)

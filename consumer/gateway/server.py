@@ -12,7 +12,7 @@ from starlette.types import ASGIApp
 from typing_extensions import override
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from pattern_metrics.consumer.http.server import HEADER_BYTES_MAX, is_loopback, only_by_names_of_loopback
+from pattern_metrics.consumer.http.server import server_config
 
 CLIENTS_MAX: Final = 256
 """Most connections. A new one replaces the oldest that has no request in flight, or else is closed."""
@@ -49,24 +49,15 @@ class Server(uvicorn.Server):
     """
 
     def __init__(self, app: ASGIApp, listener: socket.socket) -> None:
-        host, *_ = listener.getsockname()
         self._listener = listener
         super().__init__(
-            uvicorn.Config(
-                only_by_names_of_loopback(app) if is_loopback(host) else app,
+            server_config(
+                app,
+                listener,
                 http=_Connection,
-                ws="none",
-                lifespan="off",
-                interface="asgi3",
                 headers=RESPONSE_HEADERS,
-                server_header=False,
-                proxy_headers=False,
-                access_log=False,
-                log_config=None,
-                log_level="error",  # at lower levels uvicorn logs each request that is not HTTP
                 timeout_keep_alive=int(IDLE_SECONDS),
                 timeout_graceful_shutdown=int(DRAIN_SECONDS),
-                h11_max_incomplete_event_size=HEADER_BYTES_MAX,
             )
         )
 

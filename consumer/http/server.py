@@ -72,25 +72,8 @@ async def serving_routes(
     """Serve the routes and the page until the end of the block. On loopback, check the Host header."""
     all_routes = [*routes, *(page.routes if page else ())]
     router = ExceptionMiddleware(Router(all_routes, redirect_slashes=False))
-    served = _uncached(router)
-    host, *_ = listener.getsockname()
-    server = _Server(
-        uvicorn.Config(
-            only_by_names_of_loopback(served) if is_loopback(host) else served,
-            http=partial(_Connection, timing.connection),  # type: ignore[arg-type]  # it is only called
-            ws="none",
-            lifespan="off",
-            interface="asgi3",
-            headers=HEADERS,
-            server_header=False,
-            proxy_headers=False,
-            access_log=False,
-            log_config=None,
-            log_level="error",  # at lower levels uvicorn logs each request that is not HTTP
-            h11_max_incomplete_event_size=HEADER_BYTES_MAX,
-        ),
-        page,
-    )
+    connection: Any = partial(_Connection, timing.connection)  # it is only called
+    server = _Server(server_config(_uncached(router), listener, http=connection, headers=HEADERS), page)
     thread = threading.Thread(target=_serve, args=(server, listener), name="http", daemon=True)
     thread.start()
     try:
@@ -98,6 +81,34 @@ async def serving_routes(
     finally:
         server.should_exit = server.force_exit = True
         await asyncio.to_thread(thread.join, STOP_SECONDS_MAX)
+
+
+def server_config(
+    served: ASGIApp,
+    listener: socket.socket,
+    **options: Any,  # noqa: ANN401 - each option of uvicorn has a type of its own
+) -> uvicorn.Config:
+    """Return the configuration of a server. On loopback, it checks the Host header.
+
+    Args:
+        served: the application.
+        listener: the socket.
+        options: uvicorn's options in which servers differ.
+    """
+    host, *_ = listener.getsockname()
+    return uvicorn.Config(
+        only_by_names_of_loopback(served) if is_loopback(host) else served,
+        ws="none",
+        lifespan="off",
+        interface="asgi3",
+        server_header=False,
+        proxy_headers=False,
+        access_log=False,
+        log_config=None,
+        log_level="error",  # at lower levels uvicorn logs each request that is not HTTP
+        h11_max_incomplete_event_size=HEADER_BYTES_MAX,
+        **options,
+    )
 
 
 def _serve(server: uvicorn.Server, listener: socket.socket) -> None:
