@@ -32,18 +32,29 @@ retired_app = typer.Typer(
 retirement_app.add_typer(retired_app, name="retired")
 
 
+def _text(argument: str) -> str:
+    """Return an argument that UTF-8 can hold: a shell may pass any bytes."""
+    try:
+        argument.encode()
+    except UnicodeEncodeError:
+        raise typer.BadParameter("is not UTF-8") from None
+    return argument
+
+
 @retirement_app.command()
 def retire(
     patterns: Annotated[
         list[str],
         typer.Argument(
+            parser=_text,
             metavar="PATTERN...|-",
             help="The patterns, by id or by name. With - they are the pattern_id of each row on standard "
             "input, for example of `export`.",
         ),
     ],
     because: Annotated[
-        str, typer.Option(metavar="TEXT", help="The reason, for people: at most 200 characters.")
+        str,
+        typer.Option(parser=_text, metavar="TEXT", help="The reason, for people: at most 200 characters."),
     ],
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Count what would be published. No broker is asked.")

@@ -111,6 +111,16 @@ async def check_export(command: CommandLine, row: Any) -> None:
     assert refilled.json["superseded"] == refilled.json["read"] == 1
 
 
+@pytest.mark.parametrize("arguments", [("\udcff", "--because", "x"), ("a", "--because", "\udcff")])
+async def test_an_argument_that_is_not_utf8_is_wrong_usage(
+    database_command: CommandLine, arguments: tuple[str, ...]
+) -> None:
+    refused = await database_command.run("retire", *arguments, "--dry-run")
+
+    assert refused.code == 2
+    assert "is not UTF-8" in refused.stderr
+
+
 async def test_verify_finds_a_row_that_came_back_and_a_replay_mends_it(
     command: CommandLine, settings: WorkerSettings
 ) -> None:
