@@ -1,10 +1,16 @@
 """The page's access to the database: few connections and short statements that do not slow down a writer."""
 
 import asyncio
-from typing import Final
+import json
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, TypeAlias
 
 import asyncpg
+import orjson
 
+from pattern_metrics.consumer.api.sql import statement
 from pattern_metrics.consumer.postgres.connection import (
     TIMES_AS_TEXT,
     Connection,
@@ -13,9 +19,22 @@ from pattern_metrics.consumer.postgres.connection import (
 )
 from pattern_metrics.schemas.settings.timing import TIMING, Timing
 
+Shown: TypeAlias = dict[str, Any]
+"""An answer, as JSON has it."""
+
 READER_CONNECTIONS_MAX: Final = 2
 ANSWER_SECONDS_MAX: Final = 4.0
 """Longest time of one statement, with the wait for a connection."""
+
+SAMPLE_BLOCKS: Final = 4096
+"""Number of blocks in a sample of a table that is too large to be read in time."""
+
+SAMPLE_SECONDS: Final = 600.0
+"""After this many seconds, reading the whole table is tried again, and another sample is drawn."""
+
+WHOLE: Final = 100.0
+
+PATTERNS: Final = "pattern_quality_metrics"
 
 _SERVER_SETTINGS: Final = {
     "application_name": "pattern-metrics page",
@@ -27,6 +46,21 @@ _SERVER_SETTINGS: Final = {
     "jit": "off",
     **TIMES_AS_TEXT,
 }
+
+
+@dataclass(frozen=True, slots=True)
+class Scan:
+    """The result of reading a table.
+
+    Attributes:
+        rows: the rows of the statement.
+        percent: the percentage of the table's blocks that was read.
+        table_rows: approximate number of rows of the whole table, if it is known and not all were read.
+    """
+
+    rows: list[asyncpg.Record]
+    percent: float = WHOLE
+    table_rows: float | None = None
 
 
 class Database:
@@ -42,6 +76,8 @@ class Database:
         self._idle_seconds_max = timing.page_idle
         self._idle: list[tuple[Connection, asyncio.TimerHandle]] = []
         self._slots = asyncio.Semaphore(READER_CONNECTIONS_MAX)
+        self._scanning = asyncio.Lock()
+        self._sampled_until: dict[str, float] = {}
 
     async def fetch(self, statement: str, *arguments: object) -> list[asyncpg.Record]:
         """Run a statement.
@@ -61,6 +97,28 @@ class Database:
                 raise
             self._keep(connection)
             return rows
+
+    async def scan(self, query: str, *arguments: object, table: str = PATTERNS) -> Scan:
+        """Read the whole table, one scan at a time; if that takes too long, a sample of its blocks.
+
+        Args:
+            query: the statement, whose first arguments are the percentage of the blocks and a seed.
+            arguments: its further arguments.
+            table: the table that is sampled.
+
+        Raises:
+            Exception: the errors of `fetch`.
+        """
+        async with self._scanning:
+            if time.monotonic() >= self._sampled_until.get(query, 0.0):
+                try:
+                    return Scan(await self.fetch(query, WHOLE, 0.0, *arguments))
+                except asyncpg.QueryCanceledError:
+                    self._sampled_until[query] = time.monotonic() + SAMPLE_SECONDS
+            [size] = await self.fetch(statement("select_table_size"), table)
+            percent = min(WHOLE, WHOLE * SAMPLE_BLOCKS / max(1, size["blocks"]))
+            seed = float(time.time() // SAMPLE_SECONDS)  # so that the pages of a list come from one sample
+            return Scan(await self.fetch(query, percent, seed, *arguments), percent, size["rows"])
 
     async def _connected(self) -> Connection:
         while self._idle:
@@ -90,3 +148,20 @@ class Database:
             connection, expiry = self._idle.pop()
             expiry.cancel()
             connection.terminate()
+
+
+def fragments_of(rows: Sequence[asyncpg.Record]) -> list[orjson.Fragment]:
+    """Pass PostgreSQL's JSON on unchanged."""
+    return [orjson.Fragment(row[0]) for row in rows]
+
+
+def cursor_of(after: str, *types: Callable[[Any], Any]) -> list[Any]:
+    """Return the end of an earlier page, converted to these types.
+
+    Raises:
+        ValueError: no page ended so.
+    """
+    try:
+        return [make(part) for make, part in zip(types, json.loads(after), strict=True)]
+    except (ValueError, TypeError, RecursionError, OverflowError):
+        raise ValueError("is not what a page ended with") from None

@@ -1,38 +1,24 @@
 """Reads patterns from the database, for programs and for the page."""
 
-import asyncio
 import json
 import re
-import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final, TypeAlias
+from typing import Any, Final
 from uuid import UUID
 
 import asyncpg
 import orjson
 
-from pattern_metrics.consumer.api.database import Database
+from pattern_metrics.consumer.api.database import WHOLE, Database, Scan, Shown, cursor_of, fragments_of
 from pattern_metrics.consumer.api.sql import statement
 from pattern_metrics.schemas.pattern_scored import DIMENSIONS
 from pattern_metrics.schemas.shown_metadata import dimensions_of, name_of, parsed
 
-Shown: TypeAlias = dict[str, Any]
-
-SAMPLE_BLOCKS: Final = 4096
-"""Number of blocks in a sample of a table that is too large to be read in time."""
-
-SAMPLE_SECONDS: Final = 600.0
-"""After this many seconds, reading the whole table is tried again, and another sample is drawn."""
-
 DIMENSIONS_MAX: Final = 20
 DIMENSION_CHARACTERS_MAX: Final = 60
-
-WHOLE: Final = 100.0
-
-PATTERNS: Final = "pattern_quality_metrics"
 
 _NO_DATETIME: Final = re.compile(
     r"-?infinity|\d{4,6}-\d\d-\d\d \d\d:\d\d:\d\d(\.\d+)?\+00 BC|\d{5,6}-[-\d :.]+\+00"
@@ -61,21 +47,6 @@ class Filter:
     dimension: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Scan:
-    """The result of reading a table.
-
-    Attributes:
-        rows: the rows of the statement.
-        percent: the percentage of the table's blocks that was read.
-        table_rows: approximate number of rows of the whole table, if it is known and not all were read.
-    """
-
-    rows: list[asyncpg.Record]
-    percent: float = WHOLE
-    table_rows: float | None = None
-
-
 def patterns_of(rows: Sequence[asyncpg.Record]) -> list[Shown]:
     """Return rows with the names and the dimensions for people."""
     return [pattern_of(row) for row in rows]
@@ -98,11 +69,6 @@ def pattern_of(row: asyncpg.Record) -> Shown:
     }
 
 
-def fragments_of(rows: Sequence[asyncpg.Record]) -> list[orjson.Fragment]:
-    """Pass PostgreSQL's JSON on unchanged."""
-    return [orjson.Fragment(row[0]) for row in rows]
-
-
 class PatternReader:
     """Answers each request with one or two statements.
 
@@ -115,25 +81,10 @@ class PatternReader:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._scanning = asyncio.Lock()
-        self._sampled_until: dict[str, float] = {}
-
-    async def scan(self, query: str, *arguments: object, table: str = PATTERNS) -> Scan:
-        """Read the whole table, one scan at a time; if that takes too long, a sample of its blocks."""
-        async with self._scanning:
-            if time.monotonic() >= self._sampled_until.get(query, 0.0):
-                try:
-                    return Scan(await self._database.fetch(query, WHOLE, 0.0, *arguments))
-                except asyncpg.QueryCanceledError:
-                    self._sampled_until[query] = time.monotonic() + SAMPLE_SECONDS
-            [size] = await self._database.fetch(statement("select_table_size"), table)
-            percent = min(WHOLE, WHOLE * SAMPLE_BLOCKS / max(1, size["blocks"]))
-            seed = float(time.time() // SAMPLE_SECONDS)  # so that the pages of a list come from one sample
-            return Scan(await self._database.fetch(query, percent, seed, *arguments), percent, size["rows"])
 
     async def distribution(self) -> Shown:
         """Return the number of patterns by band, by fortieth of the scale, and by version."""
-        scan = await self.scan(statement("select_distribution"))
+        scan = await self._database.scan(statement("select_distribution"))
         buckets = [row for row in scan.rows if row["bucket"] is not None]
         bands: Counter[str] = Counter()
         for row in buckets:
@@ -157,6 +108,12 @@ class PatternReader:
             ],
         }
 
+    async def most_changed(self, limit: int) -> Shown:
+        """Return the patterns whose score changed most since the measurement before."""
+        scan = await self._database.scan(statement("select_most_changed"), limit)
+        [[has_history]] = await self._database.fetch(statement("select_history_exists"))
+        return {"percent_read": scan.percent, "rows": patterns_of(scan.rows), "has_history": has_history}
+
     async def page(self, order: str, chosen: Filter, after: str | None, limit: int) -> Shown:
         """Return one page of patterns, and the start of the next.
 
@@ -171,7 +128,7 @@ class PatternReader:
         if least_id is not None and least_id == greatest_id:  # one pattern: no block has to be scanned
             scan = Scan(await self._database.fetch(query, 0.0, 0.0, *arguments))
         if not scan.rows:
-            scan = await self.scan(query, *arguments)
+            scan = await self._database.scan(query, *arguments)
         rows, following = scan.rows[:limit], None
         if len(scan.rows) > limit:
             following = json.dumps([rows[-1]["number"], rows[-1]["words"], str(rows[-1]["pattern_id"])])
@@ -232,14 +189,6 @@ class PatternReader:
         rows = await self._database.fetch(statement("select_history"), pattern_id, before, limit + 1)
         following = rows[limit - 1]["measured"] if len(rows) > limit else None
         return {"rows": fragments_of(rows[:limit]), "next": following}
-
-
-def cursor_of(after: str, *types: Callable[[Any], Any]) -> list[Any]:
-    """Return the end of an earlier page, converted to these types."""
-    try:
-        return [make(part) for make, part in zip(types, json.loads(after), strict=True)]
-    except (ValueError, TypeError, RecursionError, OverflowError):
-        raise ValueError("is not what a page ended with") from None
 
 
 def _pattern_cursor(after: str | None) -> list[Any]:

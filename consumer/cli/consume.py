@@ -135,7 +135,8 @@ async def _work(
     until_caught_up: bool,
 ) -> "tuple[Accounting, int]":
     """Run one worker. Return the outcome of the records, and the exit code."""
-    from pattern_metrics.consumer.dashboard.page import Page, Watched
+    from pattern_metrics.consumer.api.ingestion import Watched
+    from pattern_metrics.consumer.dashboard.page import Page
     from pattern_metrics.consumer.http.probes import serving
     from pattern_metrics.consumer.worker.processes.member import reporting
     from pattern_metrics.consumer.worker.worker import Worker, run_until_signal
@@ -164,7 +165,8 @@ async def _supervise(
     until_caught_up: bool,
 ) -> "tuple[Accounting, int]":
     """Run several processes. Return the outcome of the records, and the exit code."""
-    from pattern_metrics.consumer.dashboard.page import Page, Watched
+    from pattern_metrics.consumer.api.ingestion import Watched
+    from pattern_metrics.consumer.dashboard.page import Page
     from pattern_metrics.consumer.http.probes import serving
     from pattern_metrics.consumer.worker.processes.supervisor import Supervisor
 

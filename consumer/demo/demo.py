@@ -18,7 +18,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import track
 
-from pattern_metrics.consumer.dashboard.page import Page, Watched
+from pattern_metrics.consumer.api.ingestion import Watched
+from pattern_metrics.consumer.dashboard.page import Page
 from pattern_metrics.consumer.demo.embedded import HOST, EmbeddedBroker, PostgresServer
 from pattern_metrics.consumer.demo.sql import statement
 from pattern_metrics.consumer.http.listening import address_of, take_port

@@ -104,7 +104,7 @@ async def test_the_page_of_a_slow_machine_says_so(
     scraper = Scraper(free_port())
 
     async def is_shown() -> bool:
-        answer = await scraper.ask("/api/progress")
+        answer = await scraper.ask("/v1/progress")
         return "this machine's clock is 60" in str(answer.json["worker"]["clocks"])
 
     async with command.worker(*processes, http_port=scraper.port):

@@ -31,7 +31,7 @@ async def test_it_serves_the_page_with_the_database_alone_until_it_is_stopped(
             await dashboard.wait_for(re.escape(f"the page is at http://127.0.0.1:{scraper.port}/"))
             page = await scraper.ask("/")
             patterns = await scraper.ask("/v1/patterns")
-            progress = await scraper.ask("/api/progress")
+            progress = await scraper.ask("/v1/progress")
             elsewhere = await scraper.ask("/metrics")
             if number == "SIGINT":
                 code = await dashboard.press_ctrl_c()
@@ -62,7 +62,7 @@ async def test_the_rights_of_a_reader_are_enough(
         ) as dashboard:
             await dashboard.wait_for("the page is at")
             paths = [f"v1/{path}" for path in ("distribution", "patterns", f"patterns/{1:032x}")]
-            paths += [f"api/{path}" for path in ("extremes", "progress", "gaps", "dead-letters")]
+            paths += [f"v1/{path}" for path in ("changes", "progress", "gaps", "dead-letters")]
             statuses = [(await scraper.ask(f"/{path}")).status for path in paths]
     finally:
         await execute(migrated_database_url, "DROP ROLE looker")

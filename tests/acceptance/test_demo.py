@@ -81,7 +81,7 @@ async def test_a_demo_that_stays_serves_the_page_at_the_configured_address(
 
     async with CommandLine(tmp_path).watched("demo", "--keep", tmpdir=open_directory, **where) as demo:
         await demo.wait_for(re.escape(f"To look at it: http://127.0.0.1:{scraper.port}/"))
-        progress = await scraper.ask("/api/progress")
+        progress = await scraper.ask("/v1/progress")
         code = await demo.press_ctrl_c()
 
     assert progress.json["worker"]["obstacles"] == {}

@@ -254,7 +254,7 @@ async def test_a_worker_serves_the_page_with_what_only_it_knows(
         await worker.wait_until_read(len(events))
 
         async def progress() -> Any:
-            reported = (await scraper.ask("/api/progress")).json
+            reported = (await scraper.ask("/v1/progress")).json
             return reported if reported["worker"]["lag"] == 0 else None
 
         reported = await eventually(progress, deadline_seconds=SECONDS_MAX)

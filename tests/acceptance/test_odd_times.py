@@ -10,8 +10,9 @@ import pyarrow.parquet
 import pytest
 
 from pattern_metrics.consumer.api.database import Database
-from pattern_metrics.consumer.api.patterns import Filter
-from pattern_metrics.consumer.dashboard.reader import Reader
+from pattern_metrics.consumer.api.ingestion import read_gaps
+from pattern_metrics.consumer.api.letters import LetterReader
+from pattern_metrics.consumer.api.patterns import Filter, PatternReader
 from pattern_metrics.consumer.settings import WorkerSettings
 from tests.support.command import CommandLine, environment_of
 from tests.support.kafka import Broker, create_topic
@@ -131,9 +132,9 @@ async def test_verify_fails_for_rows_of_the_future_and_names_them(
 
 async def test_the_page_shows_times_that_python_cannot_hold(odd_settings: WorkerSettings) -> None:
     database = Database(odd_settings.database_url.get_secret_value())
-    reader = Reader(database)
+    reader, letters = PatternReader(database), LetterReader(database)
     try:
-        shown = [await reader.distribution(), await reader.gaps(), await reader.most_changed(10)]
+        shown = [await reader.distribution(), await read_gaps(database), await reader.most_changed(10)]
         for order in ("newest", "oldest", "name"):
             shown.append(await reader.page(order, Filter(), None, 50))
             following = (await reader.page(order, Filter(), None, limit=2))["next"]
@@ -141,14 +142,14 @@ async def test_the_page_shows_times_that_python_cannot_hold(odd_settings: Worker
             assert len(shown[-1]["rows"]) == len(ODD) + len(PINNED) - 2
         for number, time in ODD.items():
             pattern = await reader.pattern(UUID(int=number))
-            letter = await reader.letter("t", 0, number, 0)
+            letter = await letters.letter("t", 0, number, 0)
             assert pattern is not None
             assert letter is not None
             assert letter["noticed_at"] == time
             after = json.dumps([time, "t", 0, number, 0])
-            shown += [pattern, letter, await reader.letter_page(None, after)]
+            shown += [pattern, letter, await letters.page(None, None, after, 50)]
         with pytest.raises(ValueError, match="is not what a page ended with"):
-            await reader.letter_page(None, json.dumps(["infinity or so", "t", 0, 1, 0]))
+            await letters.page(None, None, json.dumps(["infinity or so", "t", 0, 1, 0]), 50)
     finally:
         database.close()
 

@@ -101,7 +101,7 @@ async def test_two_processes_share_the_work_and_act_as_one_for_probes_and_stops(
         samples = await eventually(samples_of_all, deadline_seconds=SECONDS_MAX)
         assert samples is not None
         alive = await scraper.ask("/livez")
-        shown = (await scraper.ask("/api/progress")).json
+        shown = (await scraper.ask("/v1/progress")).json
         for number in NUMBERS:  # systemd stops a service like this: all of its processes at once
             os.kill(pid_of(worker, number), signal.SIGTERM)
         code = await worker.terminate()

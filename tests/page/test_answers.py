@@ -15,12 +15,12 @@ from pydantic import SecretStr
 from typing_extensions import override
 
 from pattern_metrics.consumer.api import database as database_module
-from pattern_metrics.consumer.api import patterns as reading_module
 from pattern_metrics.consumer.api.database import READER_CONNECTIONS_MAX, Database
+from pattern_metrics.consumer.api.ingestion import Watched
 from pattern_metrics.consumer.api.openapi import ORDERS
+from pattern_metrics.consumer.api.patterns import PatternReader
 from pattern_metrics.consumer.api.sql import statement
-from pattern_metrics.consumer.dashboard.page import Page, Watched
-from pattern_metrics.consumer.dashboard.reader import Reader
+from pattern_metrics.consumer.dashboard.page import Page
 from pattern_metrics.consumer.demo.embedded import HOST, PostgresServer
 from pattern_metrics.consumer.faults.health import Health
 from pattern_metrics.consumer.http.server import serving_routes
@@ -52,8 +52,7 @@ class Questions:
         self.scraper = Scraper(port)
 
     async def ask(self, path: str, **parameters: object) -> Answer:
-        room = "v1" if path.startswith(("patterns", "distribution")) else "api"
-        return await self.scraper.ask(f"/{room}/{path}?{urlencode(parameters)}")
+        return await self.scraper.ask(f"/v1/{path}?{urlencode(parameters)}")
 
     async def ask_json(self, path: str, **parameters: object) -> Any:
         answer = await self.ask(path, **parameters)
@@ -114,10 +113,10 @@ async def test_each_question_is_answered_in_time_of_a_million_rows(million_url: 
             await questions.ask_json("patterns", order="worst", band="fair", version="1.1"),
             await questions.ask_json("patterns", name="TERN 99"),
             await questions.ask_json("patterns", name="00000000", order="name", band="good"),
-            await questions.ask_json("extremes"),
+            await questions.ask_json("changes"),
             await questions.ask_json("distribution"),
         ]
-        for path in ("progress", "gaps", "dead-letters"):
+        for path in ("progress", "gaps", "dead-letters", "dead-letters/summary", "last-hour"):
             await questions.ask_json(path)
         by_id = await questions.ask_json("patterns", name=f"{500_000:032x}")
         distribution = answers[-1]
@@ -132,7 +131,7 @@ async def test_each_question_is_answered_in_time_of_a_million_rows(million_url: 
 def small_samples(monkeypatch: pytest.MonkeyPatch) -> None:
     """Tables that cannot be read in 60 ms are sampled: 64 blocks, in which a fifth of the rows are good."""
     monkeypatch.setitem(database_module._SERVER_SETTINGS, "statement_timeout", "60ms")
-    monkeypatch.setattr(reading_module, "SAMPLE_BLOCKS", 64)
+    monkeypatch.setattr(database_module, "SAMPLE_BLOCKS", 64)
 
 
 @pytest.mark.usefixtures("small_samples")
@@ -284,7 +283,7 @@ async def test_a_question_that_makes_no_sense_is_refused(
     "path",
     [
         "v1/patterns/00000000-0000-0000-0000-000000000001",
-        "api/dead-letter?topic=t&partition=0&offset=0&timestamp=0",
+        "v1/dead-letter?topic=t&partition=0&offset=0&timestamp=0",
     ],
 )
 async def test_a_missing_thing_is_reported_as_missing(questions: Questions, path: str) -> None:
@@ -313,12 +312,12 @@ async def test_a_slow_answer_is_reported_and_ready_for_the_next_client(
 ) -> None:
     released = asyncio.Event()
 
-    async def distribution(_: Reader) -> dict[str, int]:
+    async def distribution(_: PatternReader) -> dict[str, int]:
         while not released.is_set():
             await asyncio.to_thread(lambda: None)  # the event belongs to another loop
         return {"patterns": 5}
 
-    monkeypatch.setattr(Reader, "distribution", distribution)
+    monkeypatch.setattr(PatternReader, "distribution", distribution)
     async with asking(migrated_database_url, timing=Timing(page=0.2)) as asked:
 
         async def is_answered() -> bool:
@@ -488,9 +487,8 @@ async def test_hostile_metadata_is_bounded_and_no_two_patterns_look_alike(
     await connection.close()
 
     answers = [await questions.ask("patterns", order=order) for order in sorted(ORDERS)]
-    extremes = await questions.ask("extremes")
+    answers.append(await questions.ask("changes"))
     shown = [row for answer in answers for row in answer.json["rows"]]
-    shown += [row for kind in ("best", "worst", "changed") for row in extremes.json[kind]["rows"]]
     wholes = [await questions.ask_json(f"patterns/{number:032x}") for number in range(count)]
 
     assert len(shown) > 6 * len(events)
@@ -554,7 +552,7 @@ async def test_the_largest_changes_come_from_the_history(
         migrated_database_url,
         [an_event(1, 9, score=0.6), an_event(2, 9, score=0.1), an_event(2, 5, score=0.9), an_event(3, 9)],
     )
-    changed = (await questions.ask_json("extremes"))["changed"]
+    changed = await questions.ask_json("changes")
 
     assert changed["has_history"]
     assert [(row["name"], round(row["change"], 3)) for row in changed["rows"]] == [

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -12,16 +13,20 @@ from uuid import UUID
 import jsonschema
 import pytest
 from pydantic import SecretStr
+from starlette.routing import Route
 
-from pattern_metrics.consumer.api.api import LOOKUP_MAX
+from pattern_metrics.consumer.api.ingestion import Watched
+from pattern_metrics.consumer.api.openapi import LOOKUP_MAX
 from pattern_metrics.consumer.dashboard.page import Page
 from pattern_metrics.consumer.demo.embedded import HOST
+from pattern_metrics.consumer.faults.health import Health
 from pattern_metrics.consumer.http.server import serving_routes
 from pattern_metrics.consumer.http.tokens import Tokens
 from pattern_metrics.consumer.settings import DatabaseSettings
+from pattern_metrics.consumer.telemetry.metrics import Metrics
 from pattern_metrics.schemas.pattern_id import pattern_id_of
 from pattern_metrics.schemas.pattern_retired import PatternRetired
-from tests.page.conftest import fill
+from tests.page.conftest import fill, fill_progress
 from tests.support.pipeline import an_event
 from tests.support.scraping import Answer, Scraper, parsed
 
@@ -41,8 +46,10 @@ class Program(Scraper):
 
 
 @asynccontextmanager
-async def reading(database_url: str, tokens: Tokens | None = None) -> AsyncIterator[Program]:
-    page = Page(DatabaseSettings(database_url=SecretStr(database_url)), tokens=tokens)
+async def reading(
+    database_url: str, tokens: Tokens | None = None, watched: Watched | None = None
+) -> AsyncIterator[Program]:
+    page = Page(DatabaseSettings(database_url=SecretStr(database_url)), watched, tokens=tokens)
     with socket.create_server((HOST, 0)) as listener:
         async with serving_routes(listener, [], page):
             yield Program(listener.getsockname()[1])
@@ -107,7 +114,7 @@ async def test_an_answer_that_the_client_has_is_not_sent_again(
     assert (changed.status, changed.json["quality_score"]) == (200, 0.9)
     assert first.headers["cache-control"] == page.headers["cache-control"] == "private, no-cache"
     assert int(page.headers["age"]) < 60
-    assert (await program.request("/api/gaps")).headers["cache-control"] == "no-store"
+    assert (await program.request("/")).headers["cache-control"] == "no-store"
 
 
 async def test_best_and_worst_may_be_by_a_dimension_and_pages_follow_each_other(
@@ -194,7 +201,7 @@ async def test_with_tokens_neither_the_api_nor_the_page_answers_without_one(
 ) -> None:
     file = tmp_path / "tokens"
     file.write_text(f"reader {hashlib.sha256(b'secret').hexdigest()}\n")
-    paths = ["/v1/patterns", "/v1/distribution", "/api/gaps", "/api/extremes"]
+    paths = ["/v1/patterns", "/v1/distribution", "/v1/gaps", "/v1/changes"]
     async with reading(migrated_database_url, Tokens(file, "API_TOKENS_FILE")) as program:
         without = [(await program.request(path)).status for path in paths]
         lookup = (await program.look_up(ids=[])).status
@@ -209,15 +216,52 @@ async def test_with_tokens_neither_the_api_nor_the_page_answers_without_one(
     assert document["security"] == [{"token": []}]
 
 
-async def test_each_answer_is_what_the_document_says(program: Program, migrated_database_url: str) -> None:
-    await fill(migrated_database_url, [an_event(1, **dimensions(complexity=0.5)), an_event(2)])
-    document = (await program.request("/openapi.json")).json
-    paths = {path: path.replace("{pattern_id}", str(UUID(int=1))) for path in document["paths"]}
+@pytest.mark.parametrize("has_worker", [True, False])
+async def test_each_answer_is_what_the_document_says(migrated_database_url: str, has_worker: bool) -> None:
+    event = an_event(1, **dimensions(complexity=0.5))
+    await fill(migrated_database_url, [event, an_event(1, seconds=9, score=0.9), an_event(2), b"no JSON"])
+    await fill_progress(migrated_database_url)
+    metrics = Metrics()
+    metrics.lag_observed({("scores", 0): 5})
+    watched = Watched(Health(), metrics, "group", ["scores"]) if has_worker else None
+    values = {"{pattern_id}": str(UUID(int=1)), "{event_id}": str(event.event_id)}
+    validated = list[str]()
 
-    for path, address in paths.items():
-        for method, operation in document["paths"][path].items():
-            body = b"{}" if method == "post" else b""
-            answer = await program.request(address, method=method.upper(), body=body)
-            content = operation["responses"][str(answer.status)]["content"]["application/json"]
-            jsonschema.Draft202012Validator({**content["schema"], **document}).validate(answer.json)
-            assert answer.status == 200
+    async with reading(migrated_database_url, watched=watched) as program:
+        [letter] = (await program.request("/v1/dead-letters")).json["rows"]
+        queries = {
+            "/v1/dead-letter": f"topic={letter['topic']}&partition={letter['partition']}"
+            f"&offset={letter['offset']}&timestamp={letter['record_timestamp']}"
+        }
+        document = (await program.request("/openapi.json")).json
+        for path, operations in document["paths"].items():
+            address = re.sub(r"{\w+}", lambda found: values[found[0]], path)
+            for method, operation in operations.items():
+                body = b"{}" if method == "post" else b""
+                answer = await program.request(
+                    f"{address}?{queries.get(path, '')}", method=method.upper(), body=body
+                )
+                assert answer.status == 200, answer.body
+                content = operation["responses"]["200"]["content"]["application/json"]
+                jsonschema.Draft202012Validator({**content["schema"], **document}).validate(answer.json)
+                validated.append(path)
+
+    assert set(validated) == {route.path for route in served_routes() if route.path.startswith("/v1/")}
+
+
+def served_routes() -> list[Route]:
+    page = Page(DatabaseSettings(database_url=SecretStr("postgresql://nobody@localhost/none")))
+    return [route for route in page.routes if isinstance(route, Route)]
+
+
+async def test_every_path_that_the_page_requests_is_in_the_document(program: Program) -> None:
+    document = (await program.request("/openapi.json")).json
+    scripts = Path(__file__).parents[2] / "consumer" / "dashboard" / "static"
+    requested = {
+        re.sub(r"\${[^}]*}", "{}", path)
+        for script in scripts.glob("*.js")
+        for path in re.findall(r"""["`](v1/[^"`]*|api/[^"`]*)["`]""", script.read_text())
+    }
+
+    assert requested
+    assert requested <= {re.sub(r"{\w+}", "{}", path[1:]) for path in document["paths"]}

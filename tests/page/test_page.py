@@ -9,9 +9,9 @@ from urllib.parse import quote
 import pytest
 from playwright.async_api import Browser
 
-from pattern_metrics.consumer.api import api as api_module
+from pattern_metrics.consumer.api import answering as answering_module
 from pattern_metrics.consumer.api import cache as cache_module
-from pattern_metrics.consumer.dashboard.page import Watched
+from pattern_metrics.consumer.api.ingestion import Watched
 from pattern_metrics.consumer.demo.embedded import PostgresServer
 from pattern_metrics.consumer.faults.health import Health
 from pattern_metrics.consumer.telemetry.metrics import Metrics
@@ -145,7 +145,7 @@ async def test_all_patterns_are_paged_through_and_back(
 async def test_a_page_far_down_leads_back_page_by_page_by_a_short_address(
     browser: Browser, address: str, migrated_database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(api_module, "ROWS_DEFAULT", 1)
+    monkeypatch.setattr(answering_module, "ROWS_DEFAULT", 1)
     ids = [str(uuid.UUID(int=number)) for number in range(30)]
     await fill(migrated_database_url, [an_event(number) for number in range(30)])
 
@@ -561,7 +561,7 @@ async def test_a_server_that_is_gone_is_shown_and_a_hidden_page_asks_for_nothing
         asked = len(visit.requests)
         await visit.page.evaluate("new Promise((resolve) => setTimeout(resolve, 5500))")
         asked_hidden = len(visit.requests)
-        await visit.page.route(re.compile(r"/(api|v1)/"), lambda route: route.abort())
+        await visit.page.route(re.compile(r"/v1/"), lambda route: route.abort())
         await visit.page.evaluate(
             "delete document.hidden; document.dispatchEvent(new Event('visibilitychange'))"
         )

@@ -73,13 +73,13 @@ PAGE_PATHS = (
     "/",
     "/static/main.js",
     "/v1/distribution",
-    "/api/extremes",
+    "/v1/changes",
     f"/v1/patterns?name={PASSWORD}",
     f"/v1/patterns/{PASSWORD}",
-    "/api/progress",
-    "/api/gaps",
-    "/api/dead-letters",
-    f"/api/dead-letter?topic={PASSWORD}&partition=0&offset=0&timestamp=0",
+    "/v1/progress",
+    "/v1/gaps",
+    "/v1/dead-letters",
+    f"/v1/dead-letter?topic={PASSWORD}&partition=0&offset=0&timestamp=0",
 )
 """The page's requests."""
 

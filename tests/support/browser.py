@@ -11,8 +11,8 @@ import pytest_asyncio
 from playwright.async_api import Browser, Page, async_playwright, expect
 from pydantic import SecretStr
 
+from pattern_metrics.consumer.api.ingestion import Watched
 from pattern_metrics.consumer.dashboard.page import Page as ServedPage
-from pattern_metrics.consumer.dashboard.page import Watched
 from pattern_metrics.consumer.demo.embedded import HOST
 from pattern_metrics.consumer.http.listening import address_of
 from pattern_metrics.consumer.http.server import serving_routes

@@ -92,7 +92,7 @@ export function ingestionView(content) {
     place: form.place,
     async refresh() {
       const { event, pattern } = here().parameters;
-      const [{ worker, partitions }, lost, found] = await Promise.all([ask("api/progress"), ask("api/gaps"), event ? ask("api/trace", { event, pattern }) : null]);
+      const [{ worker, partitions }, lost, found] = await Promise.all([ask("v1/progress"), ask("v1/gaps"), event ? ask(`v1/events/${encodeURIComponent(event)}`, { pattern }) : null]);
       replace(traced, tracePart(found));
       const byGroup = new Map();
       for (const one of partitions) {

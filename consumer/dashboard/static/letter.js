@@ -32,7 +32,7 @@ export function openLetter(dialog, key) {
       let letter;
       try {
         const [topic, partition, offset, timestamp] = JSON.parse(key);
-        letter = await ask("api/dead-letter", { topic, partition: String(partition), offset, timestamp });
+        letter = await ask("v1/dead-letter", { topic, partition: String(partition), offset, timestamp });
       } catch (error) {
         if (error.kind && error.kind !== "absent" && error.kind !== "request") throw error;
         replace(box, heading("There is no such dead letter", "It may have been deleted meanwhile."));

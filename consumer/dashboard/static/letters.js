@@ -55,8 +55,8 @@ export function lettersView(content) {
   return {
     async refresh() {
       const { reason, after } = here().parameters;
-      const answer = await ask("api/dead-letters", { reason, after });
-      replace(reasons, answer.reasons.length ? reasonRows(answer.reasons, reason) : empty("None: every record was applied or superseded."));
+      const [answer, summary] = await Promise.all([ask("v1/dead-letters", { reason, after }), ask("v1/dead-letters/summary")]);
+      replace(reasons, summary.reasons.length ? reasonRows(summary.reasons, reason) : empty("None: every record was applied or superseded."));
       replace(around, sampleNote(answer));
       table.hidden = !answer.rows.length;
       replace(body, answer.rows.map(letterRow));

@@ -6,6 +6,8 @@ import { count, duration, percent, rate, score, short } from "./format.js";
 import { bandRange, BANDS, dimensions, empty, LEVELS, panel, patternLink, quality, sampleNote, time } from "./parts.js";
 import { link } from "./place.js";
 
+const LIST_ROWS = 8;
+
 function figure(label, value, note, href, isBad) {
   const inside = [el("dt", {}, label), el("dd", { class: isBad ? "bad" : null }, value), el("dd", { class: "note" }, note)];
   return href ? el("a", { class: "figure", href, "data-key": label }, ...inside) : el("div", { class: "figure" }, ...inside);
@@ -131,16 +133,21 @@ export function overviewView(content) {
     async refresh() {
       const [distribution, progress, letters, gaps] = await Promise.all([
         ask("v1/distribution"),
-        ask("api/progress"),
-        ask("api/dead-letters"),
-        ask("api/gaps"),
+        ask("v1/progress"),
+        ask("v1/dead-letters/summary"),
+        ask("v1/gaps"),
       ]);
       replace(strip, figures(distribution, progress, letters, gaps));
       const shown = distribution.patterns
         ? [el("div", { class: "spread" }, histogram(distribution), bandRows(distribution)), sampleNote(distribution, distribution.rows_read)]
         : [empty("No patterns yet. Publish one: pattern-metrics score src/ | pattern-metrics publish -")];
       replace(spread, panel("Quality", ...shown.filter(Boolean)));
-      replace(ranks, rankings(await ask("api/extremes")));
+      const [best, worst, changed] = await Promise.all([
+        ask("v1/patterns", { order: "best", limit: LIST_ROWS }),
+        ask("v1/patterns", { order: "worst", limit: LIST_ROWS }),
+        ask("v1/changes", { limit: LIST_ROWS }),
+      ]);
+      replace(ranks, rankings({ best, worst, changed }));
     },
   };
 }

@@ -1,6 +1,6 @@
 """The rate of the work, and the estimate of its end."""
 
-from pattern_metrics.consumer.dashboard.rate import WINDOW_SECONDS, Pace
+from pattern_metrics.consumer.api.rate import WINDOW_SECONDS, Pace
 
 
 def seen(*looks: tuple[float, dict[str, float]]) -> Pace:
