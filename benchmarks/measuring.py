@@ -13,6 +13,7 @@ from aiokafka.admin import AIOKafkaAdminClient
 from benchmarks.clients import Client, Consuming, Job, Ours
 from benchmarks.events import END_MARKS, PARTITIONS
 from benchmarks.processes import count, cpu_seconds, peak_bytes
+from benchmarks.readers import reading
 from benchmarks.results import Run
 from benchmarks.services import Services, connected, require_fold, state_of
 from benchmarks.topics import Topic
@@ -58,6 +59,7 @@ class Work:
         applied: for a replay, the same events in the agents' encoding, which are stored in the table before.
         settings: settings of the client that differ from those of the other scenarios.
         workers: number of processes that share the work.
+        lookups: lookups a second that a `dashboard` answers meanwhile.
     """
 
     scenario: str
@@ -67,6 +69,7 @@ class Work:
     applied: Topic | None = None
     settings: tuple[tuple[str, str], ...] = ()
     workers: int = 1
+    lookups: int = 0
 
     def job(self, services: Services, dsn: str, *, ends: bool = True) -> Job:
         """Return the job of this work for a client, with its own consumer group."""
@@ -117,7 +120,11 @@ async def _measure(
     is_complete = await completion(connection, client, work, job)
     await connection.execute("CHECKPOINT")
     wal = await connection.fetchval(WAL_POSITION)
-    async with administering(services.kafka.bootstrap_servers) as admin, client.consuming(job) as consuming:
+    async with (
+        administering(services.kafka.bootstrap_servers) as admin,
+        reading(dsn, work.lookups) as require_readers,
+        client.consuming(job) as consuming,
+    ):
         await wait_until(lambda: _is_assigned(admin, job.group), consuming)
         assigned = time.monotonic()
         pids = (consuming.pids, [services.postgres.pid], [services.kafka.pid])
@@ -128,6 +135,7 @@ async def _measure(
         peak = peak_bytes(*consuming.pids, processes=processes)
         wal_after = await connection.fetchval(WAL_POSITION)
         row_wal = await connection.fetchval(_ROW_WAL, wal, wal_after) if work.applied else None
+        require_readers()
         consuming.finish()
     cpu_client, cpu_postgres, cpu_kafka = (end - begin for begin, end in zip(before, after, strict=True))
     return Run(

@@ -102,6 +102,7 @@ class Runner:
             await self._topic(shape, "published") if variant.is_replay else None,
             variant.settings,
             variant.workers,
+            variant.lookups,
         )
 
     async def _topic(self, shape: Shape, encoding: str) -> Topic:

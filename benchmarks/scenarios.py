@@ -8,8 +8,9 @@ from benchmarks.clients import OURS, Client, Naive, Ours, OursInTwo, Quix
 from benchmarks.connect import ColdDebezium, DefaultDebezium, WarmDebezium, batch_of
 from benchmarks.events import HOT_PATTERNS, Shape
 from benchmarks.limit import LIMITS
+from benchmarks.readers import PATTERNS
 from benchmarks.services import LARGE_BUFFERS
-from benchmarks.spellings import SPELLINGS
+from benchmarks.spellings import MIXED, SPELLINGS
 
 CLIENTS: Final[dict[str, type[Client]]] = {
     client.name: client
@@ -87,6 +88,7 @@ class Variant:
         is_replay: whether the topic is in the table already.
         settings: settings of the client that differ from those of the other scenarios.
         workers: number of processes that share the work.
+        lookups: lookups of the table a second, by HTTP.
         rate: for latency, the number of other events a second.
         has_large_buffers: whether PostgreSQL has large buffers (`services.LARGE_BUFFERS`).
     """
@@ -97,6 +99,7 @@ class Variant:
     is_replay: bool = False
     settings: tuple[tuple[str, str], ...] = ()
     workers: int = 1
+    lookups: int = 0
     rate: int = 0
     has_large_buffers: bool = False
 
@@ -123,8 +126,8 @@ def scenarios(size: Size) -> list[Scenario]:
     everybody = _ONE_OF_EACH if size.is_quick else tuple(CLIENTS)
     beyond, few, two = (_OURS, _OURS, _OURS) if size.is_quick else (everybody, _ONE_OF_EACH, _TWO)
     few_rows = min(size.growth)
-    hot = Shape("hot", size.events, HOT_PATTERNS)
-    distinct = Shape("distinct", size.events)
+    hot = Shape("hot", size.events, HOT_PATTERNS, spelling=MIXED)
+    distinct = Shape("distinct", size.events, spelling=MIXED)
     large_buffers = ", ".join(f"{name} {value}" for name, value in LARGE_BUFFERS.items())
     growth = [
         Variant(
@@ -214,6 +217,15 @@ def scenarios(size: Size) -> list[Scenario]:
                 Variant(f"{shape.name}, {workers}", shape, workers=workers)
                 for shape in (hot, distinct)
                 for workers in (1, 2)
+            ],
+        ),
+        Scenario(
+            "readers",
+            f"Readers: hot, while a dashboard answers lookups of {PATTERNS} patterns",
+            _OURS,
+            [
+                Variant(f"{lookups} lookups/s", hot, lookups=lookups)
+                for lookups in ((200,) if size.is_quick else (0, 200))
             ],
         ),
         Scenario(

@@ -71,11 +71,23 @@ SPELLINGS: Final[dict[str, Spell]] = {
 """Beside the spelling of our own publisher, `PatternScored.to_json`."""
 
 
+MIXED: Final = "mixed"
+"""Each event in one of all spellings, drawn with equal odds: a topic that many agents share."""
+
+
 def speller(spelling: str) -> Callable[[PatternScored], bytes]:
     """Return what writes events in a spelling: own with four digits, the others with raw doubles."""
+    dice = Random(spelling)  # noqa: S311 - the same from run to run
+    if spelling == MIXED:
+        spellers = [speller(one) for one in ("own", *SPELLINGS)]
+
+        def mixed(event: PatternScored) -> bytes:
+            return dice.choice(spellers)(event)
+
+        return mixed
     if spelling not in SPELLINGS:
         return PatternScored.to_json
-    spell, dice = SPELLINGS[spelling], Random(spelling)  # noqa: S311 - the same from run to run
+    spell = SPELLINGS[spelling]
 
     def spelled(event: PatternScored) -> bytes:
         dimensions = event.metadata.get("dimensions", {})
