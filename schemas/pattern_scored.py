@@ -395,15 +395,6 @@ def require_past(event: EventModel, *, accepted_until: datetime) -> None:
         raise InvalidEventError(RejectReason.TIMESTAMP_IN_FUTURE, detail, field)
 
 
-def parse_measurement(value: bytes, *, accepted_until: datetime) -> PatternScored:
-    """Read one measurement from its JSON. If `event_id` is missing or null, it is derived from the content.
-
-    Raises:
-        InvalidEventError: see `parse_as`.
-    """
-    return parse_line_as(PatternScored, Measurement, value, accepted_until=accepted_until)
-
-
 def parse_line_as(
     kind: type[EventT], content: type[BaseModel], value: bytes, *, accepted_until: datetime
 ) -> EventT:

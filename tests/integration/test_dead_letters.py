@@ -18,7 +18,7 @@ from pattern_metrics.consumer.operations.verification import compare_with_topic
 from pattern_metrics.consumer.postgres.store import Store
 from pattern_metrics.consumer.records.accounting import Accounting
 from pattern_metrics.consumer.records.batch import decode_batch
-from pattern_metrics.schemas.pattern_scored import parse_measurement
+from pattern_metrics.schemas.pattern_retired import parse_either
 from tests.support.batches import write
 from tests.support.events import NOW
 from tests.support.letters import (
@@ -120,7 +120,7 @@ async def test_a_line_of_a_backfill_is_decoded_by_the_rules_of_a_file(migrated_d
     )
 
     assert await run_redrive(migrated_database_url) == Accounting(applied=1, dead_letters=2)
-    event = parse_measurement(line, accepted_until=ACCEPTED_UNTIL)
+    event = parse_either(line, accepted_until=ACCEPTED_UNTIL, is_line=True)
     assert await rows(migrated_database_url, "SELECT event_id FROM pattern_quality_metrics") == [
         (event.event_id,)
     ]

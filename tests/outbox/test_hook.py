@@ -22,7 +22,8 @@ from pattern_metrics.publisher.outbox.events import rows_of
 from pattern_metrics.publisher.outbox.file import OutboxFile
 from pattern_metrics.publisher.outbox.row import SOURCE_DEFAULT, OutboxRow, headers_text
 from pattern_metrics.schemas.dead_letter import InvalidEventError
-from pattern_metrics.schemas.pattern_scored import parse_event, parse_measurement
+from pattern_metrics.schemas.pattern_retired import parse_either
+from pattern_metrics.schemas.pattern_scored import parse_event
 from tests.support.command import PROGRAM
 from tests.support.pipeline import an_event
 from tests.support.waiting import eventually
@@ -99,7 +100,7 @@ def test_every_line_that_the_hook_takes_is_one_that_the_model_takes(
     except hook._NotPlainError:
         return
 
-    expected = parse_measurement(line, accepted_until=limit)  # raises if the model refuses it
+    expected = parse_either(line, accepted_until=limit, is_line=True)  # raises if the model refuses it
     sent = parse_event(row.value, accepted_until=limit)
     assert sent == expected
     assert sent.metadata_json == expected.metadata_json
@@ -116,8 +117,8 @@ def test_most_plain_lines_are_taken() -> None:
         an_event(metadata={"name": "é", "dimensions": {"complexity": 0.25}}).to_json(),
     ):
         [row] = hook._rows(line, time.time_ns() // 1000)
-        assert parse_event(row.value, accepted_until=datetime.now(UTC)) == parse_measurement(
-            line, accepted_until=datetime.now(UTC)
+        assert parse_event(row.value, accepted_until=datetime.now(UTC)) == parse_either(
+            line, accepted_until=datetime.now(UTC), is_line=True
         )
 
 

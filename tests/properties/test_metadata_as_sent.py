@@ -16,11 +16,11 @@ from pattern_metrics.consumer.records.decoding import decode_all
 from pattern_metrics.consumer.records.fast_decoding import decode_fast
 from pattern_metrics.consumer.records.record import Accepted, Rejected, StoredRecord
 from pattern_metrics.schemas.dead_letter import InvalidEventError, RejectReason
+from pattern_metrics.schemas.pattern_retired import parse_either
 from pattern_metrics.schemas.pattern_scored import (
     METADATA_BYTES_MAX,
     PatternScored,
     parse_event,
-    parse_measurement,
 )
 from tests.support.events import ACCEPTED_UNTIL, NOW, events, fields, value, value_with_raw, value_without
 from tests.support.hostile import HOSTILE
@@ -73,7 +73,7 @@ def test_metadata_is_kept_as_it_was_sent(metadata: str) -> None:
 def test_a_line_without_an_id_keeps_its_metadata_too(metadata: str) -> None:
     line = value_without("event_id")[:-1] + b',"metadata":%b}' % metadata.encode()
     try:
-        event = parse_measurement(line, accepted_until=ACCEPTED_UNTIL)
+        event = parse_either(line, accepted_until=ACCEPTED_UNTIL, is_line=True)
     except InvalidEventError:
         return
 
@@ -90,7 +90,7 @@ def test_a_line_without_an_id_may_have_as_much_metadata_as_an_event(name: bytes,
     for metadata, is_accepted in ((largest, True), (largest.replace("]}", " ]}"), False)):
         line = value_without("event_id")[:-1] + b',"metadata":%b%b}%b' % (metadata.encode(), name, end)
         try:
-            event = parse_measurement(line, accepted_until=ACCEPTED_UNTIL)
+            event = parse_either(line, accepted_until=ACCEPTED_UNTIL, is_line=True)
         except InvalidEventError as error:
             assert (error.reason, is_accepted) == (RejectReason.TOO_LARGE, False)  # noqa: PT017
         else:
@@ -117,7 +117,10 @@ def test_an_id_that_is_derived_from_the_content_stays_what_it_was() -> None:
     }
 
     for line, known in lines.items():
-        assert str(parse_measurement(line.encode(), accepted_until=NOW.replace(year=2100)).event_id) == known
+        assert (
+            str(parse_either(line.encode(), accepted_until=NOW.replace(year=2100), is_line=True).event_id)
+            == known
+        )
 
 
 def test_an_event_that_is_given_other_metadata_keeps_nothing_of_the_old_text() -> None:

@@ -6,7 +6,7 @@ import pytest
 from pattern_metrics.consumer.dead_letters.letters import DeadLetter, export_line
 from pattern_metrics.consumer.dead_letters.selection import parse_coordinates
 from pattern_metrics.consumer.records.record import StoredRecord
-from pattern_metrics.schemas.pattern_scored import parse_measurement
+from pattern_metrics.schemas.pattern_retired import parse_either
 from tests.support.events import ACCEPTED_UNTIL, NOW, event, fields
 from tests.support.hostile import HOSTILE, STRUCTURED, Headers, Hostile
 
@@ -71,7 +71,7 @@ def test_a_letter_without_json_is_exported_with_its_place_and_not_published(
     assert not is_value
     assert json.loads(line) == {"dead_letter": "scores/0/5", "reason": "invalid_json", **expected}
     with pytest.raises(ValueError, match="missing_field"):
-        parse_measurement(line, accepted_until=ACCEPTED_UNTIL)
+        parse_either(line, accepted_until=ACCEPTED_UNTIL, is_line=True)
 
 
 def test_the_prefix_of_a_schema_registry_is_left_out() -> None:
@@ -87,4 +87,4 @@ def test_an_event_is_taken_out_of_its_envelope() -> None:
 
     assert is_value
     assert b"\n" not in line
-    assert parse_measurement(line, accepted_until=ACCEPTED_UNTIL) == event(version="ü\n")
+    assert parse_either(line, accepted_until=ACCEPTED_UNTIL, is_line=True) == event(version="ü\n")

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from pattern_metrics.schemas.dead_letter import InvalidEventError, RejectReason
 from pattern_metrics.schemas.json_lines import read_events
-from pattern_metrics.schemas.pattern_scored import PatternScored, parse_event, parse_measurement
+from pattern_metrics.schemas.pattern_retired import parse_either
+from pattern_metrics.schemas.pattern_scored import PatternScored, parse_event
 from tests.support.events import (
     ACCEPTED_UNTIL,
     EVENT_ID,
@@ -36,7 +37,7 @@ def unnamed(**changes: Any) -> dict[str, Any]:
 
 def derived_id(measurement: dict[str, Any], **style: Any) -> UUID:
     text = json.dumps(measurement, **style)
-    return parse_measurement(text.encode(), accepted_until=ACCEPTED_UNTIL).event_id
+    return parse_either(text.encode(), accepted_until=ACCEPTED_UNTIL, is_line=True).event_id
 
 
 def reversed_keys(content: Any) -> Any:
@@ -46,7 +47,7 @@ def reversed_keys(content: Any) -> Any:
 
 
 def test_a_measurement_keeps_the_event_id_it_has() -> None:
-    assert parse_measurement(value(), accepted_until=ACCEPTED_UNTIL) == event()
+    assert parse_either(value(), accepted_until=ACCEPTED_UNTIL, is_line=True) == event()
 
 
 def test_an_event_id_that_is_null_is_derived_as_one_that_is_missing() -> None:
@@ -56,7 +57,7 @@ def test_an_event_id_that_is_null_is_derived_as_one_that_is_missing() -> None:
 @pytest.mark.parametrize("event_id", ["", "x", 5, False, []], ids=repr)
 def test_a_wrong_event_id_is_refused_and_not_replaced(event_id: Any) -> None:
     with pytest.raises(InvalidEventError) as caught:
-        parse_measurement(value(event_id=event_id), accepted_until=ACCEPTED_UNTIL)
+        parse_either(value(event_id=event_id), accepted_until=ACCEPTED_UNTIL, is_line=True)
 
     assert (caught.value.reason, caught.value.field) == (RejectReason.INVALID_FIELD, "event_id")
 
@@ -64,7 +65,7 @@ def test_a_wrong_event_id_is_refused_and_not_replaced(event_id: Any) -> None:
 @pytest.mark.parametrize("field", [name for name in REQUIRED if name != "event_id"])
 def test_a_measurement_without_another_field_is_refused_for_that_field(field: str) -> None:
     with pytest.raises(InvalidEventError) as caught:
-        parse_measurement(value_without("event_id", field), accepted_until=ACCEPTED_UNTIL)
+        parse_either(value_without("event_id", field), accepted_until=ACCEPTED_UNTIL, is_line=True)
 
     assert (caught.value.reason, caught.value.field) == (RejectReason.MISSING_FIELD, field)
 

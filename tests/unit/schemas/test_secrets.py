@@ -14,7 +14,8 @@ from pydantic import ValidationError
 
 from pattern_metrics.consumer.records.unwrapping import event_json
 from pattern_metrics.schemas.dead_letter import InvalidEventError
-from pattern_metrics.schemas.pattern_scored import PatternScored, parse_event, parse_measurement
+from pattern_metrics.schemas.pattern_retired import parse_either
+from pattern_metrics.schemas.pattern_scored import PatternScored, parse_event
 from tests.support.events import ACCEPTED_UNTIL, fields, nested
 
 MARKER = "hunter2"
@@ -89,7 +90,7 @@ def test_no_error_of_a_measurement_without_an_id_repeats_a_value(bearer: str) ->
     measurement = fields(version=bearer)
     del measurement["event_id"]
     with pytest.raises(InvalidEventError) as caught:
-        parse_measurement(json.dumps(measurement).encode(), accepted_until=ACCEPTED_UNTIL)
+        parse_either(json.dumps(measurement).encode(), accepted_until=ACCEPTED_UNTIL, is_line=True)
 
     assert not [text for text in told_by(caught.value) if MARKER in text]
 
