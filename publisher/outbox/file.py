@@ -48,6 +48,9 @@ _LOCK_AT_CLOSE_SECONDS: Final = 5.0
 _CHECKPOINT_FRAMES: Final = 1_000
 _ROWS_AT_A_TIME: Final = 1_000
 
+_CACHE_BYTES: Final = 2 * BATCH_BYTES
+"""A page of a transaction that does not fit is written before the commit, and then once more."""
+
 _STATEMENTS: Final = {
     "events": "CREATE TABLE events (seq INTEGER PRIMARY KEY, event_id BLOB NOT NULL, "
     "pattern_id BLOB NOT NULL, measured INTEGER NOT NULL, stored INTEGER NOT NULL, "
@@ -371,6 +374,7 @@ class OutboxFile:
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute("PRAGMA wal_autocheckpoint = 0")
         connection.execute("PRAGMA cell_size_check = ON")
+        connection.execute(f"PRAGMA cache_size = -{_CACHE_BYTES // 1024}")
         schema = dict(connection.execute("SELECT name, sql FROM sqlite_schema"))
         if schema.pop("events_by_pattern", _PATTERN_INDEX) != _PATTERN_INDEX or schema != _STATEMENTS:
             raise DamagedError
