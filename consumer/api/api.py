@@ -15,6 +15,7 @@ from pattern_metrics.consumer.api.letters import LetterAnswers, LetterReader
 from pattern_metrics.consumer.api.openapi import openapi
 from pattern_metrics.consumer.api.pattern_answers import PatternAnswers
 from pattern_metrics.consumer.api.patterns import PatternReader
+from pattern_metrics.consumer.api.quality import QualityAnswers, QualityReader
 from pattern_metrics.consumer.http.tokens import Tokens
 from pattern_metrics.consumer.settings import DatabaseSettings
 from pattern_metrics.schemas.settings.timing import CLOCK, TIMING, Clock, Timing
@@ -50,6 +51,7 @@ class Api:
         self._routes: list[BaseRoute] = [
             Route("/openapi.json", self._document),
             *PatternAnswers(answering, self._reader, history_enabled).routes,
+            *QualityAnswers(answering, QualityReader(self._database, clock)).routes,
             *self._ingestion.routes,
             *LetterAnswers(answering, LetterReader(self._database)).routes,
         ]

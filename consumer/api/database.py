@@ -29,6 +29,9 @@ ANSWER_SECONDS_MAX: Final = 4.0
 SAMPLE_BLOCKS: Final = 4096
 """Number of blocks in a sample of a table that is too large to be read in time."""
 
+LOOK_UP_COST: Final = 2
+"""A search in another table costs this many times as much as reading a row."""
+
 SAMPLE_SECONDS: Final = 600.0
 """After this many seconds, reading the whole table is tried again, and another sample is drawn."""
 
@@ -77,7 +80,7 @@ class Database:
         self._idle: list[tuple[Connection, asyncio.TimerHandle]] = []
         self._slots = asyncio.Semaphore(READER_CONNECTIONS_MAX)
         self._scanning = asyncio.Lock()
-        self._sampled_until: dict[str, float] = {}
+        self._sampled_until: dict[tuple[str, str], float] = {}
 
     async def fetch(self, statement: str, *arguments: object) -> list[asyncpg.Record]:
         """Run a statement.
@@ -98,27 +101,38 @@ class Database:
             self._keep(connection)
             return rows
 
-    async def scan(self, query: str, *arguments: object, table: str = PATTERNS) -> Scan:
+    async def scan(
+        self, query: str, *arguments: object, table: str = PATTERNS, part: str = "", looks_up: bool = False
+    ) -> Scan:
         """Read the whole table, one scan at a time; if that takes too long, a sample of its blocks.
 
         Args:
             query: the statement, whose first arguments are the percentage of the blocks and a seed.
             arguments: its further arguments.
             table: the table that is sampled.
+            part: the part of the table that the statement is about, if it is quick for some parts only.
+            looks_up: whether each row costs a search in another table. A large table is then never tried
+                whole, and the sample is smaller.
 
         Raises:
             Exception: the errors of `fetch`.
         """
         async with self._scanning:
-            if time.monotonic() >= self._sampled_until.get(query, 0.0):
+            blocks_max = SAMPLE_BLOCKS // LOOK_UP_COST if looks_up else SAMPLE_BLOCKS
+            if not looks_up and not self._is_sampled(query, part):
                 try:
                     return Scan(await self.fetch(query, WHOLE, 0.0, *arguments))
                 except asyncpg.QueryCanceledError:
-                    self._sampled_until[query] = time.monotonic() + SAMPLE_SECONDS
+                    self._sampled_until[query, part] = time.monotonic() + SAMPLE_SECONDS
             [size] = await self.fetch(statement("select_table_size"), table)
-            percent = min(WHOLE, WHOLE * SAMPLE_BLOCKS / max(1, size["blocks"]))
+            percent = min(WHOLE, WHOLE * blocks_max / max(1, size["blocks"]))
             seed = float(time.time() // SAMPLE_SECONDS)  # so that the pages of a list come from one sample
             return Scan(await self.fetch(query, percent, seed, *arguments), percent, size["rows"])
+
+    def _is_sampled(self, query: str, part: str) -> bool:
+        now = time.monotonic()
+        self._sampled_until = {key: until for key, until in self._sampled_until.items() if until > now}
+        return (query, part) in self._sampled_until
 
     async def _connected(self) -> Connection:
         while self._idle:

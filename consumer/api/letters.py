@@ -55,7 +55,10 @@ class LetterReader:
         return {
             "percent_read": min(reasons.percent, groups.percent),
             "reasons": _counted(reasons),
-            "groups": _counted(groups),
+            "groups": [
+                {**group, "letter": None if group["letter"] is None else orjson.Fragment(group["letter"])}
+                for group in _counted(groups)
+            ],
         }
 
     async def letter(self, topic: str, partition: int, offset: int, timestamp: int) -> Shown | None:

@@ -26,6 +26,7 @@ def openapi(*, has_tokens: bool) -> dict[str, Any]:
     pattern_id = {"name": "pattern_id", "in": "path", "required": True, "schema": ID}
     event_id = {"name": "event_id", "in": "path", "required": True, "schema": ID}
     pattern = _query("pattern", TEXT, "The id or the name of its pattern, which makes the search quick.")
+    prefix = _query("prefix", TEXT, "The beginning of the names, such as `shop.cart:`; by default all.")
     of_letters = [
         _query("reason", TEXT, "Dead letters of this reason."),
         _query("detail", TEXT, "Dead letters with this detail, of which 500 characters count."),
@@ -59,6 +60,8 @@ def openapi(*, has_tokens: bool) -> dict[str, Any]:
         "/v1/retired": {"get": _get("listRetired", "RetiredPage", [after, limit])},
         "/v1/distribution": {"get": _get("getDistribution", "Distribution", [])},
         "/v1/changes": {"get": _get("listChanges", "Changes", [limit])},
+        "/v1/rollup": {"get": _get("getRollup", "Rollup", [prefix])},
+        "/v1/trend": {"get": _get("getTrend", "Trend", [])},
         "/v1/progress": {"get": _get("getProgress", "Progress", [])},
         "/v1/last-hour": {"get": _get("getLastHour", "LastHour", [])},
         "/v1/gaps": {"get": _get("listGaps", "Gaps", [])},

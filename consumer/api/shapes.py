@@ -203,6 +203,50 @@ SCHEMAS: Final[dict[str, Any]] = {
         has_history={"type": "boolean", "description": "Whether the history holds a measurement."},
         percent_read=PERCENT,
     ),
+    "Rollup": shape(
+        "prefix patterns mean worst change change_days parts rows percent_read percent_compared",
+        prefix=TEXT,
+        patterns=COUNT,
+        mean=or_null(SCORE),
+        worst=or_null(SCORE),
+        change={**or_null(NUMBER), "description": "Mean change of the scores in `change_days`."},
+        change_days=COUNT,
+        parts={**COUNT, "description": "The number of all parts, of which `rows` has at most 500."},
+        rows=rows_of(
+            shape(
+                "part patterns mean worst bands change pattern_id",
+                part={
+                    **or_null(TEXT),
+                    "description": "The prefix with the next part of the name, to the next of . : / or to "
+                    "the end; null for patterns without a name. It is the prefix of the next rollup.",
+                },
+                patterns=COUNT,
+                mean=SCORE,
+                worst=SCORE,
+                bands={"type": "object", "additionalProperties": COUNT},
+                change={**or_null(NUMBER), "description": "null if the history has no earlier scores."},
+                pattern_id={**or_null(ID), "description": "The pattern, if the part is its whole name."},
+            ),
+            "The parts with the most patterns come first.",
+        ),
+        percent_read=PERCENT,
+        percent_compared={**PERCENT, "description": "The percentage from which the changes come."},
+    ),
+    "Trend": shape(
+        "weeks direction since percent_read",
+        weeks=rows_of(
+            shape(
+                "week patterns mean",
+                week={"type": "string", "format": "date", "description": "Its Monday, in UTC."},
+                patterns=COUNT,
+                mean=SCORE,
+            ),
+            "At most 26 weeks. Each has the state at its end, as far as the history knows it.",
+        ),
+        direction={"enum": ["rising", "falling", "level", None]},
+        since={**or_null(TEXT), "description": "The last week before the mean took its direction."},
+        percent_read=PERCENT,
+    ),
     "Progress": shape(
         "version now worker partitions",
         version=TEXT,
@@ -326,12 +370,24 @@ SCHEMAS: Final[dict[str, Any]] = {
         reasons=rows_of(shape("reason letters oldest", reason=TEXT, letters=COUNT, oldest=SECONDS)),
         groups=rows_of(
             shape(
-                "reason detail letters oldest newest",
+                "reason detail letters oldest newest letter",
                 reason=TEXT,
                 detail=TEXT,
                 letters=COUNT,
                 oldest=SECONDS,
                 newest=SECONDS,
+                letter={
+                    **or_null(
+                        shape(
+                            "topic partition offset record_timestamp",
+                            topic=TEXT,
+                            partition=COUNT,
+                            offset=TEXT,
+                            record_timestamp=TEXT,
+                        )
+                    ),
+                    "description": "The only letter of the group; null if it has several.",
+                },
             ),
             "The open dead letters that have reason and detail in common; the 100 largest groups.",
         ),

@@ -15,7 +15,7 @@ from pydantic import SecretStr
 from typing_extensions import override
 
 from pattern_metrics.consumer.api import database as database_module
-from pattern_metrics.consumer.api.database import READER_CONNECTIONS_MAX, Database
+from pattern_metrics.consumer.api.database import READER_CONNECTIONS_MAX, WHOLE, Database
 from pattern_metrics.consumer.api.ingestion import Watched
 from pattern_metrics.consumer.api.openapi import ORDERS
 from pattern_metrics.consumer.api.patterns import PatternReader
@@ -116,13 +116,17 @@ async def test_each_question_is_answered_in_time_of_a_million_rows(million_url: 
             await questions.ask_json("changes"),
             await questions.ask_json("distribution"),
         ]
-        for path in ("progress", "gaps", "dead-letters", "dead-letters/summary", "last-hour"):
+        parts = await questions.ask_json("rollup")
+        part = await questions.ask_json("rollup", prefix="pattern 99999")
+        for path in ("progress", "gaps", "dead-letters", "dead-letters/summary", "last-hour", "trend"):
             await questions.ask_json(path)
         by_id = await questions.ask_json("patterns", name=f"{500_000:032x}")
         distribution = answers[-1]
 
     assert all(len(answer["rows"]) == 50 for answer in answers[: len(ORDERS) + 3])
     assert [row["name"] for row in by_id["rows"]] == ["pattern 500000"]
+    assert parts["patterns"] == pytest.approx(ROWS, rel=0.1)
+    assert len(part["rows"]) > 0 if part["percent_read"] < WHOLE else len(part["rows"]) == 11
     assert distribution["patterns"] == pytest.approx(ROWS, rel=0.02)
     assert distribution["bands"]["poor"] == pytest.approx(ROWS / 2, rel=0.1)
 

@@ -4,6 +4,7 @@ import json
 import re
 import time
 import uuid
+from itertools import count
 from urllib.parse import quote
 
 import pytest
@@ -12,8 +13,10 @@ from playwright.async_api import Browser
 from pattern_metrics.consumer.api import answering as answering_module
 from pattern_metrics.consumer.api import cache as cache_module
 from pattern_metrics.consumer.api.ingestion import Watched
+from pattern_metrics.consumer.api.recent import READING_SECONDS
 from pattern_metrics.consumer.demo.embedded import PostgresServer
 from pattern_metrics.consumer.faults.health import Health
+from pattern_metrics.consumer.postgres.connection import connected
 from pattern_metrics.consumer.telemetry.metrics import Metrics
 from pattern_metrics.schemas.dead_letter import RejectReason
 from pattern_metrics.schemas.pattern_retired import PatternRetired
@@ -29,7 +32,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="session")  # the browser's loop
 SCORES = {"excellent": 0.95, "good": 0.8, "fair": 0.6, "poor": 0.2}
 DIMENSIONS = ("completeness", "documentation", "compliance", "metadata_richness", "complexity")
 NAMES = "tbody a.name"
-PLACES = ("", "patterns", "ingestion", "dead-letters")
+PLACES = ("", "patterns", "modules", "ingestion", "dead-letters")
 
 HOSTILE = '<img src=x onerror="window.ran = 1"><script>window.ran = 1</script>\'"&amp;'
 """A script that runs if a page inserts this as markup."""
@@ -486,7 +489,7 @@ async def test_a_name_that_is_written_from_the_right_turns_nothing_around_but_it
 async def test_a_dead_letter_is_found_by_its_reason_and_shown_with_its_bytes(
     browser: Browser, address: str, migrated_database_url: str
 ) -> None:
-    await fill(migrated_database_url, [b"no JSON", b"neither", b"{}", None])
+    await fill(migrated_database_url, [b"no JSON", b"[", b"{}", None])
 
     async with visiting(browser, address) as visit:
         await visit.go("dead-letters")
@@ -497,10 +500,57 @@ async def test_a_dead_letter_is_found_by_its_reason_and_shown_with_its_bytes(
         dialog = visit.page.get_by_role("dialog")
         await dialog.get_by_text(RejectReason.MISSING_FIELD.explanation).wait_for()
         value = await visit.texts("dialog pre >> nth=0")
-        advice = await visit.texts("dialog pre >> nth=-1")
+        commands = await visit.texts("dialog .command code")
 
     assert value == ["{}"]
-    assert "pattern-metrics dead-letters redrive pattern-scored.v1/0/2" in advice[0]
+    assert "pattern-metrics dead-letters redrive pattern-scored.v1/0/2" in commands
+
+
+async def test_equal_dead_letters_are_one_row_that_leads_to_each_of_them(
+    browser: Browser, address: str, migrated_database_url: str
+) -> None:
+    await fill(migrated_database_url, [b"no JSON"] * 60 + [b"{}"])
+
+    async with visiting(browser, address) as visit:
+        await visit.go("dead-letters")
+        await visit.wait_for_texts("tbody a", ["60 records", "pattern-scored.v1/0/60"])
+        counts = await visit.texts("tbody td:nth-child(3)")
+        await visit.page.get_by_text("60 records").click()
+        await visit.page.get_by_text("Older →").click()
+        await visit.wait_for_texts("tbody a", [f"pattern-scored.v1/0/{n}" for n in range(9, -1, -1)])
+        await visit.page.get_by_text("← Newest").click()
+        await visit.page.get_by_text("← Grouped").click()
+        await visit.page.get_by_text("60 records").wait_for()
+        await visit.page.get_by_text("Each record, the newest first").click()
+        await visit.page.get_by_role("link", name="pattern-scored.v1/0/60").wait_for()
+
+    assert counts == ["60", "1"]
+
+
+@pytest.mark.parametrize("is_allowed", [True, False])
+async def test_commands_and_coordinates_are_copied_or_else_selected(
+    browser: Browser, address: str, migrated_database_url: str, is_allowed: bool
+) -> None:
+    await fill(migrated_database_url, [b"no JSON"])
+    permissions = ["clipboard-read", "clipboard-write"] if is_allowed else []
+    taken = "navigator.clipboard.readText()" if is_allowed else "getSelection().toString()"
+
+    async with visiting(browser, address, permissions=permissions) as visit:
+        await visit.go("dead-letters")
+        if not is_allowed:
+            await visit.page.evaluate("Object.defineProperty(navigator, 'clipboard', { value: undefined })")
+        await visit.page.locator("tbody a").click()
+        copied = []
+        for one in ("Copy pattern-scored.v1/0/0", "Copy pattern-metrics dead-letters redrive"):
+            await visit.page.get_by_role("button", name=one).click()
+            await (
+                visit.page.get_by_role("button", name=one)
+                .get_by_text("copied" if is_allowed else "selected")
+                .wait_for()
+            )
+            copied.append(await visit.page.evaluate(taken))
+
+    assert copied == ["pattern-scored.v1/0/0", "pattern-metrics dead-letters redrive pattern-scored.v1/0/0"]
 
 
 async def test_an_outage_is_shown_while_it_lasts_and_what_was_known_is_kept(
@@ -641,6 +691,124 @@ async def test_a_worker_shows_its_lag_and_what_keeps_it_from_working(
         "kafka mend it",
         "assignment the group has assigned no partitions yet, or none of them can be read",
     ]
+
+
+async def test_the_worker_s_own_group_comes_first_and_groups_that_write_nothing_are_folded(
+    browser: Browser, migrated_database_url: str
+) -> None:
+    for group in ("own", "replay", "other"):
+        await fill_progress(migrated_database_url, group)
+    async with connected(migrated_database_url) as connection:
+        await connection.execute(
+            "UPDATE ingest_progress SET updated_at = now() - interval '2 hours' "
+            "WHERE consumer_group <> 'other'"
+        )
+    watched = Watched(Health(), Metrics(), "own", ["scores"])
+
+    async with served(migrated_database_url, watched) as address, visiting(browser, address) as visit:
+        await visit.go("ingestion")
+        await visit.page.get_by_text("1 group that wrote nothing for an hour").click()
+        titles = await visit.texts(".panel h2")
+        lefts = await visit.page.eval_on_selector_all(
+            ".partitions tr:first-child > :nth-child(7)", "(cells) => cells.map((cell) => cell.offsetLeft)"
+        )
+
+    assert [title.split(" reads ")[0] for title in titles[:3]] == ["own", "other", "replay"]
+    assert len(set(lefts)) == 1
+    assert len(lefts) == 6  # a heading and a first row each
+
+
+async def test_the_patterns_of_a_package_are_drilled_down_to_by_their_names(
+    browser: Browser, address: str, migrated_database_url: str
+) -> None:
+    scores = {
+        "shop.cart:total": 0.9,
+        "shop.cart:apply": 0.7,
+        "shop.tax:total": 0.2,
+        "bill:run": 0.5,
+        "alone": 1.0,
+    }
+    events = [
+        an_event(number, score=score, metadata={"name": name})
+        for number, (name, score) in enumerate(scores.items())
+    ]
+    await fill(migrated_database_url, [*events, an_event(9, score=0.4, metadata={"name": 5})])
+
+    async with visiting(browser, address) as visit:
+        await visit.go("modules")
+        await visit.wait_for_texts("tbody .main", ["shop.", "without a name", "bill:", "alone"])
+        means = await visit.texts("tbody td:nth-child(3)")
+        tiles = await visit.texts(".tile span:first-child")
+        await visit.page.get_by_role("link", name="Worst").click()
+        await visit.wait_for_texts("tbody .main", ["shop.", "without a name", "bill:", "alone"])
+        await visit.page.locator(".tile", has_text="shop.").click()
+        await visit.wait_for_texts("tbody .main", ["tax:", "cart:"])
+        await visit.page.locator("tbody a", has_text="cart:").click()
+        await visit.wait_for_texts("tbody .main", ["apply", "total"])
+        crumbs = await visit.texts(".crumbs > *")
+        await visit.page.locator("tbody a", has_text="apply").click()
+        await visit.page.get_by_role("dialog").get_by_role("heading", name="shop.cart:apply").wait_for()
+        await visit.page.keyboard.press("Escape")
+        await visit.page.locator(".crumbs").get_by_text("shop.", exact=True).click()
+        await visit.wait_for_texts("tbody .main", ["tax:", "cart:"])
+        await visit.page.get_by_label("Prefix").fill("shop.c")
+        await visit.wait_for_texts("tbody .main", ["art:"])
+        await visit.page.get_by_label("Prefix").fill("nothing")
+        await visit.page.get_by_text("No name begins so.").wait_for()
+
+    assert means == ["0.600", "0.400", "0.500", "1.000"]
+    assert sorted(tiles) == ["alone", "bill:", "shop.", "without a name"]
+    assert crumbs == ["all", "shop.", "cart:"]
+
+
+async def test_the_last_hour_and_the_weeks_are_drawn(browser: Browser, migrated_database_url: str) -> None:
+    begun, metrics = time.time(), Metrics()
+    days = (begun - an_event(1).measurement_timestamp.timestamp()) / 86400
+    events = [
+        an_event(1, seconds=86400 * (days - ago), score=score)
+        for ago, score in ((28, 0.5), (21, 0.4), (14, 0.6), (7, 0.7))
+    ]
+    await fill(migrated_database_url, events)
+    metrics.lag_observed({("scores", 0): 1200})
+    watched = Watched(Health(), metrics, "group", ["scores"])
+    monotonic = count(0, READING_SECONDS)  # each look is a reading
+    clock = Clock(lambda: float(next(monotonic)), time.time)
+
+    async with (
+        served(migrated_database_url, watched, clock=clock) as address,
+        visiting(browser, address) as visit,
+    ):
+        await visit.go()
+        await visit.page.get_by_role("img", name="Lag: 1,200").wait_for()
+        await visit.page.get_by_text("begin again when it restarts").wait_for()
+        await visit.page.get_by_role("img", name="Mean quality: 0.700").wait_for()
+        sentence = await visit.texts(".trend-of-all .note")
+        curves = await visit.texts(".curves h3")
+
+    assert [text.split("\n")[0] for text in curves] == ["Records a second", "Lag", "Dead letters"]
+    assert re.fullmatch(r"Rising since the week of [-\d]{10}: \+0\.300, from 0\.400\.", sentence[0])
+
+
+async def test_a_narrow_screen_shows_every_column_with_its_label(
+    browser: Browser, address: str, migrated_database_url: str
+) -> None:
+    await fill(migrated_database_url, [an_event(1), b"no JSON"])
+    await fill_progress(migrated_database_url)
+    shown = """(table) => [...table.querySelector("tbody tr").cells].map((cell) => [
+        cell.dataset.label, getComputedStyle(cell, "::before").content, cell.getBoundingClientRect()])
+        .map(([label, before, box]) => [label, before, box.width > 0 && box.right <= innerWidth])"""
+    labels = "(table) => [...table.tHead.rows[0].cells].map((cell) => cell.textContent)"
+
+    async with visiting(browser, address, viewport={"width": 320, "height": 640}) as visit:
+        for place in PLACES[1:]:
+            await visit.go(place)
+            table = visit.page.locator("main table:has(tbody tr)").first
+            await table.wait_for()
+            cells = await table.evaluate(shown)
+
+            assert [label for label, *_ in cells] == await table.evaluate(labels)
+            assert all(is_visible for *_, is_visible in cells)
+            assert all(f'"{label}"' == before for label, before, _ in cells[1:])
 
 
 async def test_a_worker_of_several_topics_marks_each_of_them_as_its_own(

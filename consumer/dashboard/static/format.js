@@ -26,6 +26,12 @@ export function duration(seconds) {
   return `${whole.format(Math.round(seconds / 86400))} days`;
 }
 
+// A change with its sign.
+export const signed = (value) => `${value < 0 ? "−" : value > 0 ? "+" : ""}${Math.abs(value).toFixed(3)}`;
+
+// The time of day of seconds since the epoch.
+export const clock = (seconds) => new Date(1000 * seconds).toLocaleTimeString("en-GB", { hour: "2-digit", minute: "2-digit" });
+
 export function bytes(size) {
   if (size === null || size === undefined) return "none";
   return size < 1024 ? `${size} B` : `${whole.format(Math.round(size / 1024))} KiB`;

@@ -3,7 +3,7 @@
 import { ask } from "./api.js";
 import { el, replace } from "./dom.js";
 import { count, duration, rate } from "./format.js";
-import { empty, panel, recordPlace, time } from "./parts.js";
+import { empty, labelled, panel, recordPlace, time } from "./parts.js";
 import { traceForm, tracePart } from "./trace.js";
 import { here } from "./place.js";
 
@@ -18,7 +18,7 @@ function cleared({ lag, seconds_until_clear: seconds, lag_change: change }) {
 }
 
 function partitionRow(one) {
-  return el(
+  const row = el(
     "tr",
     {},
     el("th", { scope: "row", class: "number" }, String(one.partition)),
@@ -29,6 +29,7 @@ function partitionRow(one) {
     el("td", {}, cleared(one)),
     el("td", {}, one.updated_at === null ? "–" : time(one.updated_at)),
   );
+  return labelled(row, COLUMNS.map(([label]) => label));
 }
 
 const COLUMNS = [
@@ -41,12 +42,39 @@ const COLUMNS = [
   ["Last written", null, "When this partition’s progress was last written"],
 ];
 
-function groupPart(group, topic, rows, worker) {
-  const isOurs = worker !== null && worker.group === group && worker.topics.includes(topic);
+const IDLE_SECONDS = 3600;
+
+const isOurs = (worker, group, topic) => worker !== null && worker.group === group && worker.topics.includes(topic);
+
+// The worker's own group first, then the groups that wrote last. A group that wrote nothing for an hour, such as that of a
+// finished replay, is folded away.
+function groupParts({ worker, partitions, now }) {
+  const groups = new Map();
+  for (const one of partitions) {
+    const key = JSON.stringify([one.consumer_group, one.topic]);
+    groups.set(key, [...(groups.get(key) ?? []), one]);
+  }
+  const parts = [...groups].map(([key, rows]) => {
+    const [group, topic] = JSON.parse(key);
+    const ours = isOurs(worker, group, topic);
+    const isIdle = !ours && rows.every((row) => now - (row.updated_at ?? now) > IDLE_SECONDS);
+    return { group, topic, rows, ours, isIdle };
+  });
+  const draw = ({ group, topic, rows, ours }) => groupPart(group, topic, rows, ours);
+  const busy = [...parts.filter((part) => part.ours), ...parts.filter((part) => !part.ours && !part.isIdle)];
+  const idle = parts.filter((part) => part.isIdle);
+  const isOpen = document.querySelector("details.idle")?.open;
+  return [
+    ...busy.map(draw),
+    idle.length ? el("details", { class: "idle", open: isOpen }, el("summary", { "data-key": "idle" }, idle.length === 1 ? "1 group that wrote nothing for an hour" : `${count(idle.length)} groups that wrote nothing for an hour`), idle.map(draw)) : null,
+  ];
+}
+
+function groupPart(group, topic, rows, ours) {
   const head = el("tr", {}, COLUMNS.map(([label, look, tip]) => el("th", { scope: "col", class: look }, el("span", { "data-tip": tip, tabindex: "0" }, label))));
   return panel(
-    el("span", {}, el("bdi", {}, group), el("span", { class: "soft" }, " reads ", el("bdi", {}, topic)), isOurs ? el("span", { class: "tag" }, "this worker’s") : null),
-    el("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": `Partitions of ${group}` }, el("table", {}, el("thead", {}, head), el("tbody", {}, rows.map(partitionRow)))),
+    el("span", {}, el("bdi", {}, group), el("span", { class: "soft" }, " reads ", el("bdi", {}, topic)), ours ? el("span", { class: "tag" }, "this worker’s") : null),
+    el("table", { class: "partitions cards", "aria-label": `Partitions of ${group}` }, el("thead", {}, head), el("tbody", {}, rows.map(partitionRow))),
   );
 }
 
@@ -69,15 +97,15 @@ function workerPart(worker) {
 
 function gapsPart({ gaps, offsets, latest }) {
   if (!gaps) return empty("None: every record was read.");
-  const rows = latest.map((gap) =>
-    el("tr", {}, el("td", {}, time(gap.noticed_at)), el("td", {}, gap.consumer_group), el("td", {}, recordPlace(gap.topic, gap.partition)), el("td", { class: "number" }, gap.first_offset), el("td", { class: "number" }, gap.last_offset), el("td", { class: "number" }, count(BigInt(gap.offsets))), el("td", {}, gap.reason)),
-  );
   const labels = [["Noticed"], ["Group"], ["Partition"], ["First offset", "number"], ["Last offset", "number"], ["Offsets", "number"], ["Reason"]];
+  const rows = latest.map((gap) =>
+    labelled(el("tr", {}, el("td", {}, time(gap.noticed_at)), el("td", {}, gap.consumer_group), el("td", {}, recordPlace(gap.topic, gap.partition)), el("td", { class: "number" }, gap.first_offset), el("td", { class: "number" }, gap.last_offset), el("td", { class: "number" }, count(BigInt(gap.offsets))), el("td", {}, gap.reason)), labels.map(([label]) => label)),
+  );
   return el(
     "div",
     {},
     el("p", { class: "note" }, `${count(gaps)} in all, ${count(BigInt(offsets))} offsets that were not read, or whose records the topic has lost.`),
-    el("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "Gaps" }, el("table", {}, el("thead", {}, el("tr", {}, labels.map(([label, look]) => el("th", { scope: "col", class: look }, label)))), el("tbody", {}, rows))),
+    el("table", { class: "gaps cards", "aria-label": "Gaps" }, el("thead", {}, el("tr", {}, labels.map(([label, look]) => el("th", { scope: "col", class: look }, label)))), el("tbody", {}, rows)),
   );
 }
 
@@ -92,15 +120,10 @@ export function ingestionView(content) {
     place: form.place,
     async refresh() {
       const { event, pattern } = here().parameters;
-      const [{ worker, partitions }, lost, found] = await Promise.all([ask("v1/progress"), ask("v1/gaps"), event ? ask(`v1/events/${encodeURIComponent(event)}`, { pattern }) : null]);
+      const [progress, lost, found] = await Promise.all([ask("v1/progress"), ask("v1/gaps"), event ? ask(`v1/events/${encodeURIComponent(event)}`, { pattern }) : null]);
       replace(traced, tracePart(found));
-      const byGroup = new Map();
-      for (const one of partitions) {
-        const key = JSON.stringify([one.consumer_group, one.topic]);
-        byGroup.set(key, [...(byGroup.get(key) ?? []), one]);
-      }
-      replace(about, workerPart(worker));
-      replace(groups, byGroup.size ? [...byGroup].map(([key, rows]) => groupPart(...JSON.parse(key), rows, worker)) : empty("No group has written anything yet."));
+      replace(about, workerPart(progress.worker));
+      replace(groups, progress.partitions.length ? groupParts(progress) : empty("No group has written anything yet."));
       replace(gaps, gapsPart(lost));
     },
   };

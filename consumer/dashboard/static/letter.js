@@ -1,6 +1,7 @@
 // One dead letter, with its bytes.
 
 import { ask } from "./api.js";
+import { copyable, copyButton } from "./copy.js";
 import { el, replace } from "./dom.js";
 import { bytes, exact } from "./format.js";
 import { recordPlace } from "./parts.js";
@@ -23,6 +24,12 @@ function content(letter, name) {
   ];
 }
 
+// A line of advice is a command, or says when to run the commands after it.
+function adviceLine(line) {
+  const text = line.trim();
+  return text.startsWith("pattern-metrics ") ? el("p", { class: "command" }, copyable(text)) : el("p", { class: "note" }, text);
+}
+
 export function openLetter(dialog, key) {
   const box = el("article", {}, heading("…", ""));
   dialog.replaceChildren(box);
@@ -42,10 +49,11 @@ export function openLetter(dialog, key) {
       shown = JSON.stringify(letter);
       const headers = letter.headers.map((header) => [el("dt", {}, header.key), el("dd", {}, header.value_hex ?? String(header.value))]);
       const status = letter.status === "open" ? "open" : `${letter.status} ${exact(letter.resolved_at)}${letter.resolution ? `: ${letter.resolution}` : ""}`;
+      const place = el("span", {}, recordPlace(letter.topic, letter.partition, letter.offset));
       const timestamp = letter.record_timestamp === "-1" ? "none" : exact(Number(letter.record_timestamp) / 1000);
       replace(
         box,
-        heading(recordPlace(letter.topic, letter.partition, letter.offset), `noticed ${exact(letter.noticed_at)} · ${status}`),
+        heading(place, [`noticed ${exact(letter.noticed_at)} · ${status} `, copyButton(`${letter.topic}/${letter.partition}/${letter.offset}`, place)]),
         el("p", { class: "reason" }, el("strong", {}, letter.reason.replaceAll("_", " ")), ` ${letter.explanation}`),
         el("p", {}, letter.detail),
         el("h3", {}, "Value"),
@@ -55,7 +63,7 @@ export function openLetter(dialog, key) {
         el("h3", {}, "Headers"),
         headers.length ? el("dl", { class: "fields" }, ...headers.flat()) : el("p", { class: "note" }, "None."),
         el("p", { class: "note" }, `Timestamp of the record: ${timestamp}`),
-        letter.status === "open" ? [el("h3", {}, "How to mend it"), el("pre", { class: "code", tabindex: "0", "aria-label": "How to mend it" }, letter.advice.map((line) => line.replace(/^ {2}/, "")).join("\n"))] : [],
+        letter.status === "open" ? [el("h3", {}, "How to mend it"), ...letter.advice.map(adviceLine)] : [],
       );
     },
   };

@@ -5,6 +5,7 @@ import { el, replace } from "./dom.js";
 import { openLetter } from "./letter.js";
 import { lettersView } from "./letters.js";
 import { ingestionView } from "./ingestion.js";
+import { modulesView } from "./modules.js";
 import { openPattern } from "./pattern.js";
 import { overviewView } from "./overview.js";
 import { empty, panel } from "./parts.js";
@@ -13,7 +14,7 @@ import { go, here, link, linkHere } from "./place.js";
 import { hideTip, putTipInto } from "./tip.js";
 
 const REFRESH_SECONDS = 5;
-const VIEWS = { "": overviewView, patterns: patternsView, ingestion: ingestionView, "dead-letters": lettersView };
+const VIEWS = { "": overviewView, patterns: patternsView, modules: modulesView, ingestion: ingestionView, "dead-letters": lettersView };
 const DETAILS = { pattern: openPattern, letter: openLetter };
 
 const content = document.getElementById("content");

@@ -2,9 +2,11 @@
 
 import { ask } from "./api.js";
 import { el, replace, svg, walkWithArrows } from "./dom.js";
-import { count, duration, percent, rate, score, short } from "./format.js";
+import { count, duration, percent, rate, score, short, signed } from "./format.js";
 import { bandRange, BANDS, dimensions, empty, LEVELS, panel, patternLink, quality, sampleNote, time } from "./parts.js";
+import { lastHour } from "./lasthour.js";
 import { link } from "./place.js";
+import { trendOfAll } from "./trend.js";
 
 const LIST_ROWS = 8;
 
@@ -106,10 +108,9 @@ function list(answer, valueOf, whenEmpty) {
 }
 
 function change(pattern) {
-  const sign = pattern.change > 0 ? "+" : "−";
   const direction = pattern.change > 0 ? "up" : "down";
   const tip = `from ${score(pattern.earlier_quality_score)} to ${score(pattern.quality_score)}`;
-  return el("span", { class: `change ${direction}`, "data-tip": tip }, `${sign}${Math.abs(pattern.change).toFixed(3)}`);
+  return el("span", { class: `change ${direction}`, "data-tip": tip }, signed(pattern.change));
 }
 
 function rankings({ best, worst, changed }) {
@@ -126,27 +127,33 @@ function rankings({ best, worst, changed }) {
 export function overviewView(content) {
   const strip = el("dl", { class: "figures", "aria-label": "Key figures" });
   const spread = el("div", {});
+  const hour = el("div", {});
+  const weeks = el("div", {});
   const ranks = el("div", { class: "columns" });
   walkWithArrows(ranks);
-  content.replaceChildren(el("h1", { class: "unseen" }, "Overview"), strip, spread, ranks);
+  content.replaceChildren(el("h1", { class: "unseen" }, "Overview"), strip, panel("The last hour", hour), spread, panel("Week by week", weeks), ranks);
   return {
     async refresh() {
-      const [distribution, progress, letters, gaps] = await Promise.all([
+      const [distribution, progress, letters, gaps, readings] = await Promise.all([
         ask("v1/distribution"),
         ask("v1/progress"),
         ask("v1/dead-letters/summary"),
         ask("v1/gaps"),
+        ask("v1/last-hour"),
       ]);
+      replace(hour, lastHour(readings, progress.worker !== null));
       replace(strip, figures(distribution, progress, letters, gaps));
       const shown = distribution.patterns
         ? [el("div", { class: "spread" }, histogram(distribution), bandRows(distribution)), sampleNote(distribution, distribution.rows_read)]
         : [empty("No patterns yet. Publish one: pattern-metrics score src/ | pattern-metrics publish -")];
       replace(spread, panel("Quality", ...shown.filter(Boolean)));
-      const [best, worst, changed] = await Promise.all([
+      const [trend, best, worst, changed] = await Promise.all([
+        ask("v1/trend"),
         ask("v1/patterns", { order: "best", limit: LIST_ROWS }),
         ask("v1/patterns", { order: "worst", limit: LIST_ROWS }),
         ask("v1/changes", { limit: LIST_ROWS }),
       ]);
+      replace(weeks, trendOfAll(trend));
       replace(ranks, rankings({ best, worst, changed }));
     },
   };

@@ -15,6 +15,9 @@ export const BANDS = [
 // The scores at which the band changes, the lowest first.
 export const LEVELS = BANDS.map(({ least }) => least).slice(0, -1).reverse();
 
+// The band of a score.
+export const bandOf = (value) => BANDS.find(({ least }) => value >= least);
+
 export function bandRange(band) {
   const above = BANDS[BANDS.indexOf(band) - 1];
   if (!above) return `${band.least} and above`;
@@ -112,3 +115,9 @@ export function sampleNote(answer, rows) {
 export const empty = (text) => el("p", { class: "empty" }, text);
 
 export const panel = (title, ...children) => el("section", { class: "panel" }, el("h2", {}, title), ...children);
+
+// A row whose cells carry the labels of their columns, for narrow screens, where a row is a card.
+export function labelled(row, labels) {
+  [...row.cells].forEach((cell, index) => (cell.dataset.label = labels[index]));
+  return row;
+}

@@ -3,7 +3,7 @@
 import { ask } from "./api.js";
 import { el, replace, walkWithArrows } from "./dom.js";
 import { count, score } from "./format.js";
-import { BANDS, dimensions, empty, isNamed, patternLink, quality, sampleNote, time } from "./parts.js";
+import { BANDS, dimensions, empty, isNamed, labelled, patternLink, quality, sampleNote, time } from "./parts.js";
 import { go, here, linkHere } from "./place.js";
 
 const ORDERS = {
@@ -24,9 +24,9 @@ const HEADINGS = [
   { label: "Pattern", orders: ["name"] },
   { label: "Quality", orders: ["best", "worst"], class: "number" },
   { label: "Dimensions", orders: [] },
-  { label: "Confidence", orders: ["unsure"], class: "number wide" },
-  { label: "Version", orders: [], class: "wide" },
-  { label: "Measured", orders: ["newest", "oldest"], class: "wide" },
+  { label: "Confidence", orders: ["unsure"], class: "number" },
+  { label: "Version", orders: [] },
+  { label: "Measured", orders: ["newest", "oldest"] },
 ];
 const SORTED = { best: "descending", newest: "descending", worst: "ascending", oldest: "ascending", unsure: "ascending", name: "ascending" };
 
@@ -55,16 +55,17 @@ function headings(order) {
 }
 
 function tableRow(pattern) {
-  return el(
+  const row = el(
     "tr",
     { click: (event) => event.target.closest("a") || go(linkHere({ pattern: pattern.pattern_id })) },
     el("td", { class: "main" }, patternLink(pattern), isNamed(pattern) && el("span", { class: "id" }, pattern.pattern_id), pattern.reason && el("span", { class: "id" }, pattern.reason)),
     el("td", { class: "number" }, pattern.quality_score === null ? "–" : quality(pattern)),
     el("td", {}, dimensions(pattern)),
-    el("td", { class: "number wide" }, pattern.confidence === null ? "–" : score(pattern.confidence)),
-    el("td", { class: "wide version" }, pattern.version ?? "–"),
-    el("td", { class: "wide" }, pattern.retired_at ? ["retired ", time(pattern.retired_at)] : time(pattern.measurement_timestamp)),
+    el("td", { class: "number" }, pattern.confidence === null ? "–" : score(pattern.confidence)),
+    el("td", { class: "version" }, pattern.version ?? "–"),
+    el("td", {}, pattern.retired_at ? ["retired ", time(pattern.retired_at)] : time(pattern.measurement_timestamp)),
   );
+  return labelled(row, HEADINGS.map(({ label }) => label));
 }
 
 const atPage = (after) => linkHere({ after, pattern: "" });
@@ -111,7 +112,7 @@ export function patternsView(content) {
   const order = select("Order", "order", Object.entries(ORDERS));
   const head = el("thead", {});
   const body = el("tbody", {});
-  const table = el("table", { class: "patterns" }, el("caption", { class: "unseen" }, "Patterns"), head, body);
+  const table = el("table", { class: "patterns cards" }, el("caption", { class: "unseen" }, "Patterns"), head, body);
   const around = el("div", {});
   const below = el("div", { class: "below" });
   walkWithArrows(body);

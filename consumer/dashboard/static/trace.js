@@ -1,5 +1,6 @@
-// What became of an event, as far as the database knows it.
+// What became of an event.
 
+import { copyable } from "./copy.js";
 import { el } from "./dom.js";
 import { recordPlace, time } from "./parts.js";
 import { go, link, linkHere } from "./place.js";
@@ -8,7 +9,9 @@ const EXPLAINED = {
   current: "It is the current row of its pattern.",
   in_history: "The history has it. Another event is the current row of its pattern.",
   dead_letter: "Its record was refused.",
-  not_found: "The database does not have it. It may be in the topic, or a later event superseded it while no history was kept: pattern-metrics trace searches the topic too.",
+  in_topic: "Its record is in the topic, and the table does not have it.",
+  superseded: "Its record is in the topic. Another event is the current row of its pattern, and the history does not have it.",
+  not_found: "It was not found.",
 };
 
 const patternOf = (id) => el("a", { href: linkHere({ pattern: id }) }, id);
@@ -40,11 +43,14 @@ export function tracePart(found) {
   const fields = [
     ["Pattern", found.pattern_id && patternOf(found.pattern_id)],
     ["Measured", found.measurement_timestamp && time(found.measurement_timestamp)],
-    ["Record", found.topic && recordPlace(found.topic, found.partition, found.offset)],
+    ["Record", found.topic && copyable(`${found.topic}/${found.partition}/${found.offset}`, el("span", {}, recordPlace(found.topic, found.partition, found.offset)))],
+    ["Published", found.published_at && time(found.published_at)],
     [found.state === "dead_letter" ? "Refused" : "Written", found.noted_at && time(found.noted_at)],
     ["Superseded by", found.superseded_by],
     ["Reason", found.reason?.replaceAll("_", " ")],
     ["Detail", found.detail],
+    ["Searched", found.searched.length ? el("ul", {}, found.searched.map((place) => el("li", {}, place))) : null],
+    ["In a shell", found.state === "not_found" && copyable(`pattern-metrics trace ${found.event_id}`)],
   ];
   return [
     el("p", {}, el("strong", {}, found.state.replaceAll("_", " ")), ` ${EXPLAINED[found.state]}`),
