@@ -29,8 +29,10 @@ ANSWER_SECONDS_MAX: Final = 4.0
 SAMPLE_BLOCKS: Final = 4096
 """Number of blocks in a sample of a table that is too large to be read in time."""
 
-LOOK_UP_COST: Final = 2
-"""A search in another table costs this many times as much as reading a row."""
+SAMPLE_BLOCKS_MIN: Final = 64
+
+SMALLER: Final = 4
+"""A sample that took too long is followed by one of this part of its size."""
 
 SAMPLE_SECONDS: Final = 600.0
 """After this many seconds, reading the whole table is tried again, and another sample is drawn."""
@@ -80,7 +82,7 @@ class Database:
         self._idle: list[tuple[Connection, asyncio.TimerHandle]] = []
         self._slots = asyncio.Semaphore(READER_CONNECTIONS_MAX)
         self._scanning = asyncio.Lock()
-        self._sampled_until: dict[tuple[str, str], float] = {}
+        self._sizes: dict[tuple[str, str], tuple[int, float]] = {}
 
     async def fetch(self, statement: str, *arguments: object) -> list[asyncpg.Record]:
         """Run a statement.
@@ -104,35 +106,43 @@ class Database:
     async def scan(
         self, query: str, *arguments: object, table: str = PATTERNS, part: str = "", looks_up: bool = False
     ) -> Scan:
-        """Read the whole table, one scan at a time; if that takes too long, a sample of its blocks.
+        """Read the whole table, one scan at a time; if that takes too long, a sample, ever smaller.
 
         Args:
             query: the statement, whose first arguments are the percentage of the blocks and a seed.
             arguments: its further arguments.
             table: the table that is sampled.
             part: the part of the table that the statement is about, if it is quick for some parts only.
-            looks_up: whether each row costs a search in another table. A large table is then never tried
-                whole, and the sample is smaller.
+            looks_up: whether each row costs a search in another table. The table is then never tried whole.
 
         Raises:
             Exception: the errors of `fetch`.
         """
         async with self._scanning:
-            blocks_max = SAMPLE_BLOCKS // LOOK_UP_COST if looks_up else SAMPLE_BLOCKS
-            if not looks_up and not self._is_sampled(query, part):
+            blocks = self._known_size(query, part) or (SAMPLE_BLOCKS // SMALLER if looks_up else None)
+            while True:
                 try:
-                    return Scan(await self.fetch(query, WHOLE, 0.0, *arguments))
+                    return await self._scan(query, arguments, table, blocks)
                 except asyncpg.QueryCanceledError:
-                    self._sampled_until[query, part] = time.monotonic() + SAMPLE_SECONDS
-            [size] = await self.fetch(statement("select_table_size"), table)
-            percent = min(WHOLE, WHOLE * blocks_max / max(1, size["blocks"]))
-            seed = float(time.time() // SAMPLE_SECONDS)  # so that the pages of a list come from one sample
-            return Scan(await self.fetch(query, percent, seed, *arguments), percent, size["rows"])
+                    if blocks is not None and blocks <= SAMPLE_BLOCKS_MIN:
+                        raise
+                    blocks = SAMPLE_BLOCKS if blocks is None else blocks // SMALLER
+                    self._sizes[query, part] = blocks, time.monotonic() + SAMPLE_SECONDS
 
-    def _is_sampled(self, query: str, part: str) -> bool:
+    async def _scan(self, query: str, arguments: tuple[object, ...], table: str, blocks: int | None) -> Scan:
+        if blocks is None:
+            return Scan(await self.fetch(query, WHOLE, 0.0, *arguments))
+        [size] = await self.fetch(statement("select_table_size"), table)
+        percent = min(WHOLE, WHOLE * blocks / max(1, size["blocks"]))
+        seed = float(time.time() // SAMPLE_SECONDS)  # so that the pages of a list come from one sample
+        return Scan(await self.fetch(query, percent, seed, *arguments), percent, size["rows"])
+
+    def _known_size(self, query: str, part: str) -> int | None:
+        """Return the number of blocks that was quick enough lately; None if the whole table may be."""
         now = time.monotonic()
-        self._sampled_until = {key: until for key, until in self._sampled_until.items() if until > now}
-        return (query, part) in self._sampled_until
+        self._sizes = {key: (blocks, until) for key, (blocks, until) in self._sizes.items() if until > now}
+        blocks, _ = self._sizes.get((query, part), (None, now))
+        return blocks
 
     async def _connected(self) -> Connection:
         while self._idle:

@@ -133,8 +133,8 @@ async def test_each_question_is_answered_in_time_of_a_million_rows(million_url: 
 
 @pytest.fixture
 def small_samples(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Tables that cannot be read in 60 ms are sampled: 64 blocks, in which a fifth of the rows are good."""
-    monkeypatch.setitem(database_module._SERVER_SETTINGS, "statement_timeout", "60ms")
+    """Tables that cannot be read in 150 ms are sampled: 64 blocks, in which a fifth of the rows are good."""
+    monkeypatch.setitem(database_module._SERVER_SETTINGS, "statement_timeout", "150ms")
     monkeypatch.setattr(database_module, "SAMPLE_BLOCKS", 64)
 
 
