@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
-from pattern_metrics.consumer.telemetry.metric_table import TABLE, Metric
+from pattern_metrics.consumer.telemetry.metric_table import GATEWAY_TABLE, TABLE, Metric
 
 ROOT = Path(__file__).parents[2]
 PROMETHEUS = ROOT / "deploy" / "prometheus"
@@ -30,7 +30,7 @@ OF_THE_SCRAPE = {"job", "instance", "namespace"}
 
 EXPOSED: dict[str, tuple[Metric, set[str]]] = {
     f"{metric.name}{suffix}": (metric, {*metric.labels, *more, *OF_THE_SCRAPE})
-    for metric in TABLE
+    for metric in (*TABLE, *GATEWAY_TABLE)
     for suffix, more in (
         {"_bucket": ("le",), "_sum": (), "_count": ()} if metric.kind == "histogram" else {"": ()}
     ).items()
