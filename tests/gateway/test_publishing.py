@@ -2,7 +2,6 @@
 
 import asyncio
 import gzip
-import hashlib
 import json
 from collections.abc import Iterable
 from pathlib import Path
@@ -11,12 +10,11 @@ from uuid import UUID
 import pytest
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
-from pattern_metrics.consumer.http.tokens import Tokens
 from pattern_metrics.consumer.settings import WorkerSettings
 from pattern_metrics.publisher.outbox.file import OutboxFile
 from pattern_metrics.schemas.pattern_scored import EVENT_TYPE, PatternScored
 from tests.support.command import SECONDS_MAX
-from tests.support.gateway import gateway_settings, running_gateway
+from tests.support.gateway import TOKEN, gateway_settings, running_gateway, tokens_in
 from tests.support.kafka import Broker
 from tests.support.pipeline import SettingsFactory, an_event, catch_up, expected_table, table
 from tests.support.waiting import eventually
@@ -52,11 +50,7 @@ async def sources(settings: WorkerSettings) -> list[dict[str, bytes]]:
 
 async def test_every_form_of_an_event_reaches_the_table(settings: WorkerSettings, tmp_path: Path) -> None:
     events = [an_event(number, seconds=number) for number in range(12)]
-    tokens = tmp_path / "tokens"
-    tokens.write_text(f"ci/lint {hashlib.sha256(b'secret').hexdigest()}\n")
-    async with running_gateway(
-        gateway_settings(settings), Tokens(tokens, "GATEWAY_TOKENS_FILE"), "secret"
-    ) as agent:
+    async with running_gateway(gateway_settings(settings), tokens_in(tmp_path), TOKEN) as agent:
         await agent.wait_until_ready()
         answers = [
             await agent.post(events[0].to_json()),

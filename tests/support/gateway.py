@@ -1,10 +1,14 @@
 """A gateway in this process, and agents that send it requests as raw bytes."""
 
 import asyncio
+import hashlib
+import re
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
 
 from typing_extensions import override
 
@@ -17,6 +21,10 @@ from pattern_metrics.consumer.http.tokens import Tokens
 from pattern_metrics.consumer.settings import GatewaySettings
 from pattern_metrics.schemas.settings.kafka import KafkaSettings
 from tests.support.scraping import Answer, Scraper, parsed
+
+TOKEN: Final = "secret"
+
+_GUIDE: Final = Path(__file__).parents[2] / "docs/how-to/publish-over-http.md"
 
 
 @dataclass(frozen=True)
@@ -52,6 +60,21 @@ class Agent(Scraper):
     async def post(self, body: bytes, *headers: str, content_type: str = "application/json") -> Answer:
         """Send a request, and return the answer."""
         return parsed(await self.send(self.request(body, *headers, content_type=content_type)))
+
+
+def documented(language: str, port: int) -> str:
+    """Return the guide's first example in a language, for the gateway at this port."""
+    guide = _GUIDE.read_text(encoding="utf-8")
+    found = re.search(rf"^```{language}\n(.*?)^```$", guide, flags=re.MULTILINE | re.DOTALL)
+    assert found is not None
+    return found[1].replace("http://localhost:8080", f"http://{HOST}:{port}")
+
+
+def tokens_in(directory: Path) -> Tokens:
+    """Return the tokens of a new file, which knows TOKEN."""
+    file = directory / "tokens"
+    file.write_text(f"ci/lint {hashlib.sha256(TOKEN.encode()).hexdigest()}\n")
+    return Tokens(file, "GATEWAY_TOKENS_FILE")
 
 
 def gateway_settings(settings: KafkaSettings, **changes: object) -> GatewaySettings:
