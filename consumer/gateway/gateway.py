@@ -74,7 +74,7 @@ class Gateway:
 
     async def _scores(self, request: Request) -> Response:
         began = time.perf_counter()
-        status = 500
+        status: int | None = 500
         try:
             response = await self._publish(request)
             status = response.status_code
@@ -82,9 +82,11 @@ class Gateway:
             status = error.status_code
             raise
         except ClientDisconnect:
+            status = None
             return Response(status_code=400)  # nobody reads it
         finally:
-            self._metrics.answered(status, time.perf_counter() - began)
+            if status is not None:
+                self._metrics.answered(status, time.perf_counter() - began)
         return response
 
     async def _publish(self, request: Request) -> Response:

@@ -144,6 +144,6 @@ class _Connection(H11Protocol):
 
     @override
     def send_400_response(self, msg: str) -> None:
-        if not self.is_busy:
+        if not self.is_busy or (self.cycle.more_body and not self.cycle.response_started):
             self.transport.write(_BAD_REQUEST % (len(_NOT_HTTP), _NOT_HTTP))
         self.transport.close()

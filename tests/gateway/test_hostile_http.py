@@ -12,6 +12,7 @@ import pytest
 from pattern_metrics.consumer.gateway import admission, bodies, server
 from pattern_metrics.consumer.http.tokens import Tokens
 from pattern_metrics.consumer.settings import GatewaySettings, InvalidSettingError
+from tests.support.command import SECONDS_MAX
 from tests.support.events import value
 from tests.support.gateway import Agent, running_gateway
 from tests.support.scraping import parsed
@@ -49,6 +50,11 @@ async def is_refused_as(agent: Agent, request: bytes, status: int) -> bool:
         ),
         (400, HEAD + b"Content-Type: application/json\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{}"),
         (400, HEAD + b"Content-Length: 0\r\nConnection: close\r\n\r\n"),
+        (400, HEAD + b"ce-id: 1\r\nce-id: 1\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{}"),
+        (400, HEAD + b"Host: localhost\r\nContent-Length: 2\r\n\r\n{}"),
+        (400, HEAD.replace(b"Host: localhost\r\n", b"") + b"Content-Length: 2\r\n\r\n{}"),
+        (400, HEAD + b"Transfer-Encoding: chunked\r\n\r\nzz\r\n{}\r\n0\r\n\r\n"),
+        (400, HEAD + b"Transfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n"),
         (400, HEAD + b"X: " + b"a" * 100_000),
         (400, HEAD + b"Content-Length: 2\r\n folded: 1\r\n\x00\r\n\r\n{}"),
         (404, b"GET /v1/scores/ HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"),
@@ -58,6 +64,13 @@ async def is_refused_as(agent: Agent, request: bytes, status: int) -> bool:
             415,
             b"POST /v1/scores HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\nConnection: close\r\n\r\n",
         ),
+        (
+            422,
+            HEAD
+            + b"Connection: close\r\nTransfer-Encoding: chunked\r\n\r\n2;name=value\r\n{}\r\n"
+            + b"0\r\nTrailer: 1\r\n\r\n",
+        ),
+        (422, HEAD + b"Expect: nothing\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{}"),
         (503, HEAD.replace(b"1.1", b"1.0") + b"Content-Length: %d\r\n\r\n%b" % (len(value()), value())),
         (
             503,
@@ -75,12 +88,19 @@ async def is_refused_as(agent: Agent, request: bytes, status: int) -> bool:
         "chunked with a length",
         "two content types",
         "empty body",
+        "two CloudEvents ids",
+        "two hosts",
+        "no host",
+        "chunk without a size",
+        "other transfer encoding",
         "long head",
         "folded header",
         "other path",
         "other method",
         "too long",
         "no content type",
+        "chunk extension and trailer",
+        "other expectation",
         "HTTP/1.0",
         "chunked",
     ],
@@ -121,7 +141,12 @@ async def test_a_client_that_ends_in_the_middle_of_its_body_is_forgotten(agent: 
         writer.write(HEAD + b"Content-Length: 20\r\n\r\n{}")
         writer.write_eof()
         assert await reader.read() == b""
-    assert (await agent.samples())[("pattern_metrics_gateway_requests_in_flight", ())] == 0
+    samples = await agent.samples()
+    assert samples[("pattern_metrics_gateway_requests_in_flight", ())] == 0
+    answers = {
+        key: value for key, value in samples.items() if key[0] == "pattern_metrics_gateway_requests_total"
+    }
+    assert sum(answers.values()) == 0, "a client that went away is not counted"
 
 
 async def test_a_body_that_is_too_large_is_refused_where_the_client_can_see_it(agent: Agent) -> None:
@@ -155,6 +180,36 @@ async def test_a_slow_body_is_refused_and_a_slow_head_is_dropped(
 
     assert parsed(slow).status == 408
     assert dropped == b""
+
+
+async def first_line(reader: asyncio.StreamReader) -> bytes:
+    """Return the first line of an answer; an empty one if the connection ends before it."""
+    try:
+        return await reader.readline()
+    except ConnectionError:
+        return b""
+
+
+@pytest.mark.parametrize(
+    ("begin", "answer"),
+    [(b"POST /v1/scores HTTP/1.1\r\nX: ", b""), (HEAD + b"Content-Length: 9999\r\n\r\n", b"HTTP/1.1 408")],
+    ids=["head", "body"],
+)
+async def test_a_client_that_sends_a_byte_at_a_time_gains_no_time(
+    agent: Agent, monkeypatch: pytest.MonkeyPatch, begin: bytes, answer: bytes
+) -> None:
+    monkeypatch.setattr(bodies.read_body, "__defaults__", (0.3,))
+    monkeypatch.setattr(server, "HEAD_SECONDS", 0.3)
+    async with agent.connected() as (reader, writer):
+        writer.write(begin)
+        reading = asyncio.create_task(first_line(reader))
+
+        async def has_ended() -> bool:
+            writer.write(b" ")
+            return reading.done()
+
+        await eventually(has_ended, deadline_seconds=SECONDS_MAX, poll_seconds=0.02)
+        assert (await reading)[: len(answer or b" ")] == answer
 
 
 async def test_idle_connections_give_way_and_busy_ones_do_not(
