@@ -98,9 +98,6 @@ def test_each_service_that_stays_has_a_health_check_and_is_restarted(name: str) 
 
 def test_the_health_of_the_worker_is_asked_where_it_is_served() -> None:
     port = FIELDS["http_port"].default
-    [scraped] = yaml.safe_load((ROOT / "deploy/prometheus/prometheus.yml").read_text(encoding="utf-8"))[
-        "scrape_configs"
-    ]
 
     assert not {"HTTP_PORT", "HTTP_HOST"} & SERVICES["worker"]["environment"].keys()
     assert f"EXPOSE {port}" in DOCKERFILE
@@ -112,7 +109,6 @@ def test_the_health_of_the_worker_is_asked_where_it_is_served() -> None:
     assert [line.partition(" CMD ")[2] for line in DOCKERFILE if line.startswith("HEALTHCHECK ")] == [
         '["python", "-m", "pattern_metrics.consumer.alive"]'
     ]
-    assert scraped["dns_sd_configs"][0] | {"names": ["worker"], "port": port} == scraped["dns_sd_configs"][0]
 
 
 @pytest.mark.parametrize("name", SERVICES)
@@ -259,3 +255,12 @@ def test_the_image_runs_as_a_plain_user_and_is_built_from_what_is_named_alone() 
     assert "*" in ignored
     assert allowed == copied
     assert all((ROOT / name).exists() for name in allowed)
+
+
+def test_prometheus_scrapes_worker_and_gateway_where_they_serve() -> None:
+    text = (ROOT / "deploy/prometheus/prometheus.yml").read_text(encoding="utf-8")
+    scraped = [job["dns_sd_configs"][0] for job in yaml.safe_load(text)["scrape_configs"]]
+
+    assert [job["names"] for job in scraped] == [["worker"], ["gateway"]]
+    assert {job["port"] for job in scraped} == {FIELDS["http_port"].default}
+    assert "HTTP_PORT" not in SERVICES["gateway"]["environment"]
