@@ -142,18 +142,24 @@ def _extent(docstring: str, statements: int) -> float:
 
 
 def _signature(facts: FunctionFacts, *, default: float) -> float:
+    said = signature_parts(facts)
+    return fmean(said.values()) if said else default
+
+
+def signature_parts(facts: FunctionFacts) -> dict[str, bool]:
+    """Return each part of a signature that a docstring explains, and whether this one mentions it."""
     words = _words(facts.docstring)
-    said = [
-        parameter.lower() in words or _words(parameter.replace("_", " ")) <= words
+    said = {
+        parameter: parameter.lower() in words or _words(parameter.replace("_", " ")) <= words
         for parameter in facts.parameters
         if not parameter.startswith("_")
-    ]
+    }
     if facts.body.gives_a_value:
-        said.append(_SAYS_RETURN.search(facts.docstring) is not None)
+        said["the returned value"] = _SAYS_RETURN.search(facts.docstring) is not None
     if facts.body.exceptions:
         names = {name.lower() for name in facts.body.exceptions}
-        said.append(bool(names & words) or _SAYS_RAISE.search(facts.docstring) is not None)
-    return fmean(said) if said else default
+        said["the exceptions"] = bool(names & words) or _SAYS_RAISE.search(facts.docstring) is not None
+    return said
 
 
 PENALTIES: Final = {
@@ -214,7 +220,7 @@ def metadata_richness(facts: FunctionFacts | ClassFacts) -> float:
     the rest for itself: half of it for an example or sections, a quarter each for its name and for bases or
     decorators.
     """
-    examples = _examples(facts.docstring)
+    examples = examples_in(facts.docstring)
     if isinstance(facts, FunctionFacts):
         names = [len(name.strip("_")) >= NAME_CHARACTERS_MIN for name in (facts.name, *facts.parameters)]
         return (
@@ -229,7 +235,8 @@ def metadata_richness(facts: FunctionFacts | ClassFacts) -> float:
     return CLASS_METHODS_SHARE * members + (1 - CLASS_METHODS_SHARE) * own
 
 
-def _examples(docstring: str) -> float:
+def examples_in(docstring: str) -> float:
+    """Return 1 for a docstring with an example, 0.6 for one that has only sections, and otherwise 0."""
     if _EXAMPLE.search(docstring):
         return 1.0
     return SECTIONS_INSTEAD if _SECTION.search(docstring) else 0.0

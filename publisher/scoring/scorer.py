@@ -8,11 +8,11 @@ import io
 import tokenize
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Final, TypeAlias
+from typing import Final, NamedTuple, TypeAlias
 from uuid import UUID
 
 from pattern_metrics.publisher.scoring import rules as scoring_rules
@@ -44,13 +44,14 @@ WEIGHTS: Final = {
 NAME_CHARACTERS_MAX: Final = 1024
 """Longest name in the metadata, as generated code may have longer names. `pattern_id` uses the whole name."""
 
-_RULES: Final[dict[str, Callable[[FunctionFacts | ClassFacts], float]]] = {
+RULES: Final[dict[str, Callable[[FunctionFacts | ClassFacts], float]]] = {
     "completeness": scoring_rules.completeness,
     "documentation": scoring_rules.documentation,
     "compliance": scoring_rules.compliance,
     "metadata_richness": scoring_rules.metadata_richness,
     "complexity": scoring_rules.complexity,
 }
+"""The rule of each dimension."""
 
 _DIGITS: Final = 4
 
@@ -100,29 +101,69 @@ def score_sources(sources: Iterable[Source], *, measured_at: datetime) -> Iterat
         yield results
 
 
+UNREADABLE: Final = (OSError, SyntaxError, ValueError, LookupError, RecursionError, MemoryError)
+"""The errors of a file that cannot be read or parsed. `reason_of` says which it is."""
+
+
+class ScoredDefinition(NamedTuple):
+    """A function or class with its score.
+
+    Attributes:
+        name: its name, with its module before it.
+        definition: its place and its facts.
+        dimensions: the score of each dimension.
+        score: the score.
+    """
+
+    name: str
+    definition: Definition
+    dimensions: dict[str, float]
+    score: float
+
+
 def score_file(source: Source, *, measured_at: datetime) -> list[PatternScored | UnreadableFile]:
     """Return one event per function and class of a file, in source order, or the one reason for having none.
 
-    The functions and classes of the module and of its classes are scored. If a module defines a name more
-    than once (overloads, a property's setter, `if`/`else`), the second definition is `name#2`, and so on.
+    See `score_module`.
     """
     try:
-        definitions = _read(source.path)
-    except (OSError, SyntaxError, ValueError, LookupError, RecursionError, MemoryError) as error:
-        return [UnreadableFile(source.path, _explain(error))]
+        scored = score_module(source.path.read_bytes(), source.module)
+    except UNREADABLE as error:
+        return [UnreadableFile(source.path, reason_of(error))]
+    return [_event(one, source.location, measured_at) for one in scored]
+
+
+def score_module(content: bytes, module: str) -> list[ScoredDefinition]:
+    """Score the content of a file, in the encoding that it declares (PEP 263).
+
+    The functions and classes of the module and of its classes are scored. If a module defines a name more
+    than once (overloads, a property's setter, `if`/`else`), the second definition is `name#2`, and so on.
+
+    Args:
+        content: the content.
+        module: the module's name.
+
+    Raises:
+        Exception: one of UNREADABLE.
+    """
     seen: Counter[str] = Counter()
-    events: list[PatternScored | UnreadableFile] = []
-    for definition in definitions:
+    scored = list[ScoredDefinition]()
+    for definition in _read(content):
         seen[definition.name] += 1
         ordinal = f"#{seen[definition.name]}" if seen[definition.name] > 1 else ""
-        name = f"{source.module}:{definition.name}{ordinal}"
-        events.append(_score(definition, name, source.location, measured_at))
-    return events
+        dimensions = {name: round(rule(definition.facts), _DIGITS) for name, rule in RULES.items()}
+        score = round(weighted(dimensions), _DIGITS)
+        name = f"{module}:{definition.name}{ordinal}"
+        scored.append(ScoredDefinition(name, definition, dimensions, score))
+    return scored
 
 
-def _read(path: Path) -> list[Definition]:
-    """Read the definitions of a file, in the encoding that it declares (PEP 263)."""
-    content = path.read_bytes()
+def weighted(dimensions: Mapping[str, float]) -> float:
+    """Return the score of these dimensions."""
+    return sum(WEIGHTS[dimension] * value for dimension, value in dimensions.items())
+
+
+def _read(content: bytes) -> list[Definition]:
     encoding, _ = tokenize.detect_encoding(io.BytesIO(content).readline)
     text = content.decode(encoding).replace("\r\n", "\n").replace("\r", "\n")
     with warnings.catch_warnings():
@@ -131,7 +172,8 @@ def _read(path: Path) -> list[Definition]:
     return list(read_definitions(tree.body, SourceLines(text)))
 
 
-def _explain(error: Exception) -> str:
+def reason_of(error: Exception) -> str:
+    """Return why a file cannot be read or parsed, for one of UNREADABLE."""
     match error:
         case SyntaxError(lineno=int(line)):
             return f"line {line}: {error.msg}"
@@ -143,21 +185,20 @@ def _explain(error: Exception) -> str:
             return storable(str(error))
 
 
-def _score(definition: Definition, name: str, location: str, measured_at: datetime) -> PatternScored:
-    dimensions = {dimension: round(rule(definition.facts), _DIGITS) for dimension, rule in _RULES.items()}
-    score = round(sum(WEIGHTS[dimension] * value for dimension, value in dimensions.items()), _DIGITS)
+def _event(scored: ScoredDefinition, location: str, measured_at: datetime) -> PatternScored:
+    definition = scored.definition
     return PatternScored.from_measurement(
         Measurement(
-            pattern_id=pattern_id_of(name),
-            quality_score=score,
+            pattern_id=pattern_id_of(scored.name),
+            quality_score=scored.score,
             confidence=round(scoring_rules.confidence(definition.facts), _DIGITS),
             measurement_timestamp=measured_at,
             version=SCORER_VERSION,
             metadata={
-                "name": name[:NAME_CHARACTERS_MAX],
+                "name": scored.name[:NAME_CHARACTERS_MAX],
                 "kind": definition.kind,
-                "dimensions": {**dimensions},
-                "band": band_of(score),
+                "dimensions": {**scored.dimensions},
+                "band": band_of(scored.score),
                 "location": {"path": location, "line": definition.line, "end_line": definition.end_line},
                 "language": "python",
             },

@@ -100,7 +100,7 @@ def find_sources(paths: Iterable[Path], *, root: Path | None = None, project: st
     for real, path in sorted(files.items()):
         start = places.root_of(real.parent)
         if start is not None and not real.is_relative_to(start):
-            found.unreadable.append(UnreadableFile(path, f"lies outside of the root {start}"))
+            found.unreadable.append(UnreadableFile(path, "lies outside of the root"))
             continue
         top = start or _import_root_of(real)
         location = real.relative_to(top)
