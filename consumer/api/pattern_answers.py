@@ -1,7 +1,5 @@
 """Answers about patterns."""
 
-import re
-from dataclasses import replace
 from typing import Annotated, Final
 from uuid import UUID
 
@@ -14,20 +12,11 @@ from starlette.routing import BaseRoute, Route
 
 from pattern_metrics.consumer.api.answering import Answer, Answering, absent, limit_of, tagged
 from pattern_metrics.consumer.api.openapi import LOOKUP_MAX, ORDERS
-from pattern_metrics.consumer.api.patterns import Filter, PatternReader
+from pattern_metrics.consumer.api.patterns import Filter, PatternReader, filter_of
 from pattern_metrics.consumer.http.problems import problem
-from pattern_metrics.schemas.bands import BANDS, Band
 from pattern_metrics.schemas.pattern_id import pattern_id_of
 
 LOOKUP_BYTES_MAX: Final = 1024 * 1024
-
-BOUNDS: Final[dict[str, tuple[float | None, float | None]]] = {
-    band: (least if band is not Band.POOR else None, below)
-    for (band, least), below in zip(BANDS.items(), [None, *BANDS.values()], strict=False)
-}
-"""The least score of each band, and the first score above it; None for no bound."""
-
-_ID_PREFIX: Final = re.compile(r"[0-9a-f]{8,32}")
 
 
 class _Lookup(msgspec.Struct, forbid_unknown_fields=True):
@@ -118,17 +107,9 @@ class PatternAnswers:
 
 def _filter(request: Request) -> Filter:
     asked = request.query_params
-    if asked.get("band", "poor") not in BOUNDS:
-        raise ValueError("there is no such band")
-    least, below = BOUNDS[asked["band"]] if "band" in asked else (None, None)
-    name = asked.get("name", "").strip()
-    chosen = Filter(
-        least, below, asked.get("version"), name or None, dimension=asked.get("dimension") or None
+    return filter_of(
+        asked.get("band"), asked.get("version"), asked.get("name", ""), asked.get("dimension") or None
     )
-    prefix = name.replace("-", "").lower()
-    if _ID_PREFIX.fullmatch(prefix):
-        chosen = replace(chosen, ids=(UUID(prefix.ljust(32, "0")), UUID(prefix.ljust(32, "f"))))
-    return chosen
 
 
 def _id(request: Request) -> UUID:

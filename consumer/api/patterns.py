@@ -4,7 +4,7 @@ import json
 import re
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
@@ -14,11 +14,20 @@ import orjson
 
 from pattern_metrics.consumer.api.database import WHOLE, Database, Scan, Shown, cursor_of, fragments_of
 from pattern_metrics.consumer.api.sql import statement
+from pattern_metrics.schemas.bands import BANDS, Band
 from pattern_metrics.schemas.pattern_scored import DIMENSIONS
 from pattern_metrics.schemas.shown_metadata import dimensions_of, name_of, parsed
 
 DIMENSIONS_MAX: Final = 20
 DIMENSION_CHARACTERS_MAX: Final = 60
+
+BOUNDS: Final[dict[str, tuple[float | None, float | None]]] = {
+    band: (least if band is not Band.POOR else None, below)
+    for (band, least), below in zip(BANDS.items(), [None, *BANDS.values()], strict=False)
+}
+"""The least score of each band, and the first score above it; None for no bound."""
+
+_ID_PREFIX: Final = re.compile(r"[0-9a-f]{8,32}")
 
 _NO_DATETIME: Final = re.compile(
     r"-?infinity|\d{4,6}-\d\d-\d\d \d\d:\d\d:\d\d(\.\d+)?\+00 BC|\d{5,6}-[-\d :.]+\+00"
@@ -45,6 +54,29 @@ class Filter:
     name: str | None = None
     ids: tuple[UUID | None, UUID | None] = (None, None)
     dimension: str | None = None
+
+
+def filter_of(band: str | None, version: str | None, name: str, dimension: str | None) -> Filter:
+    """Return the conditions that a client gave.
+
+    Args:
+        band: the band; None for each.
+        version: the scorer's version; None for each.
+        name: part of the name, or the first digits of the id, at least eight; empty for each pattern.
+        dimension: see `Filter`.
+
+    Raises:
+        ValueError: there is no such band.
+    """
+    if band is not None and band not in BOUNDS:
+        raise ValueError("there is no such band")
+    least, below = BOUNDS[band] if band is not None else (None, None)
+    name = name.strip()
+    chosen = Filter(least, below, version, name or None, dimension=dimension)
+    prefix = name.replace("-", "").lower()
+    if _ID_PREFIX.fullmatch(prefix):
+        chosen = replace(chosen, ids=(UUID(prefix.ljust(32, "0")), UUID(prefix.ljust(32, "f"))))
+    return chosen
 
 
 def patterns_of(rows: Sequence[asyncpg.Record]) -> list[Shown]:
@@ -114,8 +146,17 @@ class PatternReader:
         [[has_history]] = await self._database.fetch(statement("select_history_exists"))
         return {"percent_read": scan.percent, "rows": patterns_of(scan.rows), "has_history": has_history}
 
-    async def page(self, order: str, chosen: Filter, after: str | None, limit: int) -> Shown:
+    async def page(
+        self, order: str, chosen: Filter, after: str | None, limit: int, *, counts: bool = False
+    ) -> Shown:
         """Return one page of patterns, and the start of the next.
+
+        Args:
+            order: one of ORDERS except `id`.
+            chosen: the conditions.
+            after: the start of the page, as the page before it returned; None for the first page.
+            limit: the most patterns.
+            counts: whether to count the patterns after the page, as `left_off`.
 
         Raises:
             ValueError: `after` is not the end of an earlier page.
@@ -123,7 +164,7 @@ class PatternReader:
         query = statement("select_pattern_page")
         least_id, greatest_id = chosen.ids
         conditions = (chosen.least, chosen.below, chosen.version, chosen.name, *chosen.ids)
-        arguments = (order, *conditions, *_pattern_cursor(after), limit + 1, chosen.dimension)
+        arguments = (order, *conditions, *_pattern_cursor(after), limit + 1, chosen.dimension, counts)
         scan = Scan([])
         if least_id is not None and least_id == greatest_id:  # one pattern: no block has to be scanned
             scan = Scan(await self._database.fetch(query, 0.0, 0.0, *arguments))
@@ -132,7 +173,11 @@ class PatternReader:
         rows, following = scan.rows[:limit], None
         if len(scan.rows) > limit:
             following = json.dumps([rows[-1]["number"], rows[-1]["words"], str(rows[-1]["pattern_id"])])
-        return {"percent_read": scan.percent, "rows": patterns_of(rows), "next": following}
+        page = {"percent_read": scan.percent, "rows": patterns_of(rows), "next": following}
+        if counts:
+            remaining = rows[0]["remaining"] if rows else 0
+            page["left_off"] = round((remaining - len(rows)) * WHOLE / scan.percent)
+        return page
 
     async def id_page(self, after: str | None, limit: int) -> Shown:
         """Return one page of all patterns in the order of their ids, always from the whole table.

@@ -4,13 +4,13 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from pattern_metrics.consumer.kafka.broker import topic_ids
 from pattern_metrics.consumer.kafka.topic import Bounds, read_bounds
 from pattern_metrics.consumer.operations.migration import MigrationStatus, migration_status
 from pattern_metrics.consumer.operations.sql import statement
-from pattern_metrics.consumer.postgres.connection import connected
+from pattern_metrics.consumer.postgres.connection import Connection, Fetch, connected
 from pattern_metrics.consumer.postgres.later_clock import LaterClock
 from pattern_metrics.consumer.postgres.store import StoreTransaction
 from pattern_metrics.consumer.records.offsets import Partition, Progress
@@ -116,6 +116,17 @@ class Status:
         }
 
 
+class TableCounts(NamedTuple):
+    """The numbers of `Status` that only the tables have."""
+
+    patterns: int
+    retired: int
+    last_write: datetime | str | None
+    dead_letters: dict[str, int]
+    gaps: dict[str, int]
+    gap_offsets: int
+
+
 async def read_status(settings: WorkerSettings) -> Status:
     """Read the topic and the database. Changes nothing.
 
@@ -127,27 +138,52 @@ async def read_status(settings: WorkerSettings) -> Status:
     """
     database_url = settings.database_url.get_secret_value()
     revision = await migration_status(database_url)
-    identities, group = await topic_ids(settings), settings.kafka_group_id
-    progress, clock = dict[Partition, Progress](), LaterClock()
-    # No store, because it prepares statements for which a reader may lack the right.
+    clock = LaterClock()
     async with connected(database_url) as connection:
-        reading = StoreTransaction(connection, keeps_history=False)
-        for topic, topic_id in identities.items():
-            progress |= await reading.progress(group, topic, topic_id)
-        [row] = await connection.fetch(statement("select_status"), group, list(identities))
+        counts = await read_counts(connection.fetch, settings)
         clock_difference = await clock.compare(connection)
-    bounds = await read_bounds(settings)  # after the progress, which a worker may advance meanwhile
+        partitions = await read_partitions(connection, settings)
     return Status(
-        partitions=_partitions(bounds, progress),
+        partitions=partitions, revision=revision, clock_difference=clock_difference, **counts._asdict()
+    )
+
+
+async def read_counts(fetch: Fetch, settings: WorkerSettings) -> TableCounts:
+    """Read the numbers of the tables.
+
+    Args:
+        fetch: runs a statement.
+        settings: the group and its topics.
+
+    Raises:
+        asyncpg.PostgresError: the statement failed.
+    """
+    [row] = await fetch(statement("select_status"), settings.kafka_group_id, settings.kafka_topics)
+    return TableCounts(
         patterns=row["patterns"],
         retired=row["retired"],
         last_write=row["last_write"],
         dead_letters=json.loads(row["dead_letters"]),
         gaps=json.loads(row["gaps"]),
         gap_offsets=int(row["gap_offsets"]),
-        revision=revision,
-        clock_difference=clock_difference,
     )
+
+
+async def read_partitions(connection: Connection, settings: WorkerSettings) -> list[PartitionStatus]:
+    """Read the progress of the group, and the bounds of the topics.
+
+    Raises:
+        KafkaError: the topic cannot be described.
+        asyncpg.PostgresError: a statement failed.
+        OSError: Kafka cannot be reached.
+    """
+    progress = dict[Partition, Progress]()
+    # No store, because it prepares statements for which a reader may lack the right.
+    reading = StoreTransaction(connection, keeps_history=False)
+    for topic, identity in (await topic_ids(settings)).items():
+        progress |= await reading.progress(settings.kafka_group_id, topic, identity)
+    bounds = await read_bounds(settings)  # after the progress, which a worker may advance meanwhile
+    return _partitions(bounds, progress)
 
 
 def _partitions(bounds: Bounds, progress: Mapping[Partition, Progress]) -> list[PartitionStatus]:

@@ -1,7 +1,6 @@
 """`trace`: says what became of an event. It only reads."""
 
 import re
-from collections.abc import Awaitable, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -15,7 +14,7 @@ from aiokafka import TopicPartition
 from pattern_metrics.consumer.kafka.broker import require_topic, topic_id
 from pattern_metrics.consumer.kafka.topic import Advance, Slice, read_topic
 from pattern_metrics.consumer.operations.sql import statement
-from pattern_metrics.consumer.postgres.connection import Connection, connected
+from pattern_metrics.consumer.postgres.connection import Connection, Fetch, connected
 from pattern_metrics.consumer.postgres.store import StoreTransaction
 from pattern_metrics.consumer.records.decoding import decode
 from pattern_metrics.consumer.records.record import Event, Record, Rejected
@@ -23,9 +22,6 @@ from pattern_metrics.consumer.settings import WorkerSettings
 from pattern_metrics.publisher.outbox.file import OutboxFile
 from pattern_metrics.publisher.producer import home_partition
 from pattern_metrics.schemas.uuid7 import time_of
-
-Fetch: TypeAlias = Callable[..., Awaitable[Sequence[Any]]]
-"""Runs a statement with its arguments."""
 
 Place: TypeAlias = tuple[str, int, int]
 """Topic, partition and offset of a record."""

@@ -1,7 +1,7 @@
 """Connects to PostgreSQL, for all callers: the worker, `consume --check`, every command and the page."""
 
 import configparser
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
 from typing import Any, Final, TypeAlias
@@ -25,6 +25,9 @@ STATEMENT_SECONDS_MAX: Final = 45
 APPLICATION_NAME: Final = "pattern-metrics"
 
 Connection: TypeAlias = "asyncpg.Connection[Any]"
+
+Fetch: TypeAlias = Callable[..., Awaitable[Sequence[Any]]]
+"""Runs a statement with its arguments."""
 
 SERVER_SETTINGS: Final = {
     # The server gives up a little before the client does, so that no lock outlives a client that is gone.

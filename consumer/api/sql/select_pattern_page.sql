@@ -1,7 +1,8 @@
 -- A page of patterns in one of the orders, of those that fulfil every given condition; from a percentage of the blocks,
 -- plus a range of ids whatever their names. The first 10,000 ids of the range come from the index even if not all blocks
 -- are read, because a range is almost never longer. Best and worst are by the score, or by the dimension $14, which the
--- pattern then has. The key is a number (as it is, or negative), then a text, then the pattern.
+-- pattern then has. The key is a number (as it is, or negative), then a text, then the pattern. If $15, each row also
+-- has the number of patterns from the beginning of the page on, for which all are read once more.
 WITH reach AS (
     SELECT coalesce(
         (
@@ -12,11 +13,9 @@ WITH reach AS (
         ),
         $9
     ) AS pattern_id
-)
+),
 
-SELECT (to_jsonb(shown) - '{name,dimensions}'::text[])::text AS shown, shown.name, shown.dimensions,
-       page.number, page.words, page.pattern_id
-FROM (
+keyed AS NOT MATERIALIZED (
     SELECT pattern_id, number, words
     FROM (
         SELECT
@@ -56,6 +55,13 @@ FROM (
           AND ($14 IS NULL OR score IS NOT NULL)
     ) AS keyed
     WHERE $10::double precision IS NULL OR (number, words, pattern_id) > ($10, $11::text, $12::uuid)
+)
+
+SELECT (to_jsonb(shown) - '{name,dimensions}'::text[])::text AS shown, shown.name, shown.dimensions,
+       page.number, page.words, page.pattern_id,
+       CASE WHEN $15::boolean THEN (SELECT count(*) FROM keyed) END AS remaining
+FROM (
+    SELECT pattern_id, number, words FROM keyed
     ORDER BY number, words, pattern_id
     LIMIT $13
 ) AS page
