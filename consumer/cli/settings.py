@@ -86,6 +86,7 @@ def show_settings(options: Mapping[str, Any]) -> tuple[list[Shown], list[str]]:
         GatewaySettings,
         HttpSettings,
         LogSettings,
+        McpSettings,
         WorkerSettings,
     )
     from pattern_metrics.schemas.settings.clock import ClockSettings
@@ -94,9 +95,12 @@ def show_settings(options: Mapping[str, Any]) -> tuple[list[Shown], list[str]]:
     from pattern_metrics.schemas.settings.variables import find_variables
 
     # Load each class separately: an error of one class would hide the errors of the settings of another.
-    classes = (KafkaSettings, OutboxSettings, EnvelopeSettings, DatabaseSettings, ClockSettings)
+    classes: tuple[type[Settings], ...] = (
+        *(KafkaSettings, OutboxSettings, EnvelopeSettings, DatabaseSettings, ClockSettings),
+        *(WorkerSettings, HttpSettings, ApiSettings, GatewaySettings, McpSettings, LogSettings),
+    )
     fields, wrong, errors = dict[str, FieldInfo](), dict[str, str](), list[str]()
-    for settings_class in (*classes, WorkerSettings, HttpSettings, ApiSettings, GatewaySettings, LogSettings):
+    for settings_class in classes:
         fields |= settings_class.model_fields
         wrong |= _validate(settings_class, options)
         errors += [message] if (message := wrong.pop("", None)) and message not in errors else []

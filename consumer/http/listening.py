@@ -15,8 +15,12 @@ _EVERYWHERE: Final = {"0.0.0.0", "::"}  # noqa: S104 - HTTP_HOST asked for it
 """Both mean every address of this machine, by IPv4 and by IPv6."""
 
 
-def take_port(settings: HttpSettings) -> socket.socket:
+def take_port(settings: HttpSettings, option: str | None = None) -> socket.socket:
     """Listen on HTTP_PORT; with `0.0.0.0` as well as with `::`, by IPv4 and IPv6.
+
+    Args:
+        settings: the address.
+        option: the option that gave the address; None if the settings did.
 
     Raises:
         InvalidSettingError: HTTP_HOST or HTTP_PORT cannot be used; the message names the setting.
@@ -30,7 +34,7 @@ def take_port(settings: HttpSettings) -> socket.socket:
         return socket.create_server((host, port), family=family)
     except (OSError, UnicodeError) as error:
         number = getattr(error, "errno", None)
-        setting = "HTTP_PORT" if number in {errno.EADDRINUSE, errno.EACCES} else "HTTP_HOST"
+        setting = option or ("HTTP_PORT" if number in {errno.EADDRINUSE, errno.EACCES} else "HTTP_HOST")
         reason = errno.errorcode.get(number or 0, type(error).__name__)
         raise InvalidSettingError(f"{setting}: cannot listen on {host} port {port} ({reason})") from None
 

@@ -104,11 +104,11 @@ def configure_logging(
     is_patient: bool = False,
     process: int | None = None,
 ) -> None:
-    """Log our events, and aiokafka's from `library_level` on, to standard error in one form.
+    """Log our events, and those of aiokafka and mcp from `library_level` on, to standard error in one form.
 
     Args:
         settings: level and form.
-        library_level: lowest level at which aiokafka's messages are logged.
+        library_level: lowest level at which their messages are logged.
         is_patient: whether lines that nobody reads are dropped, instead of waited for.
         process: number of this process, if there are several. Each line then has it, from any logger.
     """
@@ -151,4 +151,5 @@ def configure_logging(
     root.handlers[:] = [handler]
     root.setLevel(settings.log_level)
     logging.captureWarnings(True)  # for example asyncpg's, about a password file that others may read
-    logging.getLogger("aiokafka").setLevel(max(library_level, root.level))
+    for library in ("aiokafka", "mcp"):
+        logging.getLogger(library).setLevel(max(library_level, root.level))

@@ -106,7 +106,7 @@ AGENTS = OUTBOX | {
 """Commands that use no database of the user."""
 
 WITHOUT_REPORT = {
-    *(("demo",), ("dashboard",), ("gateway",), ("score",), ("schema",)),
+    *(("demo",), ("dashboard",), ("gateway",), ("mcp",), ("score",), ("schema",)),
     *(("migrate", "sql"), ("export",), ("dead-letters", "export"), ("outbox", "export")),
 }
 """Commands that print no result, or whose output is data for a program already."""

@@ -45,6 +45,7 @@ OPTIONS = {
     "dead-letters redrive": [["--all"], ["a/0/0"], ["--reason", "too_deep"]],
     "dead-letters show": [["--json", "topic/0/0"]],
     "export": [["--format", "csv"], ["--band", "good", "file.jsonl"]],
+    "mcp": [["--read-only"], ["--http", "127.0.0.1:0"]],
     "migrate status": [["--json"]],
     "replay": [["--dry-run"], ["--partition", "0"]],
     "status": [["--watch"], ["--json"]],
@@ -82,7 +83,7 @@ async def test_a_command_names_the_extra_that_it_lacks(light_command: CommandLin
     ways = [ARGUMENTS.get(name, []), *OPTIONS.get(name, [])]
     ended = [await run(light_command, *name.split(), *arguments) for arguments in ways]
 
-    expected = advice(name, "embedded" if name == "demo" else "worker")
+    expected = advice(name, {"demo": "embedded", "mcp": "mcp"}.get(name, "worker"))
     assert [(one.code, one.stdout, one.stderr) for one in ended] == [(2, b"", expected)] * len(ways)
     assert not list(light_command.directory.iterdir())
 
@@ -97,6 +98,7 @@ def test_the_commands_that_are_called_are_commands_that_there_are() -> None:
         (["demo"], "embedded"),
         (["demo", "--keep"], "embedded"),
         (["export", "--format", "parquet"], "parquet"),
+        (["mcp", "--read-only"], "mcp"),
         (["export", "--format", "parquet", "file.parquet"], "parquet"),
     ],
     ids=str,

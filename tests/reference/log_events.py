@@ -137,6 +137,12 @@ MEANINGS: Final = {
         The file of the tokens has changed and cannot be used, for the reason in `hint`. The tokens before the
         change count until it can.""",
     "tokens_read": "The file of the tokens has changed and was read again.",
+    "tool_crashed": """
+        A tool of `mcp` failed by an unexpected error; the traceback is in `exception`. The model got no
+        detail of it. Please report it.""",
+    "tool_failed": """
+        A tool of `mcp` could not be answered, for the reason in `hint`. The model got the reason without
+        names of servers and files.""",
     "transaction_open": """
         A producer's transaction has been open in this partition for two observations (15 s), and holds
         back `held_back` offsets from `offset` on. The [runbook](../how-to/runbook.md#open-transaction) says

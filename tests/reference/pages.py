@@ -7,6 +7,7 @@ from typing import Final
 from tests.reference.commands import commands_page
 from tests.reference.log_events import log_events_page
 from tests.reference.man import man_page
+from tests.reference.mcp_tools import mcp_tools_page
 from tests.reference.metrics import metrics_page
 from tests.reference.reject_reasons import reject_reasons_page
 from tests.reference.settings import settings_page
@@ -19,6 +20,7 @@ TABLES: Final = "tables.md"
 PAGES: Final[Mapping[str, Callable[[], str]]] = {
     "commands.md": commands_page,
     "log-events.md": log_events_page,
+    "mcp-tools.md": mcp_tools_page,
     "metrics.md": metrics_page,
     "reject-reasons.md": reject_reasons_page,
     "settings.md": settings_page,

@@ -12,6 +12,7 @@ from pattern_metrics.consumer.settings import (
     GatewaySettings,
     HttpSettings,
     LogSettings,
+    McpSettings,
     WorkerSettings,
 )
 from pattern_metrics.schemas.settings.clock import ClockSettings
@@ -29,6 +30,7 @@ _GROUPS: Final[dict[str, type[BaseSettings]]] = {
     "HTTP": HttpSettings,
     "The read API": ApiSettings,
     "The gateway": GatewaySettings,
+    "The MCP server": McpSettings,
     "The log": LogSettings,
 }
 

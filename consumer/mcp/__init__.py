@@ -1,0 +1,1 @@
+"""The MCP server: language models read scores, score code and publish, with six tools."""
