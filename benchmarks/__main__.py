@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
-from benchmarks import publishing
+from benchmarks import gateway, publishing
 from benchmarks.chart import chart
 from benchmarks.progress import show
 from benchmarks.report import report
@@ -46,16 +46,19 @@ def main() -> int:
 
 def _measure(options: argparse.Namespace) -> int:
     chosen = [name for name in publishing.SCENARIOS if name in options.scenarios]
-    options.scenarios = [name for name in options.scenarios if name not in chosen]
+    has_gateway = gateway.SCENARIO in options.scenarios
+    options.scenarios = [name for name in options.scenarios if name not in {*chosen, gateway.SCENARIO}]
     code = asyncio.run(_run(options)) if options.scenarios else 0
     if chosen and code != _REFUSED:
         publishing.measure(chosen, _directory(options), is_quick=options.quick)
+    if has_gateway and code != _REFUSED:
+        gateway.measure(_directory(options), is_quick=options.quick)
     return code
 
 
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
     """Parse the command line. A wrong argument ends the process with exit code 2."""
-    names = [*(scenario.name for scenario in scenarios(FULL)), *publishing.SCENARIOS]
+    names = [*(scenario.name for scenario in scenarios(FULL)), *publishing.SCENARIOS, gateway.SCENARIO]
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="a small topic, each run once: does it work?")
     parser.add_argument("--scenarios", type=_among(names), default=names, help=f"some of {','.join(names)}")

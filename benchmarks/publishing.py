@@ -32,7 +32,7 @@ from tests.support.kafka import ApacheKafka, create_topic
 SCENARIOS: Final = ("publish", "outbox")
 
 _PROGRAM: Final = Path(__file__).with_name("publishing_program.py")
-_OURS: Final = "pattern-metrics"
+OURS: Final = "pattern-metrics"
 _STORING: Final = "pattern-metrics --outbox"
 _PEERS: Final = ("aiokafka", "confluent-kafka")
 _MICRO: Final = 1e6
@@ -46,7 +46,7 @@ def measure(scenarios: Sequence[str], directory: Path, *, is_quick: bool) -> Non
     load = os.getloadavg()[0]
     events, repetitions, kills = (5_000, 1, 2) if is_quick else (50_000, 3, 5)
     with tempfile.TemporaryDirectory(dir=directory) as scratch, ApacheKafka() as kafka:
-        bench = _Bench(kafka.bootstrap_servers, Path(scratch), events, repetitions)
+        bench = PublisherBench(kafka.bootstrap_servers, Path(scratch), events, repetitions)
         parts = ["# Publishing\n", bench.conditions(load)]
         if "publish" in scenarios:
             parts += [
@@ -62,7 +62,16 @@ def measure(scenarios: Sequence[str], directory: Path, *, is_quick: bool) -> Non
     sys.stdout.write(page)
 
 
-class _Bench:
+class PublisherBench:
+    """Runs publishers against a broker.
+
+    Args:
+        bootstrap: the broker.
+        scratch: a directory for outboxes.
+        events: the number of events of a run.
+        repetitions: the number of runs of which a figure is the median.
+    """
+
     def __init__(self, bootstrap: str, scratch: Path, events: int, repetitions: int) -> None:
         self._bootstrap = bootstrap
         self._scratch = scratch
@@ -94,9 +103,9 @@ class _Bench:
     def publishing(self) -> str:
         """Return the table of all systems with many events at once."""
         rows = list[Sequence[str]]()
-        for system in (_OURS, _STORING, *_PEERS):
+        for system in (OURS, _STORING, *_PEERS):
             rows.append((system, *self._figures(system, "many", self._events)))
-        return _table(("system", "events/s", "CPU µs/event", "peak MB"), rows)
+        return table(("system", "events/s", "CPU µs/event", "peak MB"), rows)
 
     def storing(self) -> str:
         """Return the table of the outbox: one caller, many together, many events, and the flush."""
@@ -108,13 +117,13 @@ class _Bench:
         for _ in range(self._repetitions):
             flushes.append(asyncio.run(self._flush()))
             topic = asyncio.run(create_topic(self._bootstrap))
-            direct.append(self._run(_OURS, "many", topic, self._events, "")["rate"])
+            direct.append(self.run(OURS, "many", topic, self._events, "")["rate"])
             show(
                 f"flush to Kafka: {flushes[-1]:,.0f} events/s; publish_many without outbox: {direct[-1]:,.0f}"
             )
         rows.append(("flush to Kafka", f"{median(flushes):,.0f}", "", ""))
         rows.append(("publish_many without outbox, by turns with flush", f"{median(direct):,.0f}", "", ""))
-        return _table(("work", "events/s", "CPU µs/event", "peak MB"), rows)
+        return table(("work", "events/s", "CPU µs/event", "peak MB"), rows)
 
     def hook(self) -> str:
         """Return the CPU time of one line through `publish - --outbox`, beside the interpreter's start."""
@@ -132,14 +141,14 @@ class _Bench:
     async def kills(self, kills: int) -> str:
         """Return the table of events that were lost although their call had returned."""
         rows = list[Sequence[str]]()
-        for system in (_OURS, _STORING, *_PEERS):
+        for system in (OURS, _STORING, *_PEERS):
             returned = lost = 0
             for _ in range(kills):
                 ids, topic = await self._killed(system)
                 returned, lost = returned + len(ids), lost + len(ids - await self._read(topic))
             rows.append((system, f"{returned:,}", f"{lost:,}"))
             show(f"kills: {system}: {lost:,} of {returned:,}")
-        return _table(("system", "calls that returned", "events lost"), rows)
+        return table(("system", "calls that returned", "events lost"), rows)
 
     async def _killed(self, system: str) -> tuple[set[str], str]:
         topic = await create_topic(self._bootstrap, partitions=1)
@@ -171,7 +180,7 @@ class _Bench:
     async def _flush(self) -> float:
         topic = await create_topic(self._bootstrap)
         with self._outbox(_STORING) as outbox:
-            await asyncio.to_thread(self._run, _STORING, "many", topic, self._events, outbox)
+            await asyncio.to_thread(self.run, _STORING, "many", topic, self._events, outbox)
             began = time.monotonic()
             return await self._deliver(outbox, topic) / (time.monotonic() - began)
 
@@ -187,12 +196,13 @@ class _Bench:
         for _ in range(self._repetitions):
             topic = asyncio.run(create_topic(self._bootstrap))
             with self._outbox(system) as outbox:
-                runs.append(self._run(system, work, topic, count, outbox))
+                runs.append(self.run(system, work, topic, count, outbox))
             show(f"{system}, {work}: {runs[-1]['rate']:,.0f} events/s")
         rate, cpu, peak = (median(run[name] for run in runs) for name in ("rate", "cpu", "peak"))
         return f"{rate:,.0f}", f"{cpu * _MICRO:,.1f}", f"{peak / _MICRO:,.0f}"
 
-    def _run(self, system: str, work: str, topic: str, count: int, outbox: str) -> dict[str, Any]:
+    def run(self, system: str, work: str, topic: str, count: int, outbox: str) -> dict[str, Any]:
+        """Run a publisher as a program, and return its figures."""
         command = self._command(system, work, topic, count, outbox)
         ran = subprocess.run(command, stdout=subprocess.PIPE, check=True)  # noqa: S603 - our own program
         figures: dict[str, Any] = json.loads(ran.stdout.splitlines()[-1])
@@ -218,6 +228,7 @@ def _cpu(command: Sequence[str | Path], stdin: bytes, environment: dict[str, str
     return least
 
 
-def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Return a table of Markdown; the first column is text, the others are numbers."""
     lines = [header, ["---", *["---:"] * (len(header) - 1)], *rows]
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)

@@ -4,15 +4,14 @@ import asyncio
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, ClassVar, Final
+from typing import Any, Final
 
 import h11
 import uvicorn
 from starlette.types import ASGIApp
 from typing_extensions import override
-from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from pattern_metrics.consumer.http.server import server_config
+from pattern_metrics.consumer.http.server import CountedConnection, server_config
 
 CLIENTS_MAX: Final = 256
 """Most connections. A new one replaces the oldest that has no request in flight, or else is closed."""
@@ -80,14 +79,18 @@ class Server(uvicorn.Server):
         yield
 
 
-class _Connection(H11Protocol):
+class _Connection(CountedConnection):
     """A connection whose every wait for the client is limited."""
 
-    _arrivals: ClassVar = 0
-    arrival: int
     _ending: asyncio.TimerHandle
 
     @property
+    @override
+    def connections_max(self) -> int:
+        return CLIENTS_MAX
+
+    @property
+    @override
     def is_busy(self) -> bool:
         """True if a request is in flight."""
         cycle: Any = self.cycle  # None before the first request
@@ -104,16 +107,8 @@ class _Connection(H11Protocol):
 
     @override
     def connection_made(self, transport: Any) -> None:
-        _Connection._arrivals += 1
-        self.arrival = _Connection._arrivals
         self._ending = self.loop.call_later(HEAD_SECONDS, transport.abort)
         super().connection_made(transport)
-        if len(self.connections) > CLIENTS_MAX:
-            ours = [each for each in self.connections if isinstance(each, _Connection)]
-            idle = [each for each in ours if each is not self and not each.is_busy]
-            victim = min(idle, key=lambda each: each.arrival, default=self)
-            self.connections.discard(victim)
-            victim.transport.abort()
 
     @override
     def connection_lost(self, exc: Exception | None) -> None:

@@ -155,15 +155,43 @@ def _uncached(served: ASGIApp) -> ASGIApp:
     return answer
 
 
-class _Connection(H11Protocol):
-    """A connection for one request and one response. Its time and the number of connections are limited.
+class CountedConnection(H11Protocol):
+    """One of a limited number of connections: a new connection replaces the oldest that is not busy.
 
-    uvicorn's own limits refuse the new connection, which may be a probe's, and never end a silent connection.
+    uvicorn's own limit refuses the new connection, which may be a probe's.
     """
 
     _arrivals: ClassVar = count()
     arrival: int
     """Order of arrival. uvloop's clock returns the same time for all connections within a millisecond."""
+
+    @property
+    def is_busy(self) -> bool:
+        """True if no other connection may replace it."""
+        return False
+
+    @property
+    def connections_max(self) -> int:
+        """Greatest number of connections."""
+        return CONNECTIONS_MAX
+
+    @override
+    def connection_made(self, transport: Any) -> None:
+        self.arrival = next(self._arrivals)
+        super().connection_made(transport)
+        if len(self.connections) > self.connections_max:
+            ours = [each for each in self.connections if isinstance(each, CountedConnection)]
+            idle = [each for each in ours if each is not self and not each.is_busy]
+            victim = min(idle, key=lambda each: each.arrival, default=self)
+            self.connections.discard(victim)
+            victim.transport.abort()
+
+
+class _Connection(CountedConnection):
+    """A connection for one request and one response. Its time is limited.
+
+    uvicorn never ends a silent connection.
+    """
 
     def __init__(self, seconds: float, **options: Any) -> None:  # noqa: ANN401 - uvicorn calls it
         super().__init__(**options)
@@ -171,13 +199,8 @@ class _Connection(H11Protocol):
 
     @override
     def connection_made(self, transport: Any) -> None:
-        self.arrival = next(self._arrivals)
-        super().connection_made(transport)
         self._ending = self.loop.call_later(self._seconds, transport.abort)
-        if len(self.connections) > CONNECTIONS_MAX:
-            oldest = min(self.connections, key=lambda each: getattr(each, "arrival", -1))
-            self.connections.discard(oldest)
-            oldest.transport.abort()
+        super().connection_made(transport)
 
     @override
     def connection_lost(self, exc: Exception | None) -> None:
