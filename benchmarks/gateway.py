@@ -8,10 +8,11 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime
+from functools import partial
 from http import HTTPStatus
 from http.client import HTTPConnection
 from itertools import islice
@@ -25,7 +26,10 @@ from benchmarks.publishing import OURS, PublisherBench, table
 from benchmarks.publishing_program import contents
 from benchmarks.report import machine_text
 from benchmarks.setting import machine
+from pattern_metrics import BlockingScorePublisher
 from pattern_metrics.consumer.demo.embedded import HOST, free_port
+from pattern_metrics.schemas.pattern_scored import parse_event
+from pattern_metrics.schemas.settings.kafka import KafkaSettings
 from tests.support.kafka import ApacheKafka, create_topic
 
 SCENARIO: Final = "gateway"
@@ -80,8 +84,8 @@ class _GatewayBench:
         """Return the table of a publisher, and of one blocking client of the gateway."""
         alone, through, costs = list[float](), list[float](), list[float]()
         for _ in range(self._repetitions):
-            alone.append(self._published("many", self._events))
-            with self._running() as (http, pid):
+            alone.append(self._published())
+            with self._running() as (http, pid, _):
                 _post(http, self._bodies[0])
                 cpu, began = cpu_seconds(pid), time.monotonic()
                 for body in self._bodies:
@@ -102,29 +106,39 @@ class _GatewayBench:
         return table(("work", "events/s", "CPU µs/event of the gateway"), rows)
 
     def lone(self) -> str:
-        """Return the table of the times of a lone event, with Kafka's acknowledgement."""
-        times = list[float]()
-        with self._running() as (http, _):
+        """Return the table of the times of a lone event with its acknowledgement, by turns with a publisher.
+
+        A request whose event is refused shows what the machine takes for an answer without Kafka.
+        """
+        times: dict[str, list[float]] = {name: [] for name in ("gateway", "publisher", "refused")}
+
+        def timed(name: str, action: Callable[[], object]) -> None:
+            began = time.monotonic()
+            action()
+            times[name].append(time.monotonic() - began)
+
+        with self._running() as (http, _, settings), BlockingScorePublisher(settings) as publisher:
             for event in contents(self._lone + 1):
-                body, began = json.dumps(event).encode(), time.monotonic()
-                _post(http, body)
-                times.append(time.monotonic() - began)
-        percentiles = quantiles(times[1:], n=100)
-        mean = 1 / self._published("1", self._lone)
-        rows = [
-            (
-                "one client of the gateway",
-                *(f"{seconds * _MILLI:.1f}" for seconds in (percentiles[49], percentiles[98])),
-            ),
-            ("one caller of a publisher (mean)", f"{mean * _MILLI:.1f}", ""),
-        ]
+                body = json.dumps(event).encode()
+                parsed = parse_event(body, accepted_until=datetime.now(UTC))
+                timed("gateway", partial(_post, http, body))
+                timed("publisher", partial(publisher.publish, parsed))
+                timed("refused", partial(_post, http, b"{}", expected=HTTPStatus.UNPROCESSABLE_ENTITY))
+        rows = list[tuple[str, str, str]]()
+        for name, work in (
+            ("gateway", "a request with one event to the gateway"),
+            ("publisher", "publish of a publisher"),
+            ("refused", "a request that the gateway refuses, without Kafka"),
+        ):
+            percentiles = quantiles(times[name][1:], n=100)
+            rows.append((work, f"{percentiles[49] * _MILLI:.1f}", f"{percentiles[98] * _MILLI:.1f}"))
         return table(("work", "median ms", "p99 ms"), rows)
 
     def memory(self) -> str:
         """Return the table of the peaks: at rest, under many clients, and under gzip bombs at once."""
         bomb = gzip.compress(bytes(_BOMB_BYTES))
         rows = list[tuple[str, str]]()
-        with self._running() as (http, pid), ThreadPoolExecutor(_CLIENTS) as clients:
+        with self._running() as (http, pid, _), ThreadPoolExecutor(_CLIENTS) as clients:
 
             def peak(work: str) -> None:
                 rows.append((work, f"{peak_bytes(pid, processes=1) / _MEGA:,.0f}"))
@@ -146,17 +160,17 @@ class _GatewayBench:
             peak(f"{_CLIENTS} gzip bombs at once, {len(bomb):,} bytes for {_BOMB_BYTES:,}")
         return table(("after", "peak MB"), rows)
 
-    def _published(self, work: str, count: int) -> float:
+    def _published(self) -> float:
         topic = asyncio.run(create_topic(self._bootstrap))
-        return float(self._publishers.run(OURS, work, topic, count, "")["rate"])
+        return float(self._publishers.run(OURS, "many", topic, self._events, "")["rate"])
 
     @contextmanager
-    def _running(self) -> Iterator[tuple[HTTPConnection, int]]:
-        """Run a gateway to a new topic. Yield a connection to it, and its process id."""
-        port = free_port()
+    def _running(self) -> Iterator[tuple[HTTPConnection, int, KafkaSettings]]:
+        """Run a gateway to a new topic. Yield a connection to it, its process id, and its settings."""
+        port, topic = free_port(), asyncio.run(create_topic(self._bootstrap))
         settings = {
             "KAFKA_BOOTSTRAP_SERVERS": self._bootstrap,
-            "KAFKA_TOPIC": asyncio.run(create_topic(self._bootstrap)),
+            "KAFKA_TOPIC": topic,
             "HTTP_PORT": str(port),
             "LOG_LEVEL": "WARNING",
         }
@@ -166,7 +180,11 @@ class _GatewayBench:
             process.stdout.readline()  # it prints its address once it is connected
             try:
                 with closing(HTTPConnection(HOST, port)) as http:
-                    yield http, process.pid
+                    yield (
+                        http,
+                        process.pid,
+                        KafkaSettings(kafka_bootstrap_servers=self._bootstrap, kafka_topic=topic),
+                    )
             finally:
                 process.terminate()
 
