@@ -19,6 +19,8 @@ from tests.support.scraping import Answer, Scraper, parsed
 
 NOWHERE = mcp_settings("postgresql://nobody@127.0.0.1:1/none")
 
+EVERYWHERE = "0.0.0.0"
+
 PING = json.dumps({"jsonrpc": "2.0", "id": 1, "method": "ping"}).encode()
 CALL = {
     "jsonrpc": "2.0",
@@ -107,14 +109,26 @@ async def test_other_names_web_sites_and_other_methods_are_refused() -> None:
     assert statuses == [200, 200, 421, 421, 403, 403, 405, 405, 404]
 
 
-async def test_beyond_loopback_only_the_allowed_names_are_served() -> None:
+async def test_beyond_loopback_only_the_allowed_names_are_served(tokens: Tokens) -> None:
     settings = NOWHERE.model_copy(
-        update={"http_host": "0.0.0.0", "mcp_allowed_hosts": "mcp.example.com, b.example:9"}
+        update={"http_host": EVERYWHERE, "mcp_allowed_hosts": "mcp.example.com, b.example:9"}
     )
-    # The listener of this test is on loopback, where the server itself accepts only names of loopback.
-    assert settings.allowed_hosts == ["mcp.example.com", "mcp.example.com:*", "b.example:9", "b.example:9:*"]
-    async with serving_models(settings) as port:
-        assert (await post(port)).status == 421
+    names = {
+        "mcp.example.com": 200,
+        "mcp.example.com:8090": 200,
+        "b.example:9": 200,
+        "b.example": 421,
+        "b.example:8": 421,
+        "mcp.example.com.evil.example": 421,
+        "localhost": 421,
+        "127.0.0.1": 421,
+    }
+    async with serving_models(settings, tokens, host=EVERYWHERE) as port:
+        answers = {name: await post(port, "Authorization: Bearer secret", host=name) for name in names}
+        without = await post(port, host="mcp.example.com")
+
+    assert {name: answer.status for name, answer in answers.items()} == names
+    assert without.status == 401
 
 
 BODIES: dict[str, bytes] = {

@@ -79,11 +79,11 @@ async def connected_model(
 
 @asynccontextmanager
 async def serving_models(
-    settings: McpSettings, tokens: Tokens | None = None, *, is_read_only: bool = True
+    settings: McpSettings, tokens: Tokens | None = None, *, is_read_only: bool = True, host: str = HOST
 ) -> AsyncIterator[int]:
     """Serve models over HTTP during the block, and yield the port. It has to end by itself when stopped."""
     async with equipped(settings, None, is_read_only=is_read_only) as server:
-        listener = socket.create_server((HOST, 0))
+        listener = socket.create_server((host, 0))
         served = Server(http_app(server, settings, tokens), listener)
         async with server.session_manager.run():
             serving = asyncio.create_task(served.run_until_stopped())
