@@ -125,8 +125,15 @@ class ApiSettings(HttpSettings):
     api_tokens_file: Path | None = Field(
         default=None,
         description="The file of the tokens that the read API and the page require, in the form of "
-        "GATEWAY_TOKENS_FILE. It is read again when it changes. Without it, everybody who can reach "
-        "HTTP_HOST may read. /livez, /readyz and /metrics need no token.",
+        "GATEWAY_TOKENS_FILE. It is read again when it changes. Without it, only this machine may "
+        "read, by a loopback address; other machines get status 403. /livez, /readyz and /metrics need no "
+        "token.",
+    )
+    api_open_to_all: bool = Field(
+        default=False,
+        description="Let everybody who can reach HTTP_HOST read without a token, because something else "
+        "decides who can: a proxy with a login, a network policy, a port that is published on loopback. "
+        "API_TOKENS_FILE takes precedence.",
     )
 
 

@@ -15,9 +15,8 @@ from pattern_metrics.consumer.api.cache import Cache
 from pattern_metrics.consumer.api.database import Shown
 from pattern_metrics.consumer.api.failures import ERRORS, SLOW, Failure, failure_of
 from pattern_metrics.consumer.api.openapi import ROWS_MAX
-from pattern_metrics.consumer.http.bearer import client_name
+from pattern_metrics.consumer.http.access import Access
 from pattern_metrics.consumer.http.problems import problem
-from pattern_metrics.consumer.http.tokens import Tokens
 from pattern_metrics.schemas.settings.timing import Clock, Timing
 
 Answer: TypeAlias = Callable[[Request], Awaitable[Response]]
@@ -37,24 +36,24 @@ class Answering:
     """Answers requests.
 
     Args:
-        tokens: the tokens of clients; None if none are required.
+        access: who may read.
         timing: `page` limits the wait for the database.
         clock: the time from which an answer's age is counted.
     """
 
-    def __init__(self, tokens: Tokens | None, timing: Timing, clock: Clock) -> None:
+    def __init__(self, access: Access, timing: Timing, clock: Clock) -> None:
         self._cache = Cache()
-        self._tokens = tokens
+        self._access = access
         self._timing = timing
         self._clock = clock
 
     def guarded(self, answer: Answer) -> Answer:
-        """Require a token, and turn each failure into a problem."""
+        """Refuse clients that may not read, and turn each failure into a problem."""
 
         @wraps(answer)
         async def wrapped(request: Request) -> Response:
             try:
-                client_name(request, self._tokens)
+                self._access.check(request)
                 return await answer(request)
             except HTTPException as error:
                 return problem(error.status_code, error.detail, error.headers)

@@ -16,8 +16,8 @@ from pattern_metrics.consumer.api.openapi import openapi
 from pattern_metrics.consumer.api.pattern_answers import PatternAnswers
 from pattern_metrics.consumer.api.patterns import PatternReader
 from pattern_metrics.consumer.api.quality import QualityAnswers, QualityReader
-from pattern_metrics.consumer.http.tokens import Tokens
-from pattern_metrics.consumer.settings import DatabaseSettings
+from pattern_metrics.consumer.http.access import THIS_MACHINE, Access
+from pattern_metrics.consumer.settings import DatabaseSettings, WorkerSettings
 from pattern_metrics.schemas.settings.timing import CLOCK, TIMING, Clock, Timing
 
 
@@ -29,7 +29,8 @@ class Api:
         watched: the worker, if one serves the API.
         timing: `page` limits the wait for the database.
         clock: the time that each answer shows.
-        tokens: the tokens of clients; None if none are required.
+        access: who may read; by default this machine.
+        topics: the broker and the topics, in which events are searched; None if only the database is.
     """
 
     def __init__(
@@ -38,16 +39,17 @@ class Api:
         watched: Watched | None = None,
         timing: Timing = TIMING,
         clock: Clock = CLOCK,
-        tokens: Tokens | None = None,
+        access: Access = THIS_MACHINE,
+        topics: WorkerSettings | None = None,
     ) -> None:
         self._database = Database(settings.database_url.get_secret_value(), timing)
         self._reader = PatternReader(self._database)
-        answering = Answering(tokens, timing, clock)
+        answering = Answering(access, timing, clock)
         # The setting is unknown without a worker.
         history_enabled = settings.history_enabled if watched else None
-        self._ingestion = IngestionAnswers(answering, self._database, watched, clock)
+        self._ingestion = IngestionAnswers(answering, self._database, watched, clock, topics)
         self._measuring: asyncio.Task[None] | None = None
-        self._openapi = orjson.dumps(openapi(has_tokens=tokens is not None))
+        self._openapi = orjson.dumps(openapi(access))
         self._routes: list[BaseRoute] = [
             Route("/openapi.json", self._document),
             *PatternAnswers(answering, self._reader, history_enabled).routes,

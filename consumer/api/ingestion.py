@@ -17,10 +17,12 @@ from pattern_metrics.consumer.api.answering import Answer, Answering, tagged
 from pattern_metrics.consumer.api.database import Database, Shown
 from pattern_metrics.consumer.api.rate import Pace
 from pattern_metrics.consumer.api.recent import READING_SECONDS, LastHour, Reading
+from pattern_metrics.consumer.api.search import EventSearch
 from pattern_metrics.consumer.api.sql import statement
 from pattern_metrics.consumer.http.probes import MetricsReport, Readiness
 from pattern_metrics.consumer.operations.trace import trace_in_database
 from pattern_metrics.consumer.postgres.later_clock import hint_of
+from pattern_metrics.consumer.settings import WorkerSettings
 from pattern_metrics.schemas.pattern_id import pattern_id_from
 from pattern_metrics.schemas.settings.timing import Clock
 
@@ -66,18 +68,25 @@ class IngestionAnswers:
         database: the database.
         watched: the worker, if one serves the API.
         clock: the time that each answer shows.
+        topics: the broker and the topics, in which events are searched; None if only the database is.
 
     Attributes:
         routes: the routes to serve.
     """
 
     def __init__(
-        self, answering: Answering, database: Database, watched: Watched | None, clock: Clock
+        self,
+        answering: Answering,
+        database: Database,
+        watched: Watched | None,
+        clock: Clock,
+        topics: WorkerSettings | None,
     ) -> None:
         self._answering = answering
         self._database = database
         self._watched = watched
         self._clock = clock
+        self._search = None if topics is None else EventSearch(database, topics)
         self._pace = Pace()  # the worker's
         self._pace_written = Pace()  # by the progress in the database
         self._hour = LastHour()
@@ -211,6 +220,8 @@ class IngestionAnswers:
         pattern_id = pattern_id_from(pattern) if pattern else None
 
         async def compute() -> Shown:
+            if self._search is not None:
+                return (await self._search.trace(event_id, pattern_id)).as_dict()
             return (await trace_in_database(self._database.fetch, event_id, pattern_id)).as_dict()
 
         return await self._answering.shared(request, compute)

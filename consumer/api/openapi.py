@@ -3,6 +3,7 @@
 from typing import Any, Final
 
 from pattern_metrics.consumer.api.shapes import ID, INTEGER, SCHEMAS, TEXT
+from pattern_metrics.consumer.http.access import Access
 from pattern_metrics.consumer.http.openapi import document, problem_response, reference
 from pattern_metrics.schemas.bands import Band
 
@@ -15,11 +16,11 @@ LOOKUP_MAX: Final = 1_000
 """Most ids and names of one lookup."""
 
 
-def openapi(*, has_tokens: bool) -> dict[str, Any]:
+def openapi(access: Access) -> dict[str, Any]:
     """Return the OpenAPI document.
 
     Args:
-        has_tokens: whether a bearer token is required.
+        access: who may read.
     """
     after = _query("after", TEXT, "`next` of the page before.")
     limit = _query("limit", {"type": "integer", "minimum": 1, "maximum": ROWS_MAX}, "Rows; by default 50.")
@@ -86,19 +87,21 @@ def openapi(*, has_tokens: bool) -> dict[str, Any]:
     operations["/v1/patterns:lookup"]["post"]["responses"]["413"] = problem_response(
         "Too many ids and names."
     )
-    if has_tokens:
-        for path in operations.values():
-            for operation in path.values():
-                operation["responses"]["401"] = problem_response(
-                    "The token is missing or unknown.", "WWW-Authenticate"
-                )
+    refused = problem_response("The token is missing or unknown.", "WWW-Authenticate")
+    elsewhere = problem_response("Another machine needs a token.")
+    for path in operations.values():
+        for operation in path.values():
+            if access.tokens is not None:
+                operation["responses"]["401"] = refused
+            elif not access.is_open:
+                operation["responses"]["403"] = elsewhere
     return document(
         "pattern-metrics read API",
         "The current row of each pattern. An answer may be some seconds old, as its header Age says, or be "
         "computed from a sample of a large table. Ask again with If-None-Match.",
         operations,
         SCHEMAS,
-        has_tokens=has_tokens,
+        has_tokens=access.tokens is not None,
     )
 
 

@@ -20,7 +20,7 @@ from pattern_metrics.schemas import extras
 if TYPE_CHECKING:
     import socket
 
-    from pattern_metrics.consumer.http.tokens import Tokens
+    from pattern_metrics.consumer.http.access import Access
     from pattern_metrics.consumer.records.accounting import Accounting
     from pattern_metrics.consumer.settings import WorkerSettings
     from pattern_metrics.consumer.worker.processes.fork_server import Forked, ForkServer
@@ -75,8 +75,8 @@ def consume(
     is wrong, the HTTP port is in use, or --check found something missing (1 if a server is not reachable).
     """
     extras.require("worker")
+    from pattern_metrics.consumer.http.access import load_access
     from pattern_metrics.consumer.http.listening import listen
-    from pattern_metrics.consumer.http.tokens import load_api_tokens
     from pattern_metrics.consumer.settings import InvalidSettingError, LogSettings, WorkerSettings
     from pattern_metrics.consumer.telemetry.logs import configure_logging
     from pattern_metrics.consumer.worker.processes.fork_server import Forked, ForkServer
@@ -98,16 +98,16 @@ def consume(
     try:
         # A run that ends by itself is not a service to watch.
         listener = None if until_caught_up else listen(settings)
-        tokens = load_api_tokens(settings)
+        access = load_access(settings)
     except InvalidSettingError as error:
         fail(f"error: {error}", 2)
 
     with tracing():
         if isinstance(server, ForkServer):
-            served = listener, tokens
+            served = listener, access
             working = _supervise(settings, served, server, processes, until_caught_up=until_caught_up)
         else:
-            working = _work(settings, (listener, tokens), member, until_caught_up=until_caught_up)
+            working = _work(settings, (listener, access), member, until_caught_up=until_caught_up)
         accounting, code = run(working, KAFKA)
     if as_json:
         typer.echo(json.dumps(accounting.as_dict()))
@@ -129,7 +129,7 @@ def _start_fork_server() -> "ForkServer | Forked":
 
 async def _work(
     settings: "WorkerSettings",
-    served: "tuple[socket.socket | None, Tokens | None]",
+    served: "tuple[socket.socket | None, Access]",
     member: "Forked | None",
     *,
     until_caught_up: bool,
@@ -143,8 +143,8 @@ async def _work(
 
     worker = Worker(settings)
     watched = Watched(worker.health, worker.metrics, settings.kafka_group_id, settings.kafka_topics)
-    listener, tokens = served
-    page = Page(settings, watched, tokens=tokens)
+    listener, access = served
+    page = Page(settings, watched, access=access, topics=settings)
     supervisor = member.connection if member else None
     async with serving(listener, worker.health, worker.metrics, page), reporting(worker, supervisor):
         await run_until_signal(worker, until_caught_up=until_caught_up)
@@ -158,7 +158,7 @@ async def _work(
 
 async def _supervise(
     settings: "WorkerSettings",
-    served: "tuple[socket.socket | None, Tokens | None]",
+    served: "tuple[socket.socket | None, Access]",
     server: "ForkServer",
     processes: int,
     *,
@@ -172,8 +172,8 @@ async def _supervise(
 
     supervisor = Supervisor(settings, server, processes, until_caught_up=until_caught_up)
     watched = Watched(supervisor, supervisor, settings.kafka_group_id, settings.kafka_topics)
-    listener, tokens = served
-    page = Page(settings, watched, tokens=tokens)
+    listener, access = served
+    page = Page(settings, watched, access=access, topics=settings)
     async with serving(listener, supervisor, supervisor, page, is_alive=supervisor.is_alive):
         is_well = await supervisor.run()
     return supervisor.accounting, 0 if is_well else 1

@@ -125,27 +125,32 @@ def _format_of(file: Path, wanted: Format | None) -> Format:
 def dashboard(database_url: DatabaseUrlOption = None) -> None:
     """Serve the page and the read API without a worker, at HTTP_HOST and HTTP_PORT.
 
-    Both read only the database. A login with the rights of pattern_metrics_reader is enough, and so is a
-    replica. Ctrl-C or SIGTERM ends the command.
+    Both read only the database, and with KAFKA_BOOTSTRAP_SERVERS also the topic, for the search of an event.
+    A login with the rights of pattern_metrics_reader is enough, and so is a replica. Other machines than this
+    one need a token of API_TOKENS_FILE. Ctrl-C or SIGTERM ends the command.
     """
     from pattern_metrics.consumer.dashboard.alone import serve_alone
+    from pattern_metrics.consumer.http.access import load_access
     from pattern_metrics.consumer.http.listening import take_port
-    from pattern_metrics.consumer.http.tokens import load_api_tokens
-    from pattern_metrics.consumer.settings import DashboardSettings, InvalidSettingError
+    from pattern_metrics.consumer.settings import DashboardSettings, InvalidSettingError, WorkerSettings
+    from pattern_metrics.schemas.settings.variables import find_variables
 
     settings = load_settings(DashboardSettings, database_url)
+    has_kafka = find_variables(["kafka_bootstrap_servers"])
+    topics = load_settings(WorkerSettings, database_url) if has_kafka else None
     start_logging()
     if settings.http_port == 0:
         fail("error: HTTP_PORT: 0 turns HTTP off, and nothing else is served here", 2)
     try:
-        tokens = load_api_tokens(settings)
+        access = load_access(settings)
         listener = take_port(settings)
     except InvalidSettingError as error:
         fail(f"error: {error}", 2)
     run(
         serve_alone(
             settings,
-            tokens,
+            access,
+            topics,
             listener,
             lambda address: typer.echo(f"the page is at {address} (Ctrl-C ends it)"),
         ),

@@ -13,17 +13,18 @@ from starlette.routing import Route
 
 from pattern_metrics.consumer.dashboard.page import Page
 from pattern_metrics.consumer.faults.diagnosis import Fault, diagnose_beyond_rows
+from pattern_metrics.consumer.http.access import Access
 from pattern_metrics.consumer.http.listening import address_of
 from pattern_metrics.consumer.http.server import serving_routes
-from pattern_metrics.consumer.http.tokens import Tokens
-from pattern_metrics.consumer.settings import DashboardSettings
+from pattern_metrics.consumer.settings import DashboardSettings, WorkerSettings
 
 logger = structlog.get_logger()
 
 
 async def serve_alone(
     settings: DashboardSettings,
-    tokens: Tokens | None,
+    access: Access,
+    topics: WorkerSettings | None,
     listener: socket.socket,
     started: Callable[[str], None],
 ) -> None:
@@ -31,14 +32,15 @@ async def serve_alone(
 
     Args:
         settings: the database.
-        tokens: the tokens of clients; None if none are required.
+        access: who may read.
+        topics: the broker and the topics, in which events are searched; None if only the database is.
         listener: the socket to serve.
         started: called with the page's address.
 
     Raises:
         Exception: the database fails in a way that is neither an outage nor a wrong configuration.
     """
-    page = Page(settings, tokens=tokens)
+    page = Page(settings, access=access, topics=topics)
     await _check(page)
     stopped = asyncio.Event()
     loop = asyncio.get_running_loop()

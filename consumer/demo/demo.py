@@ -22,12 +22,13 @@ from pattern_metrics.consumer.api.ingestion import Watched
 from pattern_metrics.consumer.dashboard.page import Page
 from pattern_metrics.consumer.demo.embedded import HOST, EmbeddedBroker, PostgresServer
 from pattern_metrics.consumer.demo.sql import statement
+from pattern_metrics.consumer.http.access import load_access
 from pattern_metrics.consumer.http.listening import address_of, take_port
 from pattern_metrics.consumer.http.probes import serving
 from pattern_metrics.consumer.kafka.broker import create_topic
 from pattern_metrics.consumer.operations.migration import migrate_up
 from pattern_metrics.consumer.postgres.connection import Connection
-from pattern_metrics.consumer.settings import HttpSettings, WorkerSettings, load
+from pattern_metrics.consumer.settings import ApiSettings, HttpSettings, WorkerSettings, load
 from pattern_metrics.consumer.worker.worker import Worker
 from pattern_metrics.publisher.client import ScorePublisher
 from pattern_metrics.publisher.scoring.scorer import score_sources
@@ -257,7 +258,8 @@ async def _stay(stage: _Stage, listener: socket.socket | None) -> None:
     stage.console.print('   psql "$DATABASE_URL" -c "SELECT count(*) FROM pattern_quality_metrics"')
     worker = stage.worker
     watched = Watched(worker.health, worker.metrics, settings.kafka_group_id, settings.kafka_topics)
-    async with serving(listener, worker.health, worker.metrics, Page(settings, watched)):
+    page = Page(settings, watched, access=load_access(load(ApiSettings)), topics=settings)
+    async with serving(listener, worker.health, worker.metrics, page):
         if listener is not None:
             stage.console.print(f"To look at it: {address_of(listener)}", highlight=False)
         with suppress(asyncio.CancelledError):

@@ -10,7 +10,7 @@ from typing import Final
 
 import structlog
 
-from pattern_metrics.consumer.settings import ApiSettings, InvalidSettingError
+from pattern_metrics.consumer.settings import InvalidSettingError
 
 logger = structlog.get_logger()
 
@@ -18,16 +18,6 @@ TOKENS_BYTES_MAX: Final = 1024 * 1024
 
 _LINE: Final = re.compile(r"(?P<name>[A-Za-z0-9][A-Za-z0-9._~/-]{0,63})[ \t]+(?P<digest>[0-9A-Fa-f]{64})")
 """A name is a URI reference, because it becomes the CloudEvents `source`."""
-
-
-def load_api_tokens(settings: ApiSettings) -> "Tokens | None":
-    """Return the tokens of API_TOKENS_FILE; None if none are required.
-
-    Raises:
-        InvalidSettingError: the file cannot be used.
-    """
-    path = settings.api_tokens_file
-    return None if path is None else Tokens(path, "API_TOKENS_FILE")
 
 
 @dataclass(frozen=True, slots=True)

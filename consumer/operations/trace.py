@@ -1,6 +1,8 @@
 """`trace`: says what became of an event. It only reads."""
 
 import re
+import time
+from collections.abc import Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -9,13 +11,11 @@ from typing import Any, Final, TypeAlias
 from uuid import UUID
 
 import asyncpg
-from aiokafka import TopicPartition
 
 from pattern_metrics.consumer.kafka.broker import require_topic, topic_id
 from pattern_metrics.consumer.kafka.topic import Advance, Slice, read_topic
 from pattern_metrics.consumer.operations.sql import statement
-from pattern_metrics.consumer.postgres.connection import Connection, Fetch, connected
-from pattern_metrics.consumer.postgres.store import StoreTransaction
+from pattern_metrics.consumer.postgres.connection import Fetch, connected
 from pattern_metrics.consumer.records.decoding import decode
 from pattern_metrics.consumer.records.record import Event, Record, Rejected
 from pattern_metrics.consumer.settings import WorkerSettings
@@ -93,6 +93,10 @@ class Trace:
         """Name a place that was searched before, if the event was not found."""
         return self if self.is_found else replace(self, searched=(place, *self.searched))
 
+    def before(self, place: str) -> "Trace":
+        """Name a place that was searched afterwards, if the event was not found."""
+        return self if self.is_found else replace(self, searched=(*self.searched, place))
+
     def as_dict(self) -> dict[str, Any]:
         """Return the fields as JSON has them."""
         return {name: _as_json(getattr(self, name)) for name in self.__slots__}
@@ -155,10 +159,7 @@ async def trace(
     at: Place | None = None,
     advance: Advance,
 ) -> Trace:
-    """Look for an event in the database, and then in the topic.
-
-    The topic is read first where the record most likely is: at its place, then in the partition of its
-    pattern, then in all partitions; the latter two from the time on that an `event_id` of version 7 holds.
+    """Look for an event in the database, and then in the topic, over a connection of its own.
 
     Args:
         settings: the database, the topic and the group.
@@ -168,49 +169,75 @@ async def trace(
         advance: called with the progress in the topic.
 
     Raises:
+        Exception: see `trace_with`.
+    """
+    async with connected(settings.database_url.get_secret_value()) as connection:
+        search = TopicSearch(settings, advance)
+        return await trace_with(connection.fetch, search, event_id, pattern_id=pattern_id, at=at)
+
+
+async def trace_with(
+    fetch: Fetch,
+    search: "TopicSearch",
+    event_id: UUID,
+    *,
+    pattern_id: UUID | None = None,
+    at: Place | None = None,
+) -> Trace:
+    """Look for an event in the database, and then in the topic.
+
+    Args:
+        fetch: runs a statement.
+        search: searches the topic.
+        event_id: the event.
+        pattern_id: its pattern, if it is known.
+        at: the place of its record, if it is known.
+
+    Raises:
         asyncpg.PostgresError: a statement failed.
         KafkaError: the topic cannot be read.
         OSError: PostgreSQL or Kafka cannot be reached.
     """
-    async with connected(settings.database_url.get_secret_value()) as connection:
-        found = await trace_in_database(connection.fetch, event_id, pattern_id)
-        if found.is_found:
-            if at is not None and found.topic is None:
-                topic, partition, offset = at
-                found = replace(found, topic=topic, partition=partition, offset=offset)
-            return found
-        record, searched = await _find_record(settings, event_id, pattern_id, at, advance)
-        if record is None:
-            return replace(found, searched=found.searched + searched)
-        is_read = await _is_read(connection, settings, record)
-        fate = decode(record, accepted_until=datetime.max.replace(tzinfo=UTC), envelope=settings.envelope)
-        if not isinstance(fate, Rejected):
-            # The pattern that was given may be wrong, and a worker may have written the row meanwhile.
-            found = await trace_in_database(connection.fetch, event_id, fate.event.pattern_id)
-        found = replace(
-            found,
-            topic=record.topic,
-            partition=record.partition,
-            offset=record.offset,
-            published_at=datetime.fromtimestamp(record.timestamp / 1000, UTC),
-            searched=(),
-        )
-        if found.is_found:
-            return found
-        if isinstance(fate, Rejected):
-            state = State.DEAD_LETTER if is_read else State.IN_TOPIC
-            return replace(found, state=state, reason=fate.reason, detail=fate.detail)
-        rows = await connection.fetch(statement("select_row_order"), fate.event.pattern_id)
-        return _beside_the_row(found, fate.event, rows[0] if rows else None, is_read=is_read)
+    found = await trace_in_database(fetch, event_id, pattern_id)
+    if found.is_found:
+        if at is not None and found.topic is None:
+            topic, partition, offset = at
+            found = replace(found, topic=topic, partition=partition, offset=offset)
+        return found
+    settings = search.settings
+    record = await search.find(event_id, pattern_id, at)
+    if record is None:
+        for place in search.searched:
+            found = found.before(place)
+        return found
+    is_read = await _is_read(fetch, settings, record)
+    fate = decode(record, accepted_until=datetime.max.replace(tzinfo=UTC), envelope=settings.envelope)
+    if not isinstance(fate, Rejected):
+        # The pattern that was given may be wrong, and a worker may have written the row meanwhile.
+        found = await trace_in_database(fetch, event_id, fate.event.pattern_id)
+    found = replace(
+        found,
+        topic=record.topic,
+        partition=record.partition,
+        offset=record.offset,
+        published_at=datetime.fromtimestamp(record.timestamp / 1000, UTC),
+        searched=(),
+    )
+    if found.is_found:
+        return found
+    if isinstance(fate, Rejected):
+        state = State.DEAD_LETTER if is_read else State.IN_TOPIC
+        return replace(found, state=state, reason=fate.reason, detail=fate.detail)
+    rows = await fetch(statement("select_row_order"), fate.event.pattern_id)
+    return _beside_the_row(found, fate.event, rows[0] if rows else None, is_read=is_read)
 
 
-async def _is_read(connection: Connection, settings: WorkerSettings, record: Record) -> bool:
+async def _is_read(fetch: Fetch, settings: WorkerSettings, record: Record) -> bool:
     """Return whether the group has accounted for a record."""
     one = settings.model_copy(update={"kafka_topic": record.topic})
-    reading = StoreTransaction(connection, keeps_history=False)
-    progress = await reading.progress(settings.kafka_group_id, record.topic, await topic_id(one))
-    partition = TopicPartition(record.topic, record.partition)
-    return partition in progress and record.offset < progress[partition].next_offset
+    place = record.topic, await topic_id(one), record.partition
+    rows = await fetch(statement("select_next_offset"), settings.kafka_group_id, *place)
+    return any(record.offset < row["next_offset"] for row in rows)
 
 
 def _beside_the_row(found: Trace, event: Event, row: asyncpg.Record | None, *, is_read: bool) -> Trace:
@@ -234,50 +261,99 @@ def _beside_the_row(found: Trace, event: Event, row: asyncpg.Record | None, *, i
     )
 
 
-async def _find_record(
-    settings: WorkerSettings,
-    event_id: UUID,
-    pattern_id: UUID | None,
-    at: Place | None,
-    advance: Advance,
-) -> tuple[Record | None, tuple[str, ...]]:
-    """Return the record of an event; None if no place has it. Return the places that were searched."""
-    searched = list[str]()
-    since = _earliest(event_id)
-    if at is not None:
-        topic, partition, offset = at
-        one = settings.model_copy(update={"kafka_topic": topic})
-        which = Slice(partition=partition, from_offset=offset)
-        if record := await _search(one, event_id, which, offset, advance):
-            return record, ()
-        searched.append(f"the record {topic}/{partition}/{offset}")
-    for one in settings.each_topic():
-        slices = [Slice(since=since)]
-        if pattern_id is not None:
-            home = home_partition(str(pattern_id).encode(), await require_topic(one))
-            slices.insert(0, Slice(partition=home, since=since))
+class _TimeIsOverError(Exception):
+    """The search has taken as long as it may."""
+
+
+class TopicSearch:
+    """A search for the record of an event in the topic.
+
+    The topic is read first where the record most likely is: at its place, then in the partition of its
+    pattern, then in all partitions; the latter two from the time on that an `event_id` of version 7 holds.
+
+    Args:
+        settings: the topic.
+        advance: called with the progress in the topic.
+        seconds_max: the time after which the search is given up between two polls; None for no limit.
+
+    Attributes:
+        settings: the topic.
+        searched: the places that were searched without success, and how far.
+    """
+
+    def __init__(self, settings: WorkerSettings, advance: Advance, seconds_max: float | None = None) -> None:
+        self.settings = settings
+        self.searched = list[str]()
+        self._advance = advance
+        self._seconds_max = seconds_max
+        self._begun_at = time.monotonic()
+        self._progress = (0, 0)
+
+    async def find(self, event_id: UUID, pattern_id: UUID | None, at: Place | None) -> Record | None:
+        """Return the record of an event; None if no place has it, or if the time is over.
+
+        Raises:
+            KafkaError: the topic cannot be read.
+            OSError: Kafka cannot be reached.
+        """
+        since = _earliest(event_id)
+        if at is not None:
+            topic, partition, offset = at
+            one = self.settings.model_copy(update={"kafka_topic": topic})
+            name = f"the record {topic}/{partition}/{offset}"
+            if record := await self._look(name, one, event_id, [Slice(partition, offset)], offset):
+                return record
+        for one in self.settings.each_topic():
+            slices = [Slice(since=since)]
+            if pattern_id is not None:
+                home = home_partition(str(pattern_id).encode(), await require_topic(one))
+                slices.insert(0, Slice(partition=home, since=since))
+            name = f"topic {one.kafka_topic} from {since.isoformat() if since else 'its beginning'} on"
+            if record := await self._look(name, one, event_id, slices, None):
+                return record
+        return None
+
+    async def _look(
+        self,
+        name: str,
+        settings: WorkerSettings,
+        event_id: UUID,
+        slices: Sequence[Slice],
+        last_offset: int | None,
+    ) -> Record | None:
         for which in slices:
-            if record := await _search(one, event_id, which, None, advance):
-                return record, ()
-        searched.append(f"topic {one.kafka_topic} from {since.isoformat() if since else 'its beginning'} on")
-    return None, tuple(searched)
+            self._progress = (0, 0)
+            try:
+                record = await self._search(settings, event_id, which, last_offset)
+            except _TimeIsOverError:
+                done, total = self._progress
+                part = "" if which.partition is None else f"partition {which.partition} of "
+                self.searched.append(
+                    f"{part}{name}: only about {done:,} of {total:,} offsets in {self._seconds_max:g} s"
+                )
+                return None
+            if record is not None:
+                return record
+        self.searched.append(name)
+        return None
 
+    async def _search(
+        self, settings: WorkerSettings, event_id: UUID, which: Slice, last_offset: int | None
+    ) -> Record | None:
+        async with aclosing(read_topic(settings, which, advance=self._go_on)) as batches:
+            async for records in batches:
+                for record in records:
+                    if _names(record, str(event_id)):
+                        return record
+                    if last_offset is not None and record.offset >= last_offset:
+                        return None
+        return None
 
-async def _search(
-    settings: WorkerSettings,
-    event_id: UUID,
-    which: Slice,
-    last_offset: int | None,
-    advance: Advance,
-) -> Record | None:
-    async with aclosing(read_topic(settings, which, advance=advance)) as batches:
-        async for records in batches:
-            for record in records:
-                if _names(record, str(event_id)):
-                    return record
-                if last_offset is not None and record.offset >= last_offset:
-                    return None
-    return None
+    def _go_on(self, done: int, total: int) -> None:
+        self._progress = done, total
+        self._advance(done, total)
+        if self._seconds_max is not None and time.monotonic() - self._begun_at > self._seconds_max:
+            raise _TimeIsOverError
 
 
 def _names(record: Record, event_id: str) -> bool:

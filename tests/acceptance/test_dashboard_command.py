@@ -25,13 +25,17 @@ async def test_it_serves_the_page_with_the_database_alone_until_it_is_stopped(
 ) -> None:
     await fill(migrated_database_url, [an_event(1)])
     scraper = Scraper(free_port())
+    broker = f"{HOST}:{free_port()}"  # nobody listens there
 
-    for number in ("SIGINT", "SIGTERM"):
-        async with database_command.watched("dashboard", http_port=scraper.port) as dashboard:
+    for number, kafka in (("SIGINT", ""), ("SIGTERM", broker)):
+        async with database_command.watched(
+            "dashboard", http_port=scraper.port, kafka_bootstrap_servers=kafka
+        ) as dashboard:
             await dashboard.wait_for(re.escape(f"the page is at http://127.0.0.1:{scraper.port}/"))
             page = await scraper.ask("/")
             patterns = await scraper.ask("/v1/patterns")
             progress = await scraper.ask("/v1/progress")
+            event = await scraper.ask(f"/v1/events/{an_event(2).event_id}")
             elsewhere = await scraper.ask("/metrics")
             if number == "SIGINT":
                 code = await dashboard.press_ctrl_c()
@@ -42,6 +46,7 @@ async def test_it_serves_the_page_with_the_database_alone_until_it_is_stopped(
         assert b"pattern-metrics" in page.body
         assert [row["name"] for row in patterns.json["rows"]] == ["pattern 1"]
         assert progress.json["worker"] is None
+        assert len(event.json["searched"]) == (2 if kafka else 1)
         assert elsewhere.status == 404
         assert code == 0
 

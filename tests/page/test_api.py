@@ -20,9 +20,12 @@ from pattern_metrics.consumer.api.openapi import LOOKUP_MAX
 from pattern_metrics.consumer.dashboard.page import Page
 from pattern_metrics.consumer.demo.embedded import HOST
 from pattern_metrics.consumer.faults.health import Health
+from pattern_metrics.consumer.http import access as access_module
+from pattern_metrics.consumer.http.access import THIS_MACHINE, Access
+from pattern_metrics.consumer.http.listening import take_port
 from pattern_metrics.consumer.http.server import serving_routes
 from pattern_metrics.consumer.http.tokens import Tokens
-from pattern_metrics.consumer.settings import DatabaseSettings
+from pattern_metrics.consumer.settings import DatabaseSettings, HttpSettings, WorkerSettings
 from pattern_metrics.consumer.telemetry.metrics import Metrics
 from pattern_metrics.schemas.pattern_id import pattern_id_of
 from pattern_metrics.schemas.pattern_retired import PatternRetired
@@ -47,9 +50,13 @@ class Program(Scraper):
 
 @asynccontextmanager
 async def reading(
-    database_url: str, tokens: Tokens | None = None, watched: Watched | None = None
+    database_url: str,
+    access: Access = THIS_MACHINE,
+    watched: Watched | None = None,
+    topics: WorkerSettings | None = None,
 ) -> AsyncIterator[Program]:
-    page = Page(DatabaseSettings(database_url=SecretStr(database_url)), watched, tokens=tokens)
+    settings = DatabaseSettings(database_url=SecretStr(database_url))
+    page = Page(settings, watched, access=access, topics=topics)
     with socket.create_server((HOST, 0)) as listener:
         async with serving_routes(listener, [], page):
             yield Program(listener.getsockname()[1])
@@ -196,13 +203,43 @@ async def test_a_parameter_that_is_not_valid_is_a_problem(program: Program, quer
     assert (answer.status, answer.headers["content-type"]) == (400, "application/problem+json")
 
 
+async def test_another_machine_reads_only_if_all_may(
+    migrated_database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(access_module, "_is_from_this_machine", lambda _: False)
+    paths = ["/v1/patterns", "/v1/gaps", "/v1/dead-letters", f"/v1/events/{UUID(int=1)}"]
+    async with reading(migrated_database_url) as program:
+        refused = [await program.request(path) for path in paths]
+        lookup = await program.look_up(ids=[])
+        document = (await program.request("/openapi.json")).json
+    async with reading(migrated_database_url, Access(is_open=True)) as program:
+        allowed = [(await program.request(path)).status for path in paths]
+
+    assert [answer.status for answer in (*refused, lookup)] == [403] * 5
+    assert "API_TOKENS_FILE" in refused[0].json["detail"]
+    assert "403" in document["paths"]["/v1/gaps"]["get"]["responses"]
+    assert allowed == [200] * 4
+
+
+async def test_this_machine_reads_by_a_socket_for_both_families(migrated_database_url: str) -> None:
+    page = Page(DatabaseSettings(database_url=SecretStr(migrated_database_url)))
+    with take_port(HttpSettings(http_host="0.0.0.0", http_port=0)) as listener:
+        async with serving_routes(listener, [], page):
+            program = Program(listener.getsockname()[1])
+            by_loopback = await program.request("/v1/gaps")
+            by_name = await program.send(b"GET /v1/gaps HTTP/1.1\r\nHost: metrics.example\r\n\r\n")
+
+    assert by_loopback.status == 200
+    assert parsed(by_name).status == 403
+
+
 async def test_with_tokens_neither_the_api_nor_the_page_answers_without_one(
     migrated_database_url: str, tmp_path: Path
 ) -> None:
     file = tmp_path / "tokens"
     file.write_text(f"reader {hashlib.sha256(b'secret').hexdigest()}\n")
     paths = ["/v1/patterns", "/v1/distribution", "/v1/gaps", "/v1/changes"]
-    async with reading(migrated_database_url, Tokens(file, "API_TOKENS_FILE")) as program:
+    async with reading(migrated_database_url, Access(Tokens(file, "API_TOKENS_FILE"))) as program:
         without = [(await program.request(path)).status for path in paths]
         lookup = (await program.look_up(ids=[])).status
         right = [(await program.request(path, "Authorization: Bearer secret")).status for path in paths]

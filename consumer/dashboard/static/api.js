@@ -12,7 +12,7 @@ export function takeAge() {
 }
 
 export class Unanswered extends Error {
-  // kind: server, database, slow, busy, request, absent or retired
+  // kind: server, forbidden, database, slow, busy, request, absent or retired
   constructor(kind, hint = "", retired = null) {
     super(hint || kind);
     this.kind = kind;
@@ -49,6 +49,7 @@ export async function ask(path, parameters = {}) {
     throw new Unanswered("server");
   }
   if (response.status === 401 && hasNewToken(token)) return ask(path, parameters);
+  if (response.status === 403) throw new Unanswered("forbidden", answer.detail);
   if (!response.ok) throw new Unanswered(answer.error, answer.hint, answer.retired);
   oldest = Math.max(oldest, Number(response.headers.get("age")));
   return answer;

@@ -38,6 +38,7 @@ function showError(error) {
   const since = updatedAt ? ` What you see is as of ${updatedAt.toLocaleTimeString("en-GB")}.` : "";
   const causes = {
     server: "The server of this page does not answer.",
+    forbidden: `This cannot be shown: ${error.hint}.`,
     database: `The database does not answer as it should: ${error.hint}.`,
     slow: "The database takes too long to answer.",
     busy: "The server of this page is busy.",
