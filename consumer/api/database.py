@@ -113,13 +113,14 @@ class Database:
             arguments: its further arguments.
             table: the table that is sampled.
             part: the part of the table that the statement is about, if it is quick for some parts only.
-            looks_up: whether each row costs a search in another table. The table is then never tried whole.
+            looks_up: whether each row costs a search in another table. A table larger than a sample is
+                then never tried whole.
 
         Raises:
             Exception: the errors of `fetch`.
         """
         async with self._scanning:
-            blocks = self._known_size(query, part) or (SAMPLE_BLOCKS // SMALLER if looks_up else None)
+            blocks = self._known_size(query, part) or (SAMPLE_BLOCKS if looks_up else None)
             while True:
                 try:
                     return await self._scan(query, arguments, table, blocks)

@@ -15,6 +15,9 @@ from tests.support.browser import executable
 IMAGES: Final = Path(__file__).parents[2] / "docs" / "images"
 SIZE: Final[ViewportSize] = {"width": 1200, "height": 900}
 Scheme: TypeAlias = Literal["light", "dark"]
+READINGS_MS: Final = 120_000
+"""The curves of the hour begin with the second reading."""
+
 SCHEMES: Final[tuple[Scheme, Scheme]] = ("light", "dark")
 
 
@@ -49,6 +52,7 @@ async def _take(browser: Browser, address: str, scheme: Scheme) -> None:
     await page.goto(address)
     await page.get_by_text("of this worker, last minute").wait_for()
     await page.locator(".ranking").first.wait_for()
+    await page.locator(".curves").wait_for(timeout=READINGS_MS)
     await page.screenshot(path=IMAGES / f"overview-{scheme}.png")
     await page.locator(".columns > :nth-child(3) a").first.click()
     await page.locator("dialog pre").wait_for()

@@ -7,9 +7,10 @@ import { empty } from "./parts.js";
 
 const HOUR = 3600;
 
-function one(label, points, { now }, textOf, newest) {
+function one(label, points, { since, now }, textOf, newest) {
+  const from = Math.max(since, now - HOUR);
   const shown = points.map((point) => ({ ...point, tip: point.value === null ? "" : `${textOf(point.value)}\n${clock(point.at)}` }));
-  return curve({ label, value: newest, points: shown, from: now - HOUR, to: now, start: clock(now - HOUR), end: clock(now) });
+  return curve({ label, value: newest, points: shown, from, to: now, start: clock(from), end: clock(now) });
 }
 
 export function lastHour(answer, hasWorker) {

@@ -9,7 +9,6 @@ const AROUND = 0.02;
 
 function sentence({ weeks, direction, since }) {
   const last = weeks.at(-1);
-  if (weeks.length < 2) return "The history has one week so far.";
   const first = weeks.find((one) => one.week === since);
   if (direction === "level") return `Level since the week of ${since}.`;
   return `${direction === "rising" ? "Rising" : "Falling"} since the week of ${since}: ${signed(last.mean - first.mean)}, from ${score(first.mean)}.`;
@@ -18,6 +17,7 @@ function sentence({ weeks, direction, since }) {
 export function trendOfAll(answer) {
   const { weeks } = answer;
   if (!weeks.length) return [empty("No history is kept: a worker keeps every measurement where HISTORY_ENABLED is true.")];
+  if (weeks.length === 1) return [empty(`The history has one week so far, with a mean of ${score(weeks[0].mean)}.`)];
   const points = weeks.map(({ week, mean, patterns }, index) => ({ at: index, value: mean, tip: `${score(mean)}\n${count(patterns)} patterns\nweek of ${week}` }));
   const means = weeks.map((one) => one.mean);
   const least = Math.max(0, Math.min(...means) - AROUND);
