@@ -24,6 +24,7 @@ from pattern_metrics.publisher.outbox.row import headers_text, microseconds, new
 from pattern_metrics.publisher.outbox.writer import OutboxWriter
 from pattern_metrics.publisher.producer import Producer
 from pattern_metrics.publisher.records import Outcome, Unacknowledged, record_of
+from pattern_metrics.schemas.settings.kafka import SettingFileError
 from pattern_metrics.schemas.settings.token_provider import TokenProviderError
 
 logger = structlog.get_logger()
@@ -56,6 +57,8 @@ def hint_of(error: Exception) -> str:
     """Return why an event was not acknowledged, for a client: it names no file and no server."""
     if isinstance(error, OutboxError):
         return "the outbox of the gateway is full or cannot be used"
+    if isinstance(error, SettingFileError):
+        return "the gateway's own files for the broker cannot be used"
     return str(error) if isinstance(error, BrokerAwayError) else diagnose(error).hint
 
 
