@@ -3,8 +3,9 @@
 import asyncio
 import math
 import signal
+import sys
 from collections.abc import Callable, Coroutine, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any, TypeVar
 
 import structlog
@@ -122,14 +123,31 @@ def hearing_signals(stop: Callable[[], object], stop_at_once: Callable[[], objec
         else:
             stop_at_once()
 
-    loop = asyncio.get_running_loop()
-    numbers = [signal.SIGTERM, signal.SIGINT]
-    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # nohup ignores it
-        numbers.append(signal.SIGHUP)
-    for number in numbers:
-        loop.add_signal_handler(number, handle)
-    try:
+    with ExitStack() as handlers:
+        for number in _stop_signals():
+            handlers.enter_context(_hearing(number, handle))
         yield
-    finally:
-        for number in numbers:
+
+
+def _stop_signals() -> list[signal.Signals]:
+    numbers = [signal.SIGTERM, signal.SIGINT]
+    if sys.platform != "win32" and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # nohup ignores it
+        numbers.append(signal.SIGHUP)
+    return numbers
+
+
+@contextmanager
+def _hearing(number: signal.Signals, handle: Callable[[], object]) -> Iterator[None]:
+    loop = asyncio.get_running_loop()
+    if sys.platform == "win32":  # no event loop of Windows has handlers of signals
+        before = signal.signal(number, lambda *_: loop.call_soon_threadsafe(handle))
+        try:
+            yield
+        finally:
+            signal.signal(number, before)
+    else:
+        loop.add_signal_handler(number, handle)
+        try:
+            yield
+        finally:
             loop.remove_signal_handler(number)

@@ -14,7 +14,7 @@ def main() -> None:
     This is a clean stop, because a worker has nothing to finish yet. It handles later signals itself.
     """
     is_worker = _command(sys.argv[1:]) == "consume" and "--check" not in sys.argv
-    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP) if is_worker else (signal.SIGINT,)
+    numbers = _stop_signals() if is_worker else [signal.SIGINT]
 
     def end(_number: int, _frame: FrameType | None) -> None:
         os._exit(0 if is_worker else INTERRUPTED)
@@ -37,6 +37,13 @@ def main() -> None:
         run_command_line()
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)
+
+
+def _stop_signals() -> list[signal.Signals]:
+    numbers = [signal.SIGINT, signal.SIGTERM]
+    if sys.platform != "win32":
+        numbers.append(signal.SIGHUP)
+    return numbers
 
 
 def _command(arguments: list[str]) -> str | None:

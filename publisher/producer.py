@@ -9,6 +9,7 @@ import asyncio
 import ctypes
 import os
 import ssl
+import sys
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
@@ -476,4 +477,5 @@ def _leave_to_the_parent() -> None:
         ctypes.pythonapi.Py_IncRef(ctypes.py_object(producer))
 
 
-os.register_at_fork(after_in_child=_leave_to_the_parent)
+if sys.platform != "win32":
+    os.register_at_fork(after_in_child=_leave_to_the_parent)

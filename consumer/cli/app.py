@@ -15,7 +15,13 @@ from pattern_metrics.consumer.cli.mcp import mcp_app
 from pattern_metrics.consumer.cli.migrate import migrate_app
 from pattern_metrics.consumer.cli.operations import operations_app
 from pattern_metrics.consumer.cli.outbox import outbox_app
-from pattern_metrics.consumer.cli.output import end_output, fail, open_closed_streams, tell
+from pattern_metrics.consumer.cli.output import (
+    end_output,
+    escape_other_characters,
+    fail,
+    open_closed_streams,
+    tell,
+)
 from pattern_metrics.consumer.cli.readers import readers_app
 from pattern_metrics.consumer.cli.retirement import retirement_app
 from pattern_metrics.consumer.cli.settings import settings_app
@@ -78,6 +84,7 @@ def options(
 def main() -> None:
     """The entry point. An unexpected error is logged with its traceback, and the exit code is 1."""
     open_closed_streams()
+    escape_other_characters()
     sys.exit(end_output(_run_command()))
 
 

@@ -6,7 +6,6 @@ It is imported for `--help` too, so libraries are imported only where a command 
 import gc
 import os
 import re
-import resource
 import stat
 import sys
 from collections.abc import Callable, Coroutine, Iterator
@@ -408,6 +407,9 @@ def tell_misunderstanding(why: str | None, count: int, hint: str) -> None:
 
 def require_open_files() -> None:
     """End a worker whose limit of open files is too low with one line, before anything else fails."""
-    limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if limit < OPEN_FILES_MIN:
-        fail(f"error: only {limit} files may be open: raise the limit (ulimit -n) to {OPEN_FILES_MIN}", 2)
+    if sys.platform != "win32":
+        import resource
+
+        limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+        if limit < OPEN_FILES_MIN:
+            fail(f"error: only {limit} files may be open: raise the limit (ulimit -n) to {OPEN_FILES_MIN}", 2)

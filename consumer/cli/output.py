@@ -1,6 +1,7 @@
 """Writes a command's data to standard output, or to a file that is either complete or absent."""
 
 import errno
+import io
 import os
 import re
 import secrets
@@ -86,7 +87,7 @@ def _require_replaceable(file: Path) -> None:
     """
     folder = file.parent.stat()
     owners = {0, folder.st_uid, file.stat().st_uid}
-    if folder.st_mode & stat.S_ISVTX and os.geteuid() not in owners:
+    if sys.platform != "win32" and folder.st_mode & stat.S_ISVTX and os.geteuid() not in owners:
         raise PermissionError(
             errno.EPERM, "belongs to somebody else, in a folder where only they may replace it"
         )
@@ -153,6 +154,12 @@ def open_closed_streams() -> None:
         sys.stdout = os.fdopen(os.open(os.devnull, os.O_RDONLY), "w")
     if sys.stderr is None:
         sys.stderr = os.fdopen(os.open(os.devnull, os.O_WRONLY), "w")
+
+
+def escape_other_characters() -> None:
+    """Let standard output escape the characters that its encoding lacks, as standard error does."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
 
 
 def end_output(code: int) -> int:

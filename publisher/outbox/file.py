@@ -8,6 +8,7 @@ import atexit
 import os
 import sqlite3
 import struct
+import sys
 import threading
 import time
 import weakref
@@ -503,9 +504,10 @@ def _close_all() -> None:
         file.close()
 
 
-os.register_at_fork(
-    before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child
-)
+if sys.platform != "win32":
+    os.register_at_fork(
+        before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child
+    )
 
 
 def _fill(path: str, rows: Iterable[OutboxRow]) -> int:

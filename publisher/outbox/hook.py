@@ -4,6 +4,7 @@ Everything that is not plain is left to the command itself, with the input as it
 formats, long inputs, a line that the model may refuse, a setting that is wrong.
 """
 
+import io
 import json
 import os
 import re
@@ -12,7 +13,7 @@ import sys
 import time
 from contextlib import suppress
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from pattern_metrics.publisher.outbox.file import MAX_BYTES, OutboxFile
 from pattern_metrics.publisher.outbox.place import OutboxError
@@ -25,6 +26,9 @@ from pattern_metrics.publisher.outbox.row import (
 )
 from pattern_metrics.schemas.event_limits import CLOCK_SKEW_SECONDS, VERSION_CHARACTERS_MAX, VERSION_DEFAULT
 from pattern_metrics.schemas.settings.variables import ENV_FILE, PREFIX, find_variables
+
+if TYPE_CHECKING:
+    from typing_extensions import Buffer
 
 INPUT_BYTES_MAX: Final = 256 * 1024
 LINE_BYTES_MAX: Final = 60 * 1024
@@ -59,6 +63,37 @@ _KEPT_OPEN: Final = list[OutboxFile]()
 
 class _NotPlainError(Exception):
     """The command itself has to look at it."""
+
+
+class _Unread(io.RawIOBase):
+    """Standard input that begins with bytes that were read, and continues with the ones that were not."""
+
+    name = "<stdin>"
+
+    def __init__(self, content: bytes, *, is_complete: bool) -> None:
+        self._content = content
+        self._is_complete = is_complete
+
+    def readable(self) -> bool:
+        return True
+
+    def fileno(self) -> int:
+        return 0
+
+    def readinto(self, buffer: "Buffer") -> int:
+        view = memoryview(buffer).cast("B")
+        chunk = self._content[: len(view)]
+        self._content = self._content[len(chunk) :]
+        if not chunk and not self._is_complete:
+            chunk = os.read(0, len(view))
+        view[: len(chunk)] = chunk
+        return len(chunk)
+
+
+def _give_back(content: bytes, *, is_complete: bool) -> None:
+    sys.stdin = io.TextIOWrapper(
+        io.BufferedReader(_Unread(content, is_complete=is_complete)), encoding="utf-8"
+    )
 
 
 def store(arguments: list[str]) -> int | None:
@@ -127,7 +162,7 @@ def _read(name: str) -> bytes:
     content, is_complete = b"", False
     try:
         while not is_complete and len(content) <= INPUT_BYTES_MAX:
-            if content and not select.select([0], [], [], _QUIET_SECONDS)[0]:
+            if content and not _continues():
                 break
             chunk = os.read(0, INPUT_BYTES_MAX)
             content, is_complete = content + chunk, not chunk
@@ -139,29 +174,12 @@ def _read(name: str) -> bytes:
     return content
 
 
-def _give_back(content: bytes, *, is_complete: bool) -> None:
-    """Let standard input begin with these bytes, and continue with the ones that nobody has read."""
-    if is_complete:
-        whole = os.memfd_create("stdin")
-        with open(os.dup(whole), "wb") as file:  # noqa: PTH123
-            file.write(content)
-        os.lseek(whole, 0, os.SEEK_SET)
-        os.dup2(whole, 0)
-        return
-    reader, writer = os.pipe()
-    if os.fork() == 0:
-        try:
-            for descriptor in (reader, 1, 2):
-                os.close(descriptor)
-            while content:
-                content = content[os.write(writer, content) :] or os.read(0, INPUT_BYTES_MAX)
-        except OSError:  # nobody reads on
-            pass
-        finally:
-            os._exit(0)
-    os.dup2(reader, 0)
-    os.close(reader)
-    os.close(writer)
+def _continues() -> bool:
+    """Return whether standard input has more bytes, or its end, before it counts as silent."""
+    try:
+        return bool(select.select([0], [], [], _QUIET_SECONDS)[0])
+    except OSError:  # Windows can only wait for sockets
+        return False
 
 
 def _rows(content: bytes, accepted_until: int) -> list[OutboxRow]:

@@ -2,13 +2,30 @@
 
 import ctypes
 import errno
-import fcntl
 import os
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
+
+if sys.platform == "win32":
+    import msvcrt
+
+    def _try_lock(descriptor: int) -> None:
+        try:
+            msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
+        except PermissionError as error:
+            raise BlockingIOError from error
+
+else:
+    import fcntl
+
+    def _try_lock(descriptor: int) -> None:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+# A library of locks takes as long to import as all the rest of a shell hook.
 
 _NETWORK: Final = {
     0x6969: "NFS",
@@ -44,18 +61,19 @@ class OutboxFullError(OutboxError):
 
 
 def file_system_type(directory: str) -> int:
-    """Return `f_type` of the file system that holds a directory; 0 if the system has no statfs(2).
+    """Return `f_type` of the file system that holds a directory; 0 if the system is not Linux.
 
     Raises:
         OSError: there is no such directory.
     """
-    if sys.platform != "linux":
-        return 0
-    buffer = ctypes.create_string_buffer(_STATFS_BYTES)
-    if ctypes.CDLL(None, use_errno=True).statfs(os.fsencode(directory), buffer) != 0:
-        number = ctypes.get_errno()
-        raise OSError(number, os.strerror(number), directory)
-    return ctypes.c_long.from_buffer(buffer).value & 0xFFFFFFFF
+    kind = 0
+    if sys.platform == "linux":  # elsewhere the structure is another one
+        buffer = ctypes.create_string_buffer(_STATFS_BYTES)
+        if ctypes.CDLL(None, use_errno=True).statfs(os.fsencode(directory), buffer) != 0:
+            number = ctypes.get_errno()
+            raise OSError(number, os.strerror(number), directory)
+        kind = ctypes.c_long.from_buffer(buffer).value & 0xFFFFFFFF
+    return kind
 
 
 def prepare(path: str) -> None:
@@ -85,21 +103,23 @@ def _require_owner(path: str) -> None:
     Raises:
         OutboxError: it belongs to another user.
     """
-    owner = os.stat(path).st_uid  # noqa: PTH116
-    if owner != os.geteuid():
-        raise OutboxError(
-            f"outbox {path}: belongs to the user with the id {owner}, and this process runs as "
-            f"{os.geteuid()}: give each user an outbox"
-        )
+    if sys.platform != "win32":
+        owner = os.stat(path).st_uid  # noqa: PTH116
+        if owner != os.geteuid():
+            raise OutboxError(
+                f"outbox {path}: belongs to the user with the id {owner}, and this process runs as "
+                f"{os.geteuid()}: give each user an outbox"
+            )
 
 
 def sync_directory(directory: str) -> None:
-    """Sync a directory, so that the names in it survive a loss of power."""
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    """Sync a directory, so that the names in it survive a loss of power. Windows opens no directory."""
+    if sys.platform != "win32":
+        descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
 
 @contextmanager
@@ -110,7 +130,7 @@ def locked(path: str, *, seconds: float) -> Iterator[None]:
         BlockingIOError: another process held it for this time.
         OSError: the file of the lock cannot be opened.
     """
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o600)
     _HELD.add(descriptor)
     try:
         _lock(descriptor, path, time.monotonic() + seconds)
@@ -124,7 +144,7 @@ def _lock(descriptor: int, path: str, deadline: float) -> None:
     wait = _FIRST_WAIT_SECONDS
     while True:
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _try_lock(descriptor)
         except BlockingIOError:
             if time.monotonic() >= deadline:
                 raise BlockingIOError(errno.EAGAIN, f"{path} is locked by another process") from None
@@ -143,4 +163,5 @@ def _after_fork_in_child() -> None:
         os.close(_HELD.pop())
 
 
-os.register_at_fork(after_in_child=_after_fork_in_child)
+if sys.platform != "win32":
+    os.register_at_fork(after_in_child=_after_fork_in_child)

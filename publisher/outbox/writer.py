@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import sys
 import threading
 import time
 import weakref
@@ -241,4 +242,5 @@ def _after_fork_in_child() -> None:
         writer._begin()  # noqa: SLF001 - this module's
 
 
-os.register_at_fork(after_in_child=_after_fork_in_child)
+if sys.platform != "win32":
+    os.register_at_fork(after_in_child=_after_fork_in_child)
