@@ -14,8 +14,12 @@ SCENARIOS ?=
 SYSTEMS ?=
 RESUME ?=
 UPGRADE ?=
+SMOKE ?=
+# The part that agents install and run on other systems.
+AGENTS := -p pattern_metrics.publisher -p pattern_metrics.schemas -p pattern_metrics.consumer.cli \
+	-m pattern_metrics.__main__ -m pattern_metrics.consumer.stopping
 
-.PHONY: help install demo check format test torture torture-outbox bench lock schemas reference alerts dist check-deploy screenshots version languages
+.PHONY: help install demo check format test torture torture-outbox bench lock schemas reference alerts dist check-deploy screenshots version languages platforms
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "make %-12s %s\n", $$1, $$2 }'
@@ -54,6 +58,11 @@ test: install ## Every test on both brokers, and `check` beside them (PYTEST_ARG
 
 languages: install ## The examples in other languages against Apache Kafka, and the vectors with Ajv (needs Go, Java, Maven, Node)
 	$(BIN)/pytest tests/languages
+
+platforms: install ## The main job on each tested version of Python, PostgreSQL, Kafka and the dependencies (SMOKE=1)
+	$(BIN)/mypy --platform win32 --cache-dir .mypy_cache/win32 --follow-imports silent $(AGENTS)
+	$(BIN)/mypy --platform darwin --cache-dir .mypy_cache/darwin --follow-imports silent $(AGENTS)
+	$(BIN)/python -m tests.platforms $(if $(SMOKE),--smoke)
 
 torture: install ## Faults drawn from a seed, several at a time: does the table stay the fold? (SECONDS=… SEED=…)
 	$(BIN)/python -m tests.adversity --seconds $(SECONDS) $(if $(SEED),--seed $(SEED))

@@ -88,7 +88,13 @@ _TRANSIENT_HINTS: Final = {
     "53300": "it has too many connections; waiting for a free one",
     "55P03": "another session holds a lock that is needed; trying again",
 }
+_POOLED_BY_TRANSACTION: Final = (
+    "a pooler gives the session away between transactions: set its pool_mode to session, or name PostgreSQL "
+    "itself in DATABASE_URL"
+)
 _CONFIGURATION_HINTS: Final = {
+    "26000": _POOLED_BY_TRANSACTION,  # a prepared statement is another session's
+    "42P05": _POOLED_BY_TRANSACTION,
     "42P01": "a table is missing: run `pattern-metrics migrate up`, or check search_path",
     "42883": "a function is missing: run `pattern-metrics migrate up`, or check search_path",
     "42703": "a column is missing: run `pattern-metrics migrate up`",

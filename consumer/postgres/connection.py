@@ -18,6 +18,8 @@ from pattern_metrics.consumer.postgres.sql import statement
 from pattern_metrics.consumer.postgres.tls import read_files
 from pattern_metrics.schemas.settings.database_url import DatabaseUrl, effective_database_url
 
+_OF_POOLERS: Final = (asyncpg.DuplicatePreparedStatementError, asyncpg.InvalidSQLStatementNameError)
+
 CONNECT_SECONDS_MAX: Final = 10
 STATEMENT_SECONDS_MAX: Final = 45
 """A statement that takes longer is given up together with its connection, which may be half-open."""
@@ -123,7 +125,8 @@ async def connect_to_any(
             await _set(connection, {**url.settings, **_OUR_SETTINGS, **(settings or {})})
         except asyncpg.PostgresError as error:
             connection.terminate()
-            raise error if is_outage(error) else RefusedSessionError(*error.args) from None
+            is_refusal = not is_outage(error) and not isinstance(error, _OF_POOLERS)
+            raise RefusedSessionError(*error.args) if is_refusal else error from None
         except BaseException:
             connection.terminate()
             raise

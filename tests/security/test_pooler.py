@@ -98,3 +98,18 @@ async def test_a_poolers_refusal_is_reported_in_its_words(scene: Scene, name: st
     assert f"127.0.0.1:{scene.pooler.port}" in reported["said"]
     assert "check the user, the password, the database and `options` in DATABASE_URL" in reported["hint"]
     assert "hunter2" not in worker.log.read_text()
+
+
+async def test_a_pooler_in_transaction_mode_is_named_as_the_reason(
+    scene: Scene, postgres_server: PostgresServer
+) -> None:
+    with PgBouncer(postgres_server, PASSWORD, mode="transaction") as pooler:
+        command = scene.command(pooler.url(scene.database))
+        await command.run("status")  # its prepared statements stay in the server's session
+        refused = [
+            await command.run(*arguments)
+            for arguments in (["consume", "--check"], ["status"], ["verify"], ["migrate", "status"])
+        ]
+
+    assert [one.code for one in refused] == [2] * len(refused)
+    assert all("; a pooler gives the session away between transactions" in one.report for one in refused)

@@ -36,7 +36,11 @@ _CHECKPOINT: Final = Path("__cluster_metadata-0", "00000000000000000000-00000000
 _COMPILE_QUICKLY: Final = ["-XX:TieredStopAtLevel=1"]
 
 _POM = Path(__file__).with_name("kafka_pom.xml")
-_CACHE = Path(__file__).parents[2] / ".cache" / "kafka-4.4.0"
+
+VERSION: Final = "4.4.0"
+"""Apache Kafka in `make test`."""
+
+CACHE: Final = Path(__file__).parents[2] / ".cache"
 
 
 @dataclass(frozen=True)
@@ -65,13 +69,14 @@ class Listener:
 
 
 class ApacheKafka(EmbeddedServer):
-    """Apache Kafka 4.4.0, one node in KRaft mode. It keeps its data over a restart.
+    """Apache Kafka, one node in KRaft mode. It keeps its data over a restart.
 
     Args:
         listeners: the listeners beside the plain one, by name. A change takes effect at the next start.
         settings: server settings that differ from the ones here, by name.
         scram_users: password by user, for each SCRAM mechanism.
         is_brief: whether to start fast rather than run fast.
+        version: the release.
     """
 
     def __init__(
@@ -81,6 +86,7 @@ class ApacheKafka(EmbeddedServer):
         scram_users: Mapping[str, str] | None = None,
         *,
         is_brief: bool = True,
+        version: str = VERSION,
     ) -> None:
         super().__init__()
         self._number = 1
@@ -88,13 +94,13 @@ class ApacheKafka(EmbeddedServer):
         self._ports: dict[str, int] = {}
         self._settings = dict(settings or {})
         self._scram_users = dict(scram_users or {})
-        self._libraries = _libraries()
+        self._libraries = jars(_POM, f"kafka-{version}", version)
         self._controller_port = 0
         self._cluster_id = _new_id()
         self._java_options = ["-Xmx512m"]
         self._checkpoint: Path | None = None
         if is_brief:
-            recorded = _recorded()
+            recorded = _recorded(version)
             self._java_options += [*_COMPILE_QUICKLY, f"-XX:SharedArchiveFile={recorded.classes}"]
             self._checkpoint = recorded.checkpoint
 
@@ -235,7 +241,7 @@ class _Node(ApacheKafka):
 
 
 class KafkaCluster:
-    """Three nodes of Apache Kafka 4.4.0. Each partition is on all of them, and a write needs two.
+    """Three nodes of Apache Kafka. Each partition is on all of them, and a write needs two.
 
     Attributes:
         nodes: each by its id; may be stopped, killed and started again.
@@ -273,15 +279,22 @@ def _write(file: Path, properties: Mapping[str, str]) -> None:
     file.write_text("".join(f"{name}={value}\n" for name, value in properties.items()))
 
 
-def _libraries() -> Path:
-    """Return the directory of Kafka's jars. The first run downloads them from Maven Central."""
-    libraries = _CACHE / "libs"
-    with _locked("lock"):
+def jars(pom: Path, name: str, version: str) -> Path:
+    """Return the directory of a project's dependencies. The first run downloads them from Maven Central.
+
+    Args:
+        pom: the project, which names the property `wanted`.
+        name: the directory below `.cache`.
+        version: the property's value.
+    """
+    cache = CACHE / name
+    libraries = cache / "libs"
+    with _locked(cache / "lock"):
         if not libraries.exists():
-            unfinished = _CACHE / "unfinished"
+            unfinished = cache / "unfinished"
             shutil.rmtree(unfinished, ignore_errors=True)
-            arguments = ["-f", str(_POM), "dependency:copy-dependencies", f"-DoutputDirectory={unfinished}"]
-            command = ["mvn", "--quiet", "--batch-mode", *arguments]
+            options = ["-f", str(pom), f"-Dwanted={version}", f"-DoutputDirectory={unfinished}"]
+            command = ["mvn", "--quiet", "--batch-mode", *options, "dependency:copy-dependencies"]
             subprocess.run(command, check=True, stdout=sys.__stderr__)  # stdout is for the caller
             unfinished.rename(libraries)
     return libraries
@@ -294,16 +307,17 @@ class _Recorded(NamedTuple):
     checkpoint: Path
 
 
-def _recorded() -> _Recorded:
+def _recorded(version: str) -> _Recorded:
     java = Path(shutil.which("java") or "java").resolve()
+    cache = CACHE / f"kafka-{version}"
     recorded = _Recorded(
-        classes=_CACHE / f"classes-{java.stat().st_mtime_ns}.jsa",  # for this exact Java
-        checkpoint=_CACHE / _CHECKPOINT.name,
+        classes=cache / f"classes-{java.stat().st_mtime_ns}.jsa",  # for this exact Java
+        checkpoint=cache / _CHECKPOINT.name,
     )
-    with _locked("classes.lock"):
+    with _locked(cache / "classes.lock"):
         if not all(file.exists() for file in recorded):
-            unfinished = _CACHE / "unfinished.jsa"
-            server = ApacheKafka(is_brief=False)
+            unfinished = cache / "unfinished.jsa"
+            server = ApacheKafka(is_brief=False, version=version)
             server._java_options += [*_COMPILE_QUICKLY, f"-XX:ArchiveClassesAtExit={unfinished}"]
             with server:
                 shutil.copy(server._data / _CHECKPOINT, recorded.checkpoint)
@@ -312,10 +326,10 @@ def _recorded() -> _Recorded:
 
 
 @contextmanager
-def _locked(name: str) -> Iterator[None]:
+def _locked(file: Path) -> Iterator[None]:
     """Lock against other runs and processes that begin at the same moment."""
-    _CACHE.mkdir(parents=True, exist_ok=True)
-    with (_CACHE / name).open("w") as lock:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with file.open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 

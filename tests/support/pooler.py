@@ -19,21 +19,23 @@ _SETTINGS = """
 listen_addr = {host}
 listen_port = {port}
 auth_file = {directory}/users
-pool_mode = session
+pool_mode = {mode}
 unix_socket_dir =
 """
 
 
 class PgBouncer(EmbeddedServer):
-    """PgBouncer with `pool_mode=session`, else its defaults, for the user `postgres` with a password.
+    """PgBouncer with its defaults but for the mode, for the user `postgres` with a password.
 
     Args:
         server: the server behind it.
         password: the password of the user `postgres`.
+        mode: `pool_mode`.
     """
 
-    def __init__(self, server: PostgresServer, password: str) -> None:
+    def __init__(self, server: PostgresServer, password: str, mode: str = "session") -> None:
         super().__init__()
+        self._mode = mode
         self._server = server
         self._password = password
         program = shutil.which("pgbouncer", path=f"{os.defpath}:/usr/sbin:/usr/local/sbin")
@@ -51,7 +53,7 @@ class PgBouncer(EmbeddedServer):
 
     @override
     def _prepare(self) -> None:
-        places = {"host": HOST, "port": self.port, "server_port": self._server.port}
+        places = {"host": HOST, "port": self.port, "server_port": self._server.port, "mode": self._mode}
         self._file.write_text(_SETTINGS.format(**places, directory=self.directory))
         (self.directory / "users").write_text(f'"postgres" "{self._password}"\n')
         if os.geteuid() == 0:  # PgBouncer refuses to run as root
