@@ -45,6 +45,13 @@ def python() -> Command:
     return [environment / "bin/python", "-c", PYTHON]
 
 
+def go() -> Command:
+    source, program = Path(__file__).with_name("cloudevents"), BUILT / "go/cloudevents"
+    for arguments in (["mod", "tidy"], ["vet", "."], ["build", "-o", program, "."]):
+        run("go", *arguments, directory=source)
+    return [program]
+
+
 def answer(*command: str | Path) -> Any:
     return json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
 
@@ -70,7 +77,7 @@ async def test_the_sdks_of_cloudevents_read_a_published_record(
         json.dumps({"key": record.key.decode(), "headers": headers, "value": record.value.decode()})
     )
 
-    for command in (javascript("cloudevents"), python()):
+    for command in (javascript("cloudevents"), python(), go()):
         assert answer(*command, file) == {
             "id": str(event.event_id),
             "type": "pattern.scored.v1",

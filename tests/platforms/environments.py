@@ -37,6 +37,6 @@ def environment(directory: Path, python: str, dependencies: str) -> Path:
         dependencies: which versions: locked, lowest or newest.
     """
     subprocess.run([python, "-m", "venv", "--without-pip", directory], check=True)
-    options = ["--quiet", "--python", directory / "bin" / "python", *_OPTIONS[dependencies]]
+    options: list[str | Path] = ["--quiet", "--python", directory / "bin" / "python", *_OPTIONS[dependencies]]
     subprocess.run([_UV, "pip", "install", *options, f"{ROOT}[worker]"], check=True)
     return directory / "bin" / "pattern-metrics"
