@@ -363,8 +363,12 @@ records = st.builds(
 usual = st.builds(TopicRecord, events.map(lambda one: one.to_json()))
 
 
+FOREIGN_LINE = TopicRecord(value(), headers=(("ce_type", b"x"),), topic="file:events.jsonl")
+
+
 @settings(max_examples=300)
 @given(st.lists(usual, max_size=40), st.lists(records, max_size=6))
+@example([], [FOREIGN_LINE])
 def test_decoded_together_each_record_has_the_fate_that_it_has_alone(
     ordinary: list[TopicRecord], others: list[TopicRecord]
 ) -> None:
