@@ -25,8 +25,9 @@ LABEL org.opencontainers.image.title="pattern-metrics" \
       org.opencontainers.image.description="Kafka to PostgreSQL, one current row per pattern" \
       org.opencontainers.image.licenses="Apache-2.0"
 COPY --from=build /opt/pattern-metrics /opt/pattern-metrics
-# On loopback it could be reached only inside the container.
-ENV PATH=/opt/pattern-metrics/bin:$PATH PYTHONDONTWRITEBYTECODE=1 HTTP_HOST=0.0.0.0 HTTP_PORT=8080
+# On loopback it could be reached only inside the container. The driver looks for certificates of its own in HOME, which
+# any user must be able to enter.
+ENV PATH=/opt/pattern-metrics/bin:$PATH HOME=/opt/pattern-metrics PYTHONDONTWRITEBYTECODE=1 HTTP_HOST=0.0.0.0 HTTP_PORT=8080
 EXPOSE 8080
 # A number, so that Kubernetes can see that the user is not root. The user owns no file.
 USER 65532:65532

@@ -19,7 +19,7 @@ SMOKE ?=
 AGENTS := -p pattern_metrics.publisher -p pattern_metrics.schemas -p pattern_metrics.consumer.cli \
 	-m pattern_metrics.__main__ -m pattern_metrics.consumer.stopping
 
-.PHONY: help install demo check format test torture torture-outbox bench lock schemas reference alerts dist check-deploy screenshots version languages platforms
+.PHONY: help install demo check format test torture torture-outbox bench lock schemas reference alerts dist check-deploy screenshots version languages platforms image
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "make %-12s %s\n", $$1, $$2 }'
@@ -65,6 +65,9 @@ platforms: install ## The main job on each tested version of Python, PostgreSQL,
 	$(BIN)/mypy --platform win32 --cache-dir .mypy_cache/win32 --follow-imports silent $(AGENTS)
 	$(BIN)/mypy --platform darwin --cache-dir .mypy_cache/darwin --follow-imports silent $(AGENTS)
 	$(BIN)/python -m tests.platforms $(if $(SMOKE),--smoke)
+
+image: install ## The image, built and run without a Docker engine (needs root, buildah, debootstrap)
+	$(BIN)/pytest -rP tests/image
 
 torture: install ## Faults drawn from a seed, several at a time: does the table stay the fold? (SECONDS=… SEED=…)
 	$(BIN)/python -m tests.adversity --seconds $(SECONDS) $(if $(SEED),--seed $(SEED))

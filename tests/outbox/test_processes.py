@@ -31,6 +31,8 @@ from tests.support.kafka import Broker, create_topic
 KILLS = int(os.environ.get("OUTBOX_KILLS", "24"))
 RACE_SECONDS = float(os.environ.get("OUTBOX_RACE_SECONDS", "2"))
 PARTITIONS = 2
+BOUND = 1 << 40
+"""More bytes than eight writers store in an hour."""
 
 _NUMBER = struct.Struct("=Q")
 
@@ -151,9 +153,9 @@ def race(path: Path, seconds: float) -> tuple[set[int], list[bool]]:
     OutboxFile(path).append([[a_row(0)]])
 
     def write(first: int, acknowledge: int) -> None:
-        file, number = OutboxFile(path), first
+        file, number = OutboxFile(path, max_bytes=BOUND), first
         while time.monotonic() < until:
-            file.append([[a_row(number, text="x" * 500)]])
+            assert file.append([[a_row(number, text="x" * 500)]]) == [1]
             os.write(acknowledge, _NUMBER.pack(number))
             number += 1
             if number % 50 == 0:  # the log begins again when everything is moved and nobody reads
