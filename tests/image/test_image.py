@@ -137,6 +137,10 @@ async def test_the_image_runs_without_a_right_on_files_that_nobody_can_write(
 
     code, output = await asyncio.to_thread(image.run, [*entry, "migrate", "up"], environment)
     assert code == 0, output
+    closed = {**environment, "HOME": "/root"}
+    code, output = await asyncio.to_thread(image.run, [*entry, "consume", "--check"], closed)
+    assert code == 2
+    assert "set HOME to a folder that the process may enter" in output
     async with ScorePublisher(settings) as publisher:
         await publisher.publish(event)
     assert (await asyncio.to_thread(image.run, health, environment))[0] != 0
