@@ -4,6 +4,7 @@ import asyncio
 import hashlib
 from collections.abc import Awaitable, Callable, Sequence
 from functools import wraps
+from math import inf
 from typing import Any, Final, TypeAlias
 
 import orjson
@@ -62,8 +63,16 @@ class Answering:
 
         return wrapped
 
-    async def shared(self, request: Request, compute: Callable[[], Awaitable[Shown]]) -> Response:
-        """Return an answer that is computed once for all clients, with its age; a problem if that is slow."""
+    async def shared(
+        self, request: Request, compute: Callable[[], Awaitable[Shown]], seconds_max: float = inf
+    ) -> Response:
+        """Return an answer that is computed once for all clients, with its age; a problem if that is slow.
+
+        Args:
+            request: the request.
+            compute: computes the answer.
+            seconds_max: the greatest age of the answer.
+        """
 
         async def answer() -> bytes:
             return orjson.dumps(await compute()) + b"%d" % (1000 * self._clock.wall())
@@ -71,7 +80,9 @@ class Answering:
         patience = asyncio.timeout(self._timing.page)
         try:
             async with patience:
-                content = await self._cache.get(f"{request.url.path}?{request.url.query}", answer)
+                content = await self._cache.get(
+                    f"{request.url.path}?{request.url.query}", answer, seconds_max
+                )
         except TimeoutError:
             if not patience.expired():
                 raise

@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
+from math import inf
 from typing import Final
 
 ANSWERS_MAX: Final = 64
@@ -23,8 +24,15 @@ class Cache:
         self._kept: dict[str, tuple[bytes, float]] = {}
         self._computing: dict[str, asyncio.Task[bytes]] = {}
 
-    async def get(self, name: str, compute: Callable[[], Awaitable[bytes]]) -> bytes:
+    async def get(
+        self, name: str, compute: Callable[[], Awaitable[bytes]], seconds_max: float = inf
+    ) -> bytes:
         """Return the answer of that name, computed now if no recent answer is kept.
+
+        Args:
+            name: the name.
+            compute: computes the answer.
+            seconds_max: how long an answer that is computed now is kept at most.
 
         Raises:
             BusyError: too many other answers are being computed.
@@ -36,10 +44,10 @@ class Cache:
         if name not in self._computing:
             if len(self._computing) >= COMPUTED_AT_ONCE_MAX:
                 raise BusyError
-            self._computing[name] = asyncio.create_task(self._compute(name, compute))
+            self._computing[name] = asyncio.create_task(self._compute(name, compute, seconds_max))
         return await asyncio.shield(self._computing[name])  # other clients wait too
 
-    async def _compute(self, name: str, compute: Callable[[], Awaitable[bytes]]) -> bytes:
+    async def _compute(self, name: str, compute: Callable[[], Awaitable[bytes]], seconds_max: float) -> bytes:
         begun_at = time.monotonic()
         try:
             answer = await compute()
@@ -47,7 +55,8 @@ class Cache:
             del self._computing[name]
         now = time.monotonic()
         self._kept.pop(name, None)
-        self._kept[name] = (answer, now + max(SECONDS_MIN, COST_FACTOR * (now - begun_at)))
+        seconds = min(seconds_max, max(SECONDS_MIN, COST_FACTOR * (now - begun_at)))
+        self._kept[name] = (answer, now + seconds)
         while len(self._kept) > ANSWERS_MAX:
             del self._kept[next(iter(self._kept))]
         return answer

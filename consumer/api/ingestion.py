@@ -29,6 +29,9 @@ from pattern_metrics.schemas.settings.timing import Clock
 MEASURE_SECONDS: Final = 2.0
 """Interval of reading the worker's counts and lags."""
 
+_TRACE_SECONDS_MAX: Final = 5.0
+"""The trace of an event is kept no longer, because the event may arrive at any moment."""
+
 OUTAGES: Final = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError)
 
 
@@ -224,4 +227,4 @@ class IngestionAnswers:
                 return (await self._search.trace(event_id, pattern_id)).as_dict()
             return (await trace_in_database(self._database.fetch, event_id, pattern_id)).as_dict()
 
-        return await self._answering.shared(request, compute)
+        return await self._answering.shared(request, compute, _TRACE_SECONDS_MAX)

@@ -30,8 +30,8 @@ _AGENTS: Final = """
 The publisher, the outbox, the scorer and their commands (`pip install pattern-metrics`) need nothing that
 only Linux has. A test of `make test` takes such names away (`fcntl`, `fork`, signals, `/proc`), locks as
 Windows does, and runs them against a broker. The job `agents` of CI is for {systems}; until now it has run
-on none of them, so that only Linux x86-64 is proven, by the test. The worker and its commands run on Linux. No
-test runs them elsewhere.
+on none of them, so that only Linux x86-64 is proven, by the test. The worker and its commands run on Linux.
+No test runs them elsewhere.
 """
 
 

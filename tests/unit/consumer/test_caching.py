@@ -31,6 +31,24 @@ async def test_an_answer_is_computed_once_for_all_who_ask_meanwhile() -> None:
     assert computed == 1
 
 
+async def test_an_answer_is_computed_again_once_it_is_older_than_its_asker_allows(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    cache, now, computed = Cache(), 0.0, 0
+
+    async def compute() -> bytes:
+        nonlocal now, computed
+        computed += 1
+        now += 5.0  # its cost
+        return b"answer"
+
+    monkeypatch.setattr("pattern_metrics.consumer.api.cache.time.monotonic", lambda: now)
+    for wait, expected in ((0.0, 1), (4.9, 1), (0.2, 2)):
+        now += wait
+        await cache.get("name", compute, 5.0)
+        assert computed == expected
+
+
 async def test_a_failure_is_reported_to_all_and_not_kept() -> None:
     cache = Cache()
 
