@@ -3,6 +3,7 @@
 import asyncio
 import json
 import re
+from pathlib import Path
 from typing import Any, Final
 
 import pytest
@@ -22,22 +23,20 @@ ARGUMENTS: Final = {
     "publish_scores": ["scores"],
     "ingest_status": [],
 }
-FIELDS: Final = [
-    *(
-        "pattern",
-        "quality_score",
-        "confidence",
-        "dimensions",
-        "metadata",
-        "version",
-        "measured_at",
-        "event_id",
-    ),
-]
+FIELDS: Final = (
+    "pattern",
+    "quality_score",
+    "confidence",
+    "dimensions",
+    "metadata",
+    "version",
+    "measured_at",
+    "event_id",
+)
 
 FORBIDDEN = re.compile(
     r"Traceback|Errno|asyncpg|pydantic|psycopg|hunter2|postgresql://|\bSELECT\b|pattern_quality_metrics|"
-    r"Exception|Error\b|input_value|/work/|site-packages|127\.0\.0\.1"
+    r"Exception|Error\b|input_value|site-packages|127\.0\.0\.1|" + re.escape(str(Path(__file__).parents[2]))
 )
 UNSEEN = re.compile("[\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufe00-\ufe0f\ufeff]")
 
@@ -45,37 +44,34 @@ TEXTS: Final = st.one_of(
     st.text(max_size=30),
     st.sampled_from(
         [
-            *(
-                "'; DROP TABLE pattern_quality_metrics; --",
-                "%",
-                "\0",
-                "\u202e\x1b[2J",
-                "../../etc/passwd",
-                "/",
-                "~",
-            ),
-            *(
-                "null",
-                "true",
-                "[]",
-                "{}",
-                "1e999",
-                "-1",
-                "NaN",
-                "Infinity",
-                "\\u0000",
-                "${DATABASE_URL}",
-                "x" * 1001,
-            ),
-            *('[1, "", "00000000-0000-0000-0000-000000000001"]', '[1e999, "", "x"]', "00000000", "0" * 32),
-            *(
-                "def f(): pass",
-                "(" * 5_000,
-                "-" * 5_000 + "1",
-                "lambda:" * 1_000,
-                "# coding: utf-16",
-                "f(" * 300,
-            ),
+            "'; DROP TABLE pattern_quality_metrics; --",
+            "%",
+            "\0",
+            "\u202e\x1b[2J",
+            "../../etc/passwd",
+            "/",
+            "~",
+            "null",
+            "true",
+            "[]",
+            "{}",
+            "1e999",
+            "-1",
+            "NaN",
+            "Infinity",
+            "\\u0000",
+            "${DATABASE_URL}",
+            "x" * 1001,
+            '[1, "", "00000000-0000-0000-0000-000000000001"]',
+            '[1e999, "", "x"]',
+            "00000000",
+            "0" * 32,
+            "def f(): pass",
+            "(" * 5_000,
+            "-" * 5_000 + "1",
+            "lambda:" * 1_000,
+            "# coding: utf-16",
+            "f(" * 300,
         ]
     ),
 )
