@@ -3,11 +3,10 @@
 import { ask } from "./api.js";
 import { el, replace, svg, walkWithArrows } from "./dom.js";
 import { count, score, short, signed } from "./format.js";
-import { bandOf, BANDS, empty, labelled, sampleNote } from "./parts.js";
+import { bandOf, BANDS, empty, labelled, sampleNote, searchField } from "./parts.js";
 import { go, here, link, linkHere } from "./place.js";
 import { squarified } from "./treemap.js";
 
-const TYPING_MS = 250;
 const TILES_MAX = 60;
 const ASPECT = 3;
 const NAME_END = /[.:/]$/;
@@ -111,18 +110,11 @@ function headings(by) {
 }
 
 export function modulesView(content) {
-  let typing;
-  const field = el("input", {
-    type: "search",
+  const field = searchField({
+    key: "prefix",
     placeholder: "The beginning of the names, such as shop.cart:",
     maxlength: 1000,
-    autocomplete: "off",
-    spellcheck: "false",
-    "data-key": "prefix",
-    input: () => {
-      clearTimeout(typing);
-      typing = setTimeout(() => go(linkHere({ prefix: field.value }), { replacing: true }), TYPING_MS);
-    },
+    apply: (prefix) => go(linkHere({ prefix }), { replacing: true }),
   });
   const head = el("thead", {});
   const body = el("tbody", {});

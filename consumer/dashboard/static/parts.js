@@ -121,3 +121,23 @@ export function labelled(row, labels) {
   [...row.cells].forEach((cell, index) => (cell.dataset.label = labels[index]));
   return row;
 }
+
+const TYPING_MS = 250;
+
+// A field whose text is applied once its user pauses.
+export function searchField({ key, placeholder, maxlength, apply }) {
+  let typing;
+  const field = el("input", {
+    type: "search",
+    placeholder,
+    maxlength,
+    autocomplete: "off",
+    spellcheck: "false",
+    "data-key": key,
+    input: () => {
+      clearTimeout(typing);
+      typing = setTimeout(() => apply(field.value), TYPING_MS);
+    },
+  });
+  return field;
+}

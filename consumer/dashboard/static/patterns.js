@@ -3,7 +3,7 @@
 import { ask } from "./api.js";
 import { el, replace, walkWithArrows } from "./dom.js";
 import { count, score } from "./format.js";
-import { BANDS, dimensions, empty, isNamed, labelled, patternLink, quality, sampleNote, time } from "./parts.js";
+import { BANDS, dimensions, empty, isNamed, labelled, patternLink, quality, sampleNote, searchField, time } from "./parts.js";
 import { go, here, linkHere } from "./place.js";
 
 const ORDERS = {
@@ -15,8 +15,6 @@ const ORDERS = {
   name: "By name",
   id: "By pattern id",
 };
-const TYPING_MS = 250;
-
 const previousPages = new Map();
 
 // A column's heading sorts by the column, and then in the opposite order.
@@ -88,25 +86,13 @@ function summary(answer, parameters) {
   return answer.next ? `${count(rows)} patterns on this page, more follow` : `${count(rows)} patterns on this last page`;
 }
 
-function searchField() {
-  let typing;
-  const field = el("input", {
-    type: "search",
+export function patternsView(content) {
+  const field = searchField({
+    key: "search",
     placeholder: "Name, or the first 8 digits of an id",
     maxlength: 200,
-    autocomplete: "off",
-    spellcheck: "false",
-    "data-key": "search",
-    input: () => {
-      clearTimeout(typing);
-      typing = setTimeout(() => change({ search: field.value }, { replacing: true }), TYPING_MS);
-    },
+    apply: (search) => change({ search }, { replacing: true }),
   });
-  return field;
-}
-
-export function patternsView(content) {
-  const field = searchField();
   const band = select("Band", "band", [["", "All bands"], ...BANDS.map(({ name }) => [name, name]), [RETIRED, RETIRED]]);
   const version = select("Version", "version", [["", "All versions"]]);
   const order = select("Order", "order", Object.entries(ORDERS));
