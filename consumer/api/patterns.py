@@ -86,10 +86,10 @@ def patterns_of(rows: Sequence[asyncpg.Record]) -> list[Shown]:
 
 def pattern_of(row: asyncpg.Record) -> Shown:
     """Return a row with the name and the dimensions for people. Both are limited, whatever was sent."""
-    shown = json.loads(row["shown"])
-    found = dimensions_of(parsed(row["dimensions"]))
-    ours = DIMENSIONS if found.keys() & set(DIMENSIONS) else ()  # in the same order in each row
-    names = [*ours, *(name for name in found if name not in DIMENSIONS)]
+    shown = orjson.loads(row["shown"])
+    names = list(found := dimensions_of(parsed(row["dimensions"])))
+    if not found.keys().isdisjoint(DIMENSIONS):  # each row has all of these, in the same order
+        names = [*DIMENSIONS, *[name for name in names if name not in DIMENSIONS]]
     return {
         **shown,
         "name": name_of(parsed(row["name"]), shown["pattern_id"]),

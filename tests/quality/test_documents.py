@@ -8,6 +8,8 @@ from typing import Final
 
 import pytest
 
+from tests.platforms.versions import KAFKA, POSTGRESQL, PYTHON
+
 ROOT: Final = Path(__file__).parents[2]
 
 _FENCE: Final = re.compile(r"^( *)```.*?^\1```", flags=re.MULTILINE | re.DOTALL)
@@ -91,6 +93,14 @@ def test_the_readme_shows_the_agent_that_a_test_runs() -> None:
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
 
     assert (ROOT / "examples" / "agent.py").read_text(encoding="utf-8") in readme
+
+
+def test_the_readme_names_the_versions_that_are_tested() -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+
+    for versions in (KAFKA, POSTGRESQL):
+        assert f"({min(versions, key=float)} to {max(versions, key=float)}" in readme
+    assert f"Python {PYTHON[0]} or later" in readme
 
 
 def test_the_readme_can_be_read_in_five_minutes() -> None:
