@@ -13,7 +13,7 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any, Final
 
@@ -262,6 +262,23 @@ async def test_a_connection_that_a_firewall_forgot_costs_time_and_no_event(
         others = await asyncio.gather(*(agent.publish(an_event(number)) for number in range(2, 12)))
 
     assert await are_in(settings, first, *others)
+
+
+async def test_a_broker_that_moved_is_found_again_by_the_address_in_the_settings(
+    kafka: ApacheKafka, settings: KafkaSettings
+) -> None:
+    """The addresses in the metadata are dead, as after a failover behind one host name."""
+    async with AsyncExitStack() as entering:
+        entry = await entering.enter_async_context(Proxy(kafka.port_of(PROXIED)))
+        by_entry = settings.model_copy(update={"kafka_bootstrap_servers": f"127.0.0.1:{entry.port}"})
+        async with proxied(kafka, settings):
+            agent = ScorePublisher(by_entry, delivery_seconds=SECONDS)
+            await entering.enter_async_context(agent)
+            first = await agent.publish(an_event(1))
+        entry.redirect(kafka.port)
+        second = await agent.publish(an_event(2))
+
+    assert await are_in(settings, first, second)
 
 
 async def test_an_event_is_not_taken_for_one_that_arrived_without_an_answer(

@@ -6,7 +6,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -376,6 +376,27 @@ def test_a_full_disk_is_an_error_and_the_file_stays_sound(path: Path) -> None:
     assert errors
     assert len(kept(path)) == stored
     assert {0, 1, 500} <= set(kept(path))
+    require_sound(path)
+
+
+def test_an_interrupted_transaction_changes_nothing(file: OutboxFile, path: Path) -> None:
+    file.append([[a_row(1), a_row(2), a_row(3)]])
+    before = file.status()
+
+    rows = file.newest()
+
+    def interrupted() -> Iterator[OutboxRow]:
+        yield rows[0]
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        file.settle(interrupted(), [])
+
+    assert file.status()[:2] == before[:2]
+    assert file.append([[a_row(4)]]) == [1]
+    file.close()
+    assert {*kept(path)} == {1, 2, 3, 4}
+    assert not [each for each in path.parent.iterdir() if "damaged" in each.name]
     require_sound(path)
 
 

@@ -67,6 +67,10 @@ class Proxy:
         for link in self._links:
             link.reset()
 
+    def redirect(self, target_port: int) -> None:
+        """Forward new connections to another port."""
+        self._target_port = target_port
+
     def slow(self, seconds: float) -> None:
         """Delay each chunk of at most 64 KiB by `seconds`."""
         self._delay_seconds = seconds
