@@ -45,9 +45,9 @@ _COMMAS_PER_EVENT: Final = 40
 """An array with more commas than so many for each event is counted before it is split."""
 
 _TOKENS: Final = re.compile(
-    rb'"(?:[^"\\]++|\\.)*+"|\[[^\[\]{}"]*+\]|\{[^\[\]{}"]*+\}|[\[\]{},]', flags=re.DOTALL
+    rb'"(?:[^"\\]++|\\.)*+(?:"|\\?\Z)|\[[^\[\]{}"]*+\]|\{[^\[\]{}"]*+\}|[\[\]{},]', flags=re.DOTALL
 )
-"""A string, an array or object without strings and brackets in it, a bracket, or a comma."""
+"""A string, also one without an end, an array or object without strings or brackets, a bracket, a comma."""
 
 _read_array: Final = msgspec.json.Decoder(list[msgspec.Raw]).decode
 

@@ -25,12 +25,13 @@ _BUILTINS: Final = frozenset(
     for name, value in vars(builtins).items()
     if name.islower() and (isinstance(value, type) or type(value).__name__ == "builtin_function_or_method")
 )
-# Strings are matched too, so that a `#` inside a string is not taken for a comment.
+# Strings are matched too, so that a `#` inside a string is not taken for a comment. A string without an end,
+# which one inside an f-string can look like, ends with its line or the text: each character is scanned once.
 _STRING_OR_COMMENT: Final = re.compile(
-    r'"""(?:[^"\\]|\\.|"(?!""))*+"""'
-    r"|'''(?:[^'\\]|\\.|'(?!''))*+'''"
-    r'|"(?:[^"\\\n]|\\.)*+"'
-    r"|'(?:[^'\\\n]|\\.)*+'"
+    r'"""(?:[^"\\]|\\.|"(?!""))*+(?:"""|\\?\Z)'
+    r"|'''(?:[^'\\]|\\.|'(?!''))*+(?:'''|\\?\Z)"
+    r'|"(?:[^"\\\n]|\\.)*+"?'
+    r"|'(?:[^'\\\n]|\\.)*+'?"
     r"|(?P<comment>#[^\n]*)",
     flags=re.DOTALL,
 )

@@ -16,10 +16,8 @@ from pattern_metrics.consumer.operations.files.source import (
 from pattern_metrics.schemas.pattern_scored import JSON_DEPTH_MAX, json_depth
 
 _BETWEEN_OBJECTS: Final = re.compile(rb"[ \t\r\n,\[\]]*")
-_STRUCTURE: Final = re.compile(rb'"(?:[^"\\]++|\\.)*+"|["{}\[\]]', flags=re.DOTALL)
-"""A whole string, the opening quote of a string whose end has not arrived yet, or a bracket."""
-
-_QUOTE: Final = b'"'
+_STRUCTURE: Final = re.compile(rb'(?P<open>"(?:[^"\\]++|\\.)*+)(?P<end>")?|[{}\[\]]', flags=re.DOTALL)
+"""A string, perhaps one whose end has not arrived yet, or a bracket."""
 
 
 def require_short(size: int) -> None:
@@ -159,7 +157,7 @@ class ObjectSplitter:
         """Scan the current object. Return whether its end is in the buffer."""
         for token in _STRUCTURE.finditer(self._buffer, self._scanned):
             text = token[0]
-            if text == _QUOTE:
+            if token.lastgroup == "open":
                 self._scanned = token.start()
                 return False
             self._scanned = token.end()
