@@ -2,7 +2,8 @@
 
 import asyncio
 import hashlib
-from collections.abc import Awaitable, Callable, Sequence
+import re
+from collections.abc import Awaitable, Callable
 from functools import wraps
 from math import inf
 from typing import Any, Final, TypeAlias
@@ -14,7 +15,14 @@ from starlette.responses import Response
 
 from pattern_metrics.consumer.api.cache import Cache
 from pattern_metrics.consumer.api.database import Shown
-from pattern_metrics.consumer.api.failures import ERRORS, SLOW, Failure, failure_of
+from pattern_metrics.consumer.api.failures import (
+    ERRORS,
+    SLOW,
+    Failure,
+    ParameterError,
+    failure_of,
+    parameter,
+)
 from pattern_metrics.consumer.api.openapi import ROWS_MAX
 from pattern_metrics.consumer.http.access import Access
 from pattern_metrics.consumer.http.problems import problem
@@ -23,6 +31,8 @@ from pattern_metrics.schemas.settings.timing import Clock, Timing
 Answer: TypeAlias = Callable[[Request], Awaitable[Response]]
 
 ROWS_DEFAULT: Final = 50
+
+_INTEGER: Final = re.compile(r"-?[0-9]{1,18}")
 
 _REVALIDATED: Final = {"Cache-Control": "private, no-cache"}
 
@@ -96,9 +106,8 @@ def tagged(request: Request, content: bytes, headers: dict[str, str] | None = No
     """Return the content with its ETag; 304 if the client has it."""
     tag = f'"{hashlib.blake2b(content, digest_size=12).hexdigest()}"'
     headers = {**_REVALIDATED, "ETag": tag, **(headers or {})}
-    known: Sequence[str] = [
-        one.strip().removeprefix("W/") for one in request.headers.get("if-none-match", "").split(",")
-    ]
+    named = ",".join(request.headers.getlist("if-none-match"))
+    known = [one.strip().removeprefix("W/") for one in named.split(",")]
     if request.method in {"GET", "HEAD"} and (tag in known or "*" in known):
         return Response(status_code=304, headers=headers)
     return Response(content, headers=headers, media_type="application/json")
@@ -113,12 +122,23 @@ def limit_of(request: Request) -> int:
     """Return the number of rows that a request asks for.
 
     Raises:
-        ValueError: it is out of range.
+        ParameterError: it is no number, or out of range.
     """
-    limit = int(request.query_params.get("limit", ROWS_DEFAULT))
+    limit = parameter("limit", request.query_params.get("limit", str(ROWS_DEFAULT)), number_of)
     if not 1 <= limit <= ROWS_MAX:
-        raise ValueError("the limit is out of range")
+        raise ParameterError("limit")
     return limit
+
+
+def number_of(text: str) -> int:
+    """Return the integer that a text writes in ASCII digits.
+
+    Raises:
+        ValueError: it writes none, or one that no `bigint` holds.
+    """
+    if not _INTEGER.fullmatch(text):
+        raise ValueError
+    return int(text)
 
 
 def _failed(failure: Failure) -> Response:

@@ -10,6 +10,7 @@ from typing import Any, Final, TypeAlias
 import asyncpg
 import orjson
 
+from pattern_metrics.consumer.api.failures import ParameterError
 from pattern_metrics.consumer.api.sql import statement
 from pattern_metrics.consumer.postgres.connection import (
     TIMES_AS_TEXT,
@@ -184,9 +185,9 @@ def cursor_of(after: str, *types: Callable[[Any], Any]) -> list[Any]:
     """Return the end of an earlier page, converted to these types.
 
     Raises:
-        ValueError: no page ended so.
+        ParameterError: no page ended so.
     """
     try:
         return [make(part) for make, part in zip(types, json.loads(after), strict=True)]
     except (ValueError, TypeError, RecursionError, OverflowError):
-        raise ValueError("is not what a page ended with") from None
+        raise ParameterError("after") from None

@@ -1,11 +1,37 @@
 """The failures of answers that ask the database, without the texts of errors, which might name secrets."""
 
-from typing import Final, NamedTuple
+from collections.abc import Callable
+from typing import Final, NamedTuple, TypeVar
 
 import asyncpg
 
 from pattern_metrics.consumer.api.cache import BusyError
 from pattern_metrics.consumer.faults.diagnosis import Fault, diagnose
+
+ValueT = TypeVar("ValueT")
+
+
+class ParameterError(ValueError):
+    """A client gave a parameter that is not valid.
+
+    Args:
+        name: the parameter.
+    """
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"the parameter {name} is not valid")
+
+
+def parameter(name: str, text: str, make: Callable[[str], ValueT]) -> ValueT:
+    """Return the value of a parameter.
+
+    Raises:
+        ParameterError: `make` raised ValueError for the text.
+    """
+    try:
+        return make(text)
+    except ValueError:
+        raise ParameterError(name) from None
 
 
 class Failure(NamedTuple):
@@ -24,7 +50,14 @@ class Failure(NamedTuple):
 
 SLOW: Final = Failure(503, "slow")
 
-ERRORS: Final = (BusyError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError, ValueError)
+ERRORS: Final = (
+    BusyError,
+    asyncpg.PostgresError,
+    asyncpg.InterfaceError,
+    OSError,
+    TimeoutError,
+    ParameterError,
+)
 """The errors that are failures. Any other is a bug."""
 
 
@@ -38,4 +71,6 @@ def failure_of(error: Exception) -> Failure:
         diagnosis = diagnose(error)
         if diagnosis.fault is not Fault.RECORD:
             return Failure(503, "database", diagnosis.hint)
-    return Failure(400, "request")  # also a text that PostgreSQL cannot hold
+    if isinstance(error, ParameterError):
+        return Failure(400, "request", str(error))
+    return Failure(400, "request")  # a text that PostgreSQL cannot hold

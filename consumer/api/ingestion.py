@@ -15,6 +15,7 @@ from starlette.routing import BaseRoute, Route
 
 from pattern_metrics.consumer.api.answering import Answer, Answering, tagged
 from pattern_metrics.consumer.api.database import Database, Shown
+from pattern_metrics.consumer.api.failures import parameter
 from pattern_metrics.consumer.api.rate import Pace
 from pattern_metrics.consumer.api.recent import READING_SECONDS, LastHour, Reading
 from pattern_metrics.consumer.api.search import EventSearch
@@ -218,9 +219,9 @@ class IngestionAnswers:
         return await self._answering.shared(request, lambda: read_gaps(self._database))
 
     async def _event(self, request: Request) -> Response:
-        event_id = UUID(request.path_params["event_id"])
+        event_id = parameter("event_id", request.path_params["event_id"], UUID)
         pattern = request.query_params.get("pattern", "").strip()
-        pattern_id = pattern_id_from(pattern) if pattern else None
+        pattern_id = parameter("pattern", pattern, pattern_id_from) if pattern else None
 
         async def compute() -> Shown:
             if self._search is not None:

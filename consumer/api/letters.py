@@ -9,8 +9,16 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
-from pattern_metrics.consumer.api.answering import Answer, Answering, absent, limit_of, tagged
+from pattern_metrics.consumer.api.answering import (
+    Answer,
+    Answering,
+    absent,
+    limit_of,
+    number_of,
+    tagged,
+)
 from pattern_metrics.consumer.api.database import WHOLE, Database, Scan, Shown, cursor_of, fragments_of
+from pattern_metrics.consumer.api.failures import parameter
 from pattern_metrics.consumer.api.patterns import time_of
 from pattern_metrics.consumer.api.sql import statement
 from pattern_metrics.consumer.dead_letters.letters import letter_of
@@ -37,7 +45,7 @@ class LetterReader:
         """Return one page of open dead letters, the newest first, and the start of the next page.
 
         Raises:
-            ValueError: `after` is not the end of an earlier page.
+            ParameterError: `after` is not the end of an earlier page.
         """
         cursor = [None] * 5 if after is None else cursor_of(after, time_of, str, int, int, int)
         query = statement("select_dead_letter_page")
@@ -116,7 +124,8 @@ class LetterAnswers:
 
     async def _letter(self, request: Request) -> Response:
         asked = request.query_params
-        numbers = [int(asked.get(name, "")) for name in ("partition", "offset", "timestamp")]
+        names = ("partition", "offset", "timestamp")
+        numbers = [parameter(name, asked.get(name, ""), number_of) for name in names]
         found = await self._reader.letter(asked.get("topic", ""), *numbers)
         return absent("dead letter") if found is None else tagged(request, orjson.dumps(found))
 

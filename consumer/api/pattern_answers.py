@@ -11,6 +11,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from pattern_metrics.consumer.api.answering import Answer, Answering, absent, limit_of, tagged
+from pattern_metrics.consumer.api.failures import ParameterError, parameter
 from pattern_metrics.consumer.api.openapi import LOOKUP_MAX, ORDERS
 from pattern_metrics.consumer.api.patterns import Filter, PatternReader, filter_of
 from pattern_metrics.consumer.http.problems import problem
@@ -67,7 +68,7 @@ class PatternAnswers:
         asked = request.query_params
         order, after, limit = asked.get("order", "best"), asked.get("after"), limit_of(request)
         if order not in ORDERS:
-            raise ValueError("there is no such order")
+            raise ParameterError("order")
         chosen = _filter(request)
         if order == "id" and chosen == Filter():
             return await self._answering.shared(request, lambda: self._reader.id_page(after, limit))
@@ -108,12 +109,15 @@ class PatternAnswers:
 def _filter(request: Request) -> Filter:
     asked = request.query_params
     return filter_of(
-        asked.get("band"), asked.get("version"), asked.get("name", ""), asked.get("dimension") or None
+        asked.get("band") or None,
+        asked.get("version"),
+        asked.get("name", ""),
+        asked.get("dimension") or None,
     )
 
 
 def _id(request: Request) -> UUID:
-    return UUID(request.path_params["pattern_id"])
+    return parameter("pattern_id", request.path_params["pattern_id"], UUID)
 
 
 async def _body(request: Request) -> bytes:

@@ -13,6 +13,7 @@ import asyncpg
 import orjson
 
 from pattern_metrics.consumer.api.database import WHOLE, Database, Scan, Shown, cursor_of, fragments_of
+from pattern_metrics.consumer.api.failures import ParameterError, parameter
 from pattern_metrics.consumer.api.sql import statement
 from pattern_metrics.schemas.bands import BANDS, Band
 from pattern_metrics.schemas.pattern_scored import DIMENSIONS
@@ -66,10 +67,10 @@ def filter_of(band: str | None, version: str | None, name: str, dimension: str |
         dimension: see `Filter`.
 
     Raises:
-        ValueError: there is no such band.
+        ParameterError: there is no such band.
     """
     if band is not None and band not in BOUNDS:
-        raise ValueError("there is no such band")
+        raise ParameterError("band")
     least, below = BOUNDS[band] if band is not None else (None, None)
     name = name.strip()
     chosen = Filter(least, below, version, name or None, dimension=dimension)
@@ -159,7 +160,7 @@ class PatternReader:
             counts: whether to count the patterns after the page, as `left_off`.
 
         Raises:
-            ValueError: `after` is not the end of an earlier page.
+            ParameterError: `after` is not the end of an earlier page.
         """
         query = statement("select_pattern_page")
         least_id, greatest_id = chosen.ids
@@ -183,7 +184,7 @@ class PatternReader:
         """Return one page of all patterns in the order of their ids, always from the whole table.
 
         Raises:
-            ValueError: `after` is not an id.
+            ParameterError: `after` is not an id.
         """
         return await self._range(statement("select_pattern_range"), after, limit)
 
@@ -191,12 +192,12 @@ class PatternReader:
         """Return one page of the retired patterns in the order of their ids.
 
         Raises:
-            ValueError: `after` is not an id.
+            ParameterError: `after` is not an id.
         """
         return await self._range(statement("select_retired_range"), after, limit)
 
     async def _range(self, query: str, after: str | None, limit: int) -> Shown:
-        first = UUID(int=0) if after is None else UUID(after)
+        first = UUID(int=0) if after is None else parameter("after", after, UUID)
         rows = await self._database.fetch(query, first, limit + 1)
         following = str(rows[limit]["pattern_id"]) if len(rows) > limit else None
         return {"percent_read": WHOLE, "rows": patterns_of(rows[:limit]), "next": following}
@@ -228,9 +229,9 @@ class PatternReader:
         """Return one page of a pattern's measurements, the newest first, and the start of the next.
 
         Raises:
-            ValueError: `after` is not the end of an earlier page.
+            ParameterError: `after` is not the end of an earlier page.
         """
-        before = None if after is None else time_of(after)
+        before = None if after is None else parameter("after", after, time_of)
         rows = await self._database.fetch(statement("select_history"), pattern_id, before, limit + 1)
         following = rows[limit - 1]["measured"] if len(rows) > limit else None
         return {"rows": fragments_of(rows[:limit]), "next": following}

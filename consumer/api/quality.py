@@ -14,7 +14,7 @@ from starlette.routing import BaseRoute, Route
 from pattern_metrics.consumer.api.answering import Answering
 from pattern_metrics.consumer.api.database import WHOLE, Database, Shown
 from pattern_metrics.consumer.api.sql import statement
-from pattern_metrics.consumer.api.trend import direction_of, first_week, weeks_of
+from pattern_metrics.consumer.api.trend import WEEK, WEEKS, direction_of, first_week, weeks_of
 from pattern_metrics.schemas.settings.timing import Clock
 from pattern_metrics.schemas.shown_metadata import SHOWN_NAME_CHARACTERS_MAX
 
@@ -74,8 +74,9 @@ class QualityReader:
     async def trend(self) -> Shown:
         """Return the mean quality of all patterns at the end of each week, by the history."""
         today = self._now().date()
-        start = datetime.combine(first_week(today), time(), UTC)
-        scan = await self._database.scan(statement("select_trend"), start, looks_up=True)
+        first = first_week(today)
+        start, end = (datetime.combine(day, time(), UTC) for day in (first, first + WEEKS * WEEK))
+        scan = await self._database.scan(statement("select_trend"), start, end, looks_up=True)
         weeks = weeks_of(_by_week(scan.rows), today)
         direction, since = direction_of(weeks) if weeks else (None, None)
         return {

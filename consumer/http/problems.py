@@ -5,9 +5,12 @@ from http import HTTPStatus
 from typing import Final
 
 import orjson
+import structlog
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
+
+logger = structlog.get_logger()
 
 PROBLEM_CONTENT_TYPE: Final = "application/problem+json"
 
@@ -25,6 +28,12 @@ def problem(
     """
     content = {"type": "about:blank", "title": HTTPStatus(status).phrase, "status": status, "detail": detail}
     return Response(orjson.dumps({**content, **members}), status, headers, media_type=PROBLEM_CONTENT_TYPE)
+
+
+async def problem_of_bug(_: Request, error: Exception) -> Response:
+    """Return the response to an error that nobody expected, and log it."""
+    logger.error("answer_failed", exc_info=error)
+    return problem(500, "this is a fault of the server, and in its log")
 
 
 async def problem_of(_: Request, error: Exception) -> Response:

@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 import structlog
 import uvicorn
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.exceptions import HTTPException
 from starlette.middleware.exceptions import ExceptionMiddleware
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Router
@@ -25,6 +26,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from typing_extensions import override
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from pattern_metrics.consumer.http.problems import problem_of, problem_of_bug
 from pattern_metrics.schemas.settings.timing import TIMING, Timing
 
 logger = structlog.get_logger()
@@ -50,6 +52,8 @@ HEADERS: Final = [
 ]
 """Headers of every response. Cache-Control: no-store is one as well, unless the response has its own."""
 
+_PROBLEMS: Final = {HTTPException: problem_of, Exception: problem_of_bug}
+
 
 class Site(Protocol):
     """Further routes to serve."""
@@ -71,7 +75,7 @@ async def serving_routes(
 ) -> AsyncIterator[None]:
     """Serve the routes and the page until the end of the block. On loopback, check the Host header."""
     all_routes = [*routes, *(page.routes if page else ())]
-    router = ExceptionMiddleware(Router(all_routes, redirect_slashes=False))
+    router = ExceptionMiddleware(Router(all_routes, redirect_slashes=False), handlers=_PROBLEMS)
     connection: Any = partial(_Connection, timing.connection)  # it is only called
     server = _Server(server_config(_uncached(router), listener, http=connection, headers=HEADERS), page)
     thread = threading.Thread(target=_serve, args=(server, listener), name="http", daemon=True)
@@ -150,6 +154,7 @@ def _uncached(served: ASGIApp) -> ASGIApp:
                 MutableHeaders(scope=message).setdefault("Cache-Control", "no-store")
             await send(message)
 
+        scope["app"] = served  # without it, Starlette does not raise its 404 and 405, which become problems
         await served(scope, receive, send_with_header)
 
     return answer

@@ -4,6 +4,7 @@ import hashlib
 import hmac
 import os
 import re
+import stat
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -72,19 +73,22 @@ class Tokens:
             status = os.stat(self._path)  # noqa: PTH116 - pathlib takes twice as long, at each request
         except OSError as error:
             raise self._unusable(f"cannot be read ({type(error).__name__})") from None
+        if not stat.S_ISREG(status.st_mode):
+            raise self._unusable("is not a regular file")
         return status.st_mtime_ns, status.st_ctime_ns, status.st_size, status.st_ino
 
     def _read(self) -> list[_Token]:
         try:
             with self._path.open("rb") as file:
-                text = file.read(TOKENS_BYTES_MAX + 1).decode()
+                content = file.read(TOKENS_BYTES_MAX + 1)
+            if len(content) > TOKENS_BYTES_MAX:
+                raise self._unusable(f"is larger than {TOKENS_BYTES_MAX} bytes")
+            text = content.decode("utf-8-sig")
         except OSError as error:
             raise self._unusable(f"cannot be read ({type(error).__name__})") from None
         except UnicodeDecodeError:
             raise self._unusable("is not UTF-8") from None
-        if len(text) > TOKENS_BYTES_MAX:
-            raise self._unusable(f"is larger than {TOKENS_BYTES_MAX} bytes")
-        tokens = list[_Token]()
+        tokens, names = list[_Token](), dict[bytes, str]()
         for number, line in enumerate(text.splitlines(), start=1):
             stripped = line.strip()
             if not stripped or stripped.startswith("#"):
@@ -92,7 +96,10 @@ class Tokens:
             found = _LINE.fullmatch(stripped)
             if found is None:
                 raise self._unusable(f"line {number} is not NAME SHA256 (64 hexadecimal digits)")
-            tokens.append(_Token(found["name"], bytes.fromhex(found["digest"])))
+            token = _Token(found["name"], bytes.fromhex(found["digest"]))
+            if names.setdefault(token.digest, token.name) != token.name:
+                raise self._unusable(f"line {number} gives a second name to a token")
+            tokens.append(token)
         return tokens
 
     def _unusable(self, why: str) -> InvalidSettingError:

@@ -4,13 +4,14 @@ import asyncio
 import gzip
 import hashlib
 import json
+import os
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
 from pattern_metrics.consumer.gateway import admission, bodies, server
-from pattern_metrics.consumer.http.tokens import Tokens
+from pattern_metrics.consumer.http.tokens import TOKENS_BYTES_MAX, Tokens
 from pattern_metrics.consumer.settings import GatewaySettings, InvalidSettingError
 from tests.support.command import SECONDS_MAX
 from tests.support.events import value
@@ -279,6 +280,36 @@ def test_a_file_of_tokens_with_another_line_is_an_error_that_names_the_line(
     file.write_bytes(f"ok {'0' * 64}\n{line}".encode("latin-1"))
     with pytest.raises(InvalidSettingError, match=r"^X: .*tokens (line 2|is not UTF-8)"):
         Tokens(file, "X")
+
+
+@pytest.mark.parametrize("character", ["x", "é", "€", "\U0001f600"])
+@pytest.mark.parametrize("excess", [0, 1])
+def test_a_file_of_tokens_is_read_whole_or_not_at_all(tmp_path: Path, character: str, excess: int) -> None:
+    file = tmp_path / "tokens"
+    last = f"\nlast {hashlib.sha256(b'token').hexdigest()}".encode()
+    room = TOKENS_BYTES_MAX - len(last) - len("\ufeff#".encode())
+    padding = character * (room // len(character.encode()))
+    filling = "x" * (room - len(padding.encode()) + excess)
+    file.write_bytes(f"\ufeff#{padding}{filling}".encode() + last)
+
+    if excess:
+        with pytest.raises(InvalidSettingError, match="is larger than"):
+            Tokens(file, "X")
+    else:
+        assert Tokens(file, "X").name_of("token") == "last"
+
+
+def test_a_token_has_one_name(tmp_path: Path) -> None:
+    file = written(tmp_path / "tokens", a="same", b="same")
+    with pytest.raises(InvalidSettingError, match="line 4 gives a second name to a token"):
+        Tokens(file, "X")
+
+
+def test_a_file_of_tokens_that_never_ends_is_refused(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "tokens")
+    for path in (tmp_path / "tokens", Path("/dev/zero"), tmp_path):
+        with pytest.raises(InvalidSettingError, match="regular file"):
+            Tokens(path, "X")
 
 
 async def test_one_token_takes_its_share_and_all_together_the_bound(

@@ -14,6 +14,7 @@ import jsonschema
 import pytest
 from pydantic import SecretStr
 from starlette.routing import Route
+from structlog.testing import capture_logs
 
 from pattern_metrics.consumer.api.ingestion import Watched
 from pattern_metrics.consumer.api.openapi import LOOKUP_MAX
@@ -25,6 +26,7 @@ from pattern_metrics.consumer.http.access import THIS_MACHINE, Access
 from pattern_metrics.consumer.http.listening import take_port
 from pattern_metrics.consumer.http.server import serving_routes
 from pattern_metrics.consumer.http.tokens import Tokens
+from pattern_metrics.consumer.postgres.connection import connected
 from pattern_metrics.consumer.settings import DatabaseSettings, HttpSettings, WorkerSettings
 from pattern_metrics.consumer.telemetry.metrics import Metrics
 from pattern_metrics.schemas.pattern_id import pattern_id_of
@@ -113,11 +115,13 @@ async def test_an_answer_that_the_client_has_is_not_sent_again(
     path = f"/v1/patterns/{UUID(int=1)}"
     first = await program.request(path)
     again = await program.request(path, f'If-None-Match: "other", W/{first.headers["etag"]}')
+    lines = await program.request(path, 'If-None-Match: "other"', f"If-None-Match: {first.headers['etag']}")
     await fill(migrated_database_url, [an_event(1, seconds=9, score=0.9)])
     changed = await program.request(path, f"If-None-Match: {first.headers['etag']}")
     page = await program.request("/v1/patterns")
 
     assert (again.status, again.body, again.headers["etag"]) == (304, b"", first.headers["etag"])
+    assert lines.status == 304
     assert (changed.status, changed.json["quality_score"]) == (200, 0.9)
     assert first.headers["cache-control"] == page.headers["cache-control"] == "private, no-cache"
     assert int(page.headers["age"]) < 60
@@ -196,11 +200,65 @@ async def test_the_history_is_read_page_by_page_and_the_newest_first(
     assert page["history_enabled"] is None
 
 
-@pytest.mark.parametrize("query", ["limit=0", "limit=501", "limit=x", "order=up", "band=a", "after=1"])
-async def test_a_parameter_that_is_not_valid_is_a_problem(program: Program, query: str) -> None:
-    answer = await program.request(f"/v1/patterns?{query}")
+@pytest.mark.parametrize(
+    "path",
+    [
+        *("/v1/patterns?limit=" + text for text in ("0", "501", "x", "1_0", "%D9%A3", "+3", "", "9" * 5000)),
+        "/v1/patterns?order=up",
+        "/v1/patterns?band=a",
+        *("/v1/patterns?after=" + text for text in ("1", "%5B%5D", "[" * 3000, "%00")),
+        "/v1/patterns?order=id&after=1",
+        f"/v1/patterns/{UUID(int=1)}/history?after=1",
+        "/v1/events/event_id",
+        "/v1/patterns/pattern_id",
+        *(
+            f"/v1/dead-letter?topic=a&partition=0&offset={offset}&timestamp=1"
+            for offset in ("", "x", "1.5", "9" * 19)
+        ),
+    ],
+)
+async def test_a_parameter_that_is_not_valid_is_a_problem_that_names_it(program: Program, path: str) -> None:
+    wrong = next(
+        name
+        for name in ("limit", "order=up", "band", "after", "event_id", "pattern_id", "offset")
+        if name in path
+    )
+
+    answer = await program.request(path)
 
     assert (answer.status, answer.headers["content-type"]) == (400, "application/problem+json")
+    assert answer.json["detail"] == f"the parameter {wrong.partition('=')[0]} is not valid"
+
+
+@pytest.mark.parametrize(
+    ("status", "method", "path"),
+    [(404, "GET", "/v2/patterns"), (405, "PUT", "/v1/patterns"), (404, "POST", "/v1")],
+)
+async def test_a_path_or_method_that_is_not_there_is_a_problem(
+    program: Program, status: int, method: str, path: str
+) -> None:
+    answer = await program.request(path, method=method)
+
+    assert (answer.status, answer.headers["content-type"]) == (status, "application/problem+json")
+
+
+async def test_a_fault_of_the_program_is_a_problem_and_logged(
+    program: Program, migrated_database_url: str
+) -> None:
+    await fill(migrated_database_url, [b"no JSON"])
+    [letter] = (await program.request("/v1/dead-letters")).json["rows"]
+    async with connected(migrated_database_url) as connection:
+        await connection.execute("""UPDATE dead_letters SET headers = '[{"not": "a header"}]'""")
+
+    with capture_logs() as logs:
+        answer = await program.request(
+            f"/v1/dead-letter?topic={letter['topic']}&partition={letter['partition']}"
+            f"&offset={letter['offset']}&timestamp={letter['record_timestamp']}"
+        )
+
+    assert (answer.status, answer.headers["content-type"]) == (500, "application/problem+json")
+    assert "KeyError" not in answer.body.decode()
+    assert [line["event"] for line in logs if line["log_level"] == "error"] == ["answer_failed"]
 
 
 async def test_another_machine_reads_only_if_all_may(

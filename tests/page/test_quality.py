@@ -32,6 +32,13 @@ EVENT = """
     VALUES ($1, $2, gen_random_uuid(), $3, '{}')
 """
 
+FAR = """
+    INSERT INTO pattern_quality_history (pattern_id, measurement_timestamp, event_id, quality_score, metadata)
+    SELECT $1, far, gen_random_uuid(), 1, '{}'
+    FROM unnest('{2030-01-01,20000-01-01,infinity}'::timestamptz[]) AS far
+"""
+"""After this week: by a clock that was wrong, after what Python can hold, and never."""
+
 texts = st.text("ab.:/ ", max_size=8)
 names = st.none() | texts | st.just("a" * (SHOWN_NAME_CHARACTERS_MAX + 1))
 scores = st.integers(0, 8).map(lambda eighths: eighths / 8)
@@ -129,6 +136,7 @@ def test_a_week_has_the_mean_of_the_latest_scores_at_its_end(migrated_database_u
                 await connection.executemany(PATTERN, [(pattern, 0.5, None) for pattern in known])
                 rows = [(UUID(int=number), NOW - ago * DAY, score) for number, ago, score in drawn]
                 await connection.executemany(EVENT, rows)
+                await connection.executemany(FAR, [(pattern,) for pattern in known])
                 shown = await reader_of(connection).trend()
             finally:
                 await transaction.rollback()

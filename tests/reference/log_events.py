@@ -13,6 +13,9 @@ from tests.reference.text import page, paragraphs, wrapped
 ROOT: Final = Path(__file__).parents[2]
 
 MEANINGS: Final = {
+    "answer_failed": """
+        A request over HTTP met a fault of the program and got status 500; the traceback is in `exception`.
+        Please report it.""",
     "batch_written": """
         Batches were written to PostgreSQL since the last such line; at most one line a second. The first four
         numbers are sums over these `batches`. `lag` counts the records that wait in the assigned partitions.
