@@ -1,6 +1,7 @@
 """The answers of the tools, from which their output schemas are made. The fields explain themselves."""
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import Any, Literal
 
 from typing_extensions import TypedDict
 
@@ -26,7 +27,7 @@ class FoundPatterns(TypedDict):
 
 
 class TrendPoint(TypedDict):
-    """A measurement, or with a reason and without a score, a retirement."""
+    """A measurement; without a score, a retirement."""
 
     at: str
     score: float | None
@@ -128,3 +129,8 @@ class IngestStatus(TypedDict):
     outbox_oldest_seconds: int | None
     outbox_refused: int | None
     problems: list[str]
+
+
+def weakest(dimensions: Mapping[str, Any]) -> str | None:
+    """Return the dimension with the lowest score; None if there are none."""
+    return min(dimensions, key=lambda name: dimensions[name], default=None)

@@ -1,7 +1,6 @@
 """The tools that read patterns: `find_patterns` and `pattern_quality`."""
 
-from collections.abc import Mapping
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Final, Literal
 
 import orjson
 from mcp.server.mcpserver.exceptions import ToolError
@@ -9,7 +8,7 @@ from pydantic import Field
 
 from pattern_metrics.consumer.api.database import Shown
 from pattern_metrics.consumer.api.patterns import PatternReader, filter_of
-from pattern_metrics.consumer.mcp.answers import FoundPattern, FoundPatterns, PatternQuality
+from pattern_metrics.consumer.mcp.answers import FoundPattern, FoundPatterns, PatternQuality, weakest
 from pattern_metrics.consumer.mcp.text import defused_text
 from pattern_metrics.schemas.pattern_id import pattern_id_from
 from pattern_metrics.schemas.shown_metadata import SHOWN_NAME_CHARACTERS_MAX
@@ -106,8 +105,3 @@ def _found(row: Shown) -> FoundPattern:
         "weakest": lowest,
         "weakest_score": None if lowest is None else scores[lowest],
     }
-
-
-def weakest(dimensions: Mapping[str, Any]) -> str | None:
-    """Return the dimension with the lowest score; None if there are none."""
-    return min(dimensions, key=lambda name: dimensions[name], default=None)

@@ -61,18 +61,19 @@ async def equipped(
         OutboxError: the file of OUTBOX_PATH cannot be used.
     """
     database = Database(settings.database_url.get_secret_value())
-    patterns, code = PatternTools(PatternReader(database)), CodeTools(root)
-    readers: list[Callable[..., Any]] = [
-        *(patterns.find_patterns, patterns.pattern_quality, code.score_code, code.explain_score),
-        StatusTools(settings, database).ingest_status,
-    ]
+    patterns = PatternTools(PatternReader(database))
     try:
-        if is_read_only:
-            yield build_server(readers, [], version("pattern-metrics"))
-            return
-        async with delivering(settings, Health()) as delivery:
-            writers = [PublishTools(delivery, settings).publish_scores]
-            yield build_server(readers, writers, version("pattern-metrics"))
+        async with CodeTools(root) as code:
+            readers: list[Callable[..., Any]] = [
+                *(patterns.find_patterns, patterns.pattern_quality, code.score_code, code.explain_score),
+                StatusTools(settings, database).ingest_status,
+            ]
+            if is_read_only:
+                yield build_server(readers, [], version("pattern-metrics"))
+                return
+            async with delivering(settings, Health()) as delivery:
+                writers = [PublishTools(delivery, settings).publish_scores]
+                yield build_server(readers, writers, version("pattern-metrics"))
     finally:
         database.close()
 

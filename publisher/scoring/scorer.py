@@ -133,14 +133,14 @@ def score_file(source: Source, *, measured_at: datetime) -> list[PatternScored |
     return [_event(one, source.location, measured_at) for one in scored]
 
 
-def score_module(content: bytes, module: str) -> list[ScoredDefinition]:
-    """Score the content of a file, in the encoding that it declares (PEP 263).
+def score_module(content: bytes | str, module: str) -> list[ScoredDefinition]:
+    """Score the content of a file.
 
     The functions and classes of the module and of its classes are scored. If a module defines a name more
     than once (overloads, a property's setter, `if`/`else`), the second definition is `name#2`, and so on.
 
     Args:
-        content: the content.
+        content: the content: bytes in the encoding that they declare (PEP 263), or text.
         module: the module's name.
 
     Raises:
@@ -163,9 +163,11 @@ def weighted(dimensions: Mapping[str, float]) -> float:
     return sum(WEIGHTS[dimension] * value for dimension, value in dimensions.items())
 
 
-def _read(content: bytes) -> list[Definition]:
-    encoding, _ = tokenize.detect_encoding(io.BytesIO(content).readline)
-    text = content.decode(encoding).replace("\r\n", "\n").replace("\r", "\n")
+def _read(content: bytes | str) -> list[Definition]:
+    if isinstance(content, bytes):
+        encoding, _ = tokenize.detect_encoding(io.BytesIO(content).readline)
+        content = content.decode(encoding)
+    text = content.replace("\r\n", "\n").replace("\r", "\n")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the compiler's warnings about foreign code
         tree = ast.parse(text)

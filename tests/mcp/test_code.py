@@ -1,5 +1,6 @@
 """The tools that score code: what they say, and what they may read."""
 
+import asyncio
 import json
 import os
 from collections.abc import Callable
@@ -7,9 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from mcp.server.mcpserver.exceptions import ToolError
 
-from pattern_metrics.consumer.mcp.code import FILE_BYTES_MAX, FILES_MAX, CodeTools
+from pattern_metrics.consumer.mcp import code
+from pattern_metrics.consumer.mcp.code import CodeTools
+from pattern_metrics.consumer.mcp.scoring import FILE_BYTES_MAX, FILES_MAX
 from tests.support.mcp import connected_model, mcp_settings
+from tests.support.waiting import eventually
 from tests.unit.publisher.scoring import events_of
 
 NOWHERE = mcp_settings("postgresql://nobody@127.0.0.1:1/none")
@@ -180,11 +185,68 @@ async def test_what_cannot_be_scored_is_noted_and_the_rest_is_scored(root: Path)
     assert broken["notes"][0].startswith("source: line 1: ")
 
 
+async def test_a_text_is_read_as_text_whatever_encoding_it_names() -> None:
+    for encoding in ("latin-1", "utf-16", "no-such-coding"):
+        source = f"# coding: {encoding}\ndef größe_李():\n    pass\n"
+        async with connected_model(NOWHERE) as model:
+            found = await model.ask("score_code", source=source)
+
+        assert [one["name"] for one in found["definitions"]] == ["größe_李"], encoding
+
+
+async def test_an_explanation_that_is_not_possible_says_what_cannot_be_parsed(root: Path) -> None:
+    (root / "broken.py").write_text("def f(:\n")
+    async with connected_model(NOWHERE, root) as model:
+        of_text = await model.fail("explain_score", name="f", source="def f(:\n")
+        of_files = await model.fail("explain_score", name="f", path=".")
+
+    assert of_text.startswith("no definition has this name; there are: none; source: line 1: ")
+    assert "; broken.py: line 1: " in of_files
+
+
+SLOW = "f'" + "{x}" * 60_000 + "'\n"
+"""The parser of Python 3.11 takes the square of the number of fields."""
+
+
+async def test_a_call_that_takes_too_long_is_ended_and_the_next_one_is_answered(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(code, "SECONDS_MAX", 0.0)
+    async with connected_model(NOWHERE) as model:
+        refused = await model.fail("score_code", source=SLOW)
+        monkeypatch.undo()
+        found = await model.ask("score_code", source=GOOD)
+
+    assert refused == "scoring took longer than 0 s: give less code, or a smaller directory"
+    assert [one["name"] for one in found["definitions"]] == ["total"]
+
+
+async def test_a_call_that_ends_the_parser_is_refused_and_the_next_one_is_answered(root: Path) -> None:
+    async with CodeTools(root) as tools:
+        await tools.score_code(source=GOOD)
+        assert tools._process is not None
+        killed = asyncio.create_task(tools.score_code(path="shop", limit=1))
+        tools._process.kill()
+        with pytest.raises(ToolError, match="ends Python's parser"):
+            await killed
+        assert (await tools.score_code(source=GOOD))["definitions"]
+
+
+async def test_a_client_that_leaves_costs_the_next_one_no_answer(root: Path) -> None:
+    async with CodeTools(root) as tools:
+        left = asyncio.create_task(tools.score_code(source=SLOW))
+        await eventually(lambda: tools._process is not None)
+        left.cancel()
+        await asyncio.wait({left})
+        assert [one["name"] for one in (await tools.score_code(source=GOOD))["definitions"]] == ["total"]
+
+
 async def test_a_call_scores_a_limited_number_of_files(root: Path) -> None:
     for number in range(FILES_MAX + 1):
         (root / "shop" / f"f{number}.py").write_text("def f(): pass\n")
 
-    found: Any = await CodeTools(root).score_code(path="shop", limit=1)
+    async with CodeTools(root) as tools:
+        found: Any = await tools.score_code(path="shop", limit=1)
 
     assert found["notes"] == [f"only the first {FILES_MAX} files were scored: give a smaller directory"]
     assert FILES_MAX <= found["left_off"] + 1 <= FILES_MAX + 3
