@@ -32,6 +32,17 @@ def _address(text: str) -> tuple[str, int]:
     return found[1].strip("[]"), int(found[2])
 
 
+def _directory(text: str) -> Path:
+    """Return the path of a directory. An empty text, as of a variable that is not set, is none.
+
+    Raises:
+        typer.BadParameter: there is no such directory.
+    """
+    if not text or not Path(text).is_dir():
+        raise typer.BadParameter(f"directory {text!r} does not exist")
+    return Path(text)
+
+
 @mcp_app.command()
 def mcp(
     read_only: Annotated[
@@ -40,8 +51,7 @@ def mcp(
     root: Annotated[
         Path | None,
         typer.Option(
-            exists=True,
-            file_okay=False,
+            parser=_directory,
             metavar="DIR",
             help="The directory of the code that score_code and explain_score may read. Module names begin "
             "at it. Without it they read no file, only source text.",

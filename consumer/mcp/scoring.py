@@ -1,4 +1,4 @@
-"""Scores code in a process of its own: each line of its input is a call, and each line of its output an answer.
+"""Scores code in a process of its own: each line of its input is a call, each line of its output an answer.
 
 Nothing but the end of its process interrupts Python's parser. Some texts take it minutes, and some end it.
 """

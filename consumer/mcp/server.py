@@ -42,6 +42,10 @@ class _Server(MCPServer[Any]):
     async def call_tool(
         self, name: str, arguments: dict[str, Any], context: Context[Any, Any] | None = None
     ) -> CallToolResult | InputRequiredResult:
+        tool = self._tool_manager.get_tool(name)
+        if tool is not None and (unknown := arguments.keys() - tool.parameters["properties"].keys()):
+            known = ", ".join(tool.parameters["properties"]) or "none"
+            return _failed(f"{', '.join(sorted(unknown))}: no such argument; there are: {known}")
         try:
             result = await super().call_tool(name, arguments, context)
         except ToolError as error:

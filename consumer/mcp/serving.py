@@ -10,8 +10,6 @@ from typing import Any, Final
 import structlog
 from mcp.server.mcpserver import MCPServer
 from mcp.server.transport_security import TransportSecuritySettings
-from mcp.types import jsonrpc_message_adapter
-from pydantic import ValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -29,6 +27,7 @@ from pattern_metrics.consumer.http.problems import problem
 from pattern_metrics.consumer.http.server import is_loopback
 from pattern_metrics.consumer.http.tokens import Tokens
 from pattern_metrics.consumer.mcp.code import CodeTools
+from pattern_metrics.consumer.mcp.messages import readable
 from pattern_metrics.consumer.mcp.patterns import PatternTools
 from pattern_metrics.consumer.mcp.publishing import PublishTools
 from pattern_metrics.consumer.mcp.server import build_server
@@ -176,11 +175,10 @@ def _require_message(body: bytes) -> bytes:
     Raises:
         HTTPException: 400.
     """
-    try:
-        jsonrpc_message_adapter.validate_json(body, by_name=False)
-    except ValidationError:
-        raise HTTPException(400, "the body is no message of JSON-RPC 2.0") from None
-    return body
+    message = readable(body)
+    if message is None:
+        raise HTTPException(400, "the body is no message of JSON-RPC 2.0")
+    return message
 
 
 def _replaying(body: bytes, receive: Receive) -> Receive:

@@ -36,12 +36,14 @@ class StatusTools:
 
         lag: events not yet in the table. A part that cannot be read is null, and in problems.
         """
-        problems = list[str]()
+        problems, lag_problems = list[str](), list[str]()
         counts, lag, outbox = await asyncio.gather(
             _part(read_counts(self._database.fetch, self._settings), problems),
-            _part(self._lag(), problems, of_kafka=True),
+            _part(self._lag(), lag_problems, of_kafka=True),
             _part(asyncio.to_thread(self._outbox), problems),
         )
+        if counts is not None:  # the lag needs PostgreSQL too
+            problems += lag_problems
         newest = counts and counts.last_write
         return {
             "lag": lag,

@@ -1,6 +1,7 @@
-"""Standard input that a signal can end, just as the client does when it closes it.
+"""Standard input that a signal can end, just as the client does when it closes it, with readable messages.
 
-The SDK reads standard input in a thread, and nothing interrupts this while the client is silent.
+The SDK reads standard input in a thread, and nothing interrupts this while the client is silent. It drops a
+message that it cannot read, so that the client would wait for an answer in vain.
 """
 
 import os
@@ -10,10 +11,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Final
 
+import structlog
+
+from pattern_metrics.consumer.mcp.messages import as_request, readable
 from pattern_metrics.consumer.stopping import hearing_signals
 
+logger = structlog.get_logger()
+
 _INPUT: Final = 0
-_PIECE_BYTES: Final = 64 * 1024
 
 
 @contextmanager
@@ -28,9 +33,13 @@ def input_until_a_signal() -> Iterator[None]:
             writing.shutdown(socket.SHUT_WR)
 
     def copy() -> None:
-        with suppress(OSError):  # a signal has ended it
-            while piece := os.read(client, _PIECE_BYTES):
-                writing.sendall(piece)
+        with suppress(OSError), os.fdopen(client, "rb") as lines:  # OSError: a signal has ended it
+            for line in lines:
+                message = readable(line) or as_request(line)
+                if message is None:
+                    logger.warning("message_unreadable", bytes=len(line))
+                else:
+                    writing.sendall(message.rstrip(b"\n") + b"\n")
         end()
 
     threading.Thread(target=copy, name="stdin", daemon=True).start()

@@ -5,6 +5,7 @@ import json
 import signal
 from asyncio.subprocess import PIPE
 from pathlib import Path
+from typing import Any
 
 import pytest
 from mcp import Client, StdioServerParameters
@@ -53,6 +54,53 @@ async def test_a_model_reads_scores_and_stores_over_standard_input_and_output(
     assert [one["name"] for one in found["patterns"]] == ["pattern 1"]
     assert [one["name"] for one in scored["definitions"]] == ["code:f"]
     assert (stored["accepted"], stored["durable"]) == (1, "local")
+
+
+UNREADABLE = {
+    "not a method": b'{"jsonrpc":"2.0","id":1,"method":5}',
+    "not the version": b'{"jsonrpc":"1.0","id":2,"method":"ping"}',
+    "not this form": b'{"id":3}',
+    "wrong parameters": b'{"jsonrpc":"2.0","id":"4","method":"ping","params":"x"}',
+    "half a character": b'{"jsonrpc":"2.0","id":5,"method":"ping","params":{"_meta":{"x":"\\ud83d"}}}',
+    "half a name": b'{"jsonrpc":"2.0","id":6,"method":"ping","params":{"_meta":{"\\udc00":1}}}',
+    "no JSON": b"garbage",
+    "nothing": b"",
+    "not UTF-8": b'{"jsonrpc":"2.0","id":7,"method":"ping","params":{"_meta":{"x":"\xff"}}}',
+    "no id": b'{"jsonrpc":"2.0","id":null,"method":"ping"}',
+    "an id of another type": b'{"jsonrpc":"2.0","id":1.5,"method":"ping"}',
+    "deep": b"[" * 100_000,
+    "a large number": b'{"jsonrpc":"2.0","id":' + b"9" * 5_000 + b',"method":"ping"}',
+}
+ANSWERED = {1, 2, 3, "4", 5, 6}
+
+
+async def test_each_request_with_an_id_is_answered_and_no_line_ends_it(command: CommandLine) -> None:
+    lines = b"\n".join([*UNREADABLE.values(), PING.replace(b"1", b"99")])
+    process = await asyncio.create_subprocess_exec(
+        PROGRAM, "mcp", env=command.environment, stdin=PIPE, stdout=PIPE, stderr=PIPE
+    )
+    assert process.stdin is not None
+    assert process.stdout is not None
+    answers = dict[Any, Any]()
+    async with asyncio.timeout(SECONDS_MAX):
+        process.stdin.write(lines)
+        while not answers.keys() >= {*ANSWERED, 99}:
+            answer = json.loads(await process.stdout.readline())
+            answers[answer["id"]] = answer
+        process.stdin.close()
+        _, log = await process.communicate()
+
+    assert {name for name in answers if "result" in answers[name]} >= {5, 6, 99}
+    assert {name for name in answers if "error" in answers[name]} == {1, 2, 3, "4"}
+    assert log.count(b"message_unreadable") == 5
+
+
+async def test_a_root_that_is_empty_is_none(command: CommandLine) -> None:
+    """As `--root "$PROJECT"` is if there is no such variable: it must not open the working directory."""
+    ended = await command.run("mcp", "--root", "")
+
+    assert ended.code == 2
+    assert "directory '' does not exist" in ended.stderr
 
 
 async def test_a_signal_ends_it_as_the_end_of_standard_input_does(command: CommandLine) -> None:

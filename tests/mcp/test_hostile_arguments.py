@@ -91,8 +91,10 @@ VALUES: Final = st.recursive(
 def calls(draw: st.DrawFn) -> tuple[str, dict[str, Any]]:
     """Draw a tool and arguments, of which some have the right names."""
     tool = draw(st.sampled_from([*ARGUMENTS, "nothing", "\u202e"]))
-    names = st.sampled_from(ARGUMENTS.get(tool) or ["x"]) | TEXTS
+    names = st.sampled_from(ARGUMENTS.get(tool) or ["x"])
     arguments = draw(st.dictionaries(names, TEXTS | VALUES, max_size=4))
+    if draw(st.integers(0, 9)) == 0:
+        arguments[draw(TEXTS)] = draw(VALUES)
     if tool == "publish_scores":
         arguments["scores"] = draw(
             st.lists(st.dictionaries(st.sampled_from(FIELDS), VALUES) | VALUES, max_size=3)

@@ -152,6 +152,18 @@ async def test_hostile_text_that_is_stored_comes_out_defused(mode: str, migrated
     assert all(len(found["name"]) <= 200 for found in page["patterns"])
 
 
+async def test_an_argument_that_a_tool_does_not_have_is_refused_and_not_ignored(
+    migrated_database_url: str,
+) -> None:
+    async with connected_model(mcp_settings(migrated_database_url)) as model:
+        assert await model.fail("find_patterns", name="a", min_score=0.5) == (
+            "min_score: no such argument; there are: name, band, dimension, order, limit, cursor"
+        )
+        assert await model.fail("ingest_status", **{"\u202e": 1}) == (
+            "\\u202e: no such argument; there are: none"
+        )
+
+
 async def test_what_the_server_cannot_reach_is_a_sentence_without_its_login(tmp_path: Path) -> None:
     settings = mcp_settings("postgresql://hunter2:hunter2@127.0.0.1:1/secret", outbox_path=tmp_path / "box")
     async with connected_model(settings) as model:
@@ -159,7 +171,7 @@ async def test_what_the_server_cannot_reach_is_a_sentence_without_its_login(tmp_
         status = await model.ask("ingest_status")
 
     assert sentence == "PostgreSQL: not reachable; waiting for it"
-    assert status["problems"].count(sentence) >= 1
+    assert status["problems"] == [sentence], "the lag cannot be read without PostgreSQL either"
     assert (status["lag"], status["outbox_waiting"]) == (None, 0)
     assert not re.search("hunter2|secret|Errno|127.0.0.1", json.dumps(status))
     assert not (tmp_path / "box").exists()

@@ -68,6 +68,9 @@ MEANINGS: Final = {
         The log was cut back (an unclean election, a restored volume) and is no longer the log that was read.
         Nothing to do here: it is read from where the logs part. `first_offset` to `last_offset` are the
         offsets whose records the topic has lost, and the table `ingest_gaps` keeps them.""",
+    "message_unreadable": """
+        A client of `mcp` sent a line that is no message of JSON-RPC 2.0 and has no id, so that no answer is
+        possible.""",
     "migration_notice": """
         A message of PostgreSQL or of a revision during `migrate`. A warning names something that was left
         out, such as roles that could not be created.""",
