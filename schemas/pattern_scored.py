@@ -362,9 +362,14 @@ def parse_as(kind: type[EventT], value: bytes, *, accepted_until: datetime) -> E
         event = kind.model_validate_json(value)  # type: ignore[attr-defined]
     except ValidationError as error:
         raise _refusal(value, error) from None
+    return _accepted(event, value, accepted_until)  # type: ignore[no-any-return]
+
+
+def _accepted(event: EventT, value: bytes, accepted_until: datetime) -> EventT:
+    """Return a valid event with the text of its metadata, if neither its time nor this text forbids it."""
     require_past(event, accepted_until=accepted_until)
     event.__dict__[_AS_SENT] = event.metadata, _metadata_as_sent(value, event.metadata)
-    return event  # type: ignore[no-any-return]
+    return event
 
 
 def read_json(value: bytes) -> JsonValue:
@@ -410,19 +415,15 @@ def parse_line_as(
         InvalidEventError: see `parse_as`.
     """
     try:
+        _Unnamed.model_validate_json(value)
+    except ValidationError:
         return parse_as(kind, value, accepted_until=accepted_until)
-    except InvalidEventError as error:
-        refusal = error
     try:
         unnamed = content.model_validate_json(value)
     except ValidationError as error:
         raise _refusal(value, error) from None
-    try:
-        _Unnamed.model_validate_json(value)
-    except ValidationError:
-        raise refusal from None
-    named = b'%b,"event_id":"%b"}' % (value.rstrip()[:-1], str(id_from(unnamed)).encode())
-    return parse_as(kind, named, accepted_until=accepted_until)
+    event = kind.model_construct(event_id=id_from(unnamed), **dict(unnamed))  # type: ignore[attr-defined]
+    return _accepted(event, value, accepted_until)  # type: ignore[no-any-return]
 
 
 def id_from(content: BaseModel) -> UUID:

@@ -116,7 +116,7 @@ class Delivery:
             return []
         outcomes = list[Delivered]()
         if not (conditions := self._conditions):
-            records = [record_of(one.event, one.value, source, [], one.event_type) for one in events]
+            records = [record_of(one, one.value, source, [], one.event_type) for one in events]
             outcomes += await self._producer.deliver(records)
             if any(isinstance(outcome, Unacknowledged) for outcome in outcomes):
                 self._doubt.set()
@@ -185,9 +185,9 @@ class _Outbox:
         headers, stored_at = headers_text(source), int(time())
         rows = [
             new_row(
-                events[place].event.event_id.bytes,
-                events[place].event.pattern_id.bytes,
-                microseconds(events[place].event.measurement_timestamp),
+                events[place].event_id.bytes,
+                events[place].pattern_id.bytes,
+                microseconds(events[place].measurement_timestamp),
                 stored_at,
                 with_type(headers, events[place].event_type),
                 events[place].value,

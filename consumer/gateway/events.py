@@ -4,11 +4,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
+from uuid import UUID
+
+import msgspec
 
 from pattern_metrics.consumer.records.decoding import decode_all, event_of
 from pattern_metrics.consumer.records.fast_decoding import FastEvent
 from pattern_metrics.consumer.records.record import (
     FILE_TOPIC_PREFIX,
+    Event,
     Fate,
     Rejected,
     Retired,
@@ -27,17 +31,20 @@ _UNNAMED: Final = f"{FILE_TOPIC_PREFIX}gateway"
 """A topic of lines, where `event_id` is optional: without it, the id is derived from the content."""
 
 
-@dataclass(frozen=True, slots=True)
-class Outgoing:
-    """An event to publish.
+class Outgoing(Ordered, msgspec.Struct, frozen=True, gc=False):
+    """An event to publish: all that is left of it after decoding, so that many take little memory.
 
     Attributes:
-        event: the event's ids and time.
+        pattern_id: its pattern.
+        event_id: its id.
+        measurement_timestamp: its time.
         value: the record's value, from which the worker decodes the same event.
         event_type: its CloudEvents `type`.
     """
 
-    event: Ordered
+    pattern_id: UUID
+    event_id: UUID
+    measurement_timestamp: datetime
     value: bytes
     event_type: str = EVENT_TYPE
 
@@ -91,6 +98,10 @@ def _outcome(fate: Fate, declared: str | None) -> Outgoing | RefusedItem:
     except InvalidEventError as error:
         return RefusedItem(error.reason, error.detail)
     if isinstance(fate.event, FastEvent):  # the worker decodes the same bytes, in the same way
-        return Outgoing(fate.event, fate.record.value or b"")
+        return _outgoing(fate.event, fate.record.value or b"", EVENT_TYPE)
     assert isinstance(fate.event, PatternScored | PatternRetired)  # noqa: S101 - the decoder has no other class
-    return Outgoing(fate.event, fate.event.to_json(), fate.event.EVENT_TYPE)
+    return _outgoing(fate.event, fate.event.to_json(), fate.event.EVENT_TYPE)
+
+
+def _outgoing(event: Event, value: bytes, event_type: str) -> Outgoing:
+    return Outgoing(event.pattern_id, event.event_id, event.measurement_timestamp, value, event_type)

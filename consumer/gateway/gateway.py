@@ -175,7 +175,7 @@ def _refused(item: RefusedItem) -> dict[str, Any]:
 
 
 def _result(one: Outgoing, outcome: Delivered) -> dict[str, Any]:
-    named: dict[str, Any] = {"event_id": str(one.event.event_id)}
+    named: dict[str, Any] = {"event_id": str(one.event_id)}
     match outcome:
         case Acknowledged(_, partition, offset):
             return {**named, "status": "accepted", "partition": partition, "offset": offset}

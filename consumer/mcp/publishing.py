@@ -163,7 +163,7 @@ def _source(context: Context[Any, Any]) -> str:
 def _result(one: Outgoing | RefusedItem, outcome: Delivered | None) -> ScoreResult:
     if isinstance(one, RefusedItem):
         return {"event_id": None, "status": "refused", "reason": one.reason, "detail": one.detail}
-    event_id = str(one.event.event_id)
+    event_id = str(one.event_id)
     match outcome:
         case Acknowledged() | StoredLocally() | None:
             return {"event_id": event_id, "status": "accepted", "reason": None, "detail": None}

@@ -1,7 +1,9 @@
 """The gateway decides about an event as the worker does."""
 
+import gc
 import gzip
 import json
+import tracemalloc
 from datetime import timedelta
 
 import pytest
@@ -27,6 +29,7 @@ from pattern_metrics.consumer.gateway.events import EVENT_BYTES_MAX, Outgoing, R
 from pattern_metrics.consumer.records.decoding import decode
 from pattern_metrics.consumer.records.record import Accepted, Rejected
 from pattern_metrics.schemas.dead_letter import RejectReason
+from pattern_metrics.schemas.pattern_scored import EVENT_TYPE
 from tests.support.events import ACCEPTED_UNTIL, NOW, TopicRecord, value, value_without
 from tests.support.hostile import HOSTILE
 
@@ -82,7 +85,7 @@ def test_what_is_published_is_what_the_worker_decodes(
     if isinstance(found, Outgoing):
         fate = decode(TopicRecord(found.value), accepted_until=ACCEPTED_UNTIL)
         assert isinstance(fate, Accepted)
-        assert (fate.event.event_id, fate.event.order) == (found.event.event_id, found.event.order)
+        assert (fate.event.event_id, fate.event.order) == (found.event_id, found.order)
 
 
 def test_an_event_without_an_id_gets_the_same_id_each_time() -> None:
@@ -91,8 +94,37 @@ def test_an_event_without_an_id_gets_the_same_id_each_time() -> None:
 
     assert isinstance(first, Outgoing)
     assert isinstance(second, Outgoing)
-    assert first.event.event_id == second.event.event_id
-    assert str(first.event.event_id).encode() in first.value
+    assert first.event_id == second.event_id
+    assert str(first.event_id).encode() in first.value
+
+
+@settings(max_examples=20)
+@given(
+    part=st.sampled_from(["[]", "{}", '""', "1", '{"a":[]}', "[[[]]]"]),
+    without=st.sampled_from(["event_id", "other"]),
+    confidence=st.sampled_from([0.5, 2]),
+    wraps=st.booleans(),
+)
+def test_a_decided_event_takes_about_as_much_memory_as_its_bytes(
+    part: str, without: str, confidence: float, wraps: bool
+) -> None:
+    """Objects of its content would take many times as much, however small the body is when it is packed."""
+    content = json.loads(
+        value(confidence=confidence, metadata={"a": json.loads(f"[{part}" + f",{part}" * 9_000 + "]")})
+    )
+    content.pop(without, None)
+    item = json.dumps(
+        {"specversion": "1.0", "type": EVENT_TYPE, "data": content} if wraps else content,
+        separators=(",", ":"),
+    ).encode()
+    gc.collect()
+    tracemalloc.start()
+    decided = [each for _ in range(10) for each in decide([item], [], accepted_until=ACCEPTED_UNTIL)]
+    held, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+
+    assert len(decided) == 10
+    assert held < 3 * 10 * len(item), "events that were decided, and garbage that nobody has collected yet"
 
 
 def test_one_invalid_event_among_many_has_its_own_place() -> None:
