@@ -3,7 +3,10 @@
 Nothing but the end of its process interrupts Python's parser. Some texts take it minutes, and some end it.
 """
 
+import errno
 import json
+import os
+import stat
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -33,6 +36,9 @@ NOTES_MAX: Final = 5
 NAMES_OFFERED_MAX: Final = 10
 
 _SUFFIX: Final = ".py"
+_OPENING: Final = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK
+"""Without waiting for a pipe's other end."""
+
 _NOT_BELOW_ROOT: Final = "path: there is no such file or directory below the root"
 
 
@@ -132,8 +138,7 @@ class CodeScoring:
                 )
                 break
             try:
-                with file.path.open("rb") as opened:
-                    content = opened.read(FILE_BYTES_MAX + 1)
+                content = self._read(file.path)
             except OSError as error:
                 scored.notes.append(f"{file.location}: {reason_of(error)}")
                 continue
@@ -142,6 +147,19 @@ class CodeScoring:
             else:
                 scored.add(content, file.module, file.location)
         return scored
+
+    def _read(self, path: Path) -> bytes:
+        """Return the beginning of a file, of which it is known only now that it lies below the root.
+
+        Raises:
+            OSError: it is not a regular file, or somebody has put a link in its place.
+        """
+        with open(os.open(path, _OPENING), "rb") as file:  # noqa: PTH123 - by its descriptor
+            opened, real = os.fstat(file.fileno()), path.resolve()
+            is_below = self._root is not None and real.is_relative_to(self._root)
+            if not (is_below and stat.S_ISREG(opened.st_mode) and os.path.samestat(opened, real.stat())):
+                raise OSError(errno.EPERM, "lies outside of the root")
+            return file.read(FILE_BYTES_MAX + 1)
 
     def _below_root(self, path: str) -> Path:
         """Return the real path of a file or directory below the root.

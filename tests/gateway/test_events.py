@@ -98,7 +98,7 @@ def test_an_event_without_an_id_gets_the_same_id_each_time() -> None:
     assert str(first.event_id).encode() in first.value
 
 
-@settings(max_examples=20)
+@settings(max_examples=10)
 @given(
     part=st.sampled_from(["[]", "{}", '""', "1", '{"a":[]}', "[[[]]]"]),
     without=st.sampled_from(["event_id", "other"]),

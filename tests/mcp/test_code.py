@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 from mcp.server.mcpserver.exceptions import ToolError
 
-from pattern_metrics.consumer.mcp import code
+from pattern_metrics.consumer.mcp import code, scoring
 from pattern_metrics.consumer.mcp.code import CodeTools
 from pattern_metrics.consumer.mcp.scoring import FILE_BYTES_MAX, FILES_MAX
+from pattern_metrics.publisher.scoring import sources
 from tests.support.mcp import connected_model, mcp_settings
 from tests.support.waiting import eventually
 from tests.unit.publisher.scoring import events_of
@@ -135,6 +136,34 @@ async def test_a_path_outside_of_the_root_is_refused_as_one_that_is_not_there(ro
         }
 
     assert refusals == {"path: there is no such file or directory below the root"}
+
+
+@pytest.mark.parametrize("swap", ["a link", "a link to a directory", "a pipe"])
+def test_a_file_that_is_replaced_after_it_was_found_is_not_read(
+    root: Path, swap: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = sources.find_sources
+
+    def find_and_swap(paths: list[Path], *, root: Path | None) -> Any:
+        all_found = found(paths, root=root)
+        file = paths[0] / "shop" / "bad.py"
+        if swap == "a link to a directory":
+            (paths[0] / "shop").rename(paths[0] / "elsewhere")
+            (paths[0] / "shop").symlink_to(paths[0].parent / "outside")
+            (paths[0].parent / "outside" / "bad.py").write_text(SECRET)
+            return all_found
+        file.unlink()
+        if swap == "a link":
+            file.symlink_to(paths[0].parent / "outside" / "secret.py")
+        else:
+            os.mkfifo(file)
+        return all_found
+
+    monkeypatch.setattr(scoring, "find_sources", find_and_swap)
+    scores = scoring.CodeScoring(root).score_code(".", "", 50)
+
+    assert "secret_name" not in json.dumps(scores)
+    assert [note for note in scores["notes"] if note.startswith("shop/bad.py: ")]
 
 
 async def test_links_that_leave_the_root_are_left_out_of_a_directory(root: Path) -> None:
