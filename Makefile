@@ -99,9 +99,11 @@ screenshots: install ## Take docs/images/ of the page with the demo's data (need
 	$(BIN)/python -m tests.page.screenshots
 
 version: ## Set the version of the next release at each place that has one (VERSION=0.2.0)
+	@echo '$(VERSION)' | grep -Exq '[0-9]+\.[0-9]+\.[0-9]+(-[0-9a-z.]+)?' || \
+	  { echo 'make version VERSION=0.2.0, or a pre-release such as 0.2.0-rc.1 (SemVer, which Helm needs)' >&2; exit 2; }
 	sed -i 's/^version = ".*"/version = "$(VERSION)"/' pyproject.toml
 	sed -i -E 's/^(version|appVersion): .*/\1: $(VERSION)/' deploy/helm/pattern-metrics/Chart.yaml
-	sed -i -E 's/(newTag: |-migration-)[0-9.]+$$/\1$(VERSION)/' deploy/kubernetes/release/kustomization.yaml
+	sed -i -E 's/(newTag: |-migration-)[0-9].*$$/\1$(VERSION)/' deploy/kubernetes/release/kustomization.yaml
 
 dist: install ## Build sdist and wheel into dist
 	$(BIN)/python -m build --no-isolation --outdir dist

@@ -123,6 +123,7 @@ def flush(
     total = Flushed()
     with outbox_file() as file:
         tell_target(kafka=settings)
+        tell(printable(f"outbox: {file.path}"))
 
         def report(flushed: Flushed, error: Exception | None) -> None:
             total.delivered += flushed.delivered

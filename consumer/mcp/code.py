@@ -16,7 +16,7 @@ from pattern_metrics.consumer.mcp.patterns import ROWS_DEFAULT_FOR_MODELS, Rows,
 
 SOURCE_CHARACTERS_MAX: Final = 200_000
 
-SECONDS_MAX: Final = 30.0
+SCORING_SECONDS_MAX: Final = 30.0
 """Longest time of one call. Models' clients wait for 60 s."""
 
 _ANSWER_BYTES_MAX: Final = 64 * 1024 * 1024
@@ -67,12 +67,12 @@ class CodeTools:
         call = json.dumps({"tool": tool, "arguments": arguments}).encode() + b"\n"
         async with self._scoring:
             try:
-                async with asyncio.timeout(SECONDS_MAX):
+                async with asyncio.timeout(SCORING_SECONDS_MAX):
                     line = await self._ask(call)
             except TimeoutError:
                 await self._end()
                 raise ToolError(
-                    f"scoring took longer than {SECONDS_MAX:g} s: give less code, or a smaller directory"
+                    f"scoring took longer than {SCORING_SECONDS_MAX:g} s: give less code, or a smaller directory"
                 ) from None
             except BaseException:
                 await self._end()

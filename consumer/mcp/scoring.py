@@ -36,7 +36,7 @@ NOTES_MAX: Final = 5
 NAMES_OFFERED_MAX: Final = 10
 
 _SUFFIX: Final = ".py"
-_OPENING: Final = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK
+_OPEN_FLAGS: Final = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK
 """Without waiting for a pipe's other end."""
 
 _NOT_BELOW_ROOT: Final = "path: there is no such file or directory below the root"
@@ -154,7 +154,7 @@ class CodeScoring:
         Raises:
             OSError: it is not a regular file, or somebody has put a link in its place.
         """
-        with open(os.open(path, _OPENING), "rb") as file:  # noqa: PTH123 - by its descriptor
+        with open(os.open(path, _OPEN_FLAGS), "rb") as file:  # noqa: PTH123 - by its descriptor
             opened, real = os.fstat(file.fileno()), path.resolve()
             is_below = self._root is not None and real.is_relative_to(self._root)
             if not (is_below and stat.S_ISREG(opened.st_mode) and os.path.samestat(opened, real.stat())):

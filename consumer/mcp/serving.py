@@ -152,6 +152,13 @@ def _guarded(app: ASGIApp, tokens: Tokens | None) -> ASGIApp:
 
     async def answer(scope: Scope, receive: Receive, send: Send) -> None:
         request = Request(scope, receive)
+        if scope["path"] != MCP_PATH:
+            await problem(404, f"the server is at {MCP_PATH}")(scope, receive, send)
+            return
+        if request.headers.get("content-encoding", "identity").lower() != "identity":
+            refusal = problem(415, "the content encoding is not identity", {"Accept-Encoding": "identity"})
+            await refusal(scope, receive, send)
+            return
         if request.method != "POST":
             await problem(405, "only POST is answered", {"Allow": "POST"})(scope, receive, send)
             return

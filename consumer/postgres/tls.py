@@ -21,6 +21,10 @@ _PROVEN: Final = {"require", "verify-ca", "verify-full"}
 _CHECK: Final = "check sslrootcert, sslcert and sslkey in DATABASE_URL"
 
 
+class DatabaseFileError(SettingFileError):
+    """A file that DATABASE_URL or a PG* variable names cannot be used."""
+
+
 class _Options(ChainMap[str, str]):
     """The parameters of the URL, and then the parameters of the service that the URL names."""
 
@@ -39,8 +43,8 @@ class _File:
     origin: str
     is_needed: bool
 
-    def fails(self, why: str | None) -> SettingFileError:
-        return SettingFileError(f"{self.path} ({self.origin}): {why}")
+    def fails(self, why: str | None) -> DatabaseFileError:
+        return DatabaseFileError(f"{self.path} ({self.origin}): {why}")
 
     def is_readable(self) -> bool:
         """Return whether the file exists.

@@ -12,9 +12,10 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/twmb/franz-go/pkg/kgo"
+	"golang.org/x/text/unicode/norm"
 )
 
-// Patterns that have a name get the same id in every language: version 5 of this namespace.
+// A name gets the same id in every language: version 5 of this namespace, from the name in form NFC.
 var patterns = uuid.MustParse("3f0f6f0a-7a55-5b0e-8a3c-51f9d7c0a2b4")
 
 type event struct {
@@ -41,9 +42,8 @@ func main() {
 	name := "shop.cart:total"
 	scored := event{
 		EventID:      uuid.Must(uuid.NewV7()), // once per measurement: a retry has to repeat it
-		PatternID:    uuid.NewSHA1(patterns, []byte(name)),
-		QualityScore: 0.82, Confidence: 0.9,
-		Measured: time.Now().UTC(), Version: "1.0.0",
+		PatternID:    uuid.NewSHA1(patterns, norm.NFC.Bytes([]byte(name))),
+		QualityScore: 0.82, Confidence: 0.9, Measured: time.Now().UTC(), Version: "1.0.0",
 		Metadata: map[string]any{"name": name},
 	}
 	value, err := json.Marshal(scored)

@@ -5,13 +5,14 @@ import java.time.temporal.ChronoUnit;
 import java.util.Map;
 import java.util.Optional;
 import java.util.UUID;
+import java.util.concurrent.ExecutionException;
 import org.apache.kafka.clients.producer.KafkaProducer;
 import org.apache.kafka.clients.producer.ProducerConfig;
 import org.apache.kafka.clients.producer.ProducerRecord;
 import org.apache.kafka.common.serialization.ByteArraySerializer;
 import org.apache.kafka.common.serialization.StringSerializer;
 
-/** An agent in Java that publishes one score. */
+/** An agent in Java that publishes one score. Run it with kafka-clients and Jackson: java -cp "lib/*" Agent.java */
 public final class Agent {
     /** Jackson writes the names of the components as they are. */
     record PatternScored(
@@ -41,6 +42,9 @@ public final class Agent {
         // Closing the producer waits for what is under way. An error arrives only through the future.
         try (var producer = new KafkaProducer<>(settings, new StringSerializer(), new ByteArraySerializer())) {
             producer.send(record).get();
+        } catch (ExecutionException error) {
+            System.err.printf("event %s was not acknowledged, publish it again%n", event.event_id());
+            throw error;
         }
     }
 

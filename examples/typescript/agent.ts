@@ -1,6 +1,6 @@
 // An agent in TypeScript that publishes one score. Run it: npm install && npm start
 import { randomUUID } from "node:crypto";
-import { ProduceAcks, Producer, stringSerializers } from "@platformatic/kafka";
+import { compatibilityPartitioner, ProduceAcks, Producer, stringSerializers } from "@platformatic/kafka";
 
 interface PatternScored {
   event_id: string;
@@ -27,6 +27,8 @@ const producer = new Producer({
   bootstrapBrokers: (process.env.KAFKA_BOOTSTRAP_SERVERS ?? "localhost:9092").split(","),
   serializers: stringSerializers,
   autocreateTopics: false, // a misspelled topic is an error
+  partitioner: compatibilityPartitioner, // as Kafka's own client: one pattern, one partition
+  retries: 30, // each after a second: a broker may need some to start again
   strict: true,
 });
 try {
@@ -35,12 +37,15 @@ try {
     messages: [
       {
         topic: process.env.KAFKA_TOPIC ?? "pattern-scored.v1",
-        key: event.pattern_id, // one pattern, one partition
+        key: event.pattern_id,
         value: JSON.stringify(event),
         headers: { "content-type": "application/json" },
       },
     ],
   });
+} catch (error) {
+  console.error(`event ${event.event_id} was not acknowledged, publish it again`);
+  throw error;
 } finally {
   await producer.close();
 }

@@ -149,11 +149,12 @@ class OutboxFile:
         is_coalescing: bool = False,
         lock_seconds: float = LOCK_SECONDS,
     ) -> None:
-        self.path = os.path.realpath(os.fspath(path))  # each name of the file has the same lock
+        self._connection: sqlite3.Connection | None = None
+        # Each name of the file has the same lock.
+        self.path = os.path.realpath(os.path.expanduser(os.fspath(path)))  # noqa: PTH111
         self.max_bytes = max_bytes
         self._is_coalescing = is_coalescing
         self._lock_seconds = lock_seconds
-        self._connection: sqlite3.Connection | None = None
         self._identity = (0, 0)
         self._mutex = threading.Lock()
         self._pid = os.getpid()

@@ -1,6 +1,8 @@
 """The base class of all settings: it reads them from the environment."""
 
-from typing import Literal, get_args, get_origin
+import os
+from pathlib import Path
+from typing import Annotated, Literal, get_args, get_origin
 
 from pydantic import ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
@@ -34,16 +36,22 @@ class Settings(BaseSettings):
 
     @field_validator("*", mode="before")
     @classmethod
-    def _accept_any_case(cls, value: object, field: ValidationInfo) -> object:
-        """Return the word of a `Literal` for the same word in another case, and everything else as it is."""
+    def _as_a_shell_reads_it(cls, value: object, field: ValidationInfo) -> object:
+        """Return the word of a `Literal` in its own case, and a path with the directory that its ~ means.
+
+        A shell replaces ~, but a file of variables, Docker and a service manager do not.
+        """
         if isinstance(value, str) and field.field_name is not None:
-            for word in _words(cls.model_fields[field.field_name].annotation):
+            kinds = _kinds(cls.model_fields[field.field_name].annotation)
+            for word in (word for kind in kinds if get_origin(kind) is Literal for word in get_args(kind)):
                 if word.lower() == value.lower():
                     return word
+            if Path in kinds:
+                return os.path.expanduser(value)  # noqa: PTH111 - pathlib raises if there is no home
         return value
 
 
-def _words(annotation: object) -> tuple[str, ...]:
-    """Return the words of a `Literal`, also of one with `None` beside it."""
-    kinds = (annotation, *get_args(annotation))
-    return tuple(word for kind in kinds if get_origin(kind) is Literal for word in get_args(kind))
+def _kinds(annotation: object) -> list[object]:
+    """Return the types of which a value may be: each part of a union, and what an `Annotated` is about."""
+    parts = [annotation, *get_args(annotation)]
+    return parts + [get_args(part)[0] for part in parts if get_origin(part) is Annotated]

@@ -12,7 +12,7 @@ from pattern_metrics import ScorePublisher
 from pattern_metrics.consumer.settings import WorkerSettings
 from pattern_metrics.schemas.generate import ASYNCAPI_FILE
 from pattern_metrics.schemas.settings.kafka import KafkaSettings
-from tests.languages.test_examples import BUILT, Command, only_record, run
+from tests.languages.test_examples import BUILT, Command, records_of, run
 from tests.support.pipeline import an_event
 from tests.support.vectors import FILE
 
@@ -70,7 +70,7 @@ async def test_the_sdks_of_cloudevents_read_a_published_record(
     event = an_event()
     async with ScorePublisher() as publisher:
         await publisher.publish(event)
-    record = await only_record(settings)
+    record = (await records_of(settings, 1))[0]
     headers = {name: value.decode() for name, value in record.headers}
     file = tmp_path / "record.json"
     file.write_text(

@@ -240,7 +240,7 @@ SLOW = "f'" + "{x}" * 60_000 + "'\n"
 async def test_a_call_that_takes_too_long_is_ended_and_the_next_one_is_answered(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(code, "SECONDS_MAX", 0.0)
+    monkeypatch.setattr(code, "SCORING_SECONDS_MAX", 0.0)
     async with connected_model(NOWHERE) as model:
         refused = await model.fail("score_code", source=SLOW)
         monkeypatch.undo()

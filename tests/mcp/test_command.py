@@ -96,7 +96,7 @@ async def test_each_request_with_an_id_is_answered_and_no_line_ends_it(command: 
 
 
 async def test_a_root_that_is_empty_is_none(command: CommandLine) -> None:
-    """As `--root "$PROJECT"` is if there is no such variable: it must not open the working directory."""
+    """A shell passes it for a variable that is not set, and it must not open the working directory."""
     ended = await command.run("mcp", "--root", "")
 
     assert ended.code == 2

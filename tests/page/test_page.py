@@ -16,6 +16,7 @@ from pattern_metrics.consumer.api.ingestion import Watched
 from pattern_metrics.consumer.api.recent import READING_SECONDS
 from pattern_metrics.consumer.demo.embedded import PostgresServer
 from pattern_metrics.consumer.faults.health import Health
+from pattern_metrics.consumer.mcp.text import defused_text
 from pattern_metrics.consumer.postgres.connection import connected
 from pattern_metrics.consumer.telemetry.metrics import Metrics
 from pattern_metrics.schemas.dead_letter import RejectReason
@@ -387,8 +388,11 @@ async def test_nothing_that_comes_from_outside_is_ever_run(
 async def test_invisible_and_direction_changing_characters_are_written_out(
     browser: Browser, address: str, migrated_database_url: str
 ) -> None:
-    trick = "".join(map(chr, (0x61, 0x202E, 0x62, 0x07, 0x2066, 0x200B, 0x2028, 0xFEFF, 0xE0041)))
-    shown_text = "a⟨U+202E⟩b⟨U+0007⟩⟨U+2066⟩⟨U+200B⟩⟨U+2028⟩⟨U+FEFF⟩⟨U+E0041⟩"
+    tricks = "\u202e\x07\u2066\u200b\u2028\ufeff\U000e0041"
+    tricks += "\u034f\u115f\u1160\u17b4\u180b\u2800\u3164\ufe00\ufe0f\uffa0\U00016fe4\U0001d159\U000e0fff"
+    assert not set(tricks) & set(defused_text(tricks, 1_000)), "a model gets none of them either"
+    trick = f"a{tricks}b"
+    shown_text = f"a{''.join(f'⟨U+{ord(character):04X}⟩' for character in tricks)}b"
     event = an_event(1, version=trick, metadata={"name": trick * 5, trick: trick})
     letter = json.dumps(["pattern-scored.v1", 0, "1", str(TopicRecord(b"").timestamp)])
     await fill(migrated_database_url, [event, trick.encode()])
@@ -410,6 +414,17 @@ async def test_invisible_and_direction_changing_characters_are_written_out(
 
     assert [shown_text in text for text in shown] == [True] * len(shown)
     assert raw == []
+
+
+async def test_a_search_for_what_is_no_event_says_so_and_the_view_stays(
+    browser: Browser, address: str, migrated_database_url: str
+) -> None:
+    await fill_progress(migrated_database_url, "pattern-scored.v1")
+    async with visiting(browser, address) as visit:
+        await visit.go("ingestion?event=xyz")
+        await visit.page.get_by_text("An event_id has 32 hexadecimal digits").wait_for()
+
+        assert await visit.page.locator("main tbody tr").count() > 0
 
 
 async def test_a_pattern_without_a_name_goes_by_its_id(

@@ -237,9 +237,17 @@ def test_one_command_sets_the_version_everywhere(tmp_path: Path) -> None:
         (tmp_path / path.relative_to(ROOT)).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(path, tmp_path / path.relative_to(ROOT))
 
-    subprocess.run(["make", "version", "VERSION=12.0.3"], cwd=tmp_path, check=True, capture_output=True)
-
-    assert versions(tmp_path) == ["12.0.3"] * 5
+    for version in ("12.0.3", "12.1.0-rc.1", "12.1.0"):
+        subprocess.run(
+            ["make", "version", f"VERSION={version}"], cwd=tmp_path, check=True, capture_output=True
+        )
+        assert versions(tmp_path) == [version] * 5
+    for wrong in ("", "12", "12.1.0rc1", "v12.1.0"):
+        ran = subprocess.run(
+            ["make", "version", f"VERSION={wrong}"], cwd=tmp_path, check=False, capture_output=True
+        )
+        assert ran.returncode == 2
+    assert versions(tmp_path) == ["12.1.0"] * 5
 
 
 def test_the_migration_of_a_release_needs_no_deletion_by_hand() -> None:
@@ -277,6 +285,10 @@ def test_the_charts_values_are_valid_settings_and_complete_in_its_schema() -> No
         {"workers": {"replicas": 3}},
         {"worker": {"replica": 3}},
         {"settings": {"DATABASE_URL": "postgresql://"}},
+        {"settings": {"PATTERN_METRICS_DATABASE_URL": "postgresql://"}},
+        {"settings": {"KAFKA_SASL_PASSWORD": "a"}},
+        {"settings": {"OTEL_EXPORTER_OTLP_HEADERS": "authorization=a"}},
+        {"gateway": {"settings": {"PATTERN_METRICS_KAFKA_SASL_PASSWORD": "a"}}},
         {"monitoring": {"runbookUrl": "docs/how-to/runbook.md"}},
     ],
 )

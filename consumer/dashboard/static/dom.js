@@ -3,9 +3,11 @@
 const SVG = "http://www.w3.org/2000/svg";
 const READ = new Set(["data-tip", "aria-label"]);
 
-// Writes out invisible characters: control characters, changes of direction, characters without a width.
+// Writes out invisible characters: control characters, changes of direction, characters without a width, and what a
+// font draws as nothing (the same as consumer/mcp/text.py).
+const UNSEEN = /[^\P{C}\n\t]|[\p{Zl}\p{Zp}]|[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0\u{16fe4}\u{1d159}\u{e0000}-\u{e0fff}]/gu;
 const visible = (text) =>
-  text.replace(/[^\P{C}\n\t]|[\p{Zl}\p{Zp}]/gu, (character) => `⟨U+${character.codePointAt(0).toString(16).toUpperCase().padStart(4, "0")}⟩`);
+  text.replace(UNSEEN, (character) => `⟨U+${character.codePointAt(0).toString(16).toUpperCase().padStart(4, "0")}⟩`);
 
 function fill(element, attributes, children) {
   for (const [name, value] of Object.entries(attributes)) {

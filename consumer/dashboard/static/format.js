@@ -5,6 +5,7 @@ const compact = new Intl.NumberFormat("en", { notation: "compact", maximumFracti
 const relative = new Intl.RelativeTimeFormat("en", { numeric: "auto", style: "short" });
 
 export const count = (value) => whole.format(value);
+export const counted = (value, noun) => `${whole.format(value)} ${noun}${value === 1 ? "" : "s"}`;
 export const short = (value) => (Math.abs(value) < 100000 ? whole.format(value) : compact.format(value));
 export const score = (value) => (value === null || value === undefined ? "–" : value.toFixed(3));
 export function percent(part, all) {

@@ -4,7 +4,7 @@ import { ask } from "./api.js";
 import { el, replace } from "./dom.js";
 import { count, duration, rate } from "./format.js";
 import { empty, labelled, panel, recordPlace, time } from "./parts.js";
-import { traceForm, tracePart } from "./trace.js";
+import { traceForm, traceOf, tracePart } from "./trace.js";
 import { here } from "./place.js";
 
 const unknown = (tip = "The end of the log is Kafka’s: only the worker that reads this partition knows it.") =>
@@ -120,7 +120,7 @@ export function ingestionView(content) {
     place: form.place,
     async refresh() {
       const { event, pattern } = here().parameters;
-      const [progress, lost, found] = await Promise.all([ask("v1/progress"), ask("v1/gaps"), event ? ask(`v1/events/${encodeURIComponent(event)}`, { pattern }) : null]);
+      const [progress, lost, found] = await Promise.all([ask("v1/progress"), ask("v1/gaps"), event ? traceOf(event, pattern) : null]);
       replace(traced, tracePart(found));
       replace(about, workerPart(progress.worker));
       replace(groups, progress.partitions.length ? groupParts(progress) : empty("No group has written anything yet."));

@@ -2,7 +2,7 @@
 
 import { ask } from "./api.js";
 import { el, replace, svg, walkWithArrows } from "./dom.js";
-import { count, score, short, signed } from "./format.js";
+import { count, counted, score, short, signed } from "./format.js";
 import { bandOf, BANDS, empty, labelled, sampleNote, searchField } from "./parts.js";
 import { go, here, link, linkHere } from "./place.js";
 import { squarified } from "./treemap.js";
@@ -75,7 +75,7 @@ function treemap(rows, prefix) {
       const { x, y, width, height } = places[index];
       const style = { left: `${x / ASPECT}%`, top: `${y}%`, width: `${width / ASPECT}%`, height: `${height}%` };
       const name = shortName(row, prefix);
-      const tip = `${row.part ?? NAMELESS}\n${count(row.patterns)} patterns\nmean ${score(row.mean)}, worst ${score(row.worst)}`;
+      const tip = `${row.part ?? NAMELESS}\n${counted(row.patterns, "pattern")}\nmean ${score(row.mean)}, worst ${score(row.worst)}`;
       return el("a", { class: `tile ${bandOf(row.mean).name}`, style, href: hrefOf(row, prefix), tabindex: "-1", "data-tip": tip }, el("span", {}, name), el("span", { class: "mean" }, score(row.mean)));
     }),
   );
@@ -98,7 +98,7 @@ function crumbs(prefix) {
 function totals(answer) {
   const about = answer.percent_read < 100 ? "about " : "";
   const change = answer.change === null ? "" : `, ${signed(answer.change)} in ${answer.change_days} days`;
-  return `${about}${count(answer.patterns)} patterns, mean ${score(answer.mean)}, worst ${score(answer.worst)}${change}`;
+  return `${about}${counted(answer.patterns, "pattern")}, mean ${score(answer.mean)}, worst ${score(answer.worst)}${change}`;
 }
 
 function headings(by) {
@@ -140,7 +140,7 @@ export function modulesView(content) {
       replace(head, headings(column.key));
       replace(body, rows.map((row) => tableRow(row, prefix)));
       const rest = answer.parts - answer.rows.length;
-      replace(below, rows.length ? el("p", { class: "note" }, rest > 0 ? `The ${count(rows.length)} largest of ${short(answer.parts)} parts.` : `${count(rows.length)} parts`) : empty(prefix ? "No name begins so." : "No patterns yet."));
+      replace(below, rows.length ? el("p", { class: "note" }, rest > 0 ? `The ${count(rows.length)} largest of ${short(answer.parts)} parts.` : counted(rows.length, "part")) : empty(prefix ? "No name begins so." : "No patterns yet."));
     },
   };
 }

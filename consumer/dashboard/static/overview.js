@@ -2,7 +2,7 @@
 
 import { ask } from "./api.js";
 import { el, replace, svg, walkWithArrows } from "./dom.js";
-import { count, duration, percent, rate, score, short, signed } from "./format.js";
+import { count, counted, duration, percent, rate, score, short, signed } from "./format.js";
 import { bandRange, BANDS, dimensions, empty, LEVELS, panel, patternLink, quality, sampleNote, time } from "./parts.js";
 import { lastHour } from "./lasthour.js";
 import { link } from "./place.js";
@@ -58,7 +58,7 @@ function histogram(distribution) {
     const range = `${(index / 40).toFixed(3)} to ${((index + 1) / 40).toFixed(3)}`;
     return svg(
       "g",
-      { "data-tip": `${range}\n${count(patterns)} patterns` },
+      { "data-tip": `${range}\n${counted(patterns, "pattern")}` },
       svg("rect", { class: "hit", x: index * 10, y: 0, width: 10, height: 100 }),
       svg("rect", { class: `bar ${band}`, x: index * 10 + 0.75, y: 100 - height, width: 8.5, height }),
     );

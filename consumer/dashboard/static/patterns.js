@@ -2,7 +2,7 @@
 
 import { ask } from "./api.js";
 import { el, replace, walkWithArrows } from "./dom.js";
-import { count, score } from "./format.js";
+import { counted, score } from "./format.js";
 import { BANDS, dimensions, empty, isNamed, labelled, patternLink, quality, sampleNote, searchField, time } from "./parts.js";
 import { go, here, linkHere } from "./place.js";
 
@@ -82,8 +82,8 @@ function pager(answer, parameters) {
 function summary(answer, parameters) {
   const rows = answer.rows.length;
   if (!rows) return "";
-  if (!answer.next && !parameters.after) return rows === 1 ? "1 pattern" : `${count(rows)} patterns`;
-  return answer.next ? `${count(rows)} patterns on this page, more follow` : `${count(rows)} patterns on this last page`;
+  if (!answer.next && !parameters.after) return counted(rows, "pattern");
+  return answer.next ? `${counted(rows, "pattern")} on this page, more follow` : `${counted(rows, "pattern")} on this last page`;
 }
 
 export function patternsView(content) {

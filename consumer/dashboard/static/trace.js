@@ -1,5 +1,6 @@
 // What became of an event.
 
+import { ask } from "./api.js";
 import { copyable } from "./copy.js";
 import { el } from "./dom.js";
 import { recordPlace, time } from "./parts.js";
@@ -38,8 +39,19 @@ export function traceForm() {
   };
 }
 
+// Resolves to an answer also for an id that is none, so that only this part of the view lacks an answer.
+export async function traceOf(event, pattern) {
+  try {
+    return await ask(`v1/events/${encodeURIComponent(event)}`, { pattern });
+  } catch (error) {
+    if (error.kind !== "request") throw error;
+    return { state: "unreadable" };
+  }
+}
+
 export function tracePart(found) {
   if (found === null) return "";
+  if (found.state === "unreadable") return el("p", { class: "note" }, "An event_id has 32 hexadecimal digits, mostly with four hyphens.");
   const fields = [
     ["Pattern", found.pattern_id && patternOf(found.pattern_id)],
     ["Measured", found.measurement_timestamp && time(found.measurement_timestamp)],

@@ -18,9 +18,11 @@ from pattern_metrics.consumer.faults.diagnosis import Fault, diagnose
 from pattern_metrics.consumer.http.listening import take_port
 from pattern_metrics.consumer.settings import (
     DatabaseSettings,
+    GatewaySettings,
     HttpSettings,
     InvalidSettingError,
     LogSettings,
+    McpSettings,
     WorkerSettings,
     load,
 )
@@ -113,6 +115,29 @@ def test_a_setting_of_few_words_accepts_them_in_any_case(
     set_environment(monkeypatch, KAFKA_SASL_PASSWORD="hunter2", **{field.upper(): spell(word)})
 
     assert getattr(load(settings_class), field) == word
+
+
+@pytest.mark.parametrize(
+    ("settings_class", "field"),
+    [
+        (settings_class, name)
+        for settings_class in (WorkerSettings, GatewaySettings, McpSettings)
+        for name, field in settings_class.model_fields.items()
+        if "Path" in str(field.annotation)
+    ],
+)
+def test_a_path_may_begin_with_the_home_directory(
+    settings_class: type[Settings], field: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only a shell replaces the ~; a file of variables and Docker pass it on."""
+    (tmp_path / "file").touch()
+    set_environment(monkeypatch, HOME=str(tmp_path), DATABASE_URL=DATABASE_URL)
+    set_environment(monkeypatch, **{field.upper(): "~/file"})
+    other = {"kafka_ssl_certfile": "kafka_ssl_keyfile", "kafka_ssl_keyfile": "kafka_ssl_certfile"}.get(field)
+    if other is not None:
+        set_environment(monkeypatch, **{other.upper(): "~/file"})
+
+    assert load(settings_class).model_dump()[field] == tmp_path / "file"
 
 
 def test_each_setting_is_described() -> None:

@@ -32,7 +32,7 @@ securityContext:
 
 {{/* The fields that every container has: (dict "root" $ "part" .Values.worker). */}}
 {{- define "pattern-metrics.container" -}}
-image: {{ .root.Values.image.repository }}:{{ .root.Values.image.tag | default .root.Chart.AppVersion }}
+image: {{ .root.Values.image.repository }}{{ if not (contains "@" .root.Values.image.repository) }}:{{ .root.Values.image.tag | default .root.Chart.AppVersion }}{{ end }}
 {{- with .root.Values.image.pullPolicy }}
 imagePullPolicy: {{ . }}
 {{- end }}
