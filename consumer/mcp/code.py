@@ -71,9 +71,8 @@ class CodeTools:
                     line = await self._ask(call)
             except TimeoutError:
                 await self._end()
-                raise ToolError(
-                    f"scoring took longer than {SCORING_SECONDS_MAX:g} s: give less code, or a smaller directory"
-                ) from None
+                limit = f"scoring took longer than {SCORING_SECONDS_MAX:g} s"
+                raise ToolError(f"{limit}: give less code, or a smaller directory") from None
             except BaseException:
                 await self._end()
                 raise
