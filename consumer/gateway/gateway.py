@@ -33,6 +33,9 @@ from pattern_metrics.schemas.settings.clock import ClockSettings
 _DECIDED_AT_ONCE: Final = 500
 """Events that are decoded in one turn of the loop, so that a probe or a lone event does not wait long."""
 
+_SPLIT_BYTES: Final = 1024 * 1024
+"""Longest body that is split in a turn of the loop."""
+
 _DECIDED_BYTES: Final = 128 * 1024
 """Bytes of these events: metadata of many small lists take twenty times as many while they are decoded."""
 
@@ -96,7 +99,10 @@ class Gateway:
         form = form_of(request.headers)
         with self._admission.admitted(name) as grow:
             body = await read_body(request, form, grow)
-            items = split(body, form)
+            # In a thread, so that the probes are answered while a large body is searched.
+            items = (
+                await asyncio.to_thread(split, body, form) if len(body) > _SPLIT_BYTES else split(body, form)
+            )
             del body
             async with self._room.taken(len(items)):
                 decided = await self._decide(items, form)

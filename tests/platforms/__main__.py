@@ -1,5 +1,6 @@
-"""`python -m tests.platforms [--smoke]`: the main job on each tested version, one change at a time."""
+"""The main job on each tested version, one change at a time."""
 
+import argparse
 import asyncio
 import sys
 import tempfile
@@ -142,4 +143,6 @@ def _result(shelf: Shelf, combination: Combination, directory: Path) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(not run(list(SMOKE if "--smoke" in sys.argv else combinations())))
+    parser = argparse.ArgumentParser(prog="python -m tests.platforms", description=__doc__)
+    parser.add_argument("--smoke", action="store_true", help="only the oldest servers and the newest ones")
+    sys.exit(not run(list(SMOKE if parser.parse_args().smoke else combinations())))

@@ -12,7 +12,7 @@ from typing import Final
 
 from typing_extensions import override
 
-from pattern_metrics.consumer.demo.embedded import HOST, PostgresServer
+from pattern_metrics.consumer.demo.embedded import HOST, PostgresServer, kafka_answers
 from tests.support.kafka import VERSION, ApacheKafka, jars
 from tests.support.postgres import NO_DURABILITY
 
@@ -81,7 +81,7 @@ class _KafkaWithZooKeeper(ApacheKafka):
 
     @override
     def _is_ready(self) -> bool:
-        return _is_listening(self.port)  # ZooKeeper chooses the cluster's id
+        return kafka_answers(self.port, "")  # ZooKeeper chooses the cluster's id
 
 
 class _ZooKeeper(ApacheKafka):
