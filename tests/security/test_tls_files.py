@@ -180,6 +180,20 @@ def test_a_home_that_may_not_be_entered_is_named(closed: str, home: Path) -> Non
     assert "Permission denied; set HOME to a folder that the process may enter" in finished.stderr
 
 
+@pytest.mark.parametrize("command", [["status"], ["verify"], ["trace", "0" * 32]], ids=str)
+@pytest.mark.parametrize("name", ["sslrootcert", "sslcert", "sslkey", "sslcrl"])
+async def test_a_command_that_uses_kafka_too_names_postgresql(
+    command: list[str], name: str, address: str, tmp_path: Path
+) -> None:
+    url = f"postgresql://{USER}@{address}/postgres?sslmode=verify-full&{name}={tmp_path}/absent"
+    environment = {"DATABASE_URL": url, "KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:1"}
+
+    finished = await CommandLine(tmp_path, environment).run(*command)
+
+    assert f"error: PostgreSQL (DATABASE_URL or --database-url): {tmp_path}/absent" in finished.stderr
+    assert "Kafka" not in finished.stderr.partition("error:")[2]
+
+
 # Contents of the files
 
 
