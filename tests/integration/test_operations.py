@@ -179,6 +179,8 @@ async def test_replay_and_verify_hold_while_a_worker_writes(settings_for: Settin
             while not stop.is_set():
                 seconds += 1
                 await publisher.publish_many([an_event(number, seconds=seconds) for number in range(30)])
+                # No faster than the worker, so that the topic does not grow beyond what the test needs.
+                await eventually(lambda: worker.accounting.read >= 30 * seconds or stop.is_set())  # noqa: B023
 
     async with running(settings) as worker:
         publishing = asyncio.create_task(publish())
