@@ -10,6 +10,7 @@ import pyarrow.parquet
 import pytest
 
 from pattern_metrics.consumer.api.database import Database
+from pattern_metrics.consumer.api.failures import ParameterError
 from pattern_metrics.consumer.api.ingestion import read_gaps
 from pattern_metrics.consumer.api.letters import LetterReader
 from pattern_metrics.consumer.api.patterns import Filter, PatternReader
@@ -148,7 +149,7 @@ async def test_the_page_shows_times_that_python_cannot_hold(odd_settings: Worker
             assert letter["noticed_at"] == time
             after = json.dumps([time, "t", 0, number, 0])
             shown += [pattern, letter, await letters.page(None, None, after, 50)]
-        with pytest.raises(ValueError, match="is not what a page ended with"):
+        with pytest.raises(ParameterError, match="the parameter after is not valid"):
             await letters.page(None, None, json.dumps(["infinity or so", "t", 0, 1, 0]), 50)
     finally:
         database.close()
