@@ -80,10 +80,12 @@ def prepare(path: str) -> None:
     """Create the directory of an outbox if it is missing, readable by its owner alone.
 
     Raises:
-        OutboxError: the directory is on a network file system.
+        OutboxError: the path is a device, a pipe or a directory; or it is on a network file system.
         OSError: it cannot be created.
     """
     if os.path.exists(path):  # noqa: PTH110 - pathlib is slow to import
+        if not os.path.isfile(path):  # noqa: PTH113 - a new outbox would take its place
+            raise OutboxError(f"outbox {path}: is not a regular file: set OUTBOX_PATH to another path")
         _require_owner(path)
     directory = os.path.dirname(path)  # noqa: PTH120
     if not os.path.isdir(directory):  # noqa: PTH112

@@ -1,6 +1,7 @@
 """The outbox's file: its events, their order, its bound, and the files that it refuses to open."""
 
 import os
+import socket
 import sqlite3
 import subprocess
 import sys
@@ -281,6 +282,25 @@ def test_another_file_is_refused_and_stays_as_it_is(path: Path, content: bytes) 
 
     assert "is another file" in refusal(path)
     assert path.read_bytes() == content
+
+
+def a_socket(path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as bound:
+        bound.bind(str(path))
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, Path.mkdir, a_socket])
+def test_what_is_no_regular_file_is_refused_and_stays_as_it_is(
+    path: Path, make: Callable[[Path], object]
+) -> None:
+    """An outbox takes the place of an empty file. For root, that could be /dev/null."""
+    path.parent.mkdir()
+    make(path)
+    before = path.stat()
+
+    assert "is not a regular file" in refusal(path)
+    after = path.stat()
+    assert (after.st_mode, after.st_ino) == (before.st_mode, before.st_ino)
 
 
 def test_another_programs_database_is_refused_and_stays_as_it_is(path: Path) -> None:

@@ -8,7 +8,8 @@ import { go, here, link, linkHere } from "./place.js";
 import { squarified } from "./treemap.js";
 
 const TILES_MAX = 60;
-const ASPECT = 3;
+// The width of the treemap by its height, about, so that its tiles are as square as can be.
+const aspect = () => (matchMedia("(max-width: 640px)").matches ? 0.8 : 3.8);
 const NAME_END = /[.:/]$/;
 
 const COLUMNS = [
@@ -67,16 +68,17 @@ function tableRow(row, prefix) {
 
 function treemap(rows, prefix) {
   const tiles = [...rows].sort((a, b) => b.patterns - a.patterns).slice(0, TILES_MAX);
-  const places = squarified(tiles.map((row) => row.patterns), 100 * ASPECT, 100);
+  const ratio = aspect();
+  const places = squarified(tiles.map((row) => row.patterns), 100 * ratio, 100);
   return el(
     "div",
     { class: "treemap", role: "group", "aria-label": "Parts by number of patterns, coloured by mean quality" },
     tiles.map((row, index) => {
       const { x, y, width, height } = places[index];
-      const style = { left: `${x / ASPECT}%`, top: `${y}%`, width: `${width / ASPECT}%`, height: `${height}%` };
+      const style = { left: `${x / ratio}%`, top: `${y}%`, width: `${width / ratio}%`, height: `${height}%` };
       const name = shortName(row, prefix);
       const tip = `${row.part ?? NAMELESS}\n${counted(row.patterns, "pattern")}\nmean ${score(row.mean)}, worst ${score(row.worst)}`;
-      return el("a", { class: `tile ${bandOf(row.mean).name}`, style, href: hrefOf(row, prefix), tabindex: "-1", "data-tip": tip }, el("span", {}, name), el("span", { class: "mean" }, score(row.mean)));
+      return el("a", { class: `tile ${bandOf(row.mean).name}`, style, href: hrefOf(row, prefix), tabindex: "-1", "aria-label": row.part ?? NAMELESS, "data-tip": tip }, el("span", {}, name), el("span", { class: "mean" }, score(row.mean)));
     }),
   );
 }
