@@ -129,7 +129,7 @@ class ScorePublisher:
             background while the publisher is open, and later by any other publisher or `outbox flush`.
 
     Raises:
-        ValueError: KAFKA_TOPIC names several topics.
+        ValueError: KAFKA_TOPIC names several topics, or `source` is no text that a header can hold.
         PublishError: on entry, no broker can be reached within that time, or it refuses the login. Its
             `__cause__` is the client's error.
         OSError: on entry, a file that a setting names cannot be read.
@@ -143,6 +143,7 @@ class ScorePublisher:
         delivery_seconds: float = DELIVERY_SECONDS,
         outbox: OutboxPath | None = None,
     ) -> None:
+        _require_source(source)
         self._settings = settings or KafkaSettings()
         self._delivery_seconds = delivery_seconds
         if len(self._settings.kafka_topics) > 1:
@@ -322,6 +323,17 @@ class ScorePublisher:
             size += record.size
         if part:
             yield part
+
+
+def _require_source(source: object) -> None:
+    """Check the CloudEvents `source`.
+
+    Raises:
+        ValueError: it is no text, empty, or has lone surrogates, which no UTF-8 can hold.
+    """
+    is_text = isinstance(source, str) and bool(source)
+    if not is_text or any("\ud800" <= character <= "\udfff" for character in str(source)):
+        raise ValueError("source: is no text that a header can hold")
 
 
 class BlockingScorePublisher:

@@ -62,10 +62,15 @@ def score_event(**score: Unpack[Score]) -> PatternScored:
 
     Raises:
         ValueError: a value is not valid; pydantic's ValidationError names it.
+        TypeError: there is no such argument.
     """
+    _require_known(score, Score)
     pattern_id, metadata = identity_of(score["pattern"], score.get("metadata", {}))
     if "dimensions" in score:
         metadata["dimensions"] = dict(score["dimensions"])
+        for name, value in score["dimensions"].items():
+            if not 0 <= value <= 1:
+                raise ValueError(f"dimensions: {name} is not from 0 to 1")
     return PatternScored(
         event_id=score.get("event_id") or new_event_id(),
         pattern_id=pattern_id,
@@ -84,7 +89,9 @@ def retirement_event(
 
     Raises:
         ValueError: a value is not valid; pydantic's ValidationError names it.
+        TypeError: there is no such argument.
     """
+    _require_known(details, RetirementDetails)
     pattern_id, metadata = identity_of(pattern, details.get("metadata", {}))
     return PatternRetired(
         event_id=details.get("event_id") or new_event_id(),
@@ -93,6 +100,16 @@ def retirement_event(
         reason=because,
         metadata=metadata,
     )
+
+
+def _require_known(given: Mapping[str, object], known: type) -> None:
+    """Check the names of arguments, which Python does not do for a TypedDict.
+
+    Raises:
+        TypeError: there is no such argument.
+    """
+    for name in given.keys() - known.__annotations__.keys():
+        raise TypeError(f"unexpected argument {name!r}; there are {', '.join(known.__annotations__)}")
 
 
 def identity_of(pattern: UUID | str, metadata: Mapping[str, JsonValue]) -> tuple[UUID, dict[str, JsonValue]]:

@@ -29,7 +29,7 @@ Place: TypeAlias = tuple[str, int, int]
 CLOCKS_DIFFER: Final = timedelta(minutes=10)
 """The record of an event may be this much older than the time in its `event_id`, by another clock."""
 
-_NAMING: Final = r'event_id["\\:\s]+'
+_NAMING: Final = r'(?<![a-z0-9_-])event_id["\\:\s]+'
 """A regular expression, of Python and of PostgreSQL, for what stands before an event's id in its JSON."""
 
 
@@ -200,7 +200,7 @@ async def trace_with(
     """
     found = await trace_in_database(fetch, event_id, pattern_id)
     if found.is_found:
-        if at is not None and found.topic is None:
+        if at is not None and found.topic is None and await search.is_at(event_id, at):
             topic, partition, offset = at
             found = replace(found, topic=topic, partition=partition, offset=offset)
         return found
@@ -297,12 +297,8 @@ class TopicSearch:
             OSError: Kafka cannot be reached.
         """
         since = _earliest(event_id)
-        if at is not None:
-            topic, partition, offset = at
-            one = self.settings.model_copy(update={"kafka_topic": topic})
-            name = f"the record {topic}/{partition}/{offset}"
-            if record := await self._look(name, one, event_id, [Slice(partition, offset)], offset):
-                return record
+        if at is not None and (record := await self._look_at(event_id, at)):
+            return record
         for one in self.settings.each_topic():
             slices = [Slice(since=since)]
             if pattern_id is not None:
@@ -312,6 +308,21 @@ class TopicSearch:
             if record := await self._look(name, one, event_id, slices, None):
                 return record
         return None
+
+    async def is_at(self, event_id: UUID, at: Place) -> bool:
+        """Return whether the record at a place is that of an event.
+
+        Raises:
+            KafkaError: the topic cannot be read.
+            OSError: Kafka cannot be reached.
+        """
+        return await self._look_at(event_id, at) is not None
+
+    async def _look_at(self, event_id: UUID, at: Place) -> Record | None:
+        topic, partition, offset = at
+        one = self.settings.model_copy(update={"kafka_topic": topic})
+        name = f"the record {topic}/{partition}/{offset}"
+        return await self._look(name, one, event_id, [Slice(partition, offset)], offset)
 
     async def _look(
         self,
@@ -343,7 +354,7 @@ class TopicSearch:
         async with aclosing(read_topic(settings, which, advance=self._go_on)) as batches:
             async for records in batches:
                 for record in records:
-                    if _names(record, str(event_id)):
+                    if _names(record, event_id, settings.envelope):
                         return record
                     if last_offset is not None and record.offset >= last_offset:
                         return None
@@ -356,13 +367,17 @@ class TopicSearch:
             raise _TimeIsOverError
 
 
-def _names(record: Record, event_id: str) -> bool:
-    """Return whether a record is that of an event: by its header, or by the text of its value."""
-    wanted = event_id.encode()
-    if any(name == "ce_id" and value == wanted for name, value in record.headers):
-        return True
+def _names(record: Record, event_id: UUID, envelope: Sequence[str]) -> bool:
+    """Return whether a record is that of an event. If it holds no valid event, header and text decide."""
+    wanted = str(event_id).encode()
+    is_headed = any(name == "ce_id" and value == wanted for name, value in record.headers)
     value = (record.value or b"").lower()
-    return wanted in value and re.search(f"{_NAMING}{event_id}".encode(), value) is not None
+    if not is_headed and wanted not in value:
+        return False
+    fate = decode(record, accepted_until=datetime.max.replace(tzinfo=UTC), envelope=envelope)
+    if not isinstance(fate, Rejected):
+        return fate.event.event_id == event_id
+    return is_headed or re.search(f"{_NAMING}{event_id}".encode(), value) is not None
 
 
 def _earliest(event_id: UUID) -> datetime | None:

@@ -155,7 +155,7 @@ class OutboxFile:
         self.max_bytes = max_bytes
         self._is_coalescing = is_coalescing
         self._lock_seconds = lock_seconds
-        self._identity = (0, 0)
+        self._identity = (0, 0, 0, 0)
         self._mutex = threading.Lock()
         self._pid = os.getpid()
         self._forking: dict[int, bool] = {}
@@ -350,13 +350,14 @@ class OutboxFile:
         """Return the connection to the file that has this name now: another process may have replaced it."""
         if self._connection is not None:
             with suppress(FileNotFoundError):
-                if _identity(self.path) == self._identity:
+                # SQLite would write on into a log without a name. Closed in time, it saves what is in there.
+                if (*_identity(self.path), *_log_identity(self.path)) == self._identity:
                     return self._connection
         self._disconnect()
         salvage.finish(self.path)
         if not _is_there(self.path):
             salvage.create(self.path, _fill)
-        self._identity = _identity(self.path)
+        identity = _identity(self.path)
         _require_ours(self.path)
         # A closed connection forgets nothing that is not synced, and an open one is safe in any thread.
         connection = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False)
@@ -366,6 +367,7 @@ class OutboxFile:
             connection.close()
             raise
         self._connection = connection
+        self._identity = (*identity, *_log_identity(self.path))
         if left_over:
             self._recover(connection, left_over)
         return connection
@@ -569,6 +571,12 @@ def _is_there(path: str) -> bool:
 def _identity(path: str) -> tuple[int, int]:
     status = os.stat(path)  # noqa: PTH116
     return status.st_dev, status.st_ino
+
+
+def _log_identity(path: str) -> tuple[int, int]:
+    with suppress(FileNotFoundError):
+        return _identity(path + "-wal")
+    return 0, 0
 
 
 def _is_damage(error: Exception) -> bool:

@@ -113,8 +113,15 @@ class OutboxFlusher:
     async def _deliver(
         self, producer: Producer, rows: Sequence[OutboxRow], flushed: Flushed
     ) -> Exception | None:
-        outcomes = list(zip(rows, await producer.deliver([record_of_row(row) for row in rows]), strict=True))
-        refused = [(row, outcome.reason) for row, outcome in outcomes if isinstance(outcome, Refused)]
+        records, refused = list[tuple[OutboxRow, EncodedRecord]](), list[tuple[OutboxRow, str]]()
+        for row in rows:
+            try:
+                records.append((row, record_of_row(row)))
+            except (ValueError, KeyError, TypeError, AttributeError):
+                refused.append((row, "its headers are not those of a record"))
+        done = await producer.deliver([record for _, record in records])
+        outcomes = list(zip([row for row, _ in records], done, strict=True))
+        refused += [(row, outcome.reason) for row, outcome in outcomes if isinstance(outcome, Refused)]
         delivered = [row for row, outcome in outcomes if not isinstance(outcome, Refused | Unacknowledged)]
         await asyncio.to_thread(self._file.settle, delivered, refused)
         flushed.delivered += len(delivered)

@@ -150,15 +150,23 @@ def _settings() -> tuple[OutboxFile, int]:
 
 
 def _read(name: str) -> bytes:
-    if name != "-":
-        try:
-            with open(name, "rb") as file:  # noqa: PTH123 - pathlib is slow to import
-                content = file.read(INPUT_BYTES_MAX + 1)
-        except OSError:
-            raise _NotPlainError from None
-        if len(content) > INPUT_BYTES_MAX:
-            raise _NotPlainError
-        return content
+    return _read_input() if name == "-" else _read_file(name)
+
+
+def _read_file(name: str) -> bytes:
+    if not os.path.isfile(name):  # noqa: PTH113 - what a pipe has given is gone, and the command would lack it
+        raise _NotPlainError
+    try:
+        with open(name, "rb") as file:  # noqa: PTH123 - pathlib is slow to import
+            content = file.read(INPUT_BYTES_MAX + 1)
+    except OSError:
+        raise _NotPlainError from None
+    if len(content) > INPUT_BYTES_MAX:
+        raise _NotPlainError
+    return content
+
+
+def _read_input() -> bytes:
     content, is_complete = b"", False
     try:
         while not is_complete and len(content) <= INPUT_BYTES_MAX:

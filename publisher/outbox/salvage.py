@@ -128,6 +128,8 @@ def _free(pages: Pages) -> set[int]:
     trunk = int.from_bytes(pages.get(1, b"")[32:36], "big")
     while trunk in pages and trunk not in free:
         free.add(trunk)
+        if len(pages[trunk]) < _PAGE_BYTES:  # the file was cut off
+            break
         following, count = struct.unpack(">II", pages[trunk][:8])
         if count > _PAGE_BYTES // 4 - 2:
             break

@@ -51,6 +51,7 @@ async def test_an_event_is_traced_from_the_topic_to_the_row_and_to_what_supersed
     ]
     await catch_up(real_settings)
     current = await trace(real_command, first.event.event_id, "--at", at)
+    elsewhere = await trace(real_command, first.event.event_id, "--at", f"{at}1")
     second = await score(agent, minutes_ago=1)
     unread = await trace(real_command, second.event.event_id, "--pattern", NAME)
     await catch_up(real_settings)
@@ -63,6 +64,7 @@ async def test_an_event_is_traced_from_the_topic_to_the_row_and_to_what_supersed
         assert found | place == found
     assert (unread["state"], unread["superseded_by"], unread["detail"]) == ("in_topic", None, None)
     assert (current["state"], current | place) == ("current", current)
+    assert (elsewhere["state"], elsewhere["offset"]) == ("current", None)
     assert (superseded["state"], superseded | place) == ("superseded", superseded)
     assert superseded["superseded_by"] == str(second.event.event_id)
     assert superseded["superseding_timestamp"] == second.event.measurement_timestamp.isoformat()
@@ -104,6 +106,21 @@ async def test_a_refused_event_is_found_as_a_dead_letter_whatever_named_it(
         2,
     )
     assert not_found["state"] == "not_found"
+
+
+@pytest.mark.parametrize("name", ["parent_event_id", "event_id", "event_ids"])
+async def test_an_event_that_another_one_mentions_is_not_found(
+    agent: ScorePublisher, real_command: CommandLine, real_settings: WorkerSettings, name: str
+) -> None:
+    mentioned = new_event_id()
+    await agent.publish(
+        score_event(pattern=NAME, quality_score=0.5, confidence=1.0, metadata={name: str(mentioned)})
+    )
+    unread = await trace(real_command, mentioned, code=1)
+    await catch_up(real_settings)
+    read = await trace(real_command, mentioned, code=1)
+
+    assert unread["state"] == read["state"] == "not_found"
 
 
 async def test_an_event_that_is_nowhere_exits_1_and_names_what_was_searched(

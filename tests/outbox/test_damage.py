@@ -129,6 +129,20 @@ def test_a_damaged_byte_in_the_log_costs_at_most_one_event(
     require_all_but(path, lost)
 
 
+def test_a_cut_in_the_list_of_free_pages_is_no_end(tmp_path: Path) -> None:
+    path = tmp_path / "outbox.db"
+    file = OutboxFile(path)
+    for n in range(200):
+        file.append([[a_row(n, text="x" * 3_000)]])
+    file.settle(file.newest()[:150], [])
+    file.close()
+    content = path.read_bytes()
+    trunk = int.from_bytes(content[32:36], "big")
+    assert trunk
+    for extra in (1, 7, 9, 500):
+        assert salvage._free({1: content[:PAGE], trunk: content[PAGE * (trunk - 1) :][:extra]}) == {trunk}
+
+
 def test_the_damaged_file_is_moved_aside_and_the_number_is_logged(
     closed: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -4,7 +4,8 @@ import asyncio
 import json
 import secrets
 import signal
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from uuid import UUID
@@ -18,11 +19,11 @@ from pattern_metrics.consumer.settings import WorkerSettings
 from pattern_metrics.publisher.outbox.events import rows_of
 from pattern_metrics.publisher.outbox.file import OutboxFile
 from pattern_metrics.publisher.outbox.flusher import Flushed, OutboxFlusher, record_of_row
-from pattern_metrics.publisher.outbox.row import headers_text
+from pattern_metrics.publisher.outbox.row import headers_text, new_row
 from pattern_metrics.publisher.records import encode
 from pattern_metrics.schemas.dead_letter import InvalidEventError
 from pattern_metrics.schemas.settings.kafka import KafkaSettings
-from tests.outbox.rows import in_child, kept, succeeded
+from tests.outbox.rows import a_row, in_child, kept, succeeded
 from tests.support.command import CommandLine, environment_of
 from tests.support.kafka import Broker, create_topic
 from tests.support.pipeline import SettingsFactory, an_event, catch_up, expected_table, table, worker_settings
@@ -151,6 +152,48 @@ async def test_the_error_of_a_full_outbox_names_the_event(
     assert len(kept(path)) == 17
 
 
+async def test_a_publisher_whose_topic_is_missing_is_left_in_time_and_the_events_stay(
+    apache_kafka: Broker, path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    settings = KafkaSettings(
+        kafka_bootstrap_servers=apache_kafka.bootstrap_servers, kafka_topic=f"missing.{secrets.token_hex(4)}"
+    )
+    async with asyncio.timeout(60), ScorePublisher(settings, outbox=path) as publisher:
+        await publisher.publish(an_event(1))
+        await eventually(lambda: "stay in the outbox" in caplog.text, deadline_seconds=30)
+
+    assert len(kept(path)) == 1
+
+
+async def test_the_delivery_is_ended_although_a_cancellation_is_swallowed(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """aiokafka's client swallows one while it is closed."""
+    closing = asyncio.Event()
+
+    async def close(_: OutboxFlusher) -> None:
+        if not closing.is_set():
+            closing.set()
+            with suppress(asyncio.CancelledError):
+                await asyncio.sleep(60)
+
+    monkeypatch.setattr(OutboxFlusher, "close", close)
+    async with asyncio.timeout(30), ScorePublisher(AWAY, outbox=path) as publisher:
+        await publisher.publish(an_event(1))
+        await closing.wait()
+
+    assert len(kept(path)) == 1
+
+
+@pytest.mark.parametrize("source", [None, "", 5, b"/agent", "/agent/\ud800"], ids=repr)
+@pytest.mark.parametrize("publisher", [ScorePublisher, BlockingScorePublisher])
+def test_a_source_that_no_header_can_hold_is_refused_at_once(
+    publisher: Callable[..., object], source: object, path: Path
+) -> None:
+    with pytest.raises(ValueError, match="source"):
+        publisher(AWAY, source=source, outbox=path)
+
+
 async def test_a_broker_that_is_away_fills_no_log(path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """aiokafka logs each attempt to connect, and made ten a second."""
     async with ScorePublisher(AWAY, outbox=path) as publisher:
@@ -180,6 +223,25 @@ async def test_a_fault_that_no_event_has_stops_the_flush_and_loses_nothing(
 
     assert file.status()[0] == 5
     assert await flush(file, settings) == Flushed(delivered=5)
+
+
+@pytest.mark.parametrize(
+    "headers",
+    ["no JSON", "{}", "[]", '{"ce_source": null}', '{"ce_source": "\\ud800"}', '{"ce_source": "/a", "x": 1}'],
+)
+async def test_an_event_whose_headers_cannot_be_sent_stops_nothing_and_is_kept(
+    settings: WorkerSettings, path: Path, headers: str
+) -> None:
+    """Another program, or an earlier release, may have stored it."""
+    file, poison = OutboxFile(path), a_row(7)
+    wrong = new_row(poison.event_id, poison.pattern_id, 0, poison.stored, headers, poison.value)
+    file.append([[wrong]])
+    store(file, [an_event(1), an_event(2)])
+
+    assert await flush(file, settings) == Flushed(delivered=2, refused=1)
+    [kept_apart] = file.each(refused=True)
+    assert kept_apart.event_id == poison.event_id
+    assert "headers" in (kept_apart.reason or "")
 
 
 async def test_poison_stops_nothing_and_is_kept_with_its_reason(

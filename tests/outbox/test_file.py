@@ -355,6 +355,20 @@ def test_an_outbox_that_was_deleted_is_created_again(file: OutboxFile, path: Pat
     assert kept(path) == [2]
 
 
+def test_a_log_that_was_deleted_under_an_open_outbox_costs_no_event(path: Path) -> None:
+    """SQLite would write on into the file without a name, and a loss of power would lose it."""
+    file = OutboxFile(path)
+    for n in range(3):
+        file.append([[a_row(n)]])
+    path.with_name(f"{path.name}-wal").unlink()
+    for n in range(3, 6):
+        file.append([[a_row(n)]])
+
+    assert {*kept(path)} == {*range(6)}
+    file.close()
+    require_sound(path)
+
+
 def test_a_process_that_keeps_the_lock_makes_no_caller_wait_for_ever(path: Path) -> None:
     file = OutboxFile(path, lock_seconds=0.1)
     path.parent.mkdir()

@@ -196,6 +196,20 @@ def test_everything_that_is_not_plain_is_left_to_the_command(
     assert b"Traceback" not in ran.stderr
 
 
+@pytest.mark.parametrize(
+    "line", [LINE, LINE.replace(b'"version"', b'"\\u0076ersion"')], ids=["plain", "escaped"]
+)
+@pytest.mark.parametrize("name", ["/dev/stdin", "/dev/fd/0", "/proc/self/fd/0"])
+def test_a_pipe_that_has_a_name_is_read_once_and_whole(tmp_path: Path, name: str, line: bytes) -> None:
+    """As `publish <(score src/)` gives it. The command could not read again what the hook had read."""
+    path = tmp_path / "outbox.db"
+
+    ran = run(path, name, "--outbox", stdin=line + b"\n" + line)
+
+    assert ran.returncode == 0, ran.stderr
+    assert len(stored(path)) == 2
+
+
 async def test_a_stream_is_stored_while_it_comes(tmp_path: Path) -> None:
     path = tmp_path / "outbox.db"
     environment = {"PATH": os.defpath, "OUTBOX_PATH": str(path), "HOME": str(tmp_path)}
