@@ -42,6 +42,9 @@ OutboxPath: TypeAlias = str | os.PathLike[str] | Literal[False]
 DELIVERY_SECONDS: Final = 30.0
 """Default of the longest wait, in seconds, for the acknowledgement of one event."""
 
+DELIVERY_SECONDS_MAX: Final = 86_400.0
+"""A day."""
+
 _CLOSE_SECONDS: Final = 5.0
 """Seconds that leaving a publisher may take beyond that. By then each call in flight has ended."""
 
@@ -129,7 +132,8 @@ class ScorePublisher:
             background while the publisher is open, and later by any other publisher or `outbox flush`.
 
     Raises:
-        ValueError: KAFKA_TOPIC names several topics, or `source` is no text that a header can hold.
+        ValueError: KAFKA_TOPIC names several topics, `source` is no text that a header can hold, or
+            `delivery_seconds` is out of range.
         PublishError: on entry, no broker can be reached within that time, or it refuses the login. Its
             `__cause__` is the client's error.
         OSError: on entry, a file that a setting names cannot be read.
@@ -144,6 +148,8 @@ class ScorePublisher:
         outbox: OutboxPath | None = None,
     ) -> None:
         _require_source(source)
+        if not 0 < delivery_seconds <= DELIVERY_SECONDS_MAX:
+            raise ValueError(f"delivery_seconds: is not from 0 to {DELIVERY_SECONDS_MAX:g}")
         self._settings = settings or KafkaSettings()
         self._delivery_seconds = delivery_seconds
         if len(self._settings.kafka_topics) > 1:

@@ -71,12 +71,13 @@ def score_event(**score: Unpack[Score]) -> PatternScored:
         for name, value in score["dimensions"].items():
             if not 0 <= value <= 1:
                 raise ValueError(f"dimensions: {name} is not from 0 to 1")
+    event_id, measured_at = score.get("event_id"), score.get("measured_at")
     return PatternScored(
-        event_id=score.get("event_id") or new_event_id(),
+        event_id=new_event_id() if event_id is None else event_id,
         pattern_id=pattern_id,
         quality_score=score["quality_score"],
         confidence=score["confidence"],
-        measurement_timestamp=score.get("measured_at") or datetime.now(UTC),
+        measurement_timestamp=datetime.now(UTC) if measured_at is None else measured_at,
         version=score.get("version", VERSION_DEFAULT),
         metadata=metadata,
     )
@@ -93,10 +94,11 @@ def retirement_event(
     """
     _require_known(details, RetirementDetails)
     pattern_id, metadata = identity_of(pattern, details.get("metadata", {}))
+    event_id, retired_at = details.get("event_id"), details.get("retired_at")
     return PatternRetired(
-        event_id=details.get("event_id") or new_event_id(),
+        event_id=new_event_id() if event_id is None else event_id,
         pattern_id=pattern_id,
-        retired_at=details.get("retired_at") or datetime.now(UTC),
+        retired_at=datetime.now(UTC) if retired_at is None else retired_at,
         reason=because,
         metadata=metadata,
     )

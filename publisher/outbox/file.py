@@ -155,7 +155,7 @@ class OutboxFile:
         self.max_bytes = max_bytes
         self._is_coalescing = is_coalescing
         self._lock_seconds = lock_seconds
-        self._identity = (0, 0, 0, 0)
+        self._identity: tuple[int, ...] = ()
         self._mutex = threading.Lock()
         self._pid = os.getpid()
         self._forking: dict[int, bool] = {}
@@ -573,10 +573,13 @@ def _identity(path: str) -> tuple[int, int]:
     return status.st_dev, status.st_ino
 
 
-def _log_identity(path: str) -> tuple[int, int]:
-    with suppress(FileNotFoundError):
-        return _identity(path + "-wal")
-    return 0, 0
+def _log_identity(path: str) -> tuple[int, ...]:
+    """Return the identities of the log and of its index."""
+    found = list[int]()
+    for suffix in ("-wal", "-shm"):
+        with suppress(FileNotFoundError):
+            found += _identity(path + suffix)
+    return tuple(found)
 
 
 def _is_damage(error: Exception) -> bool:

@@ -80,12 +80,15 @@ def prepare(path: str) -> None:
     """Create the directory of an outbox if it is missing, readable by its owner alone.
 
     Raises:
-        OutboxError: the path is a device, a pipe or a directory; or it is on a network file system.
+        OutboxError: the path is a device, a pipe, a directory, or one of several names of a file, or is on a
+            network file system.
         OSError: it cannot be created.
     """
     if os.path.exists(path):  # noqa: PTH110 - pathlib is slow to import
         if not os.path.isfile(path):  # noqa: PTH113 - a new outbox would take its place
             raise OutboxError(f"outbox {path}: is not a regular file: set OUTBOX_PATH to another path")
+        if os.stat(path).st_nlink > 1:  # noqa: PTH116 - each name would have a log and a lock of its own
+            raise OutboxError(f"outbox {path}: has another name too (a hard link): delete one of them")
         _require_owner(path)
     directory = os.path.dirname(path)  # noqa: PTH120
     if not os.path.isdir(directory):  # noqa: PTH112

@@ -203,7 +203,9 @@ class OutboxWriter:
         blocked = list[_Job]()
         try:
             accepted = self._file.append([job.rows for job in jobs])
-        except OutboxError as error:
+        except Exception as error:  # noqa: BLE001 - the thread has to go on, and its callers to be answered
+            if not isinstance(error, OutboxError):
+                error = OutboxError(f"outbox {self._file.path}: {error!r}")
             for job in jobs:
                 job.error = error
             return []

@@ -175,7 +175,7 @@ async def test_the_delivery_is_ended_although_a_cancellation_is_swallowed(
         if not closing.is_set():
             closing.set()
             with suppress(asyncio.CancelledError):
-                await asyncio.sleep(60)
+                await asyncio.Event().wait()
 
     monkeypatch.setattr(OutboxFlusher, "close", close)
     async with asyncio.timeout(30), ScorePublisher(AWAY, outbox=path) as publisher:
@@ -183,6 +183,13 @@ async def test_the_delivery_is_ended_although_a_cancellation_is_swallowed(
         await closing.wait()
 
     assert len(kept(path)) == 1
+
+
+@pytest.mark.parametrize("seconds", [0, -1, float("inf"), float("nan"), 1e12])
+def test_a_wait_that_is_none_is_refused_at_once(seconds: float, path: Path) -> None:
+    for publisher in (ScorePublisher, BlockingScorePublisher):
+        with pytest.raises(ValueError, match="delivery_seconds"):
+            publisher(AWAY, delivery_seconds=seconds, outbox=path)
 
 
 @pytest.mark.parametrize("source", [None, "", 5, b"/agent", "/agent/\ud800"], ids=repr)

@@ -355,18 +355,45 @@ def test_an_outbox_that_was_deleted_is_created_again(file: OutboxFile, path: Pat
     assert kept(path) == [2]
 
 
-def test_a_log_that_was_deleted_under_an_open_outbox_costs_no_event(path: Path) -> None:
+@pytest.mark.parametrize("suffixes", [["-wal"], ["-shm"], ["-wal", "-shm"]])
+def test_a_log_that_was_deleted_under_an_open_outbox_costs_no_event(path: Path, suffixes: list[str]) -> None:
     """SQLite would write on into the file without a name, and a loss of power would lose it."""
     file = OutboxFile(path)
     for n in range(3):
         file.append([[a_row(n)]])
-    path.with_name(f"{path.name}-wal").unlink()
+    for suffix in suffixes:
+        path.with_name(path.name + suffix).unlink()
     for n in range(3, 6):
         file.append([[a_row(n)]])
 
     assert {*kept(path)} == {*range(6)}
     file.close()
     require_sound(path)
+
+
+def test_a_file_with_two_names_is_refused_by_both(file: OutboxFile, path: Path) -> None:
+    """Each name would have a log of its own, in which the other name's process finds nothing."""
+    file.append([[a_row(1)]])
+    file.close()
+    other = path.with_name("other.db")
+    other.hardlink_to(path)
+
+    for name in (path, other):
+        with pytest.raises(OutboxError, match="has another name too"):
+            OutboxFile(name).append([[a_row(2)]])
+    other.unlink()
+    assert kept(path) == [1]
+
+
+def test_an_error_that_nobody_expects_reaches_the_caller_and_ends_no_thread(
+    file: OutboxFile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    writer = OutboxWriter(file)
+    with monkeypatch.context() as broken:
+        broken.setattr(file, "append", None)
+        assert "not callable" in str(writer.put([[a_row(1)]]).error)
+    assert writer.put([[a_row(2)]]) == (1, None)
+    writer.close()
 
 
 def test_a_process_that_keeps_the_lock_makes_no_caller_wait_for_ever(path: Path) -> None:

@@ -201,7 +201,7 @@ def test_everything_that_is_not_plain_is_left_to_the_command(
 )
 @pytest.mark.parametrize("name", ["/dev/stdin", "/dev/fd/0", "/proc/self/fd/0"])
 def test_a_pipe_that_has_a_name_is_read_once_and_whole(tmp_path: Path, name: str, line: bytes) -> None:
-    """As `publish <(score src/)` gives it. The command could not read again what the hook had read."""
+    """A shell makes one for `<(score src/)`. The command could not read again what the hook had read."""
     path = tmp_path / "outbox.db"
 
     ran = run(path, name, "--outbox", stdin=line + b"\n" + line)
