@@ -11,7 +11,7 @@ from pattern_metrics.publisher.score import RetirementDetails, Score, retirement
 KNOWN: dict[str, Any] = {"pattern": "shop:total", "quality_score": 0.5, "confidence": 1}
 
 
-@drawn(name=st.sampled_from(["dimension", "metdata", "measurement_timestamp", "because"]) | st.text())
+@drawn(name=st.sampled_from(["dimension", "metadatas", "measurement_timestamp", "because"]) | st.text())
 def test_an_argument_that_there_is_not_is_an_error_and_not_ignored(name: str) -> None:
     given: dict[str, Any] = {name: 1}
     if name not in Score.__annotations__:
