@@ -85,7 +85,7 @@ class CodeTools:
         return answer["answer"]
 
     async def _ask(self, call: bytes) -> bytes:
-        if self._process is None:
+        if self._process is None or self._process.returncode is not None:
             self._process = await asyncio.create_subprocess_exec(
                 *self._command, stdin=PIPE, stdout=PIPE, limit=_ANSWER_BYTES_MAX, start_new_session=True
             )

@@ -3,7 +3,7 @@
 import re
 import time
 from collections.abc import Sequence
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
@@ -11,9 +11,10 @@ from typing import Any, Final, TypeAlias
 from uuid import UUID
 
 import asyncpg
+from aiokafka.errors import KafkaError
 
 from pattern_metrics.consumer.kafka.broker import require_topic, topic_id
-from pattern_metrics.consumer.kafka.topic import Advance, Slice, read_topic
+from pattern_metrics.consumer.kafka.topic import Advance, InvalidSliceError, Slice, read_topic
 from pattern_metrics.consumer.operations.sql import statement
 from pattern_metrics.consumer.postgres.connection import Fetch, connected
 from pattern_metrics.consumer.records.decoding import decode
@@ -200,10 +201,7 @@ async def trace_with(
     """
     found = await trace_in_database(fetch, event_id, pattern_id)
     if found.is_found:
-        if at is not None and found.topic is None and await search.is_at(event_id, at):
-            topic, partition, offset = at
-            found = replace(found, topic=topic, partition=partition, offset=offset)
-        return found
+        return found if at is None else await _with_place(found, search, at)
     settings = search.settings
     record = await search.find(event_id, pattern_id, at)
     if record is None:
@@ -230,6 +228,20 @@ async def trace_with(
         return replace(found, state=state, reason=fate.reason, detail=fate.detail)
     rows = await fetch(statement("select_row_order"), fate.event.pattern_id)
     return _beside_the_row(found, fate.event, rows[0] if rows else None, is_read=is_read)
+
+
+async def _with_place(found: Trace, search: "TopicSearch", at: Place) -> Trace:
+    """Return the trace with the place, if the record there is the event's.
+
+    The state is known, so that neither an outage of Kafka nor a wrong place is a failure.
+    """
+    if found.topic is not None:
+        return found
+    with suppress(KafkaError, OSError, InvalidSliceError):
+        if await search.look_at(found.event_id, at):
+            topic, partition, offset = at
+            return replace(found, topic=topic, partition=partition, offset=offset)
+    return found
 
 
 async def _is_read(fetch: Fetch, settings: WorkerSettings, record: Record) -> bool:
@@ -297,7 +309,7 @@ class TopicSearch:
             OSError: Kafka cannot be reached.
         """
         since = _earliest(event_id)
-        if at is not None and (record := await self._look_at(event_id, at)):
+        if at is not None and (record := await self.look_at(event_id, at)):
             return record
         for one in self.settings.each_topic():
             slices = [Slice(since=since)]
@@ -309,16 +321,14 @@ class TopicSearch:
                 return record
         return None
 
-    async def is_at(self, event_id: UUID, at: Place) -> bool:
-        """Return whether the record at a place is that of an event.
+    async def look_at(self, event_id: UUID, at: Place) -> Record | None:
+        """Return the record at a place, if it is that of an event.
 
         Raises:
             KafkaError: the topic cannot be read.
             OSError: Kafka cannot be reached.
+            InvalidSliceError: the topic has no such partition.
         """
-        return await self._look_at(event_id, at) is not None
-
-    async def _look_at(self, event_id: UUID, at: Place) -> Record | None:
         topic, partition, offset = at
         one = self.settings.model_copy(update={"kafka_topic": topic})
         name = f"the record {topic}/{partition}/{offset}"

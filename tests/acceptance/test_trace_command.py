@@ -39,7 +39,7 @@ async def trace(command: CommandLine, event_id: object, *options: str, code: int
 
 
 async def test_an_event_is_traced_from_the_topic_to_the_row_and_to_what_superseded_it(
-    agent: ScorePublisher, real_command: CommandLine, real_settings: WorkerSettings
+    agent: ScorePublisher, real_command: CommandLine, real_settings: WorkerSettings, tmp_path: Path
 ) -> None:
     first = await score(agent, minutes_ago=2)
     place = {"topic": first.topic, "partition": first.partition, "offset": first.offset}
@@ -51,7 +51,10 @@ async def test_an_event_is_traced_from_the_topic_to_the_row_and_to_what_supersed
     ]
     await catch_up(real_settings)
     current = await trace(real_command, first.event.event_id, "--at", at)
-    elsewhere = await trace(real_command, first.event.event_id, "--at", f"{at}1")
+    places = f"{at}1", f"{first.topic}/99/0", f"missing/0/{first.offset}"
+    elsewhere = [await trace(real_command, first.event.event_id, "--at", place) for place in places]
+    away = CommandLine(tmp_path, {**real_command.environment, "KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:1"})
+    elsewhere.append(await trace(away, first.event.event_id, "--at", at))
     second = await score(agent, minutes_ago=1)
     unread = await trace(real_command, second.event.event_id, "--pattern", NAME)
     await catch_up(real_settings)
@@ -64,7 +67,7 @@ async def test_an_event_is_traced_from_the_topic_to_the_row_and_to_what_supersed
         assert found | place == found
     assert (unread["state"], unread["superseded_by"], unread["detail"]) == ("in_topic", None, None)
     assert (current["state"], current | place) == ("current", current)
-    assert (elsewhere["state"], elsewhere["offset"]) == ("current", None)
+    assert [(one["state"], one["offset"]) for one in elsewhere] == [("current", None)] * 4
     assert (superseded["state"], superseded | place) == ("superseded", superseded)
     assert superseded["superseded_by"] == str(second.event.event_id)
     assert superseded["superseding_timestamp"] == second.event.measurement_timestamp.isoformat()

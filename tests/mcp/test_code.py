@@ -261,6 +261,15 @@ async def test_a_call_that_ends_the_parser_is_refused_and_the_next_one_is_answer
         assert (await tools.score_code(source=GOOD))["definitions"]
 
 
+async def test_a_process_that_was_killed_between_two_calls_is_replaced(root: Path) -> None:
+    async with CodeTools(root) as tools:
+        await tools.score_code(source=GOOD)
+        assert tools._process is not None
+        tools._process.kill()
+        await tools._process.wait()
+        assert (await tools.score_code(source=GOOD))["definitions"]
+
+
 async def test_a_client_that_leaves_costs_the_next_one_no_answer(root: Path) -> None:
     async with CodeTools(root) as tools:
         left = asyncio.create_task(tools.score_code(source=SLOW))
