@@ -446,9 +446,14 @@ async def _new_identity(client: AIOKafkaClient) -> tuple[int, int]:
 
 
 async def _close(client: AIOKafkaClient) -> None:
+    """Close a client. It swallows a cancellation, which is therefore raised again."""
+    task = asyncio.current_task()
+    before = task.cancelling() if task else 0
     with suppress(TimeoutError):
         async with asyncio.timeout(_CONNECTION_CLOSE_SECONDS):
             await client.close()
+    if task and task.cancelling() > before:
+        raise asyncio.CancelledError
 
 
 def _passes(error: Exception) -> bool:

@@ -20,9 +20,6 @@ from pattern_metrics.schemas.settings.outbox import OutboxSettings
 _LAST_FLUSH_SECONDS: Final = 5.0
 """The longest wait for the delivery of the last events when a publisher is closed. They stay in the file."""
 
-_CANCEL_SECONDS: Final = 1.0
-"""Time between two attempts to end the delivery."""
-
 
 class Outbox:
     """Stores events for any number of threads and tasks, and delivers them in a task of its own.
@@ -83,10 +80,9 @@ class Outbox:
         task, self._task = self._task, None
         if task is not None and self._pid == os.getpid():
             await self._flusher.settle(_LAST_FLUSH_SECONDS)
-            self._flusher.stop()
-            while not task.done():
-                task.cancel()  # aiokafka swallows a cancellation while it closes a client
-                await asyncio.wait({task}, timeout=_CANCEL_SECONDS)
+            self._flusher.stop()  # for a library that swallows the cancellation
+            task.cancel()
+            await asyncio.wait({task})
             await self._flusher.close()
         await asyncio.to_thread(self._writer.close)
 

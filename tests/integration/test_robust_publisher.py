@@ -28,6 +28,8 @@ from hypothesis import strategies as st
 from pattern_metrics import PatternScored, Published, PublishError, ScorePublisher
 from pattern_metrics.consumer.demo.embedded import free_port
 from pattern_metrics.consumer.gateway import delivery
+from pattern_metrics.publisher.producer import Producer
+from pattern_metrics.publisher.producer import _close as close_client
 from pattern_metrics.schemas.pattern_retired import PatternEvent
 from pattern_metrics.schemas.settings.kafka import KafkaSettings
 from tests.support.command import CommandLine
@@ -262,6 +264,17 @@ async def test_a_connection_that_a_firewall_forgot_costs_time_and_no_event(
         others = await asyncio.gather(*(agent.publish(an_event(number)) for number in range(2, 12)))
 
     assert await are_in(settings, first, *others)
+
+
+async def test_a_cancellation_while_the_connections_are_closed_is_not_lost(settings: KafkaSettings) -> None:
+    """aiokafka swallows it, and a task that runs on is waited for without end."""
+    producer = Producer(settings, SECONDS)
+    await producer.open()
+    closing = asyncio.create_task(close_client(producer._client))
+    asyncio.get_running_loop().call_soon(closing.cancel)  # after its first step
+    await asyncio.wait({closing})
+
+    assert closing.cancelled()
 
 
 async def test_a_broker_that_moved_is_found_again_by_the_address_in_the_settings(
