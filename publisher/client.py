@@ -337,8 +337,10 @@ def _require_source(source: object) -> None:
     Raises:
         ValueError: it is no text, empty, or has lone surrogates, which no UTF-8 can hold.
     """
-    is_text = isinstance(source, str) and bool(source)
-    if not is_text or any("\ud800" <= character <= "\udfff" for character in str(source)):
+    is_fit = False
+    with suppress(UnicodeEncodeError):
+        is_fit = isinstance(source, str) and bool(source.encode())
+    if not is_fit:
         raise ValueError("source: is no text that a header can hold")
 
 

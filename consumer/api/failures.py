@@ -71,6 +71,5 @@ def failure_of(error: Exception) -> Failure:
         diagnosis = diagnose(error)
         if diagnosis.fault is not Fault.RECORD:
             return Failure(503, "database", diagnosis.hint)
-    if isinstance(error, ParameterError):
-        return Failure(400, "request", str(error))
-    return Failure(400, "request")  # a text that PostgreSQL cannot hold
+    # Without a parameter: a text that PostgreSQL cannot hold.
+    return Failure(400, "request", str(error) if isinstance(error, ParameterError) else None)

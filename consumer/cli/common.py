@@ -327,14 +327,11 @@ def _line(error: Exception, diagnosis: "Diagnosis", about: str) -> str:
         is_of_postgresql,
         server_of,
     )
-    from pattern_metrics.consumer.postgres.tls import DatabaseFileError
-    from pattern_metrics.schemas.settings.database_url import InvalidDatabaseUrlError
     from pattern_metrics.schemas.settings.variables import hint_at_unread_file
 
     detail, hint = detail_and_hint(error)
     server = server_of(error)
-    is_of_its_setting = isinstance(error, DatabaseFileError | InvalidDatabaseUrlError)
-    if is_of_postgresql(error) or is_of_its_setting or (server and server.startswith("PostgreSQL")):
+    if is_of_postgresql(error) or (server and server.startswith("PostgreSQL")):
         about = POSTGRESQL
     elif server:
         about = KAFKA

@@ -206,12 +206,12 @@ def diagnose(error: BaseException) -> Diagnosis:
 
 
 def _diagnose(error: BaseException) -> Diagnosis:
+    if isinstance(error, _CONFIGURATION_ERRORS):
+        return Diagnosis(Fault.CONFIGURATION, str(error))
     if is_of_postgresql(error):
         return _diagnose_postgresql(error)
     if isinstance(error, kafka_errors.KafkaError):
         return _diagnose_kafka(error)
-    if isinstance(error, _CONFIGURATION_ERRORS):
-        return Diagnosis(Fault.CONFIGURATION, str(error))
     if isinstance(error, ssl.SSLError):
         return _diagnose_tls(error)
     if isinstance(error, (OSError, TimeoutError)):
@@ -221,7 +221,9 @@ def _diagnose(error: BaseException) -> Diagnosis:
 
 
 def is_of_postgresql(error: BaseException) -> bool:
-    """Return whether the error comes from PostgreSQL or from its driver."""
+    """Return whether the error comes from PostgreSQL, from its driver, or from what DATABASE_URL says."""
+    if isinstance(error, DatabaseFileError | InvalidDatabaseUrlError):
+        return True
     if "asyncpg" not in sys.modules:
         return False
     import asyncpg
@@ -371,6 +373,10 @@ class DuplicateInstanceError(Exception):
 
 class UnfitDatabaseError(Exception):
     """The database cannot hold the contents of events. The message says what to do."""
+
+
+class DatabaseFileError(SettingFileError):
+    """A file that DATABASE_URL or a PG* variable names cannot be used."""
 
 
 _CONFIGURATION_ERRORS: Final = (

@@ -98,10 +98,9 @@ def _outcome(fate: Fate, declared: str | None) -> Outgoing | RefusedItem:
     except InvalidEventError as error:
         return RefusedItem(error.reason, error.detail)
     if isinstance(fate.event, FastEvent):  # the worker decodes the same bytes, in the same way
-        return _outgoing(fate.event, fate.record.value or b"", EVENT_TYPE)
-    assert isinstance(fate.event, PatternScored | PatternRetired)  # noqa: S101 - the decoder has no other class
-    return _outgoing(fate.event, fate.event.to_json(), fate.event.EVENT_TYPE)
-
-
-def _outgoing(event: Event, value: bytes, event_type: str) -> Outgoing:
+        value, event_type = fate.record.value or b"", EVENT_TYPE
+    else:
+        assert isinstance(fate.event, PatternScored | PatternRetired)  # noqa: S101 - the decoder has no other
+        value, event_type = fate.event.to_json(), fate.event.EVENT_TYPE
+    event: Event = fate.event
     return Outgoing(event.pattern_id, event.event_id, event.measurement_timestamp, value, event_type)

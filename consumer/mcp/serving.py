@@ -152,17 +152,8 @@ def _guarded(app: ASGIApp, tokens: Tokens | None) -> ASGIApp:
 
     async def answer(scope: Scope, receive: Receive, send: Send) -> None:
         request = Request(scope, receive)
-        if scope["path"] != MCP_PATH:
-            await problem(404, f"the server is at {MCP_PATH}")(scope, receive, send)
-            return
-        if request.headers.get("content-encoding", "identity").lower() != "identity":
-            refusal = problem(415, "the content encoding is not identity", {"Accept-Encoding": "identity"})
-            await refusal(scope, receive, send)
-            return
-        if request.method != "POST":
-            await problem(405, "only POST is answered", {"Allow": "POST"})(scope, receive, send)
-            return
         try:
+            _require_call(request)
             name = client_name(request, tokens)
             with admission.admitted(name) as grow:
                 message = _require_message(await read_body(request, _PLAIN, grow))
@@ -174,6 +165,20 @@ def _guarded(app: ASGIApp, tokens: Tokens | None) -> ASGIApp:
             return
 
     return answer
+
+
+def _require_call(request: Request) -> None:
+    """Check what goes before the body.
+
+    Raises:
+        HTTPException: 404, 405 or 415.
+    """
+    if request.scope["path"] != MCP_PATH:
+        raise HTTPException(404, f"the server is at {MCP_PATH}")
+    if request.headers.get("content-encoding", "identity").lower() != "identity":
+        raise HTTPException(415, "the content encoding is not identity", {"Accept-Encoding": "identity"})
+    if request.method != "POST":
+        raise HTTPException(405, "only POST is answered", {"Allow": "POST"})
 
 
 def _require_message(body: bytes) -> bytes:

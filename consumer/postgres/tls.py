@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from pattern_metrics.consumer.faults.diagnosis import DatabaseFileError
 from pattern_metrics.schemas.settings.database_url import DatabaseUrl, InvalidDatabaseUrlError
-from pattern_metrics.schemas.settings.kafka import SettingFileError, refuse_passphrase
+from pattern_metrics.schemas.settings.kafka import refuse_passphrase
 
 SYSTEM: Final = "system"
 """Value of sslrootcert that means the certificates that the system trusts."""
@@ -19,10 +20,6 @@ _PROVEN: Final = {"require", "verify-ca", "verify-full"}
 """The values of sslmode with which the driver checks the server's certificate."""
 
 _CHECK: Final = "check sslrootcert, sslcert and sslkey in DATABASE_URL"
-
-
-class DatabaseFileError(SettingFileError):
-    """A file that DATABASE_URL or a PG* variable names cannot be used."""
 
 
 class _Options(ChainMap[str, str]):
@@ -50,7 +47,7 @@ class _File:
         """Return whether the file exists.
 
         Raises:
-            SettingFileError: it exists and cannot be read, or is needed and does not exist.
+            DatabaseFileError: it exists and cannot be read, or is needed and does not exist.
         """
         try:
             with self.path.open("rb"):
@@ -71,7 +68,7 @@ def read_files(url: DatabaseUrl) -> ssl.SSLContext | None:
         The TLS context for sslrootcert=system, which the driver does not know; None if the driver needs none.
 
     Raises:
-        SettingFileError: a file cannot be used; the message names it and its setting.
+        DatabaseFileError: a file cannot be used; the message names it and its setting.
         InvalidDatabaseUrlError: the URL names a CA that its sslmode would ignore, or an unknown service.
     """
     service = _service(url)
